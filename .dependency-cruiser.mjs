@@ -1,0 +1,156 @@
+// Who may import whom. Checked by `npm run check:imports`; the rules themselves are tested in
+// packages/core/test/import-rule.test.ts.
+
+const effect = "(^|/)node_modules/effect/"
+const pure = "(FlushPolicy|Buffer|Batch|QueueEvent|QueueError|Sharding)"
+
+// The modules of effect that hold data and functions, and run nothing.
+const effectData = [
+  "Array",
+  "BigDecimal",
+  "BigInt",
+  "Boolean",
+  "Brand",
+  "Cause",
+  "Chunk",
+  "Data",
+  "DateTime",
+  "Differ",
+  "Duration",
+  "Either",
+  "Encoding",
+  "Equal",
+  "Equivalence",
+  "Exit",
+  "Function",
+  "HKT",
+  "Hash",
+  "HashMap",
+  "HashSet",
+  "Inspectable",
+  "Iterable",
+  "List",
+  "Match",
+  "MutableHashMap",
+  "MutableHashSet",
+  "MutableList",
+  "MutableQueue",
+  "MutableRef",
+  "NonEmptyIterable",
+  "Number",
+  "Option",
+  "Order",
+  "Ordering",
+  "ParseResult",
+  "Pipeable",
+  "Predicate",
+  "Record",
+  "RedBlackTree",
+  "Redacted",
+  "RegExp",
+  "Schema",
+  "SchemaAST",
+  "SortedMap",
+  "SortedSet",
+  "String",
+  "Struct",
+  "Symbol",
+  "Trie",
+  "Tuple",
+  "Types",
+  "Unify",
+  "Utils"
+].join("|")
+
+/** @type {import("dependency-cruiser").IConfiguration} */
+export default {
+  forbidden: [
+    {
+      name: "no-circular",
+      comment: "A cycle means that two modules are one.",
+      severity: "error",
+      from: {},
+      to: { circular: true }
+    },
+    {
+      name: "no-unresolvable",
+      comment: "An import that cannot be resolved escapes every other rule.",
+      severity: "error",
+      from: {},
+      to: { couldNotResolve: true }
+    },
+    {
+      name: "core-imports-effect-only",
+      comment: "core imports effect and its own files: no other package, no builtin of Node.",
+      severity: "error",
+      from: { path: "^packages/core/src/" },
+      to: { pathNot: ["^packages/core/src/", effect] }
+    },
+    {
+      name: "pure-modules-import-data-only",
+      comment: "These modules decide; they never wait, look at a clock or run an effect. Types may come from anywhere.",
+      severity: "error",
+      from: { path: `^packages/core/src/${pure}\\.ts$` },
+      to: {
+        pathNot: [`^packages/core/src/${pure}\\.ts$`, `${effect}dist/(esm|dts)/(${effectData})\\.(js|d\\.ts)$`],
+        dependencyTypesNot: ["type-only"]
+      }
+    },
+    {
+      name: "sql-not-http",
+      comment: "sql and http know core, not each other.",
+      severity: "error",
+      from: { path: "^packages/sql/" },
+      to: { path: ["^packages/http/", "^@sluice/http"] }
+    },
+    {
+      name: "http-not-sql",
+      comment: "sql and http know core, not each other.",
+      severity: "error",
+      from: { path: "^packages/http/" },
+      to: { path: ["^packages/sql/", "^@sluice/sql", "node_modules/@effect/sql"] }
+    },
+    {
+      name: "sql-imports-core-and-effect-sql",
+      comment: "sql imports core, effect, and the packages for SQL.",
+      severity: "error",
+      from: { path: "^packages/sql/src/" },
+      to: {
+        pathNot: [
+          "^packages/(core|sql)/(src|dist)/",
+          effect,
+          "(^|/)node_modules/@effect/(sql[a-z0-9-]*|platform|experimental)/"
+        ]
+      }
+    },
+    {
+      name: "http-imports-core-and-effect-platform",
+      comment: "http imports core, effect, and the platform package.",
+      severity: "error",
+      from: { path: "^packages/http/src/" },
+      to: { pathNot: ["^packages/(core|http)/(src|dist)/", effect, "(^|/)node_modules/@effect/platform/"] }
+    },
+    {
+      name: "nothing-imports-examples-benchmarks-scratchpad",
+      comment: "These three are ends, not parts.",
+      severity: "error",
+      from: { path: "^(packages/([^/]+)|scratchpad)/" },
+      to: {
+        path: ["^packages/(examples|benchmarks)/", "^scratchpad/", "^@sluice/(examples|benchmarks|scratchpad)"],
+        pathNot: ["^packages/$2/", "^$1/"]
+      }
+    }
+  ],
+  options: {
+    exclude: { path: "(^|/)(build|coverage)/" },
+    doNotFollow: { path: "(^|/)(node_modules|dist)/" },
+    // Marks imports that are types only, so that the pure modules may have them.
+    tsPreCompilationDeps: true,
+    // Without these two, the `exports` of packages are not read: nothing is resolved, and every rule passes silently.
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["import", "node", "default", "types"],
+      extensions: [".ts", ".js", ".mjs", ".cjs", ".json"]
+    }
+  }
+}

@@ -1,0 +1,269 @@
+/**
+ * Where the items of a queue wait: ring buffers under Effect's `Queue.BackingQueue` interface.
+ *
+ * `Queue.unsafeOffer` never calls the strategy, so whatever a policy does at once when the queue is full (evicting,
+ * dropping, coalescing) happens here, in `offer`. What makes an offer wait is a strategy: see `Strategy`.
+ *
+ * `offer` answers whether the item is in. Where it is not, either this queue has reported it as dropped, and that is
+ * the end of it; or nothing was reported, and the strategy decides.
+ *
+ * @since 0.1.0
+ */
+import * as Chunk from "effect/Chunk"
+import * as Queue from "effect/Queue"
+import { Ring } from "./internal/ring.ts"
+import type { DropReason } from "./QueueEvent.ts"
+
+/**
+ * Where a backing queue or a strategy says what became of an item. It must be told of each item once, after the state
+ * has changed: whoever listens may offer again at once.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Report<in A> {
+  readonly dropped: (item: A, reason: DropReason) => void
+  readonly coalesced: (replaced: A, item: A) => void
+}
+
+/**
+ * What every backing queue is made from.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<in A> {
+  /** How much it holds, in items, or in weight where `weigh` is given. At least 1. */
+  readonly capacity: number
+  /** The weight of an item, an integer of at least 1. Asked when the item comes in, and remembered. Default: 1. */
+  readonly weigh?: ((item: A) => number) | undefined
+  readonly report: Report<A>
+  /** While it answers true, items that need room are refused: others wait for that room already. Default: never. */
+  readonly reserved?: (() => boolean) | undefined
+}
+
+const variance = { _A: (_: any) => _ }
+
+/** A ring that refuses what does not fit. The other queues differ in `whenFull`. */
+class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
+  readonly [Queue.BackingQueueTypeId] = variance
+  protected readonly ring = new Ring<A>()
+  /** The weights of the items in the ring, where they are weighed: an item may change while it waits. */
+  private readonly weights: Ring<number> | undefined
+  private readonly weigh: ((item: A) => number) | undefined
+  private readonly reserved: (() => boolean) | undefined
+  protected readonly limit: number
+  protected readonly report: Report<A>
+  private used = 0
+
+  constructor(options: Options<A>) {
+    this.limit = options.capacity
+    this.report = options.report
+    this.reserved = options.reserved
+    this.weigh = options.weigh
+    this.weights = options.weigh === undefined ? undefined : new Ring()
+  }
+
+  /** There is no room: makes some and takes the item, or reports it as dropped, or leaves it to the strategy. */
+  protected whenFull(_item: A, _weight: number): boolean {
+    return false
+  }
+
+  offer(item: A): boolean {
+    const weight = this.weigh === undefined ? 1 : this.weigh(item)
+    return this.fits(weight) ? this.push(item, weight) : this.whenFull(item, weight)
+  }
+
+  protected fits(weight: number): boolean {
+    return this.used + weight <= this.limit && (this.reserved === undefined || !this.reserved())
+  }
+
+  protected push(item: A, weight: number): true {
+    this.ring.push(item)
+    this.weights?.push(weight)
+    this.used += weight
+    return true
+  }
+
+  protected shift(): A {
+    this.used -= this.weights === undefined ? 1 : this.weights.shift()
+    return this.ring.shift()
+  }
+
+  offerAll(items: Iterable<A>): Chunk.Chunk<A> {
+    const iterator = items[Symbol.iterator]()
+    for (let next = iterator.next(); !next.done; next = iterator.next()) {
+      if (this.offer(next.value)) continue
+      const surplus = [next.value]
+      for (next = iterator.next(); !next.done; next = iterator.next()) surplus.push(next.value)
+      return Chunk.unsafeFromArray(surplus)
+    }
+    return Chunk.empty()
+  }
+
+  poll<Def>(def: Def): A | Def {
+    return this.ring.length === 0 ? def : this.shift()
+  }
+
+  pollUpTo(limit: number): Chunk.Chunk<A> {
+    const count = Math.min(limit, this.ring.length)
+    if (count <= 0) return Chunk.empty()
+    const items = new Array<A>(count)
+    for (let i = 0; i < count; i++) items[i] = this.shift()
+    return Chunk.unsafeFromArray(items)
+  }
+
+  capacity(): number {
+    return this.limit
+  }
+
+  length(): number {
+    return this.ring.length
+  }
+}
+
+class DroppingNewest<in out A> extends RingBackingQueue<A> {
+  protected override whenFull(item: A): boolean {
+    this.report.dropped(item, "drop-newest")
+    return false
+  }
+
+  // Each item of the surplus is dropped by itself: one that is lighter may still fit.
+  override offerAll(items: Iterable<A>): Chunk.Chunk<A> {
+    const dropped: Array<A> = []
+    for (const item of items) if (!this.offer(item)) dropped.push(item)
+    return Chunk.unsafeFromArray(dropped)
+  }
+}
+
+class DroppingOldest<in out A> extends RingBackingQueue<A> {
+  protected override whenFull(item: A, weight: number): boolean {
+    // Nothing may be evicted for an item that cannot fit anyway.
+    if (weight > this.limit) return false
+    const evicted = this.shift()
+    let more: Array<A> | undefined
+    while (!this.fits(weight)) (more ??= []).push(this.shift())
+    this.push(item, weight)
+    this.report.dropped(evicted, "drop-oldest")
+    if (more !== undefined) { for (const other of more) this.report.dropped(other, "drop-oldest") }
+    return true
+  }
+}
+
+/**
+ * What a coalescing queue does with a new key when it is full.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type WhenFull = "refuse" | "drop-newest" | "drop-oldest"
+
+/**
+ * Holds one item a key, at the place where its key first came. The index maps a key to an absolute position, so it
+ * stays right when the head is taken or dropped.
+ */
+class Coalescing<in out A> extends RingBackingQueue<A> {
+  private readonly index = new Map<unknown, number>()
+  /** The key of each waiting item: what the key function says of an item may have changed when it leaves. */
+  private readonly keys = new Ring<unknown>()
+  private readonly keyOf: (item: A) => unknown
+  private readonly merge: ((queued: A, offered: A) => A) | undefined
+  private readonly full: WhenFull
+
+  constructor(
+    options: Options<A>,
+    keyOf: (item: A) => unknown,
+    merge: ((queued: A, offered: A) => A) | undefined,
+    full: WhenFull
+  ) {
+    super(options)
+    this.keyOf = keyOf
+    this.merge = merge
+    this.full = full
+  }
+
+  override offer(item: A): boolean {
+    const key = this.keyOf(item)
+    const position = this.index.get(key)
+    if (position === undefined) return this.fits(1) ? this.pushKey(key, item) : this.newKeyWhenFull(key, item)
+    const queued = this.ring.at(position)
+    this.ring.set(position, this.merge === undefined ? item : this.merge(queued, item))
+    this.report.coalesced(queued, item)
+    return true
+  }
+
+  private newKeyWhenFull(key: unknown, item: A): boolean {
+    switch (this.full) {
+      case "refuse":
+        return false
+      case "drop-newest":
+        this.report.dropped(item, "drop-newest")
+        return false
+      case "drop-oldest": {
+        const evicted = this.shift()
+        this.pushKey(key, item)
+        this.report.dropped(evicted, "drop-oldest")
+        return true
+      }
+    }
+  }
+
+  private pushKey(key: unknown, item: A): true {
+    this.index.set(key, this.keys.push(key))
+    return this.push(item, 1)
+  }
+
+  protected override shift(): A {
+    this.index.delete(this.keys.shift())
+    return super.shift()
+  }
+
+  // A later item of the surplus may still coalesce, whatever became of those before it, but only where those are not
+  // waiting: an item must not overtake an older one of its key.
+  override offerAll(items: Iterable<A>): Chunk.Chunk<A> {
+    if (this.full === "refuse") return super.offerAll(items)
+    const dropped: Array<A> = []
+    for (const item of items) if (!this.offer(item)) dropped.push(item)
+    return Chunk.unsafeFromArray(dropped)
+  }
+}
+
+/**
+ * Refuses what does not fit, and leaves it to the strategy.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const refusing = <A>(options: Options<A>): Queue.BackingQueue<A> => new RingBackingQueue(options)
+
+/**
+ * Drops the new item when it does not fit.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const droppingNewest = <A>(options: Options<A>): Queue.BackingQueue<A> => new DroppingNewest(options)
+
+/**
+ * Drops the oldest items until the new one fits.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const droppingOldest = <A>(options: Options<A>): Queue.BackingQueue<A> => new DroppingOldest(options)
+
+/**
+ * Keeps the latest item of each key, in place; a new key that does not fit follows `whenFull`. Items are not weighed.
+ *
+ * `merge` is called before anything changes: where it throws, the queue is as it was.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const coalescing = <A>(
+  options: Omit<Options<A>, "weigh"> & {
+    readonly key: (item: A) => unknown
+    readonly merge?: ((queued: A, offered: A) => A) | undefined
+    readonly whenFull: WhenFull
+  }
+): Queue.BackingQueue<A> => new Coalescing(options, options.key, options.merge, options.whenFull)

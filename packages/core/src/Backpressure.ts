@@ -1,0 +1,352 @@
+/**
+ * What happens when a queue is full: the backpressure policies.
+ *
+ * A policy is data (`_tag` and parameters) plus the pair that Effect's `Queue.make` takes: a `Queue.BackingQueue` that
+ * evicts, drops and coalesces, and a `Queue.Strategy` that makes offers wait. So what it builds is a true
+ * `Queue.Queue`: see `queue`. `PolicyQueue` puts typed outcomes, counts and closing around it.
+ *
+ * A policy of your own implements `Policy` with a pair of its own; `BackingQueue` and `Strategy` have the parts. The
+ * guide "write your own policy" and the example `KeepHighest` show one.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import * as BackingQueue from "./BackingQueue.ts"
+import { WaitingRoom } from "./internal/waitingRoom.ts"
+import { InvalidOption } from "./QueueError.ts"
+import type { DropReason, Outcome } from "./QueueEvent.ts"
+import * as Strategy from "./Strategy.ts"
+
+/**
+ * A backpressure policy for items of type `A`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Policy<in A> {
+  readonly _tag: string
+  /**
+   * Makes the pair for one queue. The options have been checked. It may throw an `InvalidOption` for a combination
+   * that the policy cannot serve.
+   */
+  readonly pair: <B extends A>(options: PairOptions<B>) => Pair<B>
+}
+
+/**
+ * What a policy makes its pair from.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PairOptions<in A> {
+  /** The name of the queue, for errors. */
+  readonly name: string
+  /** An integer of at least 1: items, or weight where `weigh` is given. */
+  readonly capacity: number
+  readonly weigh: ((item: A) => number) | undefined
+  /** To be told of every item that is dropped or coalesced, once, after the state has changed. */
+  readonly report: BackingQueue.Report<A>
+}
+
+/**
+ * The two halves of a queue.
+ *
+ * `backing.offer` answers whether the item is in. Where it is not, it has either been reported as dropped, or the
+ * strategy's `handleSurplus` answers for it: true when it is in later, false when it is refused.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Pair<in out A> {
+  readonly backing: Queue.BackingQueue<A>
+  readonly strategy: Queue.Strategy<A>
+  /** @internal */
+  readonly waiting?: { readonly room: WaitingRoom<A>; readonly timeoutMillis: number | undefined }
+}
+
+/**
+ * Offers wait, first come first served.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Suspend extends Policy<unknown> {
+  readonly _tag: "suspend"
+  /** How long an offer waits; without it, for ever. */
+  readonly timeout: Duration.Duration | undefined
+}
+
+/** @since 0.1.0 @category models */
+export interface Reject extends Policy<unknown> {
+  readonly _tag: "reject"
+}
+
+/** @since 0.1.0 @category models */
+export interface DropNewest extends Policy<unknown> {
+  readonly _tag: "dropNewest"
+}
+
+/** @since 0.1.0 @category models */
+export interface DropOldest extends Policy<unknown> {
+  readonly _tag: "dropOldest"
+}
+
+/**
+ * The latest item of each key is kept.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CoalesceByKey<in A> extends Policy<A> {
+  readonly _tag: "coalesceByKey"
+  readonly key: (item: A) => unknown
+  /** What happens to an item of a new key when the queue is full. */
+  readonly whenFull: Suspend | Reject | DropNewest | DropOldest
+}
+
+const waitingPair = <A>(
+  { capacity, report, weigh }: PairOptions<A>,
+  timeout: Duration.Duration | undefined,
+  makeBacking: (options: BackingQueue.Options<A>) => Queue.BackingQueue<A>,
+  key?: (item: A) => unknown
+): Pair<A> => {
+  let coalesced = 0
+  const counting: BackingQueue.Report<A> = {
+    dropped: report.dropped,
+    coalesced: (replaced, item) => {
+      coalesced += 1
+      report.coalesced(replaced, item)
+    }
+  }
+  const take = (item: A): Outcome | "full" => {
+    const before = coalesced
+    if (!backing.offer(item)) return "full"
+    return coalesced === before ? "accepted" : "coalesced"
+  }
+  const room: WaitingRoom<A> = new WaitingRoom(take, key)
+  const backing = makeBacking({ capacity, weigh, report: counting, reserved: () => room.reserved })
+  const timeoutMillis = timeout === undefined ? undefined : Duration.toMillis(timeout)
+  const fitsEver = (item: A) => weigh === undefined || weigh(item) <= capacity
+  return {
+    backing,
+    strategy: Strategy.waiting({ backing, report, room, timeoutMillis, fitsEver }),
+    waiting: { room, timeoutMillis }
+  }
+}
+
+const answeringPair = <A>(backing: Queue.BackingQueue<A>, { report }: PairOptions<A>): Pair<A> => ({
+  backing,
+  strategy: Strategy.answering({ backing, report })
+})
+
+/**
+ * The offer waits until there is room, first come first served, and everything is kept. With a `timeout` (default:
+ * none) it fails with `OfferTimeout`, which carries the item.
+ *
+ * @example
+ * ```ts
+ * import { Backpressure } from "@sluice/core"
+ *
+ * const patient = Backpressure.suspend()
+ * const hasty = Backpressure.suspend({ timeout: "50 millis" })
+ * ```
+ *
+ * @since 0.1.0
+ * @category policies
+ */
+export const suspend = (options?: { readonly timeout?: Duration.DurationInput | undefined }): Suspend => {
+  const timeout = options?.timeout === undefined ? undefined : Duration.decode(options.timeout)
+  return {
+    _tag: "suspend",
+    timeout,
+    pair: (pairOptions) => waitingPair(pairOptions, timeout, BackingQueue.refusing)
+  }
+}
+
+/**
+ * The offer fails at once with `QueueFull`, which carries the item. Everything that was accepted is kept.
+ *
+ * @since 0.1.0
+ * @category policies
+ */
+export const reject: Reject = {
+  _tag: "reject",
+  pair: (options) => answeringPair(BackingQueue.refusing(options), options)
+}
+
+/**
+ * The new item is dropped: the first N are kept.
+ *
+ * @since 0.1.0
+ * @category policies
+ */
+export const dropNewest: DropNewest = {
+  _tag: "dropNewest",
+  pair: (options) => answeringPair(BackingQueue.droppingNewest(options), options)
+}
+
+/**
+ * The oldest item is dropped to make room: the last N are kept.
+ *
+ * @since 0.1.0
+ * @category policies
+ */
+export const dropOldest: DropOldest = {
+  _tag: "dropOldest",
+  pair: (options) => answeringPair(BackingQueue.droppingOldest(options), options)
+}
+
+/**
+ * An item whose key is waiting replaces the waiting one, or is merged into it, at once and in its place, whether the
+ * queue is full or not: the latest of each key is kept. An item of a new key follows `whenFull` when the queue is full
+ * (default: `dropOldest`).
+ *
+ * Keys are compared as a `Map` does. Items cannot be weighed. `merge` should be quick and pure; where it throws, the
+ * offer dies with what it threw and the queue is as it was.
+ *
+ * @example
+ * ```ts
+ * import { Backpressure } from "@sluice/core"
+ *
+ * interface Reading {
+ *   readonly sensor: string
+ *   readonly value: number
+ * }
+ * const latest = Backpressure.coalesceByKey((reading: Reading) => reading.sensor)
+ * const highest = Backpressure.coalesceByKey((reading: Reading) => reading.sensor, {
+ *   merge: (held, next) => next.value > held.value ? next : held,
+ *   whenFull: Backpressure.suspend()
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category policies
+ */
+export const coalesceByKey = <A>(
+  key: (item: A) => unknown,
+  options?: {
+    readonly merge?: ((queued: A, offered: A) => A) | undefined
+    readonly whenFull?: Suspend | Reject | DropNewest | DropOldest | undefined
+  }
+): CoalesceByKey<A> => {
+  const whenFull = options?.whenFull ?? dropOldest
+  // A queue of a subtype holds what `merge` answers: merging must give an item of the queue's own type.
+  const merge = options?.merge as ((queued: any, offered: any) => any) | undefined
+  return {
+    _tag: "coalesceByKey",
+    key,
+    whenFull,
+    pair: (pairOptions) => {
+      if (pairOptions.weigh !== undefined) {
+        throw new InvalidOption({
+          queue: pairOptions.name,
+          field: "weigh",
+          value: pairOptions.weigh,
+          limit: "absent with coalesceByKey, which counts items"
+        })
+      }
+      switch (whenFull._tag) {
+        case "suspend":
+          return waitingPair(
+            pairOptions,
+            whenFull.timeout,
+            (options) => BackingQueue.coalescing({ ...options, key, merge, whenFull: "refuse" }),
+            key
+          )
+        case "reject":
+          return answeringPair(BackingQueue.coalescing({ ...pairOptions, key, merge, whenFull: "refuse" }), pairOptions)
+        case "dropNewest":
+          return answeringPair(
+            BackingQueue.coalescing({ ...pairOptions, key, merge, whenFull: "drop-newest" }),
+            pairOptions
+          )
+        case "dropOldest":
+          return answeringPair(
+            BackingQueue.coalescing({ ...pairOptions, key, merge, whenFull: "drop-oldest" }),
+            pairOptions
+          )
+      }
+    }
+  }
+}
+
+/**
+ * What a queue under a policy is made from.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface QueueOptions<in A> {
+  /** For errors. Default: "queue". */
+  readonly name?: string | undefined
+  /** How much it holds, in items, or in weight where `weigh` is given: an integer of at least 1. */
+  readonly capacity: number
+  /** The weight of an item: an integer from 1 to `capacity`. Default: every item weighs 1. */
+  readonly weigh?: ((item: A) => number) | undefined
+  /** Called once for each item that is dropped, in the step in which it is dropped. */
+  readonly onDrop?: ((item: A, reason: DropReason) => void) | undefined
+}
+
+/**
+ * Checks the options and makes the pair.
+ *
+ * @internal
+ */
+export const makePair = <A>(policy: Policy<A>, options: PairOptions<A>): Effect.Effect<Pair<A>, InvalidOption> =>
+  Effect.try({
+    try: () => {
+      if (!Number.isSafeInteger(options.capacity) || options.capacity < 1) {
+        throw new InvalidOption({
+          queue: options.name,
+          field: "capacity",
+          value: options.capacity,
+          limit: "an integer of at least 1"
+        })
+      }
+      return policy.pair(options)
+    },
+    catch: (error) => {
+      // Anything else that a policy throws is a bug of that policy, and no option's fault.
+      if (error instanceof InvalidOption) return error
+      throw error
+    }
+  })
+
+/**
+ * Makes an Effect `Queue` under a policy. `Stream.fromQueue`, `Queue.takeBetween` and the like work on it.
+ *
+ * **Waits**: `Queue.offer` waits under `suspend` only. **Errors**: Effect's `Queue.offer` answers a boolean: true when
+ * the item is in, false when it was dropped (`onDrop` says so), refused, had no room within the timeout, or is heavier
+ * than the capacity. For typed outcomes use `PolicyQueue`. **Interruption**: like `PolicyQueue.offer`. After
+ * `Queue.shutdown` every item that was left is reported to `onDrop` as `"shutdown"`.
+ *
+ * @example
+ * ```ts
+ * import { Backpressure } from "@sluice/core"
+ * import { Effect, Queue } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const queue = yield* Backpressure.queue<number>(Backpressure.dropOldest, { capacity: 2 })
+ *   yield* Queue.offerAll(queue, [1, 2, 3])
+ *   return yield* Queue.takeAll(queue) // 2, 3
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const queue = <A>(
+  policy: Policy<A>,
+  options: QueueOptions<A>
+): Effect.Effect<Queue.Queue<A>, InvalidOption> =>
+  Effect.flatMap(
+    makePair(policy, {
+      name: options.name ?? "queue",
+      capacity: options.capacity,
+      weigh: options.weigh,
+      report: { dropped: options.onDrop ?? (() => {}), coalesced: () => {} }
+    }),
+    (pair) => Queue.make(pair.backing, pair.strategy)
+  )

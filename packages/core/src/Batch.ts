@@ -1,0 +1,67 @@
+/**
+ * What a handler is given: items, why they were flushed, and which attempt this is.
+ *
+ * @since 0.1.0
+ */
+import type * as Arr from "effect/Array"
+import * as Either from "effect/Either"
+import { PartialFailure } from "./QueueError.ts"
+
+/**
+ * Why a batch was flushed: it was large enough (`size`, `pushes`, `bytes`), its first item had waited long enough
+ * (`linger`), somebody asked (`manual`), or the queue is closing (`shutdown`).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Trigger = "size" | "pushes" | "bytes" | "linger" | "manual" | "shutdown"
+
+/**
+ * Every trigger, in the order of the documentation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const triggers: ReadonlyArray<Trigger> = ["size", "pushes", "bytes", "linger", "manual", "shutdown"]
+
+/**
+ * A non-empty batch of items in the order in which they were offered.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Batch<out A> {
+  readonly items: Arr.NonEmptyReadonlyArray<A>
+  /** Why it was flushed. A retry keeps the trigger of the first attempt. */
+  readonly trigger: Trigger
+  /** 1 for the first attempt. */
+  readonly attempt: number
+  /** When the batch was opened, in milliseconds of Effect's Clock. */
+  readonly openedAt: number
+  /** When its oldest item came in, in milliseconds of Effect's Clock; never later than that, exact unless items before it were dropped. */
+  readonly oldestAt: number
+}
+
+/**
+ * Fails a handler for some of its items: those at `indexes` are retried, the rest counts as done.
+ *
+ * An index that the batch does not have makes the whole batch fail. Later items of a key may already be written when
+ * an earlier one of the same key is retried.
+ *
+ * @example
+ * ```ts
+ * import { Batch } from "@sluice/core"
+ * import { Effect } from "effect"
+ *
+ * const write = (batch: Batch.Batch<number>) =>
+ *   batch.items[0] < 0 ? Batch.failSome([0], "negative" as const) : Effect.void
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const failSome = <E>(
+  indexes: Iterable<number>,
+  error: E
+): Either.Either<never, PartialFailure<E>> =>
+  Either.left(new PartialFailure<E>({ indexes: Array.from(new Set(indexes)).sort((a, b) => a - b), error }))

@@ -1,0 +1,88 @@
+/**
+ * What happens to items inside an open batch: they are appended, or merged by key. Pure and persistent in meaning: a
+ * user can supply their own.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * How an open batch holds its items. `S` is its state; `push` may change it in place and returns it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Buffer<in out A, in out S> {
+  /** A new, empty state. */
+  readonly empty: () => S
+  /** The state with one more item. */
+  readonly push: (state: S, item: A) => S
+  /** Items now in the buffer. */
+  readonly size: (state: S) => number
+  /** Pushes since it was empty. */
+  readonly pushes: (state: S) => number
+  /** The items, in the order in which they (or their keys) first came. */
+  readonly items: (state: S) => ReadonlyArray<A>
+}
+
+/**
+ * Keeps every item.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const appending = <A>(): Buffer<A, Array<A>> => ({
+  empty: () => [],
+  push: (state, item) => {
+    state.push(item)
+    return state
+  },
+  size: (state) => state.length,
+  pushes: (state) => state.length,
+  items: (state) => state
+})
+
+/**
+ * The state of a merging buffer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Merging<A> {
+  /** Position in `items` of each key. A Map, because a key such as `__proto__` is no key of a record. */
+  readonly index: Map<unknown, number>
+  readonly items: Array<A>
+  readonly pushes: number
+}
+
+/**
+ * Merges an item into the one of the same key. Keys keep the order in which they first came.
+ *
+ * @example
+ * ```ts
+ * import { Buffer } from "@sluice/core"
+ *
+ * const totals = Buffer.merging(
+ *   (item: { readonly route: string; readonly count: number }) => item.route,
+ *   (held, next) => ({ route: held.route, count: held.count + next.count })
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const merging = <A>(
+  key: (item: A) => unknown,
+  merge: (held: A, next: A) => A
+): Buffer<A, Merging<A>> => ({
+  empty: () => ({ index: new Map(), items: [], pushes: 0 }),
+  push: ({ index, items, pushes }, item) => {
+    const k = key(item)
+    const position = index.get(k)
+    if (position === undefined) index.set(k, items.push(item) - 1)
+    else items[position] = merge(items[position], item)
+    return { index, items, pushes: pushes + 1 }
+  },
+  size: (state) => state.items.length,
+  pushes: (state) => state.pushes,
+  items: (state) => state.items
+})

@@ -1,0 +1,484 @@
+/**
+ * A bounded queue under a backpressure policy, with typed outcomes, counts, and closing as a state of its own.
+ *
+ * An item's life here: `offer` puts it into an Effect `Queue` made from the policy's pair; whoever consumes takes it
+ * from `dequeue`; the policy may drop or coalesce it in between. What only the wrapper can know is kept here, because a
+ * waiting taker gets an item past the backing queue: outcomes, weights, counts. At every moment
+ * offered = refused + coalesced + dropped + taken + held.
+ *
+ * @since 0.1.0
+ */
+import * as Chunk from "effect/Chunk"
+import type * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as MutableQueue from "effect/MutableQueue"
+import * as Queue from "effect/Queue"
+import type { Report } from "./BackingQueue.ts"
+import * as Backpressure from "./Backpressure.ts"
+import { type Guard, makeGuard } from "./internal/guard.ts"
+import { type Ending, isOutcome, wait } from "./internal/waitingRoom.ts"
+import {
+  type InvalidOption,
+  InvalidWeight,
+  type OfferError,
+  OfferTimeout,
+  QueueClosed,
+  QueueFull,
+  type Refusal
+} from "./QueueError.ts"
+import type { DropReason, Outcome } from "./QueueEvent.ts"
+
+/**
+ * What `unsafeOffer` answers: the outcome, or why the item was refused.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type UnsafeOutcome = Outcome | "full" | "closed" | "invalid-weight"
+
+/**
+ * What became of the items of an `offerAll` that took them all.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Taken {
+  readonly accepted: number
+  readonly coalesced: number
+  readonly dropped: number
+}
+
+/**
+ * The counts of a queue at one moment: offered = refused + coalesced + dropped + taken + held.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Counts {
+  readonly offered: number
+  /** Not taken: full, timed out, closed, interrupted, or of an impossible weight. */
+  readonly refused: number
+  readonly coalesced: number
+  readonly dropped: number
+  readonly droppedByReason: Readonly<Record<string, number>>
+  /** Handed to a consumer. */
+  readonly taken: number
+  /** In the queue, or waiting to get in. */
+  readonly held: number
+}
+
+/**
+ * A bounded queue under a policy.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PolicyQueue<in out A> {
+  readonly name: string
+  readonly capacity: number
+  /**
+   * Offers one item and answers what became of it.
+   *
+   * **Waits** under `suspend` while there is no room, first come first served. **Errors**: `QueueFull` (policy
+   * `reject`; retry later), `OfferTimeout` (retry later), `QueueClosed` and `InvalidWeight` (retrying makes no sense);
+   * each carries the item, which is not in. **Interruption** while it waits takes the item out; where room came in the
+   * same moment, the item stays in, and a caller that is uninterruptible gets its outcome.
+   */
+  readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
+  /**
+   * Offers items in order and answers the counts. It takes a prefix: where it fails, the error says how many were taken
+   * and carries the rest; where it is interrupted, `onInterrupt` is told.
+   */
+  readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
+  /** Offers one item at once, without an Effect. It never waits: under `suspend` it answers `"full"`. */
+  readonly unsafeOffer: (item: A) => UnsafeOutcome
+  /** Takes up to `limit` of the items that wait, at once. */
+  readonly unsafeTakeUpTo: (limit: number) => ReadonlyArray<A>
+  /** The consumer's side: an Effect Queue. */
+  readonly dequeue: Queue.Dequeue<A>
+  /** How many items are in the queue now. */
+  readonly unsafeLength: () => number
+  /** How many items wait to get in. */
+  readonly unsafeWaiting: () => number
+  readonly unsafeCounts: () => Counts
+  /** Refuses every later offer, and wakes the waiting ones, with `QueueClosed`. What is held can still be taken. */
+  readonly close: Effect.Effect<void>
+  /** Closes, drops what is held with reason `"shutdown"`, and shuts the Effect Queue down. */
+  readonly shutdown: Effect.Effect<void>
+}
+
+/**
+ * What a queue is made from.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<in A> extends Backpressure.QueueOptions<A> {
+  readonly policy: Backpressure.Policy<A>
+  /** Called once for each item that is coalesced, in the step in which it is. */
+  readonly onCoalesce?: ((replaced: A, item: A) => void) | undefined
+  /** Called when an offer is interrupted while it waits. */
+  readonly onInterrupt?: ((taken: number, notTaken: ReadonlyArray<A>) => void) | undefined
+}
+
+/**
+ * What a batcher wants to know, in the step in which it happens. `origin` is what was given with the offer.
+ * @internal
+ */
+export interface Hooks {
+  /** An item was put into the queue, which has this length now. */
+  readonly accepted: (length: number, origin: unknown) => void
+  readonly coalesced: (origin: unknown) => void
+  /** An offer begins to wait. */
+  readonly waiting: () => void
+}
+
+const exits: Readonly<Record<Outcome, Effect.Effect<Outcome>>> = {
+  accepted: Effect.succeed("accepted"),
+  coalesced: Effect.succeed("coalesced"),
+  dropped: Effect.succeed("dropped")
+}
+
+/** Counts what the pair reports, and tells the user's callbacks. */
+class Ledger<in out A> implements Report<A> {
+  coalescedItems = 0
+  droppedItems = 0
+  readonly droppedByReason: Record<string, number> = Object.create(null)
+  /** What the offer that is running has led to so far. */
+  mark: "nothing" | "coalesced" | "dropped" = "nothing"
+  private readonly onDrop: ((item: A, reason: DropReason) => void) | undefined
+  private readonly onCoalesce: ((replaced: A, item: A) => void) | undefined
+
+  constructor(options: Options<A>, guard: Guard) {
+    this.onDrop = options.onDrop && guard("onDrop", options.onDrop)
+    this.onCoalesce = options.onCoalesce && guard("onCoalesce", options.onCoalesce)
+    this.dropped = this.dropped.bind(this)
+    this.coalesced = this.coalesced.bind(this)
+  }
+
+  begin(): void {
+    this.mark = "nothing"
+  }
+
+  dropped(item: A, reason: DropReason): void {
+    this.droppedItems += 1
+    this.droppedByReason[reason] = (this.droppedByReason[reason] ?? 0) + 1
+    this.mark = "dropped"
+    if (this.onDrop === undefined) return
+    this.onDrop(item, reason)
+    // The callback may have offered to this very queue.
+    this.mark = "dropped"
+  }
+
+  coalesced(replaced: A, item: A): void {
+    this.coalescedItems += 1
+    this.mark = "coalesced"
+    if (this.onCoalesce === undefined) return
+    this.onCoalesce(replaced, item)
+    this.mark = "coalesced"
+  }
+}
+
+/** @internal */
+export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
+  readonly name: string
+  readonly capacity: number
+  readonly dequeue: Queue.Dequeue<A>
+  readonly close: Effect.Effect<void>
+  readonly shutdown: Effect.Effect<void>
+  private readonly queue: Queue.Queue<A>
+  private readonly pair: Backpressure.Pair<A>
+  private readonly ledger: Ledger<A>
+  private readonly weigh: ((item: A) => number) | undefined
+  private readonly onInterrupt: ((taken: number, notTaken: ReadonlyArray<A>) => void) | undefined
+  private readonly hooks: Hooks | undefined
+  /** Only Effect's queue knows its takers. Where items are taken through `unsafeTakeUpTo` there are none. */
+  private readonly noTakers = MutableQueue.unbounded<Deferred.Deferred<A>>()
+  private closed = false
+  private offered = 0
+  private refused = 0
+  /** Offers that wait in a strategy other than our own. */
+  private suspended = 0
+
+  constructor(
+    queue: Queue.Queue<A>,
+    pair: Backpressure.Pair<A>,
+    ledger: Ledger<A>,
+    options: Options<A> & { readonly name: string },
+    guard: Guard,
+    hooks: Hooks | undefined
+  ) {
+    this.queue = queue
+    this.dequeue = queue
+    this.pair = pair
+    this.ledger = ledger
+    this.name = options.name
+    this.capacity = options.capacity
+    this.weigh = options.weigh
+    this.onInterrupt = options.onInterrupt && guard("onInterrupt", options.onInterrupt)
+    this.hooks = hooks
+    if (pair.waiting !== undefined) {
+      pair.waiting.room.onAccepted = (origin) => this.hooks?.accepted(pair.backing.length(), origin)
+      pair.waiting.room.onRefused = () => {
+        this.refused += 1
+      }
+    }
+    this.close = Effect.sync(() => this.unsafeClose())
+    this.shutdown = Effect.zipRight(this.close, Queue.shutdown(queue))
+  }
+
+  unsafeOffer(item: A): UnsafeOutcome {
+    const outcome = this.attempt(item)
+    if (outcome === "full") return this.refuse("full")
+    return outcome
+  }
+
+  /** Offers at once. Counts it, unless the queue is full: the item may wait now. */
+  private attempt(item: A, origin?: unknown): UnsafeOutcome {
+    if (this.closed) return this.refuse("closed")
+    if (this.weigh !== undefined && !this.isWeight(this.weigh(item))) return this.refuse("invalid-weight")
+    this.ledger.begin()
+    // Counted before, because whoever is told of a drop may look at the counts.
+    this.offered += 1
+    if (this.queue.unsafeOffer(item)) {
+      const coalesced = this.ledger.mark === "coalesced"
+      if (this.hooks !== undefined) {
+        if (coalesced) this.hooks.coalesced(origin)
+        else this.hooks.accepted(this.pair.backing.length(), origin)
+      }
+      return coalesced ? "coalesced" : "accepted"
+    }
+    if (this.ledger.mark === "dropped") return "dropped"
+    this.offered -= 1
+    return "full"
+  }
+
+  private refuse<const Reason extends UnsafeOutcome>(reason: Reason): Reason {
+    this.offered += 1
+    this.refused += 1
+    return reason
+  }
+
+  private isWeight(weight: number): boolean {
+    return Number.isSafeInteger(weight) && weight >= 1 && weight <= this.capacity
+  }
+
+  offer(item: A, origin?: unknown): Effect.Effect<Outcome, OfferError<A>> {
+    return Effect.suspend(() => {
+      const outcome = this.attempt(item, origin)
+      return isOutcome(outcome) ? exits[outcome] : this.notAtOnce(outcome, { item, taken: 0 }, origin)
+    })
+  }
+
+  offerAll(items: Iterable<A>): Effect.Effect<Taken, OfferError<A>> {
+    return offerEach(items, () => this)
+  }
+
+  /** Goes on with an item that was not in at once: waits for room, or fails. */
+  private notAtOnce(
+    outcome: UnsafeOutcome,
+    place: Place<A>,
+    origin: unknown
+  ): Effect.Effect<Outcome, OfferError<A>> {
+    if (outcome !== "full") return this.fail(outcome, place)
+    if (this.pair.waiting === undefined) return this.askStrategy(place, origin)
+    const { room, timeoutMillis } = this.pair.waiting
+    const retry = () => {
+      const outcome = this.attempt(place.item, origin)
+      if (outcome !== "full") return outcome
+      this.offered += 1
+      this.hooks?.waiting()
+      return outcome
+    }
+    return Effect.flatMap(
+      wait(room, place.item, timeoutMillis, retry, (ending) => this.interrupted(ending, place), origin),
+      (ending) => isOutcome(ending) ? exits[ending] : this.fail(ending, place)
+    )
+  }
+
+  /** A strategy that is not ours answers a boolean, and whether the item is in after an interruption it alone knows. */
+  private askStrategy(place: Place<A>, origin: unknown): Effect.Effect<Outcome, OfferError<A>> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        this.offered += 1
+        this.suspended += 1
+        this.hooks?.waiting()
+        return Effect.matchCauseEffect(restore(this.queue.offer(place.item)), {
+          onSuccess: (isIn) => {
+            this.suspended -= 1
+            if (!isIn) {
+              this.refused += 1
+              return this.fail(this.closed ? "closed" : "full", place)
+            }
+            this.hooks?.accepted(this.pair.backing.length(), origin)
+            return exits.accepted
+          },
+          onFailure: (cause) => {
+            this.suspended -= 1
+            this.refused += 1
+            this.interrupted("interrupted", place)
+            return Effect.failCause(cause)
+          }
+        })
+      })
+    )
+  }
+
+  private interrupted(ending: Ending, place: Place<A>): void {
+    const isIn = isOutcome(ending)
+    const notTaken = notTakenOf(place).slice(isIn ? 1 : 0)
+    this.refuseRest(place)
+    this.onInterrupt?.(place.taken + (isIn ? 1 : 0), notTaken)
+  }
+
+  /** Counts the items of the call after this one: they were offered, and are not taken. */
+  private refuseRest(place: Place<A>): void {
+    const rest = notTakenOf(place).length - 1
+    this.offered += rest
+    this.refused += rest
+  }
+
+  private fail(ending: Ending | "full", place: Place<A>): Effect.Effect<never, OfferError<A>> {
+    this.refuseRest(place)
+    const refusal: Refusal<A> = {
+      queue: this.name,
+      item: place.item,
+      taken: place.taken,
+      notTaken: notTakenOf(place)
+    }
+    switch (ending) {
+      case "timeout":
+        return Effect.fail(OfferTimeout.of(refusal, this.pair.waiting?.timeoutMillis ?? 0))
+      case "invalid-weight":
+        return Effect.fail(InvalidWeight.of(refusal, this.weigh?.(place.item) ?? 1, this.capacity))
+      case "closed":
+        return Effect.fail(QueueClosed.of(this.name, place.taken, refusal.notTaken))
+      default:
+        return Effect.fail(QueueFull.of(refusal))
+    }
+  }
+
+  /** Offers the items after the first `from` ones, each to the queue that `route` names. */
+  static offerFrom<A>(
+    all: ReadonlyArray<A>,
+    from: number,
+    route: (item: A) => PolicyQueueImpl<A>,
+    counts: Record<Outcome, number>,
+    origin: unknown
+  ): Effect.Effect<Taken, OfferError<A>> {
+    for (let taken = from; taken < all.length; taken++) {
+      const item = all[taken]
+      const queue = route(item)
+      const outcome = queue.attempt(item, origin)
+      if (isOutcome(outcome)) {
+        counts[outcome] += 1
+        continue
+      }
+      return Effect.flatMap(queue.notAtOnce(outcome, { item, taken, all }, origin), (outcome) => {
+        counts[outcome] += 1
+        return PolicyQueueImpl.offerFrom(all, taken + 1, route, counts, origin)
+      })
+    }
+    return Effect.succeed({ ...counts })
+  }
+
+  unsafeTakeUpTo(limit: number): ReadonlyArray<A> {
+    const items = Chunk.toReadonlyArray(this.pair.backing.pollUpTo(limit))
+    this.pair.strategy.unsafeOnQueueEmptySpace(this.pair.backing, this.noTakers)
+    return items
+  }
+
+  unsafeLength(): number {
+    return this.pair.backing.length()
+  }
+
+  unsafeWaiting(): number {
+    return this.suspended + (this.pair.waiting === undefined ? 0 : this.pair.waiting.room.size)
+  }
+
+  unsafeCounts(): Counts {
+    const held = this.unsafeLength() + this.unsafeWaiting()
+    const { coalescedItems: coalesced, droppedByReason, droppedItems: dropped } = this.ledger
+    return {
+      offered: this.offered,
+      refused: this.refused,
+      coalesced,
+      dropped,
+      droppedByReason: { ...droppedByReason },
+      taken: this.offered - this.refused - coalesced - dropped - held,
+      held
+    }
+  }
+
+  unsafeClose(): void {
+    if (this.closed) return
+    this.closed = true
+    this.pair.waiting?.room.close()
+  }
+}
+
+/** Where an item stands in the call that offers it. */
+interface Place<out A> {
+  readonly item: A
+  /** How many of the call were taken before it. */
+  readonly taken: number
+  /** Every item of the call, where there are several. */
+  readonly all?: ReadonlyArray<A>
+}
+
+const notTakenOf = <A>(place: Place<A>): ReadonlyArray<A> =>
+  place.all === undefined ? [place.item] : place.all.slice(place.taken)
+
+/**
+ * Offers items in order, each to the queue that `route` names.
+ *
+ * @internal
+ */
+export const offerEach = <A>(
+  items: Iterable<A>,
+  route: (item: A) => PolicyQueueImpl<A>,
+  origin?: unknown
+): Effect.Effect<Taken, OfferError<A>> =>
+  Effect.suspend(() =>
+    PolicyQueueImpl.offerFrom(Array.from(items), 0, route, { accepted: 0, coalesced: 0, dropped: 0 }, origin)
+  )
+
+/** @internal */
+export const makeImpl = <A>(options: Options<A>, hooks?: Hooks): Effect.Effect<PolicyQueueImpl<A>, InvalidOption> =>
+  Effect.gen(function*() {
+    const name = options.name ?? "queue"
+    const guard = yield* makeGuard(name)
+    const ledger = new Ledger(options, guard)
+    const pair = yield* Backpressure.makePair(options.policy, {
+      name,
+      capacity: options.capacity,
+      weigh: options.weigh,
+      report: ledger
+    })
+    const queue = yield* Queue.make(pair.backing, pair.strategy)
+    return new PolicyQueueImpl(queue, pair, ledger, { ...options, name }, guard, hooks)
+  })
+
+/**
+ * Makes a queue under a policy. It holds no resource: closing it is up to you.
+ *
+ * **Errors**: `InvalidOption` where the capacity is no integer of at least 1, or the policy cannot serve the options.
+ *
+ * A callback that throws is logged; it never disturbs the queue or the offer.
+ *
+ * @example
+ * ```ts
+ * import { Backpressure, PolicyQueue } from "@sluice/core"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const queue = yield* PolicyQueue.make<number>({ policy: Backpressure.dropNewest, capacity: 1 })
+ *   yield* queue.offer(1) // "accepted"
+ *   return yield* queue.offer(2) // "dropped"
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <A>(options: Options<A>): Effect.Effect<PolicyQueue<A>, InvalidOption> => makeImpl(options)

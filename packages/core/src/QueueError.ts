@@ -1,0 +1,185 @@
+/**
+ * The one taxonomy of errors: one class for each thing that a caller does differently.
+ *
+ * Refusals of an offer carry the item and, for `offerAll`, everything that was not taken, so that nothing is lost by
+ * failing. They are made on hot paths, so they have no stack trace.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+
+// V8 and JavaScriptCore have this property; elsewhere setting it does nothing.
+const stack = Error as { stackTraceLimit?: number }
+
+/** Makes the error without collecting a stack, which costs several microseconds. */
+const withoutStack = <E>(construct: () => E): E => {
+  const limit = stack.stackTraceLimit ?? 10
+  stack.stackTraceLimit = 0
+  try {
+    return construct()
+  } finally {
+    stack.stackTraceLimit = limit
+  }
+}
+
+/**
+ * An option that cannot work, found when a queue is made. Retrying makes no sense: change the option.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidOption extends Data.TaggedError("InvalidOption")<{
+  /** The name of the queue, or the module where there is none yet. */
+  readonly queue: string
+  /** The option at fault. */
+  readonly field: string
+  /** What it was. */
+  readonly value: unknown
+  /** What it must be. */
+  readonly limit: string
+}> {
+  override get message(): string {
+    return `${this.queue}: option "${this.field}" is ${describe(this.value)}, but must be ${this.limit}`
+  }
+}
+
+const describe = (value: unknown): string => {
+  if (typeof value === "string") return JSON.stringify(value)
+  if (typeof value === "object" && value !== null) return "an object"
+  return String(value)
+}
+
+/**
+ * What every refusal of an offer says.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Refusal<A> {
+  /** The name of the queue. */
+  readonly queue: string
+  /** The item that was refused. It is not in the queue. */
+  readonly item: A
+  /** How many items of the same `offerAll` were taken before it; 0 for `offer`. */
+  readonly taken: number
+  /** Every item of the call that was not taken, `item` first. */
+  readonly notTaken: ReadonlyArray<A>
+}
+
+/**
+ * The queue has no room and its policy refuses. A retry may succeed later.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class QueueFull<out A = unknown> extends Data.TaggedError("QueueFull")<Refusal<any>> {
+  declare readonly item: A
+  declare readonly notTaken: ReadonlyArray<A>
+  override get message(): string {
+    return `queue "${this.queue}" is full`
+  }
+  /** @internal */
+  static of<A>(refusal: Refusal<A>): QueueFull<A> {
+    return withoutStack(() => new QueueFull<A>(refusal))
+  }
+}
+
+/**
+ * The offer waited for room as long as its policy allows. A retry may succeed later.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OfferTimeout<out A = unknown> extends Data.TaggedError("OfferTimeout")<
+  Refusal<any> & { /** The policy's timeout. */ readonly timeoutMillis: number }
+> {
+  declare readonly item: A
+  declare readonly notTaken: ReadonlyArray<A>
+  override get message(): string {
+    return `queue "${this.queue}" had no room for ${this.timeoutMillis} ms`
+  }
+  /** @internal */
+  static of<A>(refusal: Refusal<A>, timeoutMillis: number): OfferTimeout<A> {
+    return withoutStack(() => new OfferTimeout<A>({ ...refusal, timeoutMillis }))
+  }
+}
+
+/**
+ * The queue is closing or closed and takes nothing more. Retrying on the same queue makes no sense.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class QueueClosed<out A = never> extends Data.TaggedError("QueueClosed")<{
+  readonly queue: string
+  readonly taken: number
+  readonly notTaken: ReadonlyArray<any>
+}> {
+  declare readonly notTaken: ReadonlyArray<A>
+  override get message(): string {
+    return `queue "${this.queue}" is closed`
+  }
+  /** @internal */
+  static of<A>(queue: string, taken: number, notTaken: ReadonlyArray<A>): QueueClosed<A> {
+    return withoutStack(() => new QueueClosed<A>({ queue, taken, notTaken }))
+  }
+}
+
+/**
+ * An item's weight is no integer of at least 1, or is more than the whole capacity, so that the item could never be
+ * taken. Retrying makes no sense.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidWeight<out A = unknown> extends Data.TaggedError("InvalidWeight")<
+  Refusal<any> & { readonly weight: number; readonly capacity: number }
+> {
+  declare readonly item: A
+  declare readonly notTaken: ReadonlyArray<A>
+  override get message(): string {
+    return `queue "${this.queue}": an item weighs ${this.weight}, but must weigh an integer from 1 to ${this.capacity}`
+  }
+  /** @internal */
+  static of<A>(refusal: Refusal<A>, weight: number, capacity: number): InvalidWeight<A> {
+    return withoutStack(() => new InvalidWeight<A>({ ...refusal, weight, capacity }))
+  }
+}
+
+/**
+ * Everything that an offer can fail with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type OfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | InvalidWeight<A>
+
+/**
+ * A handler wrote part of its batch: the items at `indexes` failed with `error`, the rest is done.
+ * Made by `Batch.failSome`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PartialFailure<out E = unknown> extends Data.TaggedError("PartialFailure")<{
+  readonly indexes: ReadonlyArray<number>
+  readonly error: any
+}> {
+  declare readonly error: E
+  override get message(): string {
+    return `${this.indexes.length} items of the batch failed`
+  }
+}
+
+/**
+ * A handler died, interrupted itself, or answered nonsense. It counts as a failure of its batch; this is what a retry
+ * schedule sees of it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class HandlerDefect extends Data.TaggedError("HandlerDefect")<{ readonly defect: unknown }> {
+  override get message(): string {
+    return `the handler died: ${this.defect instanceof Error ? this.defect.message : String(this.defect)}`
+  }
+}

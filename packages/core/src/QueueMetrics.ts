@@ -1,0 +1,140 @@
+/**
+ * Every metric of a queue, with the unit in its name, through Effect's `Metric`.
+ *
+ * | metric | kind | tags |
+ * | --- | --- | --- |
+ * | `sluice_items_offered_total` | counter | |
+ * | `sluice_items_refused_total` | counter | |
+ * | `sluice_items_coalesced_total` | counter | |
+ * | `sluice_items_dropped_total` | counter | `reason` |
+ * | `sluice_items_settled_total` | counter | |
+ * | `sluice_flushes_total` | counter | `trigger` |
+ * | `sluice_flush_retries_total` | counter | |
+ * | `sluice_flush_duration_ms` | histogram | |
+ * | `sluice_depth_items` | gauge | |
+ * | `sluice_in_flight_items` | gauge | |
+ * | `sluice_oldest_age_ms` | gauge | |
+ *
+ * Each has the tags `system` (such as `write_behind`) and `queue` (its name). Numbers are counted in plain fields and
+ * published for each batch, and the labels are part of the metric's key: an update of a tagged metric costs a thousand
+ * times as much.
+ *
+ * @since 0.1.0
+ */
+import * as Metric from "effect/Metric"
+import * as MetricBoundaries from "effect/MetricBoundaries"
+import * as MetricKey from "effect/MetricKey"
+import * as MetricLabel from "effect/MetricLabel"
+import { type Trigger, triggers } from "./Batch.ts"
+
+/**
+ * The totals that are published as counters.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Totals {
+  readonly offered: number
+  readonly refused: number
+  readonly coalesced: number
+  readonly settled: number
+  readonly retries: number
+  readonly droppedByReason: Readonly<Record<string, number>>
+  readonly flushesByTrigger: Readonly<Record<Trigger, number>>
+}
+
+/**
+ * The readings that are published as gauges.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Readings {
+  readonly depth: number
+  readonly inFlight: number
+  readonly oldestAgeMillis: number
+}
+
+/** From a tenth of a millisecond to a minute and more. */
+const durationBoundaries = MetricBoundaries.exponential({ start: 0.1, factor: 2, count: 21 })
+
+/**
+ * The metrics of one queue.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface QueueMetrics {
+  /** Publishes what has come since the last time. */
+  readonly publish: (totals: Totals, readings: Readings) => void
+  /** Records how long one flush took. */
+  readonly flushDuration: (millis: number) => void
+}
+
+/** A counter that is told totals. */
+const makeTotal = (key: MetricKey.MetricKey.Counter<number>): (total: number) => void => {
+  const metric = Metric.fromMetricKey(key)
+  let published = 0
+  return (total) => {
+    if (total === published) return
+    metric.unsafeUpdate(total - published, [])
+    published = total
+  }
+}
+
+/**
+ * Makes the metrics of one queue. Metrics of the same system and name add up.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (system: string, queue: string): QueueMetrics => {
+  const labels = [MetricLabel.make("system", system), MetricLabel.make("queue", queue)]
+  const counter = (name: string, description: string, ...extra: ReadonlyArray<MetricLabel.MetricLabel>) =>
+    makeTotal(
+      MetricKey.taggedWithLabels(MetricKey.counter(name, { description, incremental: true }), [...labels, ...extra])
+    )
+  const gauge = (name: string, description: string) => {
+    const metric = Metric.fromMetricKey(MetricKey.taggedWithLabels(MetricKey.gauge(name, { description }), labels))
+    return (value: number) => metric.unsafeUpdate(value, [])
+  }
+  const offered = counter("sluice_items_offered_total", "Items offered")
+  const refused = counter("sluice_items_refused_total", "Items refused")
+  const coalesced = counter("sluice_items_coalesced_total", "Items that replaced or were merged into a waiting one")
+  const settled = counter("sluice_items_settled_total", "Items handled")
+  const retries = counter("sluice_flush_retries_total", "Flushes that failed and were tried again")
+  const flushes = triggers.map((trigger) =>
+    [trigger, counter("sluice_flushes_total", "Batches flushed", MetricLabel.make("trigger", trigger))] as const
+  )
+  const droppedFor = (reason: string) =>
+    counter("sluice_items_dropped_total", "Items dropped", MetricLabel.make("reason", reason))
+  const dropped = new Map<string, (total: number) => void>()
+  const depth = gauge("sluice_depth_items", "Items waiting")
+  const inFlight = gauge("sluice_in_flight_items", "Items being handled")
+  const oldestAge = gauge("sluice_oldest_age_ms", "Age of the oldest item held")
+  const duration = Metric.fromMetricKey(
+    MetricKey.taggedWithLabels(
+      MetricKey.histogram("sluice_flush_duration_ms", durationBoundaries, "Duration of a flush"),
+      labels
+    )
+  )
+  return {
+    publish: (totals, readings) => {
+      offered(totals.offered)
+      refused(totals.refused)
+      coalesced(totals.coalesced)
+      settled(totals.settled)
+      retries(totals.retries)
+      for (const [trigger, publish] of flushes) publish(totals.flushesByTrigger[trigger])
+      for (const reason in totals.droppedByReason) {
+        let publish = dropped.get(reason)
+        if (publish === undefined) dropped.set(reason, publish = droppedFor(reason))
+        publish(totals.droppedByReason[reason])
+      }
+      depth(readings.depth)
+      inFlight(readings.inFlight)
+      oldestAge(readings.oldestAgeMillis)
+    },
+    flushDuration: (millis) => duration.unsafeUpdate(millis, [])
+  }
+}

@@ -1,0 +1,666 @@
+/**
+ * The producer never waits for the slow store: items are offered to a bounded queue under a backpressure policy, and
+ * flushed in batches by one fiber a shard.
+ *
+ * An item's life here: `offer` puts it into the intake of its shard, where the policy may still drop or coalesce it;
+ * when a batch is due, the shard's fiber takes the oldest items and calls the user's `flush`, again and again under the
+ * retry schedule; then the items are settled, or dropped with reason `"retries-exhausted"`. Closing the scope drains.
+ *
+ * At every moment offered = refused + coalesced + dropped + settled + held.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import type * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import * as Backpressure from "./Backpressure.ts"
+import type { Batch, Trigger } from "./Batch.ts"
+import * as FlushPolicy from "./FlushPolicy.ts"
+import { type Batcher, makeBatcher, type Observer } from "./internal/batcher.ts"
+import { type EventHub, makeEventHub } from "./internal/eventHub.ts"
+import { makeGuard } from "./internal/guard.ts"
+import * as Check from "./internal/options.ts"
+import { isTracing, linksTo, withCurrentSpan } from "./internal/tracing.ts"
+import { offerEach, type Taken, type UnsafeOutcome } from "./PolicyQueue.ts"
+import {
+  type HandlerDefect,
+  type InvalidOption,
+  type OfferError,
+  type PartialFailure,
+  QueueClosed
+} from "./QueueError.ts"
+import type { DropReason, Outcome, QueueEvent } from "./QueueEvent.ts"
+import * as QueueMetrics from "./QueueMetrics.ts"
+import * as Retry from "./Retry.ts"
+import * as Sharding from "./Sharding.ts"
+
+/**
+ * A write-behind queue of items of type `A`. Make a tag of your own for each, and fill it with `layer`.
+ *
+ * @example
+ * ```ts
+ * import { WriteBehind } from "@sluice/core"
+ * import { Context } from "effect"
+ *
+ * interface Order {
+ *   readonly id: string
+ * }
+ * class Orders extends Context.Tag("app/Orders")<Orders, WriteBehind.WriteBehind<Order>>() {}
+ * ```
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WriteBehind<in out A> {
+  readonly name: string
+  /**
+   * Offers one item and answers what became of it: `"accepted"`, `"coalesced"` or `"dropped"`.
+   *
+   * **Waits** under the policy `suspend` while its shard has no room, first come first served. **Errors**: `QueueFull`
+   * (policy `reject`) and `OfferTimeout`: retry later; `QueueClosed`, `InvalidWeight`: retrying makes no sense. Each
+   * carries the item, which is not in. **Interruption** while it waits takes the item out; where room came in the same
+   * moment it stays in. An `OfferInterrupted` event says which.
+   */
+  readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
+  /**
+   * Offers items in order and answers the counts. Takes a prefix: where it fails, the error says how many were taken
+   * and carries the rest; where it is interrupted, an `OfferInterrupted` event says so.
+   */
+  readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
+  /**
+   * Offers one item at once, without an Effect, for hot loops. It never waits: under `suspend` it answers `"full"`.
+   * A loop that never yields starves the shards: leave it now and then.
+   */
+  readonly unsafeOffer: (item: A) => UnsafeOutcome
+  /**
+   * Flushes everything offered before, and answers what became of it.
+   *
+   * **Waits** until those items are settled or dropped; a backoff that is running is honoured. **Errors**:
+   * `QueueClosed`. **Interruption** ends only the waiting.
+   */
+  readonly flushNow: Effect.Effect<Flushed, QueueClosed>
+  /** Waits until nothing is held, without hurrying anything. Fails with `QueueClosed` once the queue is closed. */
+  readonly awaitIdle: Effect.Effect<void, QueueClosed>
+  /** How many items wait in the queue now, over all shards. */
+  readonly depth: Effect.Effect<number>
+  /** How many items are in a batch that is being flushed or retried, over all shards. */
+  readonly inFlight: Effect.Effect<number>
+  /**
+   * What happens, from the moment of subscription until the queue is closed. A subscriber that is too slow slows
+   * nothing down: it is told how many events it has missed.
+   */
+  readonly events: Stream.Stream<QueueEvent<A>>
+  /** The counts at one moment. */
+  readonly metrics: Effect.Effect<Metrics>
+}
+
+/**
+ * What became of the items that `flushNow` waited for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Flushed {
+  readonly settled: number
+  readonly dropped: number
+}
+
+/**
+ * The counts of a queue at one moment: offered = refused + coalesced + dropped + settled + held.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Metrics {
+  readonly offered: number
+  readonly refused: number
+  readonly coalesced: number
+  readonly dropped: number
+  readonly droppedByReason: Readonly<Record<string, number>>
+  readonly settled: number
+  /** Waiting to get in, waiting in the queue, or in flight. */
+  readonly held: number
+  readonly depth: number
+  readonly inFlight: number
+  /** First attempts. */
+  readonly flushes: number
+  readonly flushesByTrigger: Readonly<Record<Trigger, number>>
+  /** Attempts after the first. */
+  readonly retries: number
+}
+
+/**
+ * What the retry schedule is told of a failed flush: the error of the user's `flush` (of a partial failure, the error
+ * in it), or that it died.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RetryInput<E> = (E extends PartialFailure<infer Inner> ? Inner : E) | HandlerDefect
+
+/**
+ * The options, with their defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<A, E, R, R2 = never> {
+  /** For metrics, events, spans and errors. Not blank. */
+  readonly name: string
+  /** How much each shard holds: items, or weight where `weigh` is given. An integer of at least 1. */
+  readonly capacity: number
+  /** What happens when a shard is full. Default: `Backpressure.dropOldest`. */
+  readonly policy?: Backpressure.Policy<A> | undefined
+  /** The weight of an item, an integer from 1 to `capacity`; not with `coalesceByKey`. Default: every item weighs 1. */
+  readonly weigh?: ((item: A) => number) | undefined
+  /** The largest batch, in items. Default: 100. */
+  readonly batchSize?: number | undefined
+  /**
+   * How long after its first item a batch is flushed at the latest. Zero or infinite: only by size or by hand.
+   * Default: 1 second.
+   */
+  readonly flushInterval?: Duration.DurationInput | undefined
+  /**
+   * Writes a batch. It may fail with `Batch.failSome`. A defect counts as a failure. It must not wait for room in its
+   * own queue.
+   */
+  readonly flush: (batch: Batch<A>) => Effect.Effect<void, E, R>
+  /** When a failed flush is tried again. Default: 3 retries, after 100 ms, 200 ms, 400 ms. */
+  readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
+  /** How many shards there are, each with a queue and a fiber of its own. Default: 1. */
+  readonly shards?: number | undefined
+  /**
+   * The key by which an item finds its shard: items of one key are flushed in the order offered. Required with several
+   * shards, except with `coalesceByKey`, where it is the policy's key.
+   */
+  readonly shardBy?: ((item: A) => Sharding.Key) | undefined
+  /** How long closing the scope may flush what is held; then the rest is dropped. Default: 30 seconds. */
+  readonly drainTimeout?: Duration.DurationInput | undefined
+  /**
+   * Called once for each item that is dropped, in the step in which it is dropped. One that throws is logged. It may
+   * offer again.
+   */
+  readonly onDrop?: ((item: A, reason: DropReason) => void) | undefined
+}
+
+/**
+ * The default retry schedule: 100 ms, doubling, at most 5 seconds, 3 retries.
+ *
+ * @since 0.1.0
+ * @category defaults
+ */
+export const defaultRetry: Schedule.Schedule<number> = Retry.exponential({
+  base: "100 millis",
+  cap: "5 seconds",
+  retries: 3
+})
+
+/** What the queue as a whole is at. Changed by `become` alone. */
+type Lifecycle =
+  | { readonly _tag: "Open" }
+  | { readonly _tag: "Draining" }
+  | { readonly _tag: "Closed" }
+  /** A fiber of ours has died: a bug of this library. */
+  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
+
+interface Checked {
+  readonly batchSize: number
+  readonly shards: number
+  readonly flushIntervalMillis: number
+  readonly drainTimeoutMillis: number
+  readonly shardBy: ((item: any) => Sharding.Key) | undefined
+}
+
+const checkOptions = (options: Options<any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
+  Effect.gen(function*() {
+    const { name, batchSize = 100, shards = 1 } = options
+    yield* Check.name("WriteBehind", name)
+    yield* Check.positiveInteger(name, "capacity", options.capacity)
+    yield* Check.positiveInteger(name, "batchSize", batchSize)
+    yield* Check.positiveInteger(name, "shards", shards)
+    const policy = options.policy
+    const shardBy = options.shardBy
+      ?? (policy?._tag === "coalesceByKey"
+        ? (policy as Backpressure.CoalesceByKey<any>).key as () => string
+        : undefined)
+    if (shards > 1) {
+      yield* Check.check(shardBy !== undefined, name, "shardBy", shardBy, "a function where there are several shards")
+    }
+    const flushIntervalMillis = yield* Check.millis(name, "flushInterval", options.flushInterval ?? 1000)
+    const drainTimeoutMillis = yield* Check.millis(name, "drainTimeout", options.drainTimeout ?? 30_000)
+    return { batchSize, shards, flushIntervalMillis, drainTimeoutMillis, shardBy }
+  })
+
+class WriteBehindImpl<in out A> implements WriteBehind<A> {
+  readonly name: string
+  readonly events: Stream.Stream<QueueEvent<A>>
+  readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
+  readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
+  readonly unsafeOffer: (item: A) => UnsafeOutcome
+  private readonly shards: ReadonlyArray<Batcher<A>>
+  private readonly tally: Tally<A>
+  private lifecycle: Lifecycle = { _tag: "Open" }
+  /** Who waits in `flushNow` or `awaitIdle`: a failure of ours must not let them hang. */
+  private readonly failed = Effect.unsafeMakeLatch()
+
+  constructor(name: string, shards: ReadonlyArray<Batcher<A>>, tally: Tally<A>, route: Route<A>, tracing: boolean) {
+    this.name = name
+    this.shards = shards
+    this.tally = tally
+    this.events = tally.hub.stream
+    const intakeOf = (item: A) => shards[route(item)].intake
+    const only = shards.length === 1 ? shards[0].intake : undefined
+    this.unsafeOffer = only === undefined
+      ? (item) => intakeOf(item).unsafeOffer(item)
+      : (item) => only.unsafeOffer(item)
+    if (tracing) {
+      this.offer = (item) => withCurrentSpan((span) => intakeOf(item).offer(item, span))
+      this.offerAll = (items) => withCurrentSpan((span) => offerEach(items, intakeOf, span))
+    } else {
+      this.offer = only === undefined
+        ? (item) => Effect.suspend(() => intakeOf(item).offer(item))
+        : (item) => only.offer(item)
+      this.offerAll = (items) => offerEach(items, intakeOf)
+    }
+  }
+
+  get flushNow(): Effect.Effect<Flushed, QueueClosed> {
+    return Effect.map(this.awaitDone(true), (all) => ({
+      settled: all.reduce((sum, { settled }) => sum + settled, 0),
+      dropped: all.reduce((sum, { dropped }) => sum + dropped, 0)
+    }))
+  }
+
+  get awaitIdle(): Effect.Effect<void, QueueClosed> {
+    return Effect.asVoid(this.awaitDone(false))
+  }
+
+  private awaitDone(flush: boolean): Effect.Effect<ReadonlyArray<Flushed>, QueueClosed> {
+    const done = Effect.forEach(this.shards, (shard) => shard.awaitDone({ flush }), { concurrency: "unbounded" })
+    const failed = Effect.zipRight(this.failed.await, Effect.suspend(() => this.whenNotOpen))
+    return Effect.suspend(() => this.lifecycle._tag === "Open" ? Effect.raceFirst(done, failed) : this.whenNotOpen)
+  }
+
+  private get whenNotOpen(): Effect.Effect<never, QueueClosed> {
+    return this.lifecycle._tag === "Failed"
+      ? Effect.failCause(this.lifecycle.cause)
+      : Effect.fail(new QueueClosed({ queue: this.name, taken: 0, notTaken: [] }))
+  }
+
+  get depth(): Effect.Effect<number> {
+    return Effect.sync(() => sum(this.shards, (shard) => shard.intake.unsafeLength()))
+  }
+
+  get inFlight(): Effect.Effect<number> {
+    return Effect.sync(() => sum(this.shards, (shard) => shard.inFlight))
+  }
+
+  get metrics(): Effect.Effect<Metrics> {
+    return Effect.sync(() => this.tally.snapshot())
+  }
+
+  private become(lifecycle: Lifecycle): void {
+    this.lifecycle = lifecycle
+  }
+
+  /** A fiber of ours has died. Everybody who waits, now or later, is told; what is held is reported as dropped. */
+  fail(cause: Cause.Cause<never>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.lifecycle._tag === "Closed" || this.lifecycle._tag === "Failed") return Effect.void
+      this.become({ _tag: "Failed", cause })
+      return Effect.logFatal(`${this.name}: a fiber of the queue died; what it held is dropped`, cause).pipe(
+        Effect.zipRight(Effect.forEach(this.shards, (shard) => shard.abandon, { discard: true })),
+        Effect.zipRight(this.failed.open)
+      )
+    })
+  }
+
+  /**
+   * 1. Offers are refused, and those that wait are woken, with `QueueClosed`.
+   * 2. A backoff that is running is cut short; what is held is flushed, with retries.
+   * 3. After `drainTimeout` the fibers are interrupted, and what is left is dropped with reason `"shutdown"`. A handler
+   *    that cannot be interrupted is not waited for; what it answers later is ignored.
+   */
+  close({ loops, timers }: Fibers, timeoutMillis: number): Effect.Effect<void> {
+    const drain = Effect.zipRight(
+      Effect.forEach(this.shards, (shard) => shard.drain, { discard: true }),
+      Fiber.awaitAll(loops)
+    )
+    return Effect.gen(this, function*() {
+      if (this.lifecycle._tag === "Open") {
+        this.become({ _tag: "Draining" })
+        // A finalizer cannot be interrupted, and then a timeout would do nothing.
+        yield* Effect.timeoutOption(Effect.interruptible(drain), timeoutMillis)
+        yield* Effect.forEach(this.shards, (shard) => shard.abandon, { discard: true })
+        this.become({ _tag: "Closed" })
+      }
+      yield* Effect.forEach([...loops, ...timers], Fiber.interruptFork, { discard: true })
+      this.tally.publish()
+    })
+  }
+}
+
+/** The fibers of a queue: for each shard one that flushes, and one that keeps the time. */
+interface Fibers {
+  readonly loops: ReadonlyArray<Fiber.RuntimeFiber<void>>
+  readonly timers: ReadonlyArray<Fiber.RuntimeFiber<void>>
+}
+
+const sum = <A>(items: ReadonlyArray<A>, f: (item: A) => number): number =>
+  items.reduce((total, item) => total + f(item), 0)
+
+/** The shard of an item. */
+type Route<in A> = (item: A) => number
+
+const makeRoute = <A>({ shardBy, shards }: Checked): Route<A> =>
+  shardBy === undefined ? () => 0 : (item) => Sharding.shardOf(shardBy(item), shards)
+
+/** While nothing is flushed, the metrics are published once for so many drops. */
+const publishEveryDrops = 256
+
+/** Counts what happens, and tells it as events and metrics. */
+class Tally<in out A> {
+  readonly hub: EventHub<QueueEvent<A>>
+  private readonly published: QueueMetrics.QueueMetrics
+  private readonly clock: Clock.Clock
+  private readonly onDrop: (item: A, reason: DropReason) => void
+  private shards: ReadonlyArray<Batcher<A>> = []
+  private settled = 0
+  private retries = 0
+  private drops = 0
+  private readonly flushesByTrigger: Record<Trigger, number> = {
+    size: 0,
+    pushes: 0,
+    bytes: 0,
+    linger: 0,
+    manual: 0,
+    shutdown: 0
+  }
+  /** Of items that had been taken from their intake; an intake counts its own. */
+  private readonly droppedInFlight: Record<string, number> = Object.create(null)
+
+  constructor(
+    name: string,
+    hub: EventHub<QueueEvent<A>>,
+    clock: Clock.Clock,
+    onDrop: (item: A, reason: DropReason) => void
+  ) {
+    this.hub = hub
+    this.published = QueueMetrics.make("write_behind", name)
+    this.clock = clock
+    this.onDrop = onDrop
+  }
+
+  watch(shards: ReadonlyArray<Batcher<A>>): void {
+    this.shards = shards
+  }
+
+  /** What an intake calls. */
+  readonly intake = {
+    onDrop: (item: A, reason: DropReason): void => this.dropped(item, reason),
+    onCoalesce: (replaced: A, item: A): void => {
+      if (this.hub.active) this.hub.emit({ _tag: "Coalesced", replaced, item })
+    },
+    onInterrupt: (taken: number, notTaken: ReadonlyArray<A>): void => {
+      if (this.hub.active) this.hub.emit({ _tag: "OfferInterrupted", taken, notTaken })
+    }
+  }
+
+  private dropped(item: A, reason: DropReason, cause?: Cause.Cause<unknown>): void {
+    if (this.hub.active) {
+      this.hub.emit(
+        cause === undefined ? { _tag: "Dropped", item, reason } : { _tag: "Dropped", item, reason, cause }
+      )
+    }
+    this.drops += 1
+    if (this.drops % publishEveryDrops === 0) this.publish()
+    this.onDrop(item, reason)
+  }
+
+  observer(shard: number): Observer<A> {
+    const { hub } = this
+    return {
+      flushed: ({ attempt, items: { length: size }, trigger }) => {
+        if (attempt === 1) this.flushesByTrigger[trigger] += 1
+        else this.retries += 1
+        if (hub.active) hub.emit({ _tag: "Flushed", shard, size, trigger, attempt })
+      },
+      settled: (size, { attempt }, durationMillis) => {
+        this.settled += size
+        this.published.flushDuration(durationMillis)
+        this.publish()
+        if (hub.active) hub.emit({ _tag: "Settled", shard, size, attempt, durationMillis })
+      },
+      retried: ({ attempt, items: { length: size } }, delayMillis, cause) => {
+        this.publish()
+        if (hub.active) hub.emit({ _tag: "Retried", shard, size, attempt, delayMillis, cause })
+      },
+      dropped: (item, reason, cause) => {
+        this.droppedInFlight[reason] = (this.droppedInFlight[reason] ?? 0) + 1
+        this.dropped(item, reason, cause)
+      }
+    }
+  }
+
+  snapshot(): Metrics {
+    const droppedByReason: Record<string, number> = { ...this.droppedInFlight }
+    const intakes = this.shards.map((shard) => shard.intake.unsafeCounts())
+    for (const counts of intakes) {
+      for (const reason in counts.droppedByReason) {
+        droppedByReason[reason] = (droppedByReason[reason] ?? 0) + counts.droppedByReason[reason]
+      }
+    }
+    return {
+      offered: sum(intakes, ({ offered }) => offered),
+      refused: sum(intakes, ({ refused }) => refused),
+      coalesced: sum(intakes, ({ coalesced }) => coalesced),
+      dropped: sum(Object.values(droppedByReason), (count) => count),
+      droppedByReason,
+      settled: this.settled,
+      held: sum(this.shards, (shard) => shard.held),
+      depth: sum(this.shards, (shard) => shard.intake.unsafeLength()),
+      inFlight: sum(this.shards, (shard) => shard.inFlight),
+      flushes: sum(Object.values(this.flushesByTrigger), (count) => count),
+      flushesByTrigger: { ...this.flushesByTrigger },
+      retries: this.retries
+    }
+  }
+
+  publish(): void {
+    const metrics = this.snapshot()
+    const now = this.clock.unsafeCurrentTimeMillis()
+    const oldestAt = Math.min(...this.shards.map((shard) => shard.oldestAt ?? now))
+    this.published.publish(metrics, {
+      depth: metrics.depth,
+      inFlight: metrics.inFlight,
+      oldestAgeMillis: now - oldestAt
+    })
+  }
+}
+
+/**
+ * Makes a queue in a scope, whose closing drains it:
+ *
+ * 1. offers are refused, and those that wait are woken, with `QueueClosed`;
+ * 2. a backoff that is running is cut short for one attempt at once, and what is held is flushed in batches, with
+ *    retries, for at most `drainTimeout`;
+ * 3. what is left then is dropped with reason `"shutdown"`, and reported like every drop. Of a flush that was still
+ *    running, the outcome is unknown.
+ *
+ * **Errors**: `InvalidOption`, which names the field, its value and the limit.
+ *
+ * @example
+ * ```ts
+ * import { Backpressure, WriteBehind } from "@sluice/core"
+ * import { Console, Effect } from "effect"
+ *
+ * const program = Effect.scoped(
+ *   Effect.gen(function*() {
+ *     const queue = yield* WriteBehind.make({
+ *       name: "measurements",
+ *       capacity: 10_000,
+ *       policy: Backpressure.dropOldest,
+ *       flush: (batch) => Console.log(`${batch.items.length} items, because of ${batch.trigger}`)
+ *     })
+ *     yield* queue.offerAll([1, 2, 3])
+ *   })
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <A, E, R, R2 = never>(
+  options: Options<A, E, R, R2>
+): Effect.Effect<WriteBehind<A>, InvalidOption, R | R2 | Scope.Scope> =>
+  Effect.gen(function*() {
+    const { name } = options
+    const checked = yield* checkOptions(options)
+    const clock = yield* Effect.clock
+    const tracing = yield* isTracing
+    const context = yield* Effect.context<R | R2>()
+    const guard = yield* makeGuard(name)
+    const hub = yield* makeEventHub<QueueEvent<A>>()
+    const tally = new Tally<A>(name, hub, clock, options.onDrop ? guard("onDrop", options.onDrop) : () => {})
+    const flushPolicy = FlushPolicy.make({ size: checked.batchSize, linger: checked.flushIntervalMillis })
+    const handle = (batch: Batch<A>, origins: ReadonlyArray<unknown>) =>
+      tracing ? withFlushSpan(name, batch, origins, options.flush(batch)) : options.flush(batch)
+    const shards = yield* Effect.forEach(
+      Array.from({ length: checked.shards }, (_, shard) => shard),
+      (shard) =>
+        makeBatcher<A>({
+          intake: {
+            ...tally.intake,
+            name,
+            capacity: options.capacity,
+            weigh: options.weigh,
+            policy: options.policy ?? Backpressure.dropOldest
+          },
+          batchSize: checked.batchSize,
+          flushPolicy,
+          // Both run in the shard's fiber, which has the context.
+          handle: handle as (batch: Batch<A>, origins: ReadonlyArray<unknown>) => Effect.Effect<void, unknown>,
+          retry: (options.retry ?? defaultRetry) as Schedule.Schedule<unknown, unknown>,
+          observer: tally.observer(shard)
+        })
+    )
+    tally.watch(shards)
+    const queue = new WriteBehindImpl(name, shards, tally, makeRoute<A>(checked), tracing)
+    const fork = (loop: Effect.Effect<void>) =>
+      Effect.forkDaemon(
+        Effect.interruptible(loop).pipe(
+          Effect.catchAllDefect((defect) => queue.fail(Cause.die(defect))),
+          Effect.provide(context)
+        )
+      )
+    yield* Effect.acquireRelease(
+      Effect.all({
+        loops: Effect.forEach(shards, (shard) => fork(shard.run)),
+        timers: Effect.forEach(shards, (shard) => fork(shard.keepTime))
+      }),
+      (fibers) => queue.close(fibers, checked.drainTimeoutMillis)
+    )
+    return queue
+  })
+
+/** The span of one attempt, linked to the spans of its offers. */
+const withFlushSpan = <A, E, R>(
+  name: string,
+  batch: Batch<A>,
+  origins: ReadonlyArray<unknown>,
+  flush: Effect.Effect<void, E, R>
+): Effect.Effect<void, E, R> =>
+  Effect.withSpan(flush, "WriteBehind.flush", {
+    root: true,
+    links: linksTo(origins),
+    attributes: {
+      "sluice.queue": name,
+      "sluice.batch.items": batch.items.length,
+      "sluice.batch.trigger": batch.trigger,
+      "sluice.batch.attempt": batch.attempt
+    }
+  }) as Effect.Effect<void, E, R>
+
+/**
+ * Fills a tag of your own with a queue, which is drained when the layer is torn down.
+ *
+ * @example
+ * ```ts
+ * import { WriteBehind } from "@sluice/core"
+ * import { Console, Context } from "effect"
+ *
+ * class Orders extends Context.Tag("app/Orders")<Orders, WriteBehind.WriteBehind<string>>() {}
+ *
+ * const OrdersLive = WriteBehind.layer(Orders, {
+ *   name: "orders",
+ *   capacity: 1_000,
+ *   flush: (batch) => Console.log(batch.items)
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <I, A, E, R, R2 = never>(
+  tag: Context.Tag<I, WriteBehind<A>>,
+  options: Options<NoInfer<A>, E, R, R2>
+): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<A, E, R, R2>(options))
+
+/**
+ * The options that can come from a configuration.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Configurable {
+  readonly capacity?: number
+  readonly batchSize?: number
+  readonly flushInterval?: Duration.DurationInput
+  readonly shards?: number
+  readonly drainTimeout?: Duration.DurationInput
+}
+
+/**
+ * Like `layer`, with some of the options from a `Config`, which wins.
+ *
+ * **Errors**: `ConfigError` where the configuration is missing or malformed, and `InvalidOption`.
+ *
+ * @example
+ * ```ts
+ * import { WriteBehind } from "@sluice/core"
+ * import { Config, Console, Context } from "effect"
+ *
+ * class Orders extends Context.Tag("app/Orders")<Orders, WriteBehind.WriteBehind<string>>() {}
+ *
+ * const OrdersLive = WriteBehind.layerConfig(
+ *   Orders,
+ *   { name: "orders", flush: (batch) => Console.log(batch.items) },
+ *   {
+ *     capacity: Config.integer("ORDERS_CAPACITY").pipe(Config.withDefault(1_000)),
+ *     flushInterval: Config.duration("ORDERS_FLUSH_INTERVAL").pipe(Config.withDefault("1 second"))
+ *   }
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = <I, A, E, R, R2 = never>(
+  tag: Context.Tag<I, WriteBehind<A>>,
+  options: Omit<Options<NoInfer<A>, E, R, R2>, keyof Configurable> & Configurable,
+  config: Config.Config.Wrap<Configurable>
+): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, R | R2> =>
+  Layer.scoped(
+    tag,
+    Effect.flatMap(Config.unwrap(config), (configured) =>
+      make<A, E, R, R2>({ ...options, ...configured } as Options<A, E, R, R2>))
+  )

@@ -1,0 +1,32 @@
+/**
+ * Backpressured, batched, sharded and durable queues for Effect.
+ *
+ * @since 0.1.0
+ */
+
+/** What happens when a queue is full. @since 0.1.0 */
+export * as Backpressure from "./Backpressure.ts"
+/** Where the items of a queue wait. @since 0.1.0 */
+export * as BackingQueue from "./BackingQueue.ts"
+/** What a handler is given. @since 0.1.0 */
+export * as Batch from "./Batch.ts"
+/** What happens to items inside an open batch. @since 0.1.0 */
+export * as Buffer from "./Buffer.ts"
+/** When an open batch is due. @since 0.1.0 */
+export * as FlushPolicy from "./FlushPolicy.ts"
+/** A bounded queue under a policy. @since 0.1.0 */
+export * as PolicyQueue from "./PolicyQueue.ts"
+/** The one taxonomy of errors. @since 0.1.0 */
+export * as QueueError from "./QueueError.ts"
+/** The one vocabulary of events. @since 0.1.0 */
+export * as QueueEvent from "./QueueEvent.ts"
+/** Every metric. @since 0.1.0 */
+export * as QueueMetrics from "./QueueMetrics.ts"
+/** The default retry schedules. @since 0.1.0 */
+export * as Retry from "./Retry.ts"
+/** From a key to a shard. @since 0.1.0 */
+export * as Sharding from "./Sharding.ts"
+/** What an offer does when its item is not in. @since 0.1.0 */
+export * as Strategy from "./Strategy.ts"
+/** Bounded queues that are flushed in batches. @since 0.1.0 */
+export * as WriteBehind from "./WriteBehind.ts"

@@ -1,0 +1,62 @@
+/**
+ * Callers that wait until everything up to a sequence number is done, or until nothing is held.
+ */
+
+/**
+ * What became of the items that a caller waited for.
+ * @internal
+ */
+export interface Done {
+  readonly settled: number
+  readonly dropped: number
+}
+
+interface Barrier {
+  /** The last sequence number it waits for; `Infinity`: until nothing is held. */
+  readonly upTo: number
+  /** Whether open batches are flushed for it. */
+  readonly flush: boolean
+  settled: number
+  dropped: number
+  readonly resume: (done: Done) => void
+}
+
+/** @internal */
+export class Barriers {
+  private barriers: Array<Barrier> = []
+
+  add(upTo: number, flush: boolean, resume: (done: Done) => void): () => void {
+    const barrier: Barrier = { upTo, flush, settled: 0, dropped: 0, resume }
+    this.barriers.push(barrier)
+    return () => {
+      this.barriers = this.barriers.filter((other) => other !== barrier)
+    }
+  }
+
+  /** The first sequence number after `sequence` at which a batch must end, if items are to be flushed for somebody. */
+  flushUpTo(sequence: number): number | undefined {
+    let first: number | undefined
+    for (const { flush, upTo } of this.barriers) {
+      if (flush && upTo > sequence && (first === undefined || upTo < first)) first = upTo
+    }
+    return first
+  }
+
+  /** Items were settled, the last of which has this number: a batch never ends on both sides of a barrier. */
+  settled(count: number, last: number): void {
+    for (const barrier of this.barriers) if (last <= barrier.upTo) barrier.settled += count
+  }
+
+  dropped(last: number): void {
+    for (const barrier of this.barriers) if (last <= barrier.upTo) barrier.dropped += 1
+  }
+
+  /** Resumes whoever waits for items up to `sequence`, or everybody when nothing is held. */
+  release(sequence: number, nothingHeld: boolean): void {
+    if (this.barriers.length === 0) return
+    const reached = this.barriers.filter(({ upTo }) => nothingHeld || upTo <= sequence)
+    if (reached.length === 0) return
+    this.barriers = this.barriers.filter((barrier) => !reached.includes(barrier))
+    for (const { dropped, resume, settled } of reached) resume({ settled, dropped })
+  }
+}

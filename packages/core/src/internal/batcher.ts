@@ -1,0 +1,427 @@
+/**
+ * The one batcher loop: an intake whose items wait until a batch is due, and one fiber that takes the batch, hands it
+ * to a handler, retries it, and goes on. `WriteBehind` has one for each shard.
+ *
+ * The fiber never waits in a `take`: it waits for a signal, and then removes items in one synchronous step, so that
+ * an interruption cannot lose any. A second fiber keeps the time. It sleeps until the open batch is due, and is never
+ * cut short: when that batch has left by its size, the next one is due later, so that waking early and sleeping again
+ * is all that is needed.
+ */
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import type * as Schedule from "effect/Schedule"
+import * as ScheduleDecision from "effect/ScheduleDecision"
+import * as ScheduleIntervals from "effect/ScheduleIntervals"
+import type { Batch, Trigger } from "../Batch.ts"
+import * as FlushPolicy from "../FlushPolicy.ts"
+import { makeImpl, type Options as IntakeOptions, type PolicyQueueImpl } from "../PolicyQueue.ts"
+import { HandlerDefect, type InvalidOption, PartialFailure } from "../QueueError.ts"
+import type { DropReason } from "../QueueEvent.ts"
+import { Barriers, type Done } from "./barriers.ts"
+import { Macrotask, macrotaskEveryMillis } from "./macrotask.ts"
+import { OpenBatch } from "./openBatch.ts"
+import { Origins } from "./origins.ts"
+
+/** What the fiber is at. Changed by `become` alone. */
+type State<A> =
+  /** No batch has been taken. */
+  | { readonly _tag: "Gathering" }
+  | { readonly _tag: "Handling"; readonly inFlight: InFlight<A> }
+  /** The batch has failed, and is tried again after the delay. */
+  | { readonly _tag: "BackingOff"; readonly inFlight: InFlight<A>; readonly delayMillis: number }
+  /** Drained, or given up. */
+  | { readonly _tag: "Stopped" }
+
+const gathering: State<never> = { _tag: "Gathering" }
+const stopped: State<never> = { _tag: "Stopped" }
+
+interface InFlight<A> {
+  readonly batch: Batch<A>
+  /** The sequence numbers of its items end here; `after` is the one before the first. */
+  readonly last: number
+  readonly after: number
+  /** Where offers came from, oldest first. */
+  readonly origins: ReadonlyArray<unknown>
+  /** How far its retry schedule is. */
+  readonly scheduleState: unknown
+}
+
+/**
+ * Who is told what becomes of batches. It must not throw.
+ * @internal
+ */
+export interface Observer<in A> {
+  readonly flushed: (batch: Batch<A>) => void
+  readonly settled: (count: number, batch: Batch<A>, durationMillis: number) => void
+  readonly retried: (batch: Batch<A>, delayMillis: number, cause: Cause.Cause<unknown>) => void
+  /** An item that had been taken from the intake will not be handled. */
+  readonly dropped: (item: A, reason: DropReason, cause?: Cause.Cause<unknown>) => void
+}
+
+/** @internal */
+export interface Options<in out A> {
+  readonly intake: IntakeOptions<A>
+  /** No batch is larger. */
+  readonly batchSize: number
+  /** When the open batch is due. */
+  readonly flushPolicy: FlushPolicy.FlushPolicy
+  /** Handles a batch, whose offers came from `origins`. */
+  readonly handle: (batch: Batch<A>, origins: ReadonlyArray<unknown>) => Effect.Effect<void, unknown>
+  readonly retry: Schedule.Schedule<unknown, unknown>
+  readonly observer: Observer<A>
+}
+
+/** @internal */
+export class Batcher<in out A> {
+  readonly intake: PolicyQueueImpl<A>
+  private readonly options: Options<A>
+  private readonly clock: Clock.Clock
+  private readonly macrotask: (task: () => void) => void
+  private state: State<A> = gathering
+  /** How many items have ever been put into the intake: the sequence number of the newest. */
+  private admitted = 0
+  private readonly open: OpenBatch
+  private readonly origins = new Origins()
+  private readonly barriers = new Barriers()
+  /** Opened when the intake has been closed, and what is held is to be flushed. */
+  private readonly draining = Effect.unsafeMakeLatch()
+  private isDraining = false
+  /** Resume the loop, and the time keeper, where they are parked. */
+  private wakeLoop: (() => void) | undefined
+  private wakeTimer: (() => void) | undefined
+  /** Ends a break of the loop early. */
+  private endBreak: (() => void) | undefined
+  private brokeAt: number
+
+  constructor(
+    options: Options<A>,
+    intake: PolicyQueueImpl<A>,
+    clock: Clock.Clock,
+    macrotask: (task: () => void) => void
+  ) {
+    this.options = options
+    this.intake = intake
+    this.clock = clock
+    this.macrotask = macrotask
+    this.brokeAt = clock.unsafeCurrentTimeMillis()
+    this.open = new OpenBatch(options.batchSize)
+  }
+
+  // --- numbers ------------------------------------------------------------------------------------------------------
+
+  /** The sequence number of the last item that has left the intake. */
+  private get left(): number {
+    return this.admitted - this.intake.unsafeLength()
+  }
+
+  get inFlight(): number {
+    return this.state._tag === "Handling" || this.state._tag === "BackingOff"
+      ? this.state.inFlight.batch.items.length
+      : 0
+  }
+
+  /** Items that wait to get in, wait in the intake, or are in flight. */
+  get held(): number {
+    return this.intake.unsafeLength() + this.intake.unsafeWaiting() + this.inFlight
+  }
+
+  /** When the oldest item held came in; undefined when none is. */
+  get oldestAt(): number | undefined {
+    if (this.state._tag === "Handling" || this.state._tag === "BackingOff") return this.state.inFlight.batch.oldestAt
+    return this.intake.unsafeLength() === 0 ? undefined : this.open.oldestAt(this.left + 1)
+  }
+
+  // --- signals ------------------------------------------------------------------------------------------------------
+
+  private readonly now = (): number => this.clock.unsafeCurrentTimeMillis()
+
+  onAccepted(length: number, origin: unknown): void {
+    this.admitted += 1
+    if (origin !== undefined) this.origins.add(this.admitted, origin)
+    const opened = this.open.accepted(this.admitted, this.admitted - length + 1, this.now)
+    if (this.wakeLoop === undefined) return
+    if (length >= this.options.batchSize) this.signal()
+    else if (opened) this.startTimer()
+  }
+
+  /** The offer's item is in the batch of the item that it was merged into, which leaves with the newest at the latest. */
+  onCoalesced(origin: unknown): void {
+    if (origin !== undefined) this.origins.add(this.admitted, origin)
+  }
+
+  onDropped(item: A, reason: DropReason): void {
+    // What came last and was dropped at once has never been in.
+    if (reason !== "drop-newest") this.barriers.dropped(this.left)
+    this.releaseBarriers()
+    // A producer that leaves no time for timers must not be the reason that items are lost.
+    this.endBreak?.()
+    this.options.intake.onDrop?.(item, reason)
+  }
+
+  /** Lets the loop look again, if it is parked. */
+  signal(): void {
+    const wake = this.wakeLoop
+    this.wakeLoop = undefined
+    wake?.()
+  }
+
+  private startTimer(): void {
+    const wake = this.wakeTimer
+    this.wakeTimer = undefined
+    wake?.()
+  }
+
+  private become(state: State<A>): void {
+    this.state = state
+    this.releaseBarriers()
+  }
+
+  private releaseBarriers(): void {
+    const { state } = this
+    const busy = state._tag === "Handling" || state._tag === "BackingOff"
+    this.barriers.release(busy ? state.inFlight.after : this.left, this.held === 0)
+  }
+
+  // --- the loop -----------------------------------------------------------------------------------------------------
+
+  /** Runs until the intake is closed and empty. */
+  readonly run: Effect.Effect<void> = Effect.whileLoop({
+    while: () => this.state._tag !== "Stopped",
+    body: () => this.step(),
+    step: () => {}
+  })
+
+  private step(): Effect.Effect<void> {
+    switch (this.state._tag) {
+      case "Gathering":
+        return this.gather()
+      case "BackingOff":
+        return this.backOff(this.state.inFlight, this.state.delayMillis)
+      default:
+        return Effect.void
+    }
+  }
+
+  private gather(): Effect.Effect<void> {
+    const now = this.now()
+    if (now - this.brokeAt >= macrotaskEveryMillis) {
+      this.brokeAt = now
+      return this.takeBreak
+    }
+    const trigger = this.due(now)
+    if (trigger !== undefined) return this.handle(this.takeBatch(trigger))
+    if (!this.isDraining) return this.park
+    this.become(stopped)
+    return Effect.void
+  }
+
+  /** Why a batch is to be flushed now, if one is. */
+  private due(now: number): Trigger | undefined {
+    const size = this.intake.unsafeLength()
+    if (size === 0) return undefined
+    const state = { size, pushes: size, bytes: 0, openedAt: this.open.openedAt! }
+    const decision = FlushPolicy.decide(this.options.flushPolicy, state, now)
+    if (decision._tag === "Due") return decision.trigger
+    // The intake is as full as it gets, be it by weight: waiting longer would only make producers wait.
+    if (this.intake.unsafeWaiting() > 0) return "size"
+    if (this.isDraining) return "shutdown"
+    return this.barriers.flushUpTo(this.left) === undefined ? undefined : "manual"
+  }
+
+  private takeBatch(trigger: Trigger): InFlight<A> {
+    const after = this.left
+    // A batch ends at a barrier, so that what is before it can be told from what is after it.
+    const limit = Math.min(this.options.batchSize, (this.barriers.flushUpTo(after) ?? Infinity) - after)
+    const size = Math.min(limit, this.intake.unsafeLength())
+    const last = after + size
+    const openedAt = this.open.openedAt!
+    const oldestAt = this.open.oldestAt(after + 1)
+    // Before the items are taken: those that have waited come in with that, and open the next batch.
+    this.open.taken(last === this.admitted ? undefined : last + 1)
+    const items = this.intake.unsafeTakeUpTo(size)
+    if (!Arr.isNonEmptyReadonlyArray(items)) throw new Error(`a backing queue of length ${size} gave no item`)
+    return {
+      batch: { items, trigger, attempt: 1, openedAt, oldestAt },
+      after,
+      last,
+      origins: this.origins.takeUpTo(last),
+      scheduleState: this.options.retry.initial
+    }
+  }
+
+  /** Lets timers and I/O run. */
+  private readonly takeBreak: Effect.Effect<void> = Effect.async<void>((resume) => {
+    const goOn = () => {
+      this.endBreak = undefined
+      resume(Effect.void)
+    }
+    this.endBreak = goOn
+    this.macrotask(goOn)
+  })
+
+  private readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
+    // Looking and parking are one step, so that no signal is lost in between.
+    if (this.isDraining || this.due(this.now()) !== undefined) return resume(Effect.void)
+    this.wakeLoop = () => resume(Effect.void)
+    if (this.open.openedAt !== undefined) this.startTimer()
+  })
+
+  /** Keeps the time. Runs for ever. */
+  readonly keepTime: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
+    const { openedAt } = this.open
+    const { lingerMillis } = this.options.flushPolicy
+    // While the loop is busy it looks for itself when it has done.
+    if (this.wakeLoop === undefined || openedAt === undefined || lingerMillis === 0) return this.parkTimer
+    const millis = openedAt + lingerMillis - this.now()
+    if (millis > 0) return Effect.sleep(millis)
+    this.signal()
+    return this.parkTimer
+  }))
+
+  private readonly parkTimer: Effect.Effect<void> = Effect.async<void>((resume) => {
+    this.wakeTimer = () => resume(Effect.void)
+  })
+
+  // --- handling -----------------------------------------------------------------------------------------------------
+
+  private handle(inFlight: InFlight<A>): Effect.Effect<void> {
+    const { batch, origins } = inFlight
+    this.become({ _tag: "Handling", inFlight })
+    this.options.observer.flushed(batch)
+    const startedAt = this.now()
+    return Effect.matchCauseEffect(Effect.suspend(() => this.options.handle(batch, origins)), {
+      onSuccess: () => {
+        if (!this.isHandling(inFlight)) return Effect.void
+        this.settle(inFlight, batch.items.length, startedAt)
+        this.become(gathering)
+        return Effect.void
+      },
+      onFailure: (cause) => this.isHandling(inFlight) ? this.fail(inFlight, cause, startedAt) : Effect.void
+    })
+  }
+
+  /** False when the batch was given up while its handler was still running. */
+  private isHandling(inFlight: InFlight<A>): boolean {
+    return this.state._tag === "Handling" && this.state.inFlight === inFlight
+  }
+
+  private settle(inFlight: InFlight<A>, count: number, startedAt: number): void {
+    this.barriers.settled(count, inFlight.last)
+    this.options.observer.settled(count, inFlight.batch, this.now() - startedAt)
+  }
+
+  private fail(inFlight: InFlight<A>, cause: Cause.Cause<unknown>, startedAt: number): Effect.Effect<void> {
+    const failure = failureOf(cause, inFlight.batch.items.length)
+    const failed = failure.indexes === undefined
+      ? inFlight.batch.items
+      : failure.indexes.map((index) => inFlight.batch.items[index])
+    const done = inFlight.batch.items.length - failed.length
+    if (!Arr.isNonEmptyReadonlyArray(failed)) {
+      this.settle(inFlight, done, startedAt)
+      this.become(gathering)
+      return Effect.void
+    }
+    const rest: InFlight<A> = { ...inFlight, batch: { ...inFlight.batch, items: failed } }
+    this.become({ _tag: "Handling", inFlight: rest })
+    if (done > 0) this.settle(inFlight, done, startedAt)
+    const step = Effect.suspend(() => this.options.retry.step(this.now(), failure.error, inFlight.scheduleState))
+    return Effect.matchCause(step, {
+      onSuccess: ([scheduleState, , decision]) => {
+        if (!this.isHandling(rest)) return
+        if (ScheduleDecision.isDone(decision)) {
+          this.giveUp(rest, "retries-exhausted", cause)
+          return this.become(gathering)
+        }
+        const delayMillis = Math.max(0, ScheduleIntervals.start(decision.intervals) - this.now())
+        this.options.observer.retried(rest.batch, delayMillis, cause)
+        this.become({ _tag: "BackingOff", inFlight: { ...rest, scheduleState }, delayMillis })
+      },
+      // A schedule of the user may die: then there is no retry, and the reason is told.
+      onFailure: (death) => {
+        if (!this.isHandling(rest)) return
+        this.giveUp(rest, "retries-exhausted", Cause.sequential(cause, death))
+        this.become(gathering)
+      }
+    })
+  }
+
+  private giveUp(inFlight: InFlight<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
+    for (const item of inFlight.batch.items) {
+      this.barriers.dropped(inFlight.last)
+      this.options.observer.dropped(item, reason, cause)
+    }
+  }
+
+  private backOff(inFlight: InFlight<A>, delayMillis: number): Effect.Effect<void> {
+    const sleep = Effect.sleep(delayMillis)
+    // Draining cuts a delay short that has begun, once; those that begin later are honoured.
+    const delay = this.isDraining ? sleep : Effect.raceFirst(sleep, this.draining.await)
+    const { batch } = inFlight
+    return Effect.flatMap(delayMillis === 0 ? Effect.void : delay, () =>
+      this.state._tag === "BackingOff"
+        ? this.handle({ ...inFlight, batch: { ...batch, attempt: batch.attempt + 1 } })
+        : Effect.void)
+  }
+
+  // --- from outside -------------------------------------------------------------------------------------------------
+
+  /** Waits until what is held now is done: by hand (`flush`), or in its own time. */
+  awaitDone(options: { readonly flush: boolean }): Effect.Effect<Done> {
+    return Effect.async<Done>((resume) => {
+      if (this.held === 0) return resume(Effect.succeed({ settled: 0, dropped: 0 }))
+      const upTo = options.flush ? this.admitted + this.intake.unsafeWaiting() : Infinity
+      const remove = this.barriers.add(upTo, options.flush, (done) => resume(Effect.succeed(done)))
+      if (options.flush) this.signal()
+      return Effect.sync(remove)
+    })
+  }
+
+  /** Closes the intake and flushes what is held; `run` ends when that is done. */
+  readonly drain: Effect.Effect<void> = Effect.suspend(() => {
+    this.intake.unsafeClose()
+    this.isDraining = true
+    this.signal()
+    return this.draining.open
+  })
+
+  /** Drops everything that is still held. The loop does nothing more, and what a handler still does is ignored. */
+  readonly abandon: Effect.Effect<void> = Effect.suspend(() => {
+    const { state } = this
+    if (state._tag === "Handling" || state._tag === "BackingOff") this.giveUp(state.inFlight, "shutdown")
+    this.become(stopped)
+    return Effect.zipRight(this.intake.shutdown, Effect.sync(() => this.releaseBarriers()))
+  })
+}
+
+/** What a retry schedule is told, and which items are to be tried again: all of them, or those at `indexes`. */
+const failureOf = (
+  cause: Cause.Cause<unknown>,
+  size: number
+): { readonly error: unknown; readonly indexes?: ReadonlyArray<number> } => {
+  const failure = Cause.failureOrCause(cause)
+  if (Either.isRight(failure)) return { error: new HandlerDefect({ defect: Cause.squash(failure.right) }) }
+  const error = failure.left
+  if (!(error instanceof PartialFailure)) return { error }
+  const known = error.indexes.every((index) => Number.isInteger(index) && index >= 0 && index < size)
+  return known ? { error: error.error, indexes: error.indexes } : { error: new HandlerDefect({ defect: error }) }
+}
+
+/** @internal */
+export const makeBatcher = <A>(options: Options<A>): Effect.Effect<Batcher<A>, InvalidOption> =>
+  Effect.gen(function*() {
+    const clock = yield* Effect.clock
+    const macrotask = yield* Macrotask
+    const intake = yield* makeImpl<A>(
+      { ...options.intake, onDrop: (item, reason) => batcher.onDropped(item, reason) },
+      {
+        accepted: (length, origin) => batcher.onAccepted(length, origin),
+        coalesced: (origin) => batcher.onCoalesced(origin),
+        waiting: () => batcher.signal()
+      }
+    )
+    const batcher: Batcher<A> = new Batcher(options, intake, clock, macrotask)
+    return batcher
+  })

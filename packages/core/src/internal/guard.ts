@@ -1,0 +1,22 @@
+/**
+ * Callbacks of the user run in the middle of our own steps. One that throws is logged, and disturbs nothing.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Runtime from "effect/Runtime"
+
+/** @internal */
+export type Guard = <A, B>(name: string, callback: (a: A, b: B) => void) => (a: A, b: B) => void
+
+/**
+ * Makes a guard for the callbacks of one queue, which logs as the calling fiber would.
+ * @internal
+ */
+export const makeGuard = (queue: string): Effect.Effect<Guard> =>
+  Effect.map(Effect.runtime<never>(), (runtime): Guard => (name, callback) => (a, b) => {
+    try {
+      callback(a, b)
+    } catch (error) {
+      Runtime.runFork(runtime)(Effect.logError(`${queue}: ${name} threw`, Cause.die(error)))
+    }
+  })

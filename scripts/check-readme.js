@@ -1,0 +1,62 @@
+// Compiles the TypeScript blocks of README.md, packages/*/README.md and docs/guides/*.md against the packages as built.
+//
+// Each block becomes one module of packages/examples/build/readme, because that package depends on all that a reader
+// would install. Blank lines before it keep the line numbers of the Markdown file.
+import { spawnSync } from "node:child_process"
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { createRequire } from "node:module"
+import { fileURLToPath } from "node:url"
+
+const root = new URL("../", import.meta.url)
+const out = new URL("packages/examples/build/readme/", root)
+const list = (folder) => existsSync(new URL(folder, root)) ? readdirSync(new URL(folder, root)) : []
+
+const pages = [
+  "README.md",
+  ...list("packages").map((name) => `packages/${name}/README.md`),
+  ...list("docs/guides").filter((name) => name.endsWith(".md")).map((name) => `docs/guides/${name}`)
+].filter((page) => existsSync(new URL(page, root)))
+
+const blocksOf = (markdown) => {
+  const blocks = []
+  let open
+  for (const [index, line] of markdown.split(/\r?\n/).entries()) {
+    const fence = /^\s*(`{3,}|~{3,})\s*(\S*)/.exec(line)
+    if (open === undefined && fence !== null) {
+      open = { fence: fence[1], language: fence[2], line: index + 1, source: "\n".repeat(index + 1) }
+    } else if (open !== undefined && fence !== null && fence[1].startsWith(open.fence) && fence[2] === "") {
+      if (open.language === "ts" || open.language === "typescript") blocks.push(open)
+      open = undefined
+    } else if (open !== undefined) {
+      open.source += `${line}\n`
+    }
+  }
+  if (open !== undefined) throw new Error(`the block that opens at line ${open.line} is not closed`)
+  return blocks
+}
+
+rmSync(out, { recursive: true, force: true })
+mkdirSync(out, { recursive: true })
+
+let count = 0
+for (const page of pages) {
+  for (const { line, source } of blocksOf(readFileSync(new URL(page, root), "utf8"))) {
+    writeFileSync(new URL(`${page.replaceAll("/", "__")}.${line}.ts`, out), source)
+    count++
+  }
+}
+if (count === 0) throw new Error(`no TypeScript block in ${pages.join(", ")}`)
+
+writeFileSync(
+  new URL("tsconfig.json", out),
+  JSON.stringify({
+    extends: "../../../../tsconfig.base.json",
+    compilerOptions: { composite: false, incremental: false, noEmit: true, types: ["node"] },
+    include: ["*.ts"]
+  })
+)
+
+const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc")
+const { status } = spawnSync(process.execPath, [tsc, "-p", fileURLToPath(out)], { stdio: "inherit" })
+console.log(`${count} TypeScript blocks of ${pages.length} pages: ${status === 0 ? "all compile" : "not all compile"}`)
+process.exit(status ?? 1)

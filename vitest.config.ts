@@ -1,0 +1,26 @@
+import { fileURLToPath } from "node:url"
+import { defineConfig } from "vitest/config"
+import projects from "./vitest.workspace.ts"
+
+const core = fileURLToPath(new URL("./packages/core/src", import.meta.url))
+
+export default defineConfig({
+  // Tests run on the sources, not on dist, so that coverage is that of the sources.
+  resolve: {
+    alias: [
+      { find: /^@sluice\/core$/, replacement: `${core}/index.ts` },
+      { find: /^@sluice\/core\/testing$/, replacement: `${core}/testing/index.ts` },
+      { find: /^@sluice\/core\/(.+)$/, replacement: `${core}/$1.ts` }
+    ]
+  },
+  test: {
+    projects,
+    coverage: {
+      provider: "v8",
+      include: ["packages/core/src/**/*.ts"],
+      exclude: ["packages/core/src/index.ts"],
+      reporter: ["text", "html", "json-summary"],
+      thresholds: { lines: 95 }
+    }
+  }
+})

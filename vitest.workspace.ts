@@ -1,0 +1,10 @@
+const project = (name: string) => ({
+  extends: true as const,
+  test: {
+    name,
+    root: `packages/${name}`,
+    include: ["test/**/*.test.ts"]
+  }
+})
+
+export default [project("core"), project("examples"), project("benchmarks")]
