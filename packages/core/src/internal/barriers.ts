@@ -11,26 +11,31 @@ export interface Done {
   readonly dropped: number
 }
 
-interface Barrier {
+/** @internal */
+export interface Barrier extends Done {
   /** The last sequence number it waits for; `Infinity`: until nothing is held. */
   readonly upTo: number
   /** Whether open batches are flushed for it. */
   readonly flush: boolean
   settled: number
   dropped: number
-  readonly resume: (done: Done) => void
+  reached: boolean
+  /** Called once; whoever sets it looks at `reached` first. */
+  onReached: (() => void) | undefined
 }
 
 /** @internal */
 export class Barriers {
   private barriers: Array<Barrier> = []
 
-  add(upTo: number, flush: boolean, resume: (done: Done) => void): () => void {
-    const barrier: Barrier = { upTo, flush, settled: 0, dropped: 0, resume }
+  add(upTo: number, flush: boolean): Barrier {
+    const barrier: Barrier = { upTo, flush, settled: 0, dropped: 0, reached: false, onReached: undefined }
     this.barriers.push(barrier)
-    return () => {
-      this.barriers = this.barriers.filter((other) => other !== barrier)
-    }
+    return barrier
+  }
+
+  remove(barrier: Barrier): void {
+    this.barriers = this.barriers.filter((other) => other !== barrier)
   }
 
   /** The first sequence number after `sequence` at which a batch must end, if items are to be flushed for somebody. */
@@ -47,16 +52,17 @@ export class Barriers {
     for (const barrier of this.barriers) if (last <= barrier.upTo) barrier.settled += count
   }
 
-  dropped(last: number): void {
-    for (const barrier of this.barriers) if (last <= barrier.upTo) barrier.dropped += 1
+  /** The items from one sequence number to another were dropped. */
+  dropped(from: number, to: number): void {
+    for (const barrier of this.barriers) barrier.dropped += Math.max(0, Math.min(to, barrier.upTo) - from + 1)
   }
 
   /** Resumes whoever waits for items up to `sequence`, or everybody when nothing is held. */
   release(sequence: number, nothingHeld: boolean): void {
     if (this.barriers.length === 0) return
-    const reached = this.barriers.filter(({ upTo }) => nothingHeld || upTo <= sequence)
-    if (reached.length === 0) return
-    this.barriers = this.barriers.filter((barrier) => !reached.includes(barrier))
-    for (const { dropped, resume, settled } of reached) resume({ settled, dropped })
+    for (const barrier of this.barriers) barrier.reached = nothingHeld || barrier.upTo <= sequence
+    const reached = this.barriers.filter((barrier) => barrier.reached)
+    this.barriers = this.barriers.filter((barrier) => !barrier.reached)
+    for (const barrier of reached) barrier.onReached?.()
   }
 }

@@ -83,6 +83,8 @@ export class Batcher<in out A> {
   private state: State<A> = gathering
   /** How many items have ever been put into the intake: the sequence number of the newest. */
   private admitted = 0
+  /** The sequence number of the newest item that has left the intake: taken, or evicted. */
+  private left = 0
   private readonly open: OpenBatch
   private readonly origins = new Origins()
   private readonly barriers = new Barriers()
@@ -112,11 +114,6 @@ export class Batcher<in out A> {
 
   // --- numbers ------------------------------------------------------------------------------------------------------
 
-  /** The sequence number of the last item that has left the intake. */
-  private get left(): number {
-    return this.admitted - this.intake.unsafeLength()
-  }
-
   get inFlight(): number {
     return this.state._tag === "Handling" || this.state._tag === "BackingOff"
       ? this.state.inFlight.batch.items.length
@@ -141,7 +138,8 @@ export class Batcher<in out A> {
   onAccepted(length: number, origin: unknown): void {
     this.admitted += 1
     if (origin !== undefined) this.origins.add(this.admitted, origin)
-    const opened = this.open.accepted(this.admitted, this.admitted - length + 1, this.now)
+    if (this.admitted - length !== this.left) this.onEvicted(this.admitted - length)
+    const opened = this.open.accepted(this.admitted, this.left + 1, this.now)
     if (this.wakeLoop === undefined) return
     if (length >= this.options.batchSize) this.signal()
     else if (opened) this.startTimer()
@@ -152,10 +150,14 @@ export class Batcher<in out A> {
     if (origin !== undefined) this.origins.add(this.admitted, origin)
   }
 
-  onDropped(item: A, reason: DropReason): void {
-    // What came last and was dropped at once has never been in.
-    if (reason !== "drop-newest") this.barriers.dropped(this.left)
+  /** The policy has dropped items that were in, up to a sequence number. */
+  private onEvicted(upTo: number): void {
+    this.barriers.dropped(this.left + 1, upTo)
+    this.left = upTo
     this.releaseBarriers()
+  }
+
+  onDropped(item: A, reason: DropReason): void {
     // A producer that leaves no time for timers must not be the reason that items are lost.
     this.endBreak?.()
     this.options.intake.onDrop?.(item, reason)
@@ -239,8 +241,9 @@ export class Batcher<in out A> {
     const last = after + size
     const openedAt = this.open.openedAt!
     const oldestAt = this.open.oldestAt(after + 1)
-    // Before the items are taken: those that have waited come in with that, and open the next batch.
+    // Before the items are taken: offers that have waited come in with that, and open the next batch.
     this.open.taken(last === this.admitted ? undefined : last + 1)
+    this.left = last
     const items = this.intake.unsafeTakeUpTo(size)
     if (!Arr.isNonEmptyReadonlyArray(items)) throw new Error(`a backing queue of length ${size} gave no item`)
     return {
@@ -270,20 +273,25 @@ export class Batcher<in out A> {
   })
 
   /** Keeps the time. Runs for ever. */
-  readonly keepTime: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
+  readonly keepTime: Effect.Effect<never> = Effect.forever(
+    Effect.flatMap(
+      // The time until the open batch is due, once there is one that the loop waits for. Looking and parking are one
+      // step here too. While the loop is busy it looks for itself when it has done.
+      Effect.async<number>((resume) => {
+        const millis = this.untilDue()
+        if (millis !== undefined) return resume(Effect.succeed(millis))
+        this.wakeTimer = () => resume(Effect.succeed(this.untilDue() ?? 0))
+      }),
+      (millis) => millis > 0 ? Effect.sleep(millis) : Effect.sync(() => this.signal())
+    )
+  )
+
+  private untilDue(): number | undefined {
     const { openedAt } = this.open
     const { lingerMillis } = this.options.flushPolicy
-    // While the loop is busy it looks for itself when it has done.
-    if (this.wakeLoop === undefined || openedAt === undefined || lingerMillis === 0) return this.parkTimer
-    const millis = openedAt + lingerMillis - this.now()
-    if (millis > 0) return Effect.sleep(millis)
-    this.signal()
-    return this.parkTimer
-  }))
-
-  private readonly parkTimer: Effect.Effect<void> = Effect.async<void>((resume) => {
-    this.wakeTimer = () => resume(Effect.void)
-  })
+    if (this.wakeLoop === undefined || openedAt === undefined || lingerMillis === 0) return undefined
+    return openedAt + lingerMillis - this.now()
+  }
 
   // --- handling -----------------------------------------------------------------------------------------------------
 
@@ -349,10 +357,8 @@ export class Batcher<in out A> {
   }
 
   private giveUp(inFlight: InFlight<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
-    for (const item of inFlight.batch.items) {
-      this.barriers.dropped(inFlight.last)
-      this.options.observer.dropped(item, reason, cause)
-    }
+    this.barriers.dropped(inFlight.last - inFlight.batch.items.length + 1, inFlight.last)
+    for (const item of inFlight.batch.items) this.options.observer.dropped(item, reason, cause)
   }
 
   private backOff(inFlight: InFlight<A>, delayMillis: number): Effect.Effect<void> {
@@ -370,12 +376,16 @@ export class Batcher<in out A> {
 
   /** Waits until what is held now is done: by hand (`flush`), or in its own time. */
   awaitDone(options: { readonly flush: boolean }): Effect.Effect<Done> {
-    return Effect.async<Done>((resume) => {
-      if (this.held === 0) return resume(Effect.succeed({ settled: 0, dropped: 0 }))
+    return Effect.suspend(() => {
+      if (this.held === 0) return Effect.succeed({ settled: 0, dropped: 0 })
       const upTo = options.flush ? this.admitted + this.intake.unsafeWaiting() : Infinity
-      const remove = this.barriers.add(upTo, options.flush, (done) => resume(Effect.succeed(done)))
+      const barrier = this.barriers.add(upTo, options.flush)
       if (options.flush) this.signal()
-      return Effect.sync(remove)
+      const done = Effect.async<Done>((resume) => {
+        if (barrier.reached) resume(Effect.succeed(barrier))
+        else barrier.onReached = () => resume(Effect.succeed(barrier))
+      })
+      return Effect.onInterrupt(done, () => Effect.sync(() => this.barriers.remove(barrier)))
     })
   }
 
@@ -392,7 +402,7 @@ export class Batcher<in out A> {
     const { state } = this
     if (state._tag === "Handling" || state._tag === "BackingOff") this.giveUp(state.inFlight, "shutdown")
     this.become(stopped)
-    return Effect.zipRight(this.intake.shutdown, Effect.sync(() => this.releaseBarriers()))
+    return Effect.zipRight(this.intake.shutdown, Effect.sync(() => this.onEvicted(this.admitted)))
   })
 }
 

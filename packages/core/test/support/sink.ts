@@ -1,0 +1,31 @@
+import { type Batch, Batch as BatchModule, WriteBehind } from "@sluice/core"
+import { Effect } from "effect"
+
+/** A sink that remembers what it was given, and fails, dies or waits as it is told. */
+export class Sink<A> {
+  readonly attempts: Array<Batch.Batch<A>> = []
+  /** What the next flushes do, in order; then they succeed. */
+  readonly script: Array<(batch: Batch.Batch<A>) => Effect.Effect<void, unknown>> = []
+
+  readonly flush = (batch: Batch.Batch<A>): Effect.Effect<void, unknown> =>
+    Effect.suspend(() => {
+      this.attempts.push(batch)
+      return this.script.shift()?.(batch) ?? Effect.void
+    })
+
+  get items(): ReadonlyArray<ReadonlyArray<A>> {
+    return this.attempts.map((batch) => batch.items)
+  }
+
+  get triggers(): ReadonlyArray<Batch.Trigger> {
+    return this.attempts.map((batch) => batch.trigger)
+  }
+}
+
+export const failing = (error: unknown) => () => Effect.fail(error)
+export const failingSome = (indexes: ReadonlyArray<number>, error: unknown) => () =>
+  BatchModule.failSome(indexes, error)
+
+/** offered = refused + coalesced + dropped + settled + held. */
+export const accounted = (metrics: WriteBehind.Metrics): number =>
+  metrics.refused + metrics.coalesced + metrics.dropped + metrics.settled + metrics.held
