@@ -27,6 +27,7 @@ import {
   type Refusal
 } from "./QueueError.ts"
 import type { DropReason, Outcome } from "./QueueEvent.ts"
+import * as Strategy from "./Strategy.ts"
 
 /**
  * What `unsafeOffer` answers: the outcome, or why the item was refused.
@@ -281,6 +282,10 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     origin: unknown
   ): Effect.Effect<Outcome, OfferError<A>> {
     if (outcome !== "full") return this.fail(outcome, place)
+    if (Strategy.isAnswering(this.pair.strategy)) {
+      this.refuse("full")
+      return this.fail("full", place)
+    }
     if (this.pair.waiting === undefined) return this.askStrategy(place, origin)
     const { room, timeoutMillis } = this.pair.waiting
     const retry = () => {
@@ -296,7 +301,10 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     )
   }
 
-  /** A strategy that is not ours answers a boolean, and whether the item is in after an interruption it alone knows. */
+  /**
+   * A strategy that is not ours answers a boolean, some operations after it has decided: until then an item that is in
+   * counts as waiting too. Whether an item is in after an interruption it alone knows; it counts as refused.
+   */
   private askStrategy(place: Place<A>, origin: unknown): Effect.Effect<Outcome, OfferError<A>> {
     return Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {

@@ -126,6 +126,13 @@ export const answering = <A>(options: {
 }): Queue.Strategy<A> => new Answering(options.backing, options.report)
 
 /**
+ * Whether a strategy never makes an offer wait, so that there is no need to ask it.
+ *
+ * @internal
+ */
+export const isAnswering = <A>(strategy: Queue.Strategy<A>): boolean => strategy instanceof Answering
+
+/**
  * Makes offers wait in a room, first come first served.
  *
  * @internal

@@ -249,8 +249,6 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   private readonly shards: ReadonlyArray<Batcher<A>>
   private readonly tally: Tally<A>
   private lifecycle: Lifecycle = { _tag: "Open" }
-  /** Who waits in `flushNow` or `awaitIdle`: a failure of ours must not let them hang. */
-  private readonly failed = Effect.unsafeMakeLatch()
 
   constructor(name: string, shards: ReadonlyArray<Batcher<A>>, tally: Tally<A>, route: Route<A>, tracing: boolean) {
     this.name = name
@@ -274,26 +272,40 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   }
 
   get flushNow(): Effect.Effect<Flushed, QueueClosed> {
-    return Effect.map(this.awaitDone(true), (all) => ({
-      settled: all.reduce((sum, { settled }) => sum + settled, 0),
-      dropped: all.reduce((sum, { dropped }) => sum + dropped, 0)
-    }))
+    return this.awaitDone({ flush: true })
   }
 
   get awaitIdle(): Effect.Effect<void, QueueClosed> {
-    return Effect.asVoid(this.awaitDone(false))
+    return Effect.asVoid(this.awaitDone({ flush: false }))
   }
 
-  private awaitDone(flush: boolean): Effect.Effect<ReadonlyArray<Flushed>, QueueClosed> {
-    const done = Effect.forEach(this.shards, (shard) => shard.awaitDone({ flush }), { concurrency: "unbounded" })
-    const failed = Effect.zipRight(this.failed.await, Effect.suspend(() => this.whenNotOpen))
-    return Effect.suspend(() => this.lifecycle._tag === "Open" ? Effect.raceFirst(done, failed) : this.whenNotOpen)
+  private awaitDone(options: { readonly flush: boolean }): Effect.Effect<Flushed, QueueClosed> {
+    return Effect.suspend(() => {
+      if (this.lifecycle._tag !== "Open") return this.whenNotOpen
+      const reached = Effect.unsafeMakeLatch()
+      let missing = this.shards.length
+      const onReached = () => {
+        missing -= 1
+        if (missing === 0) reached.unsafeOpen()
+      }
+      const barriers = this.shards.map((shard) => shard.unsafeAwait(options, onReached))
+      const done = Effect.suspend(() =>
+        this.lifecycle._tag === "Failed"
+          ? this.whenNotOpen
+          : Effect.succeed({
+            settled: sum(barriers, ({ settled }) => settled),
+            dropped: sum(barriers, ({ dropped }) => dropped)
+          })
+      )
+      const forget = Effect.sync(() => this.shards.forEach((shard, i) => shard.unsafeForget(barriers[i])))
+      return Effect.onInterrupt(Effect.zipRight(reached.await, done), () => forget)
+    })
   }
 
   private get whenNotOpen(): Effect.Effect<never, QueueClosed> {
     return this.lifecycle._tag === "Failed"
       ? Effect.failCause(this.lifecycle.cause)
-      : Effect.fail(new QueueClosed({ queue: this.name, taken: 0, notTaken: [] }))
+      : Effect.fail(QueueClosed.of<never>(this.name, 0, []))
   }
 
   get depth(): Effect.Effect<number> {
@@ -312,14 +324,17 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
     this.lifecycle = lifecycle
   }
 
-  /** A fiber of ours has died. Everybody who waits, now or later, is told; what is held is reported as dropped. */
+  /**
+   * A fiber of ours has died. It is logged, and everybody who waits, now or later, and whoever closes the scope, dies of
+   * it too; what is held is reported as dropped.
+   */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (this.lifecycle._tag === "Closed" || this.lifecycle._tag === "Failed") return Effect.void
       this.become({ _tag: "Failed", cause })
       return Effect.logFatal(`${this.name}: a fiber of the queue died; what it held is dropped`, cause).pipe(
-        Effect.zipRight(Effect.forEach(this.shards, (shard) => shard.abandon, { discard: true })),
-        Effect.zipRight(this.failed.open)
+        // Giving up releases everybody who waits; what died may be needed for it.
+        Effect.zipRight(Effect.forEach(this.shards, (shard) => Effect.exit(shard.abandon), { discard: true }))
       )
     })
   }
@@ -331,10 +346,10 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
    *    that cannot be interrupted is not waited for; what it answers later is ignored.
    */
   close({ loops, timers }: Fibers, timeoutMillis: number): Effect.Effect<void> {
-    const drain = Effect.zipRight(
-      Effect.forEach(this.shards, (shard) => shard.drain, { discard: true }),
-      Fiber.awaitAll(loops)
-    )
+    const drain = Effect.suspend(() => {
+      for (const shard of this.shards) shard.unsafeDrain()
+      return Fiber.awaitAll(loops)
+    })
     return Effect.gen(this, function*() {
       if (this.lifecycle._tag === "Open") {
         this.become({ _tag: "Draining" })
@@ -345,6 +360,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
       }
       yield* Effect.forEach([...loops, ...timers], Fiber.interruptFork, { discard: true })
       this.tally.publish()
+      if (this.lifecycle._tag === "Failed") yield* Effect.failCause(this.lifecycle.cause)
     })
   }
 }

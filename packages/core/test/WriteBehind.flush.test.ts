@@ -8,6 +8,8 @@ const range = (count: number): ReadonlyArray<number> => Array.from({ length: cou
 const makeQueue = <A>(sink: Sink<A>, options?: Partial<WriteBehind.Options<A, unknown, never>>) =>
   WriteBehind.make<A, unknown, never>({ name: "test", capacity: 100, flush: sink.flush, ...options })
 
+const keyOf = ([key]: readonly [string, number]) => key
+
 /** Lets every fiber run, without moving the clock. */
 const settle = TestClock.adjust(0)
 
@@ -146,7 +148,11 @@ describe("policies, when the queue is full", () => {
     Effect.gen(function*() {
       const sink = new Sink<number>()
       const dropped: Array<readonly [number, string]> = []
-      const queue = yield* makeQueue(sink, { capacity: 2, policy, onDrop: (item, reason) => dropped.push([item, reason]) })
+      const queue = yield* makeQueue(sink, {
+        capacity: 2,
+        policy,
+        onDrop: (item, reason) => dropped.push([item, reason])
+      })
       return { sink, dropped, queue }
     })
 
@@ -228,7 +234,7 @@ describe("policies, when the queue is full", () => {
   it.scoped("coalesceByKey keeps the latest of each key, in its place", () =>
     Effect.gen(function*() {
       const sink = new Sink<readonly [string, number]>()
-      const queue = yield* makeQueue(sink, { policy: Backpressure.coalesceByKey(([key]) => key) })
+      const queue = yield* makeQueue(sink, { policy: Backpressure.coalesceByKey(keyOf) })
       yield* queue.offerAll([["a", 1], ["b", 1], ["a", 2]])
       yield* queue.flushNow
       expect(sink.items).toEqual([[["a", 2], ["b", 1]]])
@@ -240,7 +246,7 @@ describe("policies, when the queue is full", () => {
       const sink = new Sink<readonly [string, number]>()
       const gate = yield* Effect.makeLatch()
       sink.script.push(() => Effect.zipRight(gate.await, Effect.fail("down")))
-      const queue = yield* makeQueue(sink, { policy: Backpressure.coalesceByKey(([key]) => key), batchSize: 1 })
+      const queue = yield* makeQueue(sink, { policy: Backpressure.coalesceByKey(keyOf), batchSize: 1 })
       yield* queue.offer(["a", 1])
       yield* settle
       expect(yield* queue.offer(["a", 2])).toBe("accepted")
@@ -392,7 +398,7 @@ describe("shards", () => {
   it.scoped("with coalesceByKey the policy's key finds the shard", () =>
     Effect.gen(function*() {
       const sink = new Sink<readonly [string, number]>()
-      const queue = yield* makeQueue(sink, { shards: 8, policy: Backpressure.coalesceByKey(([key]) => key) })
+      const queue = yield* makeQueue(sink, { shards: 8, policy: Backpressure.coalesceByKey(keyOf) })
       yield* queue.offerAll(range(50).flatMap((n) => [["a", n], ["b", n]] as const))
       expect(yield* queue.metrics).toMatchObject({ offered: 100, coalesced: 98, depth: 2 })
     }))
@@ -400,7 +406,12 @@ describe("shards", () => {
   it.scoped("capacity is for each shard", () =>
     Effect.gen(function*() {
       const sink = new Sink<string>()
-      const queue = yield* makeQueue(sink, { shards: 2, capacity: 1, shardBy: (item) => item, policy: Backpressure.reject })
+      const queue = yield* makeQueue(sink, {
+        shards: 2,
+        capacity: 1,
+        shardBy: (item) => item,
+        policy: Backpressure.reject
+      })
       // "a" and "c" are in different shards.
       yield* queue.offerAll(["a", "c"])
       expect((yield* Effect.flip(queue.offer("a")))._tag).toBe("QueueFull")

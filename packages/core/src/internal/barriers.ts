@@ -19,17 +19,15 @@ export interface Barrier extends Done {
   readonly flush: boolean
   settled: number
   dropped: number
-  reached: boolean
-  /** Called once; whoever sets it looks at `reached` first. */
-  onReached: (() => void) | undefined
+  readonly onReached: () => void
 }
 
 /** @internal */
 export class Barriers {
   private barriers: Array<Barrier> = []
 
-  add(upTo: number, flush: boolean): Barrier {
-    const barrier: Barrier = { upTo, flush, settled: 0, dropped: 0, reached: false, onReached: undefined }
+  add(upTo: number, flush: boolean, onReached: () => void): Barrier {
+    const barrier: Barrier = { upTo, flush, settled: 0, dropped: 0, onReached }
     this.barriers.push(barrier)
     return barrier
   }
@@ -60,9 +58,9 @@ export class Barriers {
   /** Resumes whoever waits for items up to `sequence`, or everybody when nothing is held. */
   release(sequence: number, nothingHeld: boolean): void {
     if (this.barriers.length === 0) return
-    for (const barrier of this.barriers) barrier.reached = nothingHeld || barrier.upTo <= sequence
-    const reached = this.barriers.filter((barrier) => barrier.reached)
-    this.barriers = this.barriers.filter((barrier) => !barrier.reached)
-    for (const barrier of reached) barrier.onReached?.()
+    const reached = this.barriers.filter(({ upTo }) => nothingHeld || upTo <= sequence)
+    if (reached.length === 0) return
+    this.barriers = this.barriers.filter((barrier) => !reached.includes(barrier))
+    for (const barrier of reached) barrier.onReached()
   }
 }

@@ -20,7 +20,8 @@ import * as FlushPolicy from "../FlushPolicy.ts"
 import { makeImpl, type Options as IntakeOptions, type PolicyQueueImpl } from "../PolicyQueue.ts"
 import { HandlerDefect, type InvalidOption, PartialFailure } from "../QueueError.ts"
 import type { DropReason } from "../QueueEvent.ts"
-import { Barriers, type Done } from "./barriers.ts"
+import { withAlarm } from "./alarm.ts"
+import { type Barrier, Barriers } from "./barriers.ts"
 import { Macrotask, macrotaskEveryMillis } from "./macrotask.ts"
 import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
@@ -37,6 +38,9 @@ type State<A> =
 
 const gathering: State<never> = { _tag: "Gathering" }
 const stopped: State<never> = { _tag: "Stopped" }
+
+/** Timers of JavaScript cannot sleep longer; a longer linger is slept in parts. */
+const longestSleepMillis = 2 ** 31 - 1
 
 interface InFlight<A> {
   readonly batch: Batch<A>
@@ -88,14 +92,14 @@ export class Batcher<in out A> {
   private readonly open: OpenBatch
   private readonly origins = new Origins()
   private readonly barriers = new Barriers()
-  /** Opened when the intake has been closed, and what is held is to be flushed. */
-  private readonly draining = Effect.unsafeMakeLatch()
+  /** Whether the intake has been closed, and what is held is to be flushed. */
   private isDraining = false
   /** Resume the loop, and the time keeper, where they are parked. */
   private wakeLoop: (() => void) | undefined
   private wakeTimer: (() => void) | undefined
-  /** Ends a break of the loop early. */
+  /** Ends a break of the loop, or a backoff, early. */
   private endBreak: (() => void) | undefined
+  private endBackOff: (() => void) | undefined
   private brokeAt: number
 
   constructor(
@@ -290,7 +294,7 @@ export class Batcher<in out A> {
     const { openedAt } = this.open
     const { lingerMillis } = this.options.flushPolicy
     if (this.wakeLoop === undefined || openedAt === undefined || lingerMillis === 0) return undefined
-    return openedAt + lingerMillis - this.now()
+    return Math.min(openedAt + lingerMillis - this.now(), longestSleepMillis)
   }
 
   // --- handling -----------------------------------------------------------------------------------------------------
@@ -362,47 +366,50 @@ export class Batcher<in out A> {
   }
 
   private backOff(inFlight: InFlight<A>, delayMillis: number): Effect.Effect<void> {
-    const sleep = Effect.sleep(delayMillis)
-    // Draining cuts a delay short that has begun, once; those that begin later are honoured.
-    const delay = this.isDraining ? sleep : Effect.raceFirst(sleep, this.draining.await)
     const { batch } = inFlight
-    return Effect.flatMap(delayMillis === 0 ? Effect.void : delay, () =>
+    const again = Effect.suspend(() =>
       this.state._tag === "BackingOff"
         ? this.handle({ ...inFlight, batch: { ...batch, attempt: batch.attempt + 1 } })
-        : Effect.void)
+        : Effect.void
+    )
+    if (delayMillis === 0) return again
+    const over = Effect.unsafeMakeLatch()
+    this.endBackOff = () => over.unsafeOpen()
+    return Effect.zipRight(withAlarm(over.await, delayMillis, this.endBackOff), again)
   }
 
   // --- from outside -------------------------------------------------------------------------------------------------
 
-  /** Waits until what is held now is done: by hand (`flush`), or in its own time. */
-  awaitDone(options: { readonly flush: boolean }): Effect.Effect<Done> {
-    return Effect.suspend(() => {
-      if (this.held === 0) return Effect.succeed({ settled: 0, dropped: 0 })
-      const upTo = options.flush ? this.admitted + this.intake.unsafeWaiting() : Infinity
-      const barrier = this.barriers.add(upTo, options.flush)
-      if (options.flush) this.signal()
-      const done = Effect.async<Done>((resume) => {
-        if (barrier.reached) resume(Effect.succeed(barrier))
-        else barrier.onReached = () => resume(Effect.succeed(barrier))
-      })
-      return Effect.onInterrupt(done, () => Effect.sync(() => this.barriers.remove(barrier)))
-    })
+  /** Waits, from this moment, for what is held now: until it is flushed by hand, or done in its own time. */
+  unsafeAwait(options: { readonly flush: boolean }, onReached: () => void): Barrier {
+    const upTo = options.flush ? this.admitted + this.intake.unsafeWaiting() : Infinity
+    const barrier = this.barriers.add(upTo, options.flush, onReached)
+    this.releaseBarriers()
+    if (options.flush) this.signal()
+    return barrier
   }
 
-  /** Closes the intake and flushes what is held; `run` ends when that is done. */
-  readonly drain: Effect.Effect<void> = Effect.suspend(() => {
+  unsafeForget(barrier: Barrier): void {
+    this.barriers.remove(barrier)
+  }
+
+  /**
+   * Closes the intake and flushes what is held; `run` ends when that is done. A backoff that has begun is cut short;
+   * those that begin later are honoured.
+   */
+  unsafeDrain(): void {
     this.intake.unsafeClose()
     this.isDraining = true
     this.signal()
-    return this.draining.open
-  })
+    this.endBackOff?.()
+  }
 
   /** Drops everything that is still held. The loop does nothing more, and what a handler still does is ignored. */
   readonly abandon: Effect.Effect<void> = Effect.suspend(() => {
     const { state } = this
     if (state._tag === "Handling" || state._tag === "BackingOff") this.giveUp(state.inFlight, "shutdown")
     this.become(stopped)
-    return Effect.zipRight(this.intake.shutdown, Effect.sync(() => this.onEvicted(this.admitted)))
+    return Effect.ensuring(this.intake.shutdown, Effect.sync(() => this.onEvicted(this.admitted)))
   })
 }
 

@@ -5,6 +5,7 @@
  * down: the PubSub slides past it, and the numbers on the events tell it how many it has missed.
  */
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -51,29 +52,27 @@ export class EventHub<in out E> {
     wake()
   }
 
-  /** Publishes what has been collected. */
-  private readonly publish: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.asVoid(PubSub.publishAll(this.pubsub, this.collected.shiftUpTo(capacity)))
+  /** Publishes until the end. Only one fiber may do it, or the end could overtake an event. */
+  readonly run: Effect.Effect<void> = Effect.whileLoop({
+    while: () => !this.ended || this.collected.length > 0,
+    body: () => this.publish,
+    step: () => {}
+  })
+
+  private readonly publish: Effect.Effect<void> = Effect.zipRight(
+    Effect.async<void>((resume) => {
+      if (this.collected.length > 0) resume(Effect.void)
+      else this.wake = () => resume(Effect.void)
+    }),
+    Effect.suspend(() => PubSub.publishAll(this.pubsub, this.collected.shiftUpTo(capacity)))
   )
 
-  /** Publishes for ever. */
-  readonly run: Effect.Effect<never> = Effect.forever(
-    Effect.zipRight(
-      Effect.async<void>((resume) => {
-        if (this.collected.length > 0) resume(Effect.void)
-        else this.wake = () => resume(Effect.void)
-      }),
-      this.publish
-    )
-  )
-
-  /** Ends every stream after the events so far. */
-  readonly end: Effect.Effect<void> = Effect.suspend(() => {
-    if (this.ended) return Effect.void
+  /** Ends every stream after the events so far; `run` ends when it has told them. */
+  unsafeEnd(): void {
+    if (this.ended) return
     this.ended = true
     this.collect(undefined)
-    return this.publish
-  })
+  }
 
   private readonly subscribe: Effect.Effect<Stream.Stream<E | Missed>, never, Scope.Scope> = Effect.gen(
     this,
@@ -89,6 +88,8 @@ export class EventHub<in out E> {
             this.subscribers -= 1
           })
       )
+      // Asked last: an end that comes from now on is in the subscription.
+      if (this.ended) return Stream.empty
       return Stream.fromQueue(subscription).pipe(
         Stream.mapAccum(this.nextNumber, (expected, { event, number }) => {
           // What had been collected for others before this subscription is not for this one.
@@ -106,14 +107,16 @@ export class EventHub<in out E> {
 }
 
 /**
- * Makes a hub whose fiber lives in the scope; the streams end when the scope closes.
+ * Makes a hub whose streams end when the scope closes.
  * @internal
  */
 export const makeEventHub = <E>(): Effect.Effect<EventHub<E>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const pubsub = yield* PubSub.sliding<Numbered<E>>(capacity)
     const hub = new EventHub(pubsub)
-    yield* Effect.forkScoped(Effect.interruptible(hub.run))
-    yield* Effect.addFinalizer(() => hub.end)
+    yield* Effect.acquireRelease(
+      Effect.forkDaemon(Effect.interruptible(hub.run)),
+      (fiber) => Effect.zipRight(Effect.sync(() => hub.unsafeEnd()), Fiber.await(fiber))
+    )
     return hub
   })

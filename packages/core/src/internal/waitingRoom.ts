@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { Outcome } from "../QueueEvent.ts"
+import { withAlarm } from "./alarm.ts"
 
 /**
  * How a wait ended: with what became of the item, or without it.
@@ -181,24 +182,13 @@ export const wait = <A>(
         if (waiter.ending !== undefined) resume(Effect.succeed(waiter.ending))
         else waiter.onEnd = (ending) => resume(Effect.succeed(ending))
       })
-      return Effect.catchAllCause(restore(withTimeout(ended, room, waiter, timeoutMillis)), (cause) => {
+      const timed = timeoutMillis === undefined
+        ? restore(ended)
+        : withAlarm(restore(ended), timeoutMillis, () => room.leave(waiter, "timeout"))
+      return Effect.catchAllCause(timed, (cause) => {
         const out = room.leave(waiter, "interrupted")
         onInterrupt?.(waiter.ending!)
         return out ? Effect.failCause(cause) : Effect.succeed(waiter.ending!)
       })
     })
   )
-
-const withTimeout = <A>(
-  ended: Effect.Effect<Ending>,
-  room: WaitingRoom<A>,
-  waiter: Waiter<A>,
-  timeoutMillis: number | undefined
-): Effect.Effect<Ending> => {
-  if (timeoutMillis === undefined) return ended
-  const expire = Effect.suspend(() =>
-    // Where the item is in already, the other side has the answer.
-    room.leave(waiter, "timeout") ? Effect.succeed<Ending>("timeout") : Effect.never
-  )
-  return Effect.raceFirst(ended, Effect.zipRight(Effect.sleep(timeoutMillis), expire))
-}

@@ -441,7 +441,9 @@ const dumpAll = (
   fibers: ReadonlyArray<SeededScheduler.SeenFiber>
 ): Array<FiberDump> => {
   const indexOf = new Map(fibers.map(({ fiber, index }) => [FiberId.threadName(fiber.id()), index]))
-  const describe = (id: FiberId.FiberId): string | undefined => {
+  const describe = (id: FiberId.FiberId | null): string | undefined => {
+    // Effect leaves it out while a fiber hands itself back to the scheduler.
+    if (id === null) return undefined
     const names = Array.from(FiberId.toSet(id), (one) => FiberId.threadName(one))
     return names.length === 0 ? undefined : names.map((name) => {
       const index = indexOf.get(name)
