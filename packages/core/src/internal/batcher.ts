@@ -132,7 +132,7 @@ export class Batcher<in out A> {
   /** When the oldest item held came in; undefined when none is. */
   get oldestAt(): number | undefined {
     if (this.state._tag === "Handling" || this.state._tag === "BackingOff") return this.state.inFlight.batch.oldestAt
-    return this.intake.unsafeLength() === 0 ? undefined : this.open.oldestAt(this.left + 1)
+    return this.open.openedAt === undefined ? undefined : this.open.oldestAt(this.left + 1)
   }
 
   // --- signals ------------------------------------------------------------------------------------------------------
@@ -158,6 +158,7 @@ export class Batcher<in out A> {
   private onEvicted(upTo: number): void {
     this.barriers.dropped(this.left + 1, upTo)
     this.left = upTo
+    if (upTo === this.admitted) this.open.taken(undefined)
     this.releaseBarriers()
   }
 
