@@ -1,4 +1,5 @@
-// Compiles the TypeScript blocks of README.md, packages/*/README.md and docs/guides/*.md against the packages as built.
+// Compiles the TypeScript blocks of README.md, packages/*/README.md, docs/guides/*.md and of the doc comments in
+// packages/*/src against the packages as built.
 //
 // Each block becomes one module of packages/examples/build/readme, because that package depends on all that a reader
 // would install. Blank lines before it keep the line numbers of the Markdown file.
@@ -16,6 +17,16 @@ const pages = [
   ...list("packages").map((name) => `packages/${name}/README.md`),
   ...list("docs/guides").filter((name) => name.endsWith(".md")).map((name) => `docs/guides/${name}`)
 ].filter((page) => existsSync(new URL(page, root)))
+
+const published = list("packages").filter((name) => !["benchmarks", "examples"].includes(name))
+const sources = published.flatMap((name) =>
+  readdirSync(new URL(`packages/${name}/src/`, root), { recursive: true })
+    .filter((file) => file.endsWith(".ts"))
+    .map((file) => `packages/${name}/src/${file.replaceAll("\\", "/")}`)
+)
+
+// The lines of doc comments, without their asterisks; all other lines are blank, so that line numbers stay.
+const docComments = (source) => source.split(/\r?\n/).map((line) => /^\s*\* ?(.*)$/.exec(line)?.[1] ?? "").join("\n")
 
 const blocksOf = (markdown) => {
   const blocks = []
@@ -39,8 +50,9 @@ rmSync(out, { recursive: true, force: true })
 mkdirSync(out, { recursive: true })
 
 let count = 0
-for (const page of pages) {
-  for (const { line, source } of blocksOf(readFileSync(new URL(page, root), "utf8"))) {
+for (const page of [...pages, ...sources]) {
+  const text = readFileSync(new URL(page, root), "utf8")
+  for (const { line, source } of blocksOf(page.endsWith(".ts") ? docComments(text) : text)) {
     writeFileSync(new URL(`${page.replaceAll("/", "__")}.${line}.ts`, out), source)
     count++
   }
