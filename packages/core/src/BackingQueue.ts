@@ -12,6 +12,7 @@
 import * as Chunk from "effect/Chunk"
 import * as Queue from "effect/Queue"
 import { Ring } from "./internal/ring.ts"
+import { isWeight } from "./internal/weight.ts"
 import type { DropReason } from "./QueueEvent.ts"
 
 /**
@@ -71,6 +72,8 @@ class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
 
   offer(item: A): boolean {
     const weight = this.weigh === undefined ? 1 : this.weigh(item)
+    // No policy can make room for such a weight, and nothing may be dropped for it: NaN would evict for ever.
+    if (this.weigh !== undefined && !isWeight(weight, this.limit)) return false
     return this.fits(weight) ? this.push(item, weight) : this.whenFull(item, weight)
   }
 
@@ -106,8 +109,9 @@ class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
   }
 
   pollUpTo(limit: number): Chunk.Chunk<A> {
-    const count = Math.min(limit, this.ring.length)
-    if (count <= 0) return Chunk.empty()
+    const count = Math.min(Math.ceil(limit), this.ring.length)
+    // Not `count <= 0`, because of NaN.
+    if (!(count > 0)) return Chunk.empty()
     const items = new Array<A>(count)
     for (let i = 0; i < count; i++) items[i] = this.shift()
     return Chunk.unsafeFromArray(items)
@@ -138,8 +142,6 @@ class DroppingNewest<in out A> extends RingBackingQueue<A> {
 
 class DroppingOldest<in out A> extends RingBackingQueue<A> {
   protected override whenFull(item: A, weight: number): boolean {
-    // Nothing may be evicted for an item that cannot fit anyway.
-    if (weight > this.limit) return false
     const evicted = this.shift()
     let more: Array<A> | undefined
     while (!this.fits(weight)) (more ??= []).push(this.shift())

@@ -14,7 +14,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as BackingQueue from "./BackingQueue.ts"
+import { makeGuard } from "./internal/guard.ts"
 import { WaitingRoom } from "./internal/waitingRoom.ts"
+import { isWeight } from "./internal/weight.ts"
 import { InvalidOption } from "./QueueError.ts"
 import type { DropReason, Outcome } from "./QueueEvent.ts"
 import * as Strategy from "./Strategy.ts"
@@ -32,6 +34,11 @@ export interface Policy<in A> {
    * that the policy cannot serve.
    */
   readonly pair: <B extends A>(options: PairOptions<B>) => Pair<B>
+  /**
+   * Never set. Without it TypeScript, which does not compare the bounds of `B`, takes a `CoalesceByKey` of orders for a
+   * policy of dates.
+   */
+  readonly _A?: ((item: A) => void) | undefined
 }
 
 /**
@@ -62,6 +69,11 @@ export interface PairOptions<in A> {
 export interface Pair<in out A> {
   readonly backing: Queue.BackingQueue<A>
   readonly strategy: Queue.Strategy<A>
+  /**
+   * Whether nothing is ever dropped but the oldest item and the one being offered. Then `WriteBehind.flushNow` knows
+   * which items have left; otherwise it may also wait for some that came later. Default: false.
+   */
+  readonly dropsOldestOnly?: boolean
   /** @internal */
   readonly waiting?: { readonly room: WaitingRoom<A>; readonly timeoutMillis: number | undefined }
 }
@@ -112,33 +124,41 @@ const waitingPair = <A>(
   makeBacking: (options: BackingQueue.Options<A>) => Queue.BackingQueue<A>,
   key?: (item: A) => unknown
 ): Pair<A> => {
-  let coalesced = 0
-  const counting: BackingQueue.Report<A> = {
+  /** What has been coalesced while waiting items were let in. */
+  const untold: Array<readonly [replaced: A, item: A]> = []
+  const telling: BackingQueue.Report<A> = {
     dropped: report.dropped,
     coalesced: (replaced, item) => {
-      coalesced += 1
-      report.coalesced(replaced, item)
+      if (room.taking) untold.push([replaced, item])
+      else report.coalesced(replaced, item)
     }
   }
   const take = (item: A): Outcome | "full" => {
-    const before = coalesced
+    const before = untold.length
     if (!backing.offer(item)) return "full"
-    return coalesced === before ? "accepted" : "coalesced"
+    return untold.length === before ? "accepted" : "coalesced"
   }
   const room: WaitingRoom<A> = new WaitingRoom(take, key)
-  const backing = makeBacking({ capacity, weigh, report: counting, reserved: () => room.reserved })
+  const backing = makeBacking({ capacity, weigh, report: telling, reserved: () => room.reserved })
+  if (key !== undefined) {
+    room.onAdmitted = () => {
+      for (const [replaced, item] of untold.splice(0)) report.coalesced(replaced, item)
+    }
+  }
   const timeoutMillis = timeout === undefined ? undefined : Duration.toMillis(timeout)
-  const fitsEver = (item: A) => weigh === undefined || weigh(item) <= capacity
+  const fitsEver = (item: A) => weigh === undefined || isWeight(weigh(item), capacity)
   return {
     backing,
     strategy: Strategy.waiting({ backing, report, room, timeoutMillis, fitsEver }),
+    dropsOldestOnly: true,
     waiting: { room, timeoutMillis }
   }
 }
 
 const answeringPair = <A>(backing: Queue.BackingQueue<A>, { report }: PairOptions<A>): Pair<A> => ({
   backing,
-  strategy: Strategy.answering({ backing, report })
+  strategy: Strategy.answering({ backing, report }),
+  dropsOldestOnly: true
 })
 
 /**
@@ -318,8 +338,8 @@ export const makePair = <A>(policy: Policy<A>, options: PairOptions<A>): Effect.
  * Makes an Effect `Queue` under a policy. `Stream.fromQueue`, `Queue.takeBetween` and the like work on it.
  *
  * **Waits**: `Queue.offer` waits under `suspend` only. **Errors**: Effect's `Queue.offer` answers a boolean: true when
- * the item is in, false when it was dropped (`onDrop` says so), refused, had no room within the timeout, or is heavier
- * than the capacity. For typed outcomes use `PolicyQueue`. **Interruption**: like `PolicyQueue.offer`. After
+ * the item is in, false when it was dropped (`onDrop` says so), refused, had no room within the timeout, or is of an
+ * impossible weight. For typed outcomes use `PolicyQueue`. **Interruption**: like `PolicyQueue.offer`. After
  * `Queue.shutdown` every item that was left is reported to `onDrop` as `"shutdown"`.
  *
  * @example
@@ -341,12 +361,14 @@ export const queue = <A>(
   policy: Policy<A>,
   options: QueueOptions<A>
 ): Effect.Effect<Queue.Queue<A>, InvalidOption> =>
-  Effect.flatMap(
-    makePair(policy, {
-      name: options.name ?? "queue",
+  Effect.gen(function*() {
+    const name = options.name ?? "queue"
+    const guard = yield* makeGuard(name)
+    const pair = yield* makePair(policy, {
+      name,
       capacity: options.capacity,
       weigh: options.weigh,
-      report: { dropped: options.onDrop ?? (() => {}), coalesced: () => {} }
-    }),
-    (pair) => Queue.make(pair.backing, pair.strategy)
-  )
+      report: { dropped: options.onDrop ? guard("onDrop", options.onDrop) : () => {}, coalesced: () => {} }
+    })
+    return yield* Queue.make(pair.backing, pair.strategy)
+  })

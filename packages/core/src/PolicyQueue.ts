@@ -8,6 +8,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import type * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -16,6 +17,7 @@ import * as Queue from "effect/Queue"
 import type { Report } from "./BackingQueue.ts"
 import * as Backpressure from "./Backpressure.ts"
 import { type Guard, makeGuard } from "./internal/guard.ts"
+import { isWeight } from "./internal/weight.ts"
 import { type Ending, isOutcome, wait } from "./internal/waitingRoom.ts"
 import {
   type InvalidOption,
@@ -187,6 +189,7 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   readonly dequeue: Queue.Dequeue<A>
   readonly close: Effect.Effect<void>
   readonly shutdown: Effect.Effect<void>
+  readonly dropsOldestOnly: boolean
   private readonly queue: Queue.Queue<A>
   private readonly pair: Backpressure.Pair<A>
   private readonly ledger: Ledger<A>
@@ -212,6 +215,7 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     this.queue = queue
     this.dequeue = queue
     this.pair = pair
+    this.dropsOldestOnly = pair.dropsOldestOnly === true
     this.ledger = ledger
     this.name = options.name
     this.capacity = options.capacity
@@ -237,11 +241,11 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   /** Offers at once. Counts it, unless the queue is full: the item may wait now. */
   private attempt(item: A, origin?: unknown): UnsafeOutcome {
     if (this.closed) return this.refuse("closed")
-    if (this.weigh !== undefined && !this.isWeight(this.weigh(item))) return this.refuse("invalid-weight")
+    if (this.weigh !== undefined && !isWeight(this.weigh(item), this.capacity)) return this.refuse("invalid-weight")
     this.ledger.begin()
     // Counted before, because whoever is told of a drop may look at the counts.
     this.offered += 1
-    if (this.queue.unsafeOffer(item)) {
+    if (this.offerToQueue(item)) {
       const coalesced = this.ledger.mark === "coalesced"
       if (this.hooks !== undefined) {
         if (coalesced) this.hooks.coalesced(origin)
@@ -254,14 +258,20 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     return "full"
   }
 
+  private offerToQueue(item: A): boolean {
+    try {
+      return this.queue.unsafeOffer(item)
+    } catch (error) {
+      // The user's key or `merge` threw, and the queue is as it was.
+      this.refused += 1
+      throw error
+    }
+  }
+
   private refuse<const Reason extends UnsafeOutcome>(reason: Reason): Reason {
     this.offered += 1
     this.refused += 1
     return reason
-  }
-
-  private isWeight(weight: number): boolean {
-    return Number.isSafeInteger(weight) && weight >= 1 && weight <= this.capacity
   }
 
   offer(item: A, origin?: unknown): Effect.Effect<Outcome, OfferError<A>> {
@@ -279,14 +289,15 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   private notAtOnce(
     outcome: UnsafeOutcome,
     place: Place<A>,
-    origin: unknown
+    origin: unknown,
+    outer?: Restore
   ): Effect.Effect<Outcome, OfferError<A>> {
     if (outcome !== "full") return this.fail(outcome, place)
     if (Strategy.isAnswering(this.pair.strategy)) {
       this.refuse("full")
       return this.fail("full", place)
     }
-    if (this.pair.waiting === undefined) return this.askStrategy(place, origin)
+    if (this.pair.waiting === undefined) return this.askStrategy(place, origin, outer)
     const { room, timeoutMillis } = this.pair.waiting
     const retry = () => {
       const outcome = this.attempt(place.item, origin)
@@ -296,7 +307,7 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
       return outcome
     }
     return Effect.flatMap(
-      wait(room, place.item, timeoutMillis, retry, (ending) => this.interrupted(ending, place), origin),
+      wait(room, place.item, timeoutMillis, retry, (ending) => this.interrupted(ending, place), origin, outer),
       (ending) => isOutcome(ending) ? exits[ending] : this.fail(ending, place)
     )
   }
@@ -305,9 +316,16 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
    * A strategy that is not ours answers a boolean, some operations after it has decided: until then an item that is in
    * counts as waiting too. Whether an item is in after an interruption it alone knows; it counts as refused.
    */
-  private askStrategy(place: Place<A>, origin: unknown): Effect.Effect<Outcome, OfferError<A>> {
-    return Effect.uninterruptibleMask((restore) =>
+  private askStrategy(
+    place: Place<A>,
+    origin: unknown,
+    outer: Restore | undefined
+  ): Effect.Effect<Outcome, OfferError<A>> {
+    return Effect.uninterruptibleMask((own) =>
       Effect.suspend(() => {
+        const restore = outer ?? own
+        // Effect's queue knows nothing of our closing.
+        if (this.closed) return this.fail(this.refuse("closed"), place)
         this.offered += 1
         this.suspended += 1
         this.hooks?.waiting()
@@ -324,6 +342,8 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
           onFailure: (cause) => {
             this.suspended -= 1
             this.refused += 1
+            // At the shutdown a strategy interrupts those who wait.
+            if (this.closed && Cause.isInterruptedOnly(cause)) return this.fail("closed", place)
             this.interrupted("interrupted", place)
             return Effect.failCause(cause)
           }
@@ -332,11 +352,13 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     )
   }
 
-  private interrupted(ending: Ending, place: Place<A>): void {
+  /** Tells of an interruption, and answers whether the call ends with it, because something was not taken. */
+  private interrupted(ending: Ending, place: Place<A>): boolean {
     const isIn = isOutcome(ending)
     const notTaken = notTakenOf(place).slice(isIn ? 1 : 0)
     this.refuseRest(place)
     this.onInterrupt?.(place.taken + (isIn ? 1 : 0), notTaken)
+    return notTaken.length > 0
   }
 
   /** Counts the items of the call after this one: they were offered, and are not taken. */
@@ -372,7 +394,8 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     from: number,
     route: (item: A) => PolicyQueueImpl<A>,
     counts: Record<Outcome, number>,
-    origin: unknown
+    origin: unknown,
+    restore: Restore
   ): Effect.Effect<Taken, OfferError<A>> {
     for (let taken = from; taken < all.length; taken++) {
       const item = all[taken]
@@ -382,9 +405,9 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
         counts[outcome] += 1
         continue
       }
-      return Effect.flatMap(queue.notAtOnce(outcome, { item, taken, all }, origin), (outcome) => {
+      return Effect.flatMap(queue.notAtOnce(outcome, { item, taken, all }, origin, restore), (outcome) => {
         counts[outcome] += 1
-        return PolicyQueueImpl.offerFrom(all, taken + 1, route, counts, origin)
+        return PolicyQueueImpl.offerFrom(all, taken + 1, route, counts, origin, restore)
       })
     }
     return Effect.succeed({ ...counts })
@@ -425,6 +448,9 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   }
 }
 
+/** Makes an effect as interruptible as the caller is. */
+type Restore = <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
+
 /** Where an item stands in the call that offers it. */
 interface Place<out A> {
   readonly item: A
@@ -438,7 +464,8 @@ const notTakenOf = <A>(place: Place<A>): ReadonlyArray<A> =>
   place.all === undefined ? [place.item] : place.all.slice(place.taken)
 
 /**
- * Offers items in order, each to the queue that `route` names.
+ * Offers items in order, each to the queue that `route` names. Interruptible only where it waits: that is where it can
+ * tell how many were taken.
  *
  * @internal
  */
@@ -447,8 +474,10 @@ export const offerEach = <A>(
   route: (item: A) => PolicyQueueImpl<A>,
   origin?: unknown
 ): Effect.Effect<Taken, OfferError<A>> =>
-  Effect.suspend(() =>
-    PolicyQueueImpl.offerFrom(Array.from(items), 0, route, { accepted: 0, coalesced: 0, dropped: 0 }, origin)
+  Effect.uninterruptibleMask((restore) =>
+    Effect.suspend(() =>
+      PolicyQueueImpl.offerFrom(Array.from(items), 0, route, { accepted: 0, coalesced: 0, dropped: 0 }, origin, restore)
+    )
   )
 
 /** @internal */

@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
+import * as Inspectable from "effect/Inspectable"
 
 // V8 and JavaScriptCore have this property; elsewhere setting it does nothing.
 const stack = Error as { stackTraceLimit?: number }
@@ -46,6 +47,7 @@ export class InvalidOption extends Data.TaggedError("InvalidOption")<{
 const describe = (value: unknown): string => {
   if (typeof value === "string") return JSON.stringify(value)
   if (typeof value === "object" && value !== null) return "an object"
+  if (typeof value === "function") return "a function"
   return String(value)
 }
 
@@ -180,6 +182,8 @@ export class PartialFailure<out E = unknown> extends Data.TaggedError("PartialFa
  */
 export class HandlerDefect extends Data.TaggedError("HandlerDefect")<{ readonly defect: unknown }> {
   override get message(): string {
-    return `the handler died: ${this.defect instanceof Error ? this.defect.message : String(this.defect)}`
+    // Not `String`, which throws for an object without a prototype.
+    const reason = this.defect instanceof Error ? this.defect.message : Inspectable.toStringUnknown(this.defect, 0)
+    return `the handler died: ${reason}`
   }
 }

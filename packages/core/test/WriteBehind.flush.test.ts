@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, WriteBehind } from "@sluice/core"
-import { Effect, Fiber, TestClock } from "effect"
+import { Chunk, Effect, Fiber, TestClock } from "effect"
 import { accounted, failing, Sink } from "./support/sink.ts"
 
 const range = (count: number): ReadonlyArray<number> => Array.from({ length: count }, (_, i) => i + 1)
@@ -417,5 +417,45 @@ describe("shards", () => {
       expect((yield* Effect.flip(queue.offer("a")))._tag).toBe("QueueFull")
       const metrics = yield* queue.metrics
       expect(metrics.offered).toBe(accounted(metrics))
+    }))
+})
+
+describe("flushNow under a policy that drops what is not the oldest", () => {
+  /** Drops the item that came second to last. */
+  const dropMiddle: Backpressure.Policy<unknown> = {
+    _tag: "dropMiddle",
+    pair: <A>(options: Backpressure.PairOptions<A>) => {
+      const items: Array<A> = []
+      const { backing, strategy } = Backpressure.reject.pair<A>(options)
+      backing.length = () => items.length
+      backing.poll = (otherwise) => items.length === 0 ? otherwise : items.shift()!
+      backing.pollUpTo = (limit) => Chunk.fromIterable(items.splice(0, limit))
+      backing.offer = (item) => {
+        items.push(item)
+        if (items.length > options.capacity) options.report.dropped(items.splice(-2, 1)[0], "middle")
+        return true
+      }
+      return { backing, strategy }
+    }
+  }
+
+  it.scoped("does not return before everything offered before it is settled or dropped", () =>
+    Effect.gen(function*() {
+      const sink = new Sink<string>()
+      const gate = yield* Effect.makeLatch()
+      sink.script.push(() => gate.await)
+      const queue = yield* makeQueue(sink, { capacity: 3, batchSize: 3, flushInterval: 0, policy: dropMiddle })
+      yield* queue.offer("P")
+      const first = yield* Effect.fork(queue.flushNow)
+      yield* settle
+      yield* queue.offerAll(["A", "B"])
+      const second = yield* Effect.fork(queue.flushNow)
+      yield* settle
+      yield* queue.offerAll(["C", "D"])
+      yield* gate.open
+      yield* Fiber.join(first)
+      yield* Fiber.join(second)
+      expect(sink.items.flat().slice(0, 3)).toEqual(["P", "A", "B"])
+      expect(yield* queue.metrics).toMatchObject({ offered: 5, dropped: 1 })
     }))
 })

@@ -1,17 +1,90 @@
-// Runs every example the way a user would, and stops at the first that fails.
+// Runs every example the way a user would, and ends with 1 where one does not end as it should.
 import { spawnSync } from "node:child_process"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 
-const examples = [
-  ["flights/main.js", "--json"]
-]
+const directory = mkdtempSync(join(tmpdir(), "sluice-run-all-"))
 
-for (const [file, ...args] of examples) {
-  console.log(`example ${file} ${args.join(" ")}`)
-  const path = fileURLToPath(new URL(`../dist/${file}`, import.meta.url))
-  const { status } = spawnSync(process.execPath, [path, ...args], { stdio: "inherit" })
-  if (status !== 0) {
-    console.error(`${file} ended with ${status}`)
-    process.exit(1)
+const writeLines = (name, lines) => {
+  const file = join(directory, name)
+  writeFileSync(file, `${lines.join("\n")}\n`)
+  return file
+}
+
+const bundled = new URL("../data/flights-20k.json", import.meta.resolve("vega-datasets"))
+const lines = JSON.parse(readFileSync(bundled, "utf8")).slice(0, 3_000).map((flight) => JSON.stringify(flight))
+const flights = writeLines("flights.ndjson", lines)
+const malformed = writeLines("malformed.ndjson", [...lines.slice(0, 99), "{", ...lines.slice(100)])
+
+/** What is wrong with a result of the flights example; undefined where it is as it should be. */
+const wrongWith = (stdout, expected) => {
+  const { check, flights, queues } = JSON.parse(stdout)
+  if (!check.holds) return `the check does not hold: ${JSON.stringify(check)}`
+  if (flights !== expected) return `${flights} flights, not ${expected}`
+  for (const [name, { coalesced, dropped, held, offered, refused, settled }] of Object.entries(queues)) {
+    if (offered !== flights || offered !== refused + coalesced + dropped + settled + held) {
+      return `the counts of ${name} do not add up`
+    }
   }
 }
+
+const isMistake = ({ stderr, stdout }) =>
+  stdout === "" && /^flights: [^\n]+\n$/.test(stderr) ? undefined : "more than one line, or something on stdout"
+
+const mistake = (...args) => ({ program: "flights", args, code: 2, wrong: isMistake })
+
+const runs = [
+  {
+    program: "flights",
+    args: ["--json"],
+    wrong: ({ stdout }) => {
+      const { retries, settled } = JSON.parse(stdout).queues.flights
+      if (retries === 0) return "no flush was tried again"
+      if (settled !== 20_000) return `${settled} flights were written`
+      return wrongWith(stdout, 20_000)
+    }
+  },
+  ...["suspend", "reject", "dropNewest", "dropOldest", "coalesceByKey"].map((policy) => ({
+    program: "flights",
+    args: ["--json", "--policy", policy, "--file", flights, "--sink-delay", "3", "--db", join(directory, "run.sqlite")],
+    wrong: ({ stdout }) => wrongWith(stdout, lines.length)
+  })),
+  {
+    program: "flights",
+    args: ["--json", "--speed", "1000000", "--file", flights],
+    wrong: ({ stdout }) => wrongWith(stdout, lines.length)
+  },
+  { program: "flights", args: ["--help"], wrong: ({ stdout }) => stdout.includes("--policy") ? undefined : "no help" },
+  mistake("--file", malformed, "--json"),
+  mistake("--file", join(directory, "nowhere.ndjson")),
+  mistake("--policy", "hope"),
+  mistake("--rate", "1", "--speed", "1"),
+  mistake("--db", join(directory, "nowhere", "flights.sqlite")),
+  mistake("--db", flights, "--file", flights),
+  { program: "policies", args: [], wrong: ({ stdout }) => stdout.includes("most severe") ? undefined : "no result" }
+]
+
+const run = ({ args, code = 0, program, wrong }) => {
+  const path = fileURLToPath(new URL(`../dist/${program}/main.js`, import.meta.url))
+  const ended = spawnSync(process.execPath, [path, ...args], { encoding: "utf8", timeout: 60_000 })
+  if (ended.status !== code) return `ended with ${ended.status ?? ended.signal}, not ${code}\n${ended.stderr}`
+  return wrong(ended)
+}
+
+let failed = false
+try {
+  for (const example of runs) {
+    const startedAt = performance.now()
+    const problem = run(example)
+    const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
+    const title = [example.program, ...example.args].join(" ").replaceAll(`${directory}/`, "")
+    console.log(`${problem === undefined ? "ok   " : "WRONG"} ${title} (${seconds} s)`)
+    if (problem !== undefined) console.error(problem)
+    failed ||= problem !== undefined
+  }
+} finally {
+  rmSync(directory, { recursive: true, force: true })
+}
+process.exitCode = failed ? 1 : 0

@@ -142,7 +142,7 @@ export class Batcher<in out A> {
   onAccepted(length: number, origin: unknown): void {
     this.admitted += 1
     if (origin !== undefined) this.origins.add(this.admitted, origin)
-    if (this.admitted - length !== this.left) this.onEvicted(this.admitted - length)
+    if (this.admitted - length !== this.left) this.onEvicted(length, this.intake.dropsOldestOnly)
     const opened = this.open.accepted(this.admitted, this.left + 1, this.now)
     if (this.wakeLoop === undefined) return
     if (length >= this.options.batchSize) this.signal()
@@ -154,11 +154,16 @@ export class Batcher<in out A> {
     if (origin !== undefined) this.origins.add(this.admitted, origin)
   }
 
-  /** The policy has dropped items that were in, up to a sequence number. */
-  private onEvicted(upTo: number): void {
-    this.barriers.dropped(this.left + 1, upTo)
-    this.left = upTo
-    if (upTo === this.admitted) this.open.taken(undefined)
+  /** The policy has dropped items that were in, and this many are left. */
+  private onEvicted(length: number, oldest: boolean): void {
+    if (oldest) {
+      this.barriers.dropped(this.left + 1, this.admitted - length)
+      this.left = this.admitted - length
+    } else {
+      // As if the newest had left: then nobody who waits for items up to some number is told too early.
+      this.admitted = this.left + length
+    }
+    if (length === 0) this.open.taken(undefined)
     this.releaseBarriers()
   }
 
@@ -410,7 +415,7 @@ export class Batcher<in out A> {
     const { state } = this
     if (state._tag === "Handling" || state._tag === "BackingOff") this.giveUp(state.inFlight, "shutdown")
     this.become(stopped)
-    return Effect.ensuring(this.intake.shutdown, Effect.sync(() => this.onEvicted(this.admitted)))
+    return Effect.ensuring(this.intake.shutdown, Effect.sync(() => this.onEvicted(0, true)))
   })
 }
 

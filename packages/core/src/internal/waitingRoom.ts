@@ -10,7 +10,19 @@ import { withAlarm } from "./alarm.ts"
  * How a wait ended: with what became of the item, or without it.
  * @internal
  */
-export type Ending = Outcome | "closed" | "invalid-weight" | "timeout" | "interrupted"
+export type Ending = Outcome | "closed" | "invalid-weight" | "timeout" | "interrupted" | Died
+
+/**
+ * The user's code threw when the item was let in: `merge`, the key or the weight.
+ * @internal
+ */
+export class Died {
+  readonly defect: unknown
+
+  constructor(defect: unknown) {
+    this.defect = defect
+  }
+}
 
 /** @internal */
 export const isOutcome = (ending: Ending | "full"): ending is Outcome =>
@@ -35,8 +47,12 @@ export interface Waiter<in out A> {
 export class WaitingRoom<in out A> {
   /** How many items wait. */
   size = 0
+  /** Whether an item that has waited is being put into the queue in this very step. */
+  taking = false
   /** Called when an item that has waited was put into the queue. */
   onAccepted: ((origin: unknown) => void) | undefined
+  /** Called when waiting items have been let in, once no other of their keys waits: time to tell the user of it. */
+  onAdmitted: (() => void) | undefined
   /** Called when a wait ended without the item. */
   onRefused: (() => void) | undefined
   private readonly take: (item: A) => Outcome | "full"
@@ -56,7 +72,8 @@ export class WaitingRoom<in out A> {
 
   /** Whether room that there may be belongs to somebody who waits already. */
   get reserved(): boolean {
-    return this.size > 0 && !this.admitting
+    // Not while `admitting`: who is told of an admission may offer, and must not overtake those who wait.
+    return this.size > 0 && !this.taking
   }
 
   /** Waits with an item that did not fit just now. */
@@ -90,7 +107,7 @@ export class WaitingRoom<in out A> {
     if (this.admitting) return
     this.admitting = true
     try {
-      while (this.first !== undefined && this.admitOne(this.first)) {
+      while (this.first !== undefined && this.admitFirst(this.first)) {
         // until one does not fit
       }
     } finally {
@@ -113,15 +130,33 @@ export class WaitingRoom<in out A> {
     while (this.first !== undefined) this.end(this.first, "closed")
   }
 
-  private admitOne(waiter: Waiter<A>): boolean {
-    const outcome = this.take(waiter.item)
-    if (outcome === "full") return false
-    this.end(waiter, outcome)
-    if (outcome === "accepted") {
+  private admitFirst(waiter: Waiter<A>): boolean {
+    if (!this.admitOne(waiter)) return false
+    if (waiter.ending === "accepted") {
       this.admitSameKey(waiter.key)
       this.onAccepted?.(waiter.origin)
     }
+    this.onAdmitted?.()
     return true
+  }
+
+  private admitOne(waiter: Waiter<A>): boolean {
+    const outcome = this.tryToTake(waiter.item)
+    if (outcome === "full") return false
+    this.end(waiter, outcome)
+    return true
+  }
+
+  private tryToTake(item: A): Outcome | "full" | Died {
+    this.taking = true
+    try {
+      return this.take(item)
+    } catch (defect) {
+      // The offer that waits dies of it, and not whoever has just made room.
+      return new Died(defect)
+    } finally {
+      this.taking = false
+    }
   }
 
   /**
@@ -159,8 +194,8 @@ export class WaitingRoom<in out A> {
  * The wait begins in the same step as `retry`, and within a mask: a fiber can be interrupted between the start of an
  * `Effect.async` and the setting up of its finalizer, and its item would come in later, when nobody waits for it.
  *
- * After an interruption the ending says whether the item is in. Where it is, this succeeds: a caller that is
- * uninterruptible learns of it.
+ * After an interruption the ending says whether the item is in. Where it is, and no more items of the call are left,
+ * this succeeds: a caller that is uninterruptible learns of it.
  *
  * @internal
  */
@@ -170,13 +205,17 @@ export const wait = <A>(
   timeoutMillis: number | undefined,
   /** Tries once more: another fiber may have run since the item did not fit. */
   retry: () => Ending | "full",
-  onInterrupt?: (ending: Ending) => void,
-  origin?: unknown
-): Effect.Effect<Ending> =>
-  Effect.uninterruptibleMask((restore) =>
+  /** Answers whether the call ends here, because something was not taken. */
+  onInterrupt: (ending: Ending) => boolean = (ending) => !isOutcome(ending),
+  origin?: unknown,
+  /** For a caller that is within a mask of its own. */
+  outer?: <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
+): Effect.Effect<Exclude<Ending, Died>> =>
+  Effect.uninterruptibleMask((own) =>
     Effect.suspend(() => {
+      const restore = outer ?? own
       const retried = retry()
-      if (retried !== "full") return Effect.succeed(retried)
+      if (retried !== "full") return endWith(retried)
       const waiter = room.enter(item, origin)
       const ended = Effect.async<Ending>((resume) => {
         if (waiter.ending !== undefined) resume(Effect.succeed(waiter.ending))
@@ -185,10 +224,15 @@ export const wait = <A>(
       const timed = timeoutMillis === undefined
         ? restore(ended)
         : withAlarm(restore(ended), timeoutMillis, () => room.leave(waiter, "timeout"))
-      return Effect.catchAllCause(timed, (cause) => {
-        const out = room.leave(waiter, "interrupted")
-        onInterrupt?.(waiter.ending!)
-        return out ? Effect.failCause(cause) : Effect.succeed(waiter.ending!)
+      return Effect.matchCauseEffect(timed, {
+        onSuccess: endWith,
+        onFailure: (cause) => {
+          room.leave(waiter, "interrupted")
+          return onInterrupt(waiter.ending!) ? Effect.failCause(cause) : endWith(waiter.ending!)
+        }
       })
     })
   )
+
+const endWith = (ending: Ending): Effect.Effect<Exclude<Ending, Died>> =>
+  ending instanceof Died ? Effect.die(ending.defect) : Effect.succeed(ending)

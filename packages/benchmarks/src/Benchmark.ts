@@ -1,0 +1,101 @@
+/**
+ * What a benchmark is: cases, each of which can say what one operation costs, and ratios between them.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+
+/** A contender. A sample is what one operation costs, in the unit. */
+export interface Case {
+  readonly name: string
+  readonly unit: "ns/op" | "bytes/item"
+  readonly sample: Effect.Effect<number>
+  /** A sample sets everything up anew and warms up by itself: the rounds before those that count leave it out. */
+  readonly selfContained?: true
+}
+
+/** The ratio must be at least, or at most, so much. Neither: it is there to be looked at. */
+export interface Goal {
+  readonly atLeast?: number
+  readonly atMost?: number
+}
+
+/** The cost of one case divided by that of another. */
+export interface Ratio {
+  readonly measure: string
+  readonly above: string
+  readonly below: string
+  /** What the ratio says of the two, for people. */
+  readonly reads: "times as fast" | "times its time" | "of its memory"
+  /** The side that is ours, or the one that is looked at. */
+  readonly subject: string
+  readonly goal: Goal
+}
+
+export interface Plan {
+  readonly cases: ReadonlyArray<Case>
+  readonly ratios: ReadonlyArray<Ratio>
+}
+
+export interface Benchmark {
+  readonly name: string
+  readonly title: string
+  /** Sets the contenders up. What they need lives as long as the scope. */
+  readonly plan: Effect.Effect<Plan, never, Scope.Scope>
+}
+
+/** A case that is timed: `run` does so many operations. */
+export const timed = (name: string, operations: number, run: Effect.Effect<void>): Case => ({
+  name,
+  unit: "ns/op",
+  sample: Effect.suspend(() => {
+    const startedAt = performance.now()
+    return Effect.map(run, () => (performance.now() - startedAt) * 1e6 / operations)
+  })
+})
+
+/** A case that is timed, and is no Effect. */
+export const timedSync = (name: string, operations: number, run: () => void): Case => ({
+  name,
+  unit: "ns/op",
+  sample: Effect.sync(() => {
+    const startedAt = performance.now()
+    run()
+    return (performance.now() - startedAt) * 1e6 / operations
+  })
+})
+
+/** How many times as fast `subject` is as `against`. */
+export const timesAsFast = (measure: string, subject: string, against: string, goal: Goal = {}): Ratio => ({
+  measure,
+  above: against,
+  below: subject,
+  reads: "times as fast",
+  subject,
+  goal
+})
+
+/** How many times the time of `against` `subject` takes. */
+export const timesItsTime = (measure: string, subject: string, against: string, goal: Goal = {}): Ratio => ({
+  measure,
+  above: subject,
+  below: against,
+  reads: "times its time",
+  subject,
+  goal
+})
+
+/** How much of the memory of `against` `subject` takes. */
+export const ofItsMemory = (measure: string, subject: string, against: string, goal: Goal = {}): Ratio => ({
+  measure,
+  above: subject,
+  below: against,
+  reads: "of its memory",
+  subject,
+  goal
+})
+
+/** Several plans as one: their cases take turns. */
+export const together = (plans: ReadonlyArray<Plan>): Plan => ({
+  cases: plans.flatMap(({ cases }) => cases),
+  ratios: plans.flatMap(({ ratios }) => ratios)
+})

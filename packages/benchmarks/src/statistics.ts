@@ -1,0 +1,31 @@
+/** The arithmetic of a report. */
+
+/** The value that `part` of the values are below, between neighbours where it falls there. There must be a value. */
+const quantile = (values: ReadonlyArray<number>, part: number): number => {
+  const sorted = [...values].sort((a, b) => a - b)
+  const position = (sorted.length - 1) * part
+  const below = Math.floor(position)
+  const above = Math.ceil(position)
+  return sorted[below] + (sorted[above] - sorted[below]) * (position - below)
+}
+
+/** What many rounds said of one figure. */
+export interface Summary {
+  readonly median: number
+  /** Half of the rounds lie between these two. */
+  readonly low: number
+  readonly high: number
+}
+
+export const summarize = (values: ReadonlyArray<number>): Summary => ({
+  median: quantile(values, 0.5),
+  low: quantile(values, 0.25),
+  high: quantile(values, 0.75)
+})
+
+/**
+ * Divides round by round. What slows a machine down for a second slows both sides of a round down, and so changes their
+ * quotient little; a quotient of two medians could compare a quiet moment with a busy one.
+ */
+export const quotients = (above: ReadonlyArray<number>, below: ReadonlyArray<number>): ReadonlyArray<number> =>
+  above.map((value, round) => value / below[round])

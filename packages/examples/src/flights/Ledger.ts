@@ -1,0 +1,42 @@
+/**
+ * What a queue has told us item by item: which departures it did not write, and how long the others took. The counts
+ * are the queue's own; see `WriteBehind.metrics`.
+ */
+import * as Context from "effect/Context"
+import * as Layer from "effect/Layer"
+import type { Departure } from "./Flight.ts"
+
+/** Times in whole milliseconds, as counts: as long as they do not get longer, a million take no more room than ten. */
+export class Latencies {
+  private readonly counts = new Map<number, number>()
+  private total = 0
+
+  add(millis: number): void {
+    this.counts.set(millis, (this.counts.get(millis) ?? 0) + 1)
+    this.total += 1
+  }
+
+  /** The time within which that part of all items was done; 0 where there were none. */
+  quantile(part: number): number {
+    let rest = Math.ceil(this.total * part)
+    for (const [millis, count] of [...this.counts].sort(([a], [b]) => a - b)) {
+      rest -= count
+      if (rest <= 0) return millis
+    }
+    return 0
+  }
+}
+
+export class Account {
+  /** What was dropped or refused. */
+  readonly lost: Array<Departure> = []
+  /** From the offer until its batch was written. */
+  readonly latencies = new Latencies()
+}
+
+export class Ledger extends Context.Tag("flights/Ledger")<Ledger, {
+  readonly flights: Account
+  readonly board: Account
+}>() {}
+
+export const layer: Layer.Layer<Ledger> = Layer.sync(Ledger, () => ({ flights: new Account(), board: new Account() }))

@@ -1,0 +1,100 @@
+/**
+ * The two queues as Layers.
+ *
+ * `FlightsQueue` writes every flight. It is under the policy that the user chooses: that is where backpressure shows.
+ * `BoardQueue` keeps the departures board. Only the last departure of an airport counts, so it coalesces.
+ *
+ * Closing the Layers' scope drains both: what is held is flushed, and only then does the scope end.
+ */
+import { Backpressure, Retry, WriteBehind } from "@sluice/core"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { type Departure, merge } from "./Flight.ts"
+import { type Account, Ledger } from "./Ledger.ts"
+import { Sink } from "./sink.ts"
+
+export class FlightsQueue
+  extends Context.Tag("flights/FlightsQueue")<FlightsQueue, WriteBehind.WriteBehind<Departure>>()
+{}
+
+export class BoardQueue extends Context.Tag("flights/BoardQueue")<BoardQueue, WriteBehind.WriteBehind<Departure>>() {}
+
+/**
+ * The policies to choose from.
+ *
+ * `coalesceByKey` keeps one row of each route waiting. A flight whose route waits already is merged into that row, so
+ * nothing is lost, but there are fewer rows than flights. When it is full, a new route waits for room.
+ */
+export const policies = {
+  suspend: Backpressure.suspend(),
+  reject: Backpressure.reject,
+  dropNewest: Backpressure.dropNewest,
+  dropOldest: Backpressure.dropOldest,
+  coalesceByKey: Backpressure.coalesceByKey(({ flight }: Departure) => `${flight.origin}-${flight.destination}`, {
+    merge,
+    whenFull: Backpressure.suspend()
+  })
+}
+
+export type PolicyName = keyof typeof policies
+
+/** Numbers that are shown to the user as well. */
+export const settings = {
+  flights: { capacity: 500, batchSize: 50, flushIntervalMillis: 200 },
+  // The capacity is more than there are airports, and the batch as large: so it is the time that makes a batch due.
+  board: { capacity: 512, batchSize: 512, flushIntervalMillis: 250 }
+}
+
+const retry = Retry.exponential({ base: "10 millis", cap: "200 millis", retries: 10 })
+
+/** Takes the time when a batch has been written. */
+const recordLatency = (items: ReadonlyArray<Departure>, { latencies }: Account) =>
+  Effect.map(Clock.currentTimeMillis, (now) => {
+    for (const { offeredAtMillis } of items) latencies.add(now - offeredAtMillis)
+  })
+
+const flightsQueue = (policy: PolicyName) =>
+  Layer.unwrapEffect(Effect.map(Ledger, ({ flights: account }) =>
+    WriteBehind.layer(FlightsQueue, {
+      name: "flights",
+      capacity: settings.flights.capacity,
+      batchSize: settings.flights.batchSize,
+      flushInterval: settings.flights.flushIntervalMillis,
+      policy: policies[policy],
+      retry,
+      flush: ({ items }) =>
+        Sink.pipe(
+          Effect.flatMap((sink) => sink.writeFlights(items)),
+          Effect.zipRight(recordLatency(items, account))
+        ),
+      onDrop: (departure) => {
+        account.lost.push(departure)
+      }
+    })))
+
+const boardQueue = Layer.unwrapEffect(Effect.map(Ledger, ({ board: account }) =>
+  WriteBehind.layer(BoardQueue, {
+    name: "board",
+    capacity: settings.board.capacity,
+    batchSize: settings.board.batchSize,
+    flushInterval: settings.board.flushIntervalMillis,
+    policy: Backpressure.coalesceByKey(({ flight }: Departure) => flight.origin, {
+      // Without `merge` the newer departure would replace the waiting one, and the counts of the board would be short.
+      merge,
+      // The default would drop the oldest: a file of the user's may have more airports than the capacity.
+      whenFull: Backpressure.suspend()
+    }),
+    retry,
+    flush: ({ items }) =>
+      Sink.pipe(
+        Effect.flatMap((sink) => sink.writeBoard(items)),
+        Effect.zipRight(recordLatency(items, account))
+      ),
+    onDrop: (departure) => {
+      account.lost.push(departure)
+    }
+  })))
+
+export const layer = (policy: PolicyName) => Layer.merge(flightsQueue(policy), boardQueue)

@@ -1,0 +1,117 @@
+import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
+import { Effect, Layer, Schedule } from "effect"
+import { once } from "node:events"
+import { existsSync } from "node:fs"
+import { join } from "node:path"
+import { describe, expect, it } from "vitest"
+import { flightLines, run, start, temporaryDirectory, writeLines } from "./support/flights.ts"
+
+const directory = temporaryDirectory()
+const count = 2_000
+const file = writeLines(directory, "flights.ndjson", flightLines(count))
+const quick = ["--file", file, "--sink-delay", "2", "--json"]
+
+describe.concurrent("a replay", { timeout: 30_000 }, () => {
+  it.each(["suspend", "reject", "dropNewest", "dropOldest", "coalesceByKey"])(
+    "under %s adds up, and writes one JSON document and nothing else",
+    async (policy) => {
+      const { code, stderr, stdout } = await run(...quick, "--policy", policy)
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
+      const { check, options, queues, source } = JSON.parse(stdout)
+      expect(check).toMatchObject({ holds: true, examples: [] })
+      expect(options).toMatchObject({ policy, rate: null, speed: null })
+      expect(source).toBe(file)
+      expect(queues.flights.offered).toBe(count)
+      expect(queues.board.offered).toBe(count)
+      expect(queues.board.coalesced).toBeGreaterThan(0)
+      if (policy === "suspend") expect(queues.flights.settled).toBe(count)
+      if (policy === "reject") expect(queues.flights.refused).toBeGreaterThan(0)
+      if (policy === "dropNewest") expect(queues.flights.droppedByReason["drop-newest"]).toBeGreaterThan(0)
+      if (policy === "dropOldest") expect(queues.flights.droppedByReason["drop-oldest"]).toBeGreaterThan(0)
+      if (policy === "coalesceByKey") expect(queues.flights.coalesced).toBeGreaterThan(0)
+    }
+  )
+
+  it("shows its result as text, with numbers for both queues", async () => {
+    const { code, stdout } = await run("--file", file, "--sink-delay", "0")
+    expect(code).toBe(0)
+    expect(stdout).toContain("flights (suspend)")
+    expect(stdout).toContain("It adds up.")
+  })
+
+  it("keeps to the rate", async () => {
+    const few = writeLines(directory, "few.ndjson", flightLines(100))
+    const { stdout } = await run("--file", few, "--json", "--rate", "200")
+    const { check, durationMillis, options } = JSON.parse(stdout)
+    expect(check.holds).toBe(true)
+    expect(options.rate).toBe(200)
+    // The last of 100 flights is due after 495 ms.
+    expect(durationMillis).toBeGreaterThanOrEqual(490)
+  })
+
+  it("leaves blank lines out, and counts them", async () => {
+    const lines = flightLines(3)
+    const spaced = writeLines(directory, "spaced.ndjson", [lines[0], "", lines[1], "  ", lines[2], "{}"])
+    const { stderr } = await run("--file", spaced)
+    expect(stderr).toContain("spaced.ndjson:6: ")
+  })
+
+  it("adds up when there is no flight at all", async () => {
+    const { code, stdout } = await run("--json", "--file", writeLines(directory, "none.ndjson", [""]))
+    expect(code).toBe(0)
+    expect(JSON.parse(stdout)).toMatchObject({ flights: 0, check: { holds: true } })
+  })
+
+  it("leaves its tables in the database that it was given, and replaces those of the last run", async () => {
+    const db = join(directory, "kept.sqlite")
+    await run(...quick, "--db", db)
+    const { code } = await run(...quick, "--db", db)
+    expect(code).toBe(0)
+    expect(existsSync(db)).toBe(true)
+    const rows = await Effect.runPromise(inDatabase(db, (sql) =>
+      sql<{ rows: number }>`
+      SELECT count(*) AS rows FROM sluice_flights`))
+    expect(rows).toEqual([{ rows: count }])
+  })
+
+  it("notices that somebody else has deleted a row: exit code 1", async () => {
+    const db = join(directory, "sabotaged.sqlite")
+    const { ended } = start(...quick, "--db", db, "--rate", "1000")
+    await Effect.runPromise(
+      inDatabase(db, (sql) =>
+        sql`DELETE FROM sluice_flights WHERE seq = 1 RETURNING seq`.pipe(
+          Effect.filterOrFail((deleted) => deleted.length === 1)
+        )).pipe(
+          // The table is not there at once, and then it is empty. With a new connection each time: the client keeps
+          // statements, also those that could not be prepared.
+          Effect.retry(Schedule.spaced("50 millis"))
+        )
+    )
+    const { code, stderr, stdout } = await ended
+    expect({ code, stderr }).toEqual({ code: 1, stderr: "" })
+    const { check } = JSON.parse(stdout)
+    expect(check.holds).toBe(false)
+    expect(check.claims.filter(({ holds }: { holds: boolean }) => !holds)).not.toEqual([])
+  })
+
+  it("drains and tells what it has when it is interrupted, also when the signal comes twice: exit code 130", async () => {
+    const { child, ended } = start("--file", file, "--rate", "200")
+    // Its first line of progress.
+    await once(child.stderr, "data")
+    child.kill("SIGINT")
+    child.kill("SIGINT")
+    const { code, stdout } = await ended
+    expect(code).toBe(130)
+    expect(stdout).toContain("interrupted, and what had been offered was drained")
+    expect(stdout).toContain("It adds up.")
+    expect(stdout).toMatch(/│ held +│ +0 │ +0 │/)
+  })
+})
+
+const inDatabase = <A, E>(
+  filename: string,
+  use: (sql: SqliteClient.SqliteClient) => Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
+  Effect.flatMap(SqliteClient.SqliteClient, use).pipe(
+    Effect.provide(Layer.orDie(SqliteClient.layer({ filename })))
+  )
