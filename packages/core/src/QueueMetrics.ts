@@ -28,6 +28,30 @@ import * as MetricLabel from "effect/MetricLabel"
 import { type Trigger, triggers } from "./Batch.ts"
 
 /**
+ * The counts of a queue at one moment: offered = refused + coalesced + dropped + settled + held.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Snapshot {
+  readonly offered: number
+  readonly refused: number
+  readonly coalesced: number
+  readonly dropped: number
+  readonly droppedByReason: Readonly<Record<string, number>>
+  readonly settled: number
+  /** Waiting to get in, waiting in the queue, or in flight. */
+  readonly held: number
+  readonly depth: number
+  readonly inFlight: number
+  /** First attempts. */
+  readonly flushes: number
+  readonly flushesByTrigger: Readonly<Record<Trigger, number>>
+  /** Attempts after the first. */
+  readonly retries: number
+}
+
+/**
  * The totals that are published as counters.
  *
  * @since 0.1.0

@@ -6,7 +6,7 @@ import { describe, it } from "vitest"
 type Item = PolicyLaws.Item
 
 const capacities = [1, 2, 3, 7]
-const runs = 150
+const runs = 100
 
 const weightsUpTo = (capacity: number) => Array.from({ length: capacity }, (_, index) => index + 1)
 

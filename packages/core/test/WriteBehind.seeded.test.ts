@@ -80,12 +80,13 @@ const program = (everyEventIsHeard: boolean) =>
     const offered: Array<Item> = []
     const producer = (key: number) =>
       Effect.gen(function*() {
-        for (let place = 0; place < 12;) {
-          const next = (): Item => {
-            const item = { key, place: place++ }
-            offered.push(item)
-            return item
-          }
+        let place = 0
+        const next = (): Item => {
+          const item = { key, place: place++ }
+          offered.push(item)
+          return item
+        }
+        for (let step = 0; step < 12; step++) {
           const kind = yield* between(0, 4)
           if (kind === 0) queue.unsafeOffer(next())
           if (kind === 1) yield* Effect.ignore(queue.offer(next()))

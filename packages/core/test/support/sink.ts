@@ -1,4 +1,4 @@
-import { type Batch, Batch as BatchModule, WriteBehind } from "@sluice/core"
+import { Batch, type WriteBehind } from "@sluice/core"
 import { Effect } from "effect"
 
 /** A sink that remembers what it was given, and fails, dies or waits as it is told. */
@@ -23,8 +23,7 @@ export class Sink<A> {
 }
 
 export const failing = (error: unknown) => () => Effect.fail(error)
-export const failingSome = (indexes: ReadonlyArray<number>, error: unknown) => () =>
-  BatchModule.failSome(indexes, error)
+export const failingSome = (indexes: ReadonlyArray<number>, error: unknown) => () => Batch.failSome(indexes, error)
 
 /** offered = refused + coalesced + dropped + settled + held. */
 export const accounted = (metrics: WriteBehind.Metrics): number =>

@@ -1,0 +1,137 @@
+/**
+ * Counts what happens in a `WriteBehind`, and tells it as events, as metrics and to the user's `onDrop`.
+ */
+import type * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import type { Trigger } from "../Batch.ts"
+import type { DropReason, QueueEvent } from "../QueueEvent.ts"
+import * as QueueMetrics from "../QueueMetrics.ts"
+import type { Batcher, Observer } from "./batcher.ts"
+import type { EventHub } from "./eventHub.ts"
+
+/** @internal */
+export const sum = <A>(items: ReadonlyArray<A>, f: (item: A) => number): number =>
+  items.reduce((total, item) => total + f(item), 0)
+
+/** While nothing is flushed, the metrics are published once for so many drops. */
+const publishEveryDrops = 256
+
+/** @internal */
+export class Tally<in out A> {
+  readonly hub: EventHub<QueueEvent<A>>
+  private readonly published: QueueMetrics.QueueMetrics
+  private readonly clock: Clock.Clock
+  private readonly onDrop: (item: A, reason: DropReason) => void
+  private shards: ReadonlyArray<Batcher<A>> = []
+  private settled = 0
+  private retries = 0
+  private drops = 0
+  private readonly flushesByTrigger: Record<Trigger, number> = {
+    size: 0,
+    pushes: 0,
+    bytes: 0,
+    linger: 0,
+    manual: 0,
+    shutdown: 0
+  }
+  /** Of items that had been taken from their intake; an intake counts its own. */
+  private readonly droppedInFlight: Record<string, number> = Object.create(null)
+
+  constructor(
+    name: string,
+    hub: EventHub<QueueEvent<A>>,
+    clock: Clock.Clock,
+    onDrop: (item: A, reason: DropReason) => void
+  ) {
+    this.hub = hub
+    this.published = QueueMetrics.make("write_behind", name)
+    this.clock = clock
+    this.onDrop = onDrop
+  }
+
+  watch(shards: ReadonlyArray<Batcher<A>>): void {
+    this.shards = shards
+  }
+
+  /** What an intake calls. */
+  readonly intake = {
+    onDrop: (item: A, reason: DropReason): void => this.dropped(item, reason),
+    onCoalesce: (replaced: A, item: A): void => {
+      if (this.hub.active) this.hub.emit({ _tag: "Coalesced", replaced, item })
+    },
+    onInterrupt: (taken: number, notTaken: ReadonlyArray<A>): void => {
+      if (this.hub.active) this.hub.emit({ _tag: "OfferInterrupted", taken, notTaken })
+    }
+  }
+
+  private dropped(item: A, reason: DropReason, cause?: Cause.Cause<unknown>): void {
+    if (this.hub.active) {
+      this.hub.emit(
+        cause === undefined ? { _tag: "Dropped", item, reason } : { _tag: "Dropped", item, reason, cause }
+      )
+    }
+    this.drops += 1
+    if (this.drops % publishEveryDrops === 0) this.publish()
+    this.onDrop(item, reason)
+  }
+
+  observer(shard: number): Observer<A> {
+    const { hub } = this
+    return {
+      flushed: ({ attempt, items: { length: size }, trigger }) => {
+        if (attempt === 1) this.flushesByTrigger[trigger] += 1
+        else this.retries += 1
+        if (hub.active) hub.emit({ _tag: "Flushed", shard, size, trigger, attempt })
+      },
+      settled: (size, { attempt }, durationMillis) => {
+        this.settled += size
+        this.published.flushDuration(durationMillis)
+        this.publish()
+        if (hub.active) hub.emit({ _tag: "Settled", shard, size, attempt, durationMillis })
+      },
+      retried: ({ attempt, items: { length: size } }, delayMillis, cause) => {
+        this.publish()
+        if (hub.active) hub.emit({ _tag: "Retried", shard, size, attempt, delayMillis, cause })
+      },
+      dropped: (item, reason, cause) => {
+        this.droppedInFlight[reason] = (this.droppedInFlight[reason] ?? 0) + 1
+        this.dropped(item, reason, cause)
+      }
+    }
+  }
+
+  snapshot(): QueueMetrics.Snapshot {
+    const droppedByReason: Record<string, number> = { ...this.droppedInFlight }
+    const intakes = this.shards.map((shard) => shard.intake.unsafeCounts())
+    for (const counts of intakes) {
+      for (const reason in counts.droppedByReason) {
+        droppedByReason[reason] = (droppedByReason[reason] ?? 0) + counts.droppedByReason[reason]
+      }
+    }
+    return {
+      offered: sum(intakes, ({ offered }) => offered),
+      refused: sum(intakes, ({ refused }) => refused),
+      coalesced: sum(intakes, ({ coalesced }) => coalesced),
+      dropped: sum(Object.values(droppedByReason), (count) => count),
+      droppedByReason,
+      settled: this.settled,
+      held: sum(this.shards, (shard) => shard.held),
+      depth: sum(this.shards, (shard) => shard.intake.unsafeLength()),
+      inFlight: sum(this.shards, (shard) => shard.inFlight),
+      flushes: sum(Object.values(this.flushesByTrigger), (count) => count),
+      flushesByTrigger: { ...this.flushesByTrigger },
+      retries: this.retries
+    }
+  }
+
+  publish(): void {
+    const metrics = this.snapshot()
+    const now = this.clock.unsafeCurrentTimeMillis()
+    const oldestAt = Math.min(...this.shards.map((shard) => shard.oldestAt ?? now))
+    this.published.publish(metrics, {
+      depth: metrics.depth,
+      inFlight: metrics.inFlight,
+      oldestAgeMillis: now - oldestAt
+    })
+  }
+}
