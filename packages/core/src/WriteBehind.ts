@@ -30,7 +30,7 @@ import { makeGuard } from "./internal/guard.ts"
 import * as Check from "./internal/options.ts"
 import { sum, Tally } from "./internal/tally.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/tracing.ts"
-import { offerEach, type Taken, type UnsafeOutcome } from "./PolicyQueue.ts"
+import { Offer, offerEach, type Taken, type UnsafeOutcome } from "./PolicyQueue.ts"
 import {
   type HandlerDefect,
   type InvalidOption,
@@ -245,7 +245,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
       ? (item) => intakeOf(item).unsafeOffer(item)
       : (item) => only.unsafeOffer(item)
     if (tracing) {
-      this.offer = (item) => withCurrentSpan((span) => intakeOf(item).offer(item, span))
+      this.offer = (item) => withCurrentSpan((span) => new Offer(intakeOf(item), item, span))
       this.offerAll = (items) => withCurrentSpan((span) => offerEach(items, intakeOf, span))
     } else {
       this.offer = only === undefined

@@ -1,4 +1,4 @@
-import { Backpressure, PolicyQueue, type QueueError } from "@sluice/core"
+import { BackingQueue, Backpressure, PolicyQueue, type QueueError } from "@sluice/core"
 import * as SeededRun from "@sluice/core/testing/SeededRun"
 import * as SeededScheduler from "@sluice/core/testing/SeededScheduler"
 import { Cause, Effect, Exit, Fiber, Option, Queue } from "effect"
@@ -217,6 +217,27 @@ const check = (run: SeededRun.Run<PolicyQueue.Counts, unknown>) => {
   if (run.leftTimers > 0) throw new Error(`${run.leftTimers} timers are left`)
 }
 
+/** A strategy of one's own, which refuses, and reports what is left. */
+const own: Backpressure.Policy<unknown> = {
+  _tag: "own",
+  pair: <A>(options: Backpressure.PairOptions<A>): Backpressure.Pair<A> => {
+    const backing = BackingQueue.refusing(options)
+    return {
+      backing,
+      strategy: {
+        [Queue.QueueStrategyTypeId]: { _A: (_: any) => _ },
+        surplusSize: () => 0,
+        handleSurplus: () => Effect.as(Effect.yieldNow(), false),
+        onCompleteTakersWithEmptyQueue: () => {},
+        unsafeOnQueueEmptySpace: () => {},
+        shutdown: Effect.sync(() => {
+          for (const item of backing.pollUpTo(Infinity)) options.report.dropped(item, "shutdown")
+        })
+      }
+    }
+  }
+}
+
 const settings: ReadonlyArray<readonly [name: string, setting: Setting]> = [
   ["suspend", { policy: Backpressure.suspend(), weighed: false, capacities: [1, 2, 3] }],
   ["suspend, with weights", { policy: Backpressure.suspend(), weighed: true, capacities: [1, 2, 3, 5] }],
@@ -227,6 +248,7 @@ const settings: ReadonlyArray<readonly [name: string, setting: Setting]> = [
     capacities: [1, 2, 3]
   }],
   ["reject", { policy: Backpressure.reject, weighed: false, refuses: true, capacities: [1, 2, 3] }],
+  ["a strategy of one's own", { policy: own, weighed: true, refuses: true, capacities: [1, 2, 3] }],
   ["dropNewest", { policy: Backpressure.dropNewest, weighed: true, capacities: [1, 2, 3] }],
   ["dropOldest", { policy: Backpressure.dropOldest, weighed: true, capacities: [1, 2, 3] }],
   ["coalesceByKey", {

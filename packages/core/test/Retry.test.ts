@@ -76,6 +76,14 @@ describe("exponential", () => {
     expect(delays.some((delay) => delay > 1050)).toBe(true)
   })
 
+  it("still varies once it has reached the cap, so that those who failed together do not come back together", () => {
+    const delays = delaysOf(Retry.exponential({ base: 1000, cap: 1000, jitter: 0.1 }), { most: 100 })
+    expect(delays.filter((delay) => delay < 1000).length).toBeGreaterThan(20)
+    expect(delays.slice(50).some((delay) => delay < 950)).toBe(true)
+    const grown = delaysOf(Retry.exponential({ base: 1, cap: 1000, jitter: 0.1 }), { most: 100 })
+    expect(grown.slice(50).some((delay) => delay < 950)).toBe(true)
+  })
+
   it("does not vary without jitter, whatever the seed", () => {
     const schedule = Retry.exponential({ base: 7, cap: 1000 })
     expect(delaysOf(schedule, { seed: 1, most: 20 })).toEqual(delaysOf(schedule, { seed: 2, most: 20 }))
