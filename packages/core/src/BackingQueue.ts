@@ -11,6 +11,7 @@
  */
 import * as Chunk from "effect/Chunk"
 import * as Queue from "effect/Queue"
+import { KeyIndex } from "./internal/keyIndex.ts"
 import { Ring } from "./internal/ring.ts"
 import { isWeight } from "./internal/weight.ts"
 import type { DropReason } from "./QueueEvent.ts"
@@ -165,9 +166,7 @@ export type WhenFull = "refuse" | "drop-newest" | "drop-oldest"
  * stays right when the head is taken or dropped.
  */
 class Coalescing<in out A> extends RingBackingQueue<A> {
-  private readonly index = new Map<unknown, number>()
-  /** The key of each waiting item: what the key function says of an item may have changed when it leaves. */
-  private readonly keys = new Ring<unknown>()
+  private readonly index = new KeyIndex()
   private readonly keyOf: (item: A) => unknown
   private readonly merge: ((queued: A, offered: A) => A) | undefined
   private readonly full: WhenFull
@@ -186,7 +185,7 @@ class Coalescing<in out A> extends RingBackingQueue<A> {
 
   override offer(item: A): boolean {
     const key = this.keyOf(item)
-    const position = this.index.get(key)
+    const position = this.index.get(key, this.ring.head)
     if (position === undefined) return this.fits(1) ? this.pushKey(key, item) : this.newKeyWhenFull(key, item)
     const queued = this.ring.at(position)
     this.ring.set(position, this.merge === undefined ? item : this.merge(queued, item))
@@ -211,13 +210,8 @@ class Coalescing<in out A> extends RingBackingQueue<A> {
   }
 
   private pushKey(key: unknown, item: A): true {
-    this.index.set(key, this.keys.push(key))
+    this.index.set(key, this.ring.tail, this.ring.head)
     return this.push(item, 1)
-  }
-
-  protected override shift(): A {
-    this.index.delete(this.keys.shift())
-    return super.shift()
   }
 
   // A later item of the surplus may still coalesce, whatever became of those before it, but only where those are not

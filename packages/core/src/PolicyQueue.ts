@@ -187,7 +187,6 @@ class Ledger<in out A> implements Report<A> {
 export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   readonly name: string
   readonly capacity: number
-  readonly dequeue: Queue.Dequeue<A>
   readonly close: Effect.Effect<void>
   readonly shutdown: Effect.Effect<void>
   readonly dropsOldestOnly: boolean
@@ -197,6 +196,8 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   private readonly weigh: ((item: A) => number) | undefined
   private readonly onInterrupt: ((taken: number, notTaken: ReadonlyArray<A>) => void) | undefined
   private readonly hooks: Hooks | undefined
+  /** Whether somebody may wait in a `take` of Effect's queue, so that items must be offered to that. */
+  private mayHaveTakers = false
   /** Only Effect's queue knows its takers. Where items are taken through `unsafeTakeUpTo` there are none. */
   private readonly noTakers = MutableQueue.unbounded<Deferred.Deferred<A>>()
   private closed = false
@@ -214,7 +215,6 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     hooks: Hooks | undefined
   ) {
     this.queue = queue
-    this.dequeue = queue
     this.pair = pair
     this.dropsOldestOnly = pair.dropsOldestOnly === true
     this.ledger = ledger
@@ -231,6 +231,11 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     }
     this.close = Effect.sync(() => this.unsafeClose())
     this.shutdown = Effect.zipRight(this.close, Queue.shutdown(queue))
+  }
+
+  get dequeue(): Queue.Dequeue<A> {
+    this.mayHaveTakers = true
+    return this.queue
   }
 
   unsafeOffer(item: A): UnsafeOutcome {
@@ -261,7 +266,7 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
 
   private offerToQueue(item: A): boolean {
     try {
-      return this.queue.unsafeOffer(item)
+      return this.mayHaveTakers ? this.queue.unsafeOffer(item) : this.pair.backing.offer(item)
     } catch (error) {
       // The user's key or `merge` threw, and the queue is as it was.
       this.refused += 1

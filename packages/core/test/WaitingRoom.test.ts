@@ -113,10 +113,11 @@ describe("a waiting room", () => {
       state.room += 1
       room.admit()
     }
-    const waiters = ["a", "b", "c"].map((item) => room.enter(item))
+    // So many that one call inside the other would overflow the stack.
+    const waiters = Array.from({ length: 50_000 }, () => room.enter("a"))
     state.room = 1
     room.admit()
-    expect(endings(waiters)).toEqual(["accepted", "accepted", "accepted"])
+    expect(waiters.every(({ ending }) => ending === "accepted")).toBe(true)
   })
 
   it("holds the room also while it tells of an admission", () => {

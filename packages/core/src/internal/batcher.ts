@@ -60,6 +60,8 @@ interface InFlight<A> {
 export interface Observer<in A> {
   readonly flushed: (batch: Batch<A>) => void
   readonly settled: (count: number, batch: Batch<A>, durationMillis: number) => void
+  /** Nothing is due, or the loop takes a break: at the latest some milliseconds after a batch was handled. */
+  readonly resting: () => void
   readonly retried: (batch: Batch<A>, delayMillis: number, cause: Cause.Cause<unknown>) => void
   /** An item that had been taken from the intake will not be handled. */
   readonly dropped: (item: A, reason: DropReason, cause?: Cause.Cause<unknown>) => void
@@ -221,10 +223,12 @@ export class Batcher<in out A> {
     const now = this.now()
     if (now - this.brokeAt >= macrotaskEveryMillis) {
       this.brokeAt = now
+      this.options.observer.resting()
       return this.takeBreak
     }
     const trigger = this.due(now)
     if (trigger !== undefined) return this.handle(this.takeBatch(trigger))
+    this.options.observer.resting()
     if (!this.isDraining) return this.park
     this.become(stopped)
     return Effect.void

@@ -1,0 +1,33 @@
+/**
+ * Finds the waiting item of a key by its absolute position in a ring.
+ *
+ * Whether an entry still holds shows by itself: a position before the head has left. So no entry is ever deleted, which
+ * is what costs a Map the most. Entries are forgotten many at a time, with the generation that they are in.
+ */
+
+/** A generation is at least so large, so that a queue that is often empty keeps its index warm. */
+const generationSize = 1024
+
+/** @internal */
+export class KeyIndex {
+  private young = new Map<unknown, number>()
+  private old = new Map<unknown, number>()
+  /** Every position in `old` is before this one. */
+  private oldEnd = 0
+
+  /** The position of the key, where that is not before `head`. */
+  get(key: unknown, head: number): number | undefined {
+    const position = this.young.get(key) ?? this.old.get(key)
+    return position !== undefined && position >= head ? position : undefined
+  }
+
+  /** Positions must grow from one call to the next. */
+  set(key: unknown, position: number, head: number): void {
+    if (this.young.size >= generationSize && head >= this.oldEnd) {
+      this.old = this.young
+      this.young = new Map()
+      this.oldEnd = position
+    }
+    this.young.set(key, position)
+  }
+}
