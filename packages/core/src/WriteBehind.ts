@@ -399,12 +399,11 @@ export const make = <A, E, R, R2 = never>(
   Effect.gen(function*() {
     const { name } = options
     const checked = yield* checkOptions(options)
-    const clock = yield* Effect.clock
     const tracing = yield* isTracing
     const context = yield* Effect.context<R | R2>()
     const guard = yield* makeGuard(name)
     const hub = yield* makeEventHub<QueueEvent<A>>()
-    const tally = new Tally<A>(name, hub, clock, options.onDrop ? guard("onDrop", options.onDrop) : () => {})
+    const tally = new Tally<A>(name, hub, options.onDrop ? guard("onDrop", options.onDrop) : () => {})
     const flushPolicy = FlushPolicy.make({ size: checked.batchSize, linger: checked.flushIntervalMillis })
     const handle = (batch: Batch<A>, origins: ReadonlyArray<unknown>) =>
       tracing ? withFlushSpan(name, batch, origins, options.flush(batch)) : options.flush(batch)

@@ -27,6 +27,8 @@ interface Setting {
   readonly weighed: boolean
   /** Whether the policy refuses when the queue is full, at once or after a time. */
   readonly refuses?: boolean
+  /** Whether offers are interrupted. A strategy of one's own alone knows whether the item of such an offer is in. */
+  readonly interrupts?: boolean
   readonly capacities: ReadonlyArray<number>
 }
 
@@ -44,7 +46,7 @@ const choices = (seed: number) => {
   return { below, chance }
 }
 
-const program = ({ capacities, policy, refuses = false, weighed }: Setting) => (seed: number) =>
+const program = ({ capacities, interrupts = true, policy, refuses = false, weighed }: Setting) => (seed: number) =>
   Effect.gen(function*() {
     const { below, chance } = choices(seed)
     const capacity = capacities[below(capacities.length)]
@@ -161,7 +163,7 @@ const program = ({ capacities, policy, refuses = false, weighed }: Setting) => (
         Effect.exit(Effect.interruptible(call)),
         (exit) => Effect.sync(() => verdicts.push(() => judge(offered, exit)))
       )
-      if (!chance(0.4)) {
+      if (!chance(0.4) || !interrupts) {
         return judged
       }
       const delay = below(4)
@@ -264,7 +266,13 @@ const settings: ReadonlyArray<readonly [name: string, setting: Setting]> = [
     capacities: [1, 2, 3]
   }],
   ["reject", { policy: Backpressure.reject, weighed: false, refuses: true, capacities: [1, 2, 3] }],
-  ["a strategy of one's own", { policy: own, weighed: true, refuses: true, capacities: [1, 2, 3] }],
+  ["a strategy of one's own", {
+    policy: own,
+    weighed: true,
+    refuses: true,
+    interrupts: false,
+    capacities: [1, 2, 3]
+  }],
   ["dropNewest", { policy: Backpressure.dropNewest, weighed: true, capacities: [1, 2, 3] }],
   ["dropOldest", { policy: Backpressure.dropOldest, weighed: true, capacities: [1, 2, 3] }],
   ["coalesceByKey", {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, WriteBehind } from "@sluice/core"
-import { Chunk, Effect, Fiber, TestClock } from "effect"
+import { Chunk, Clock, Effect, Fiber, TestClock } from "effect"
 import { accounted, failing, Sink } from "./support/sink.ts"
 
 const range = (count: number): ReadonlyArray<number> => Array.from({ length: count }, (_, i) => i + 1)
@@ -457,5 +457,29 @@ describe("flushNow under a policy that drops what is not the oldest", () => {
       yield* Fiber.join(second)
       expect(sink.items.flat().slice(0, 3)).toEqual(["P", "A", "B"])
       expect(yield* queue.metrics).toMatchObject({ offered: 5, dropped: 1 })
+    }))
+})
+
+describe("a wall clock that jumps back", () => {
+  it.scoped("does not put off a batch that is open", () =>
+    Effect.gen(function*() {
+      const real = yield* Effect.clock
+      let jump = 0
+      const jumping: Clock.Clock = {
+        [Clock.ClockTypeId]: Clock.ClockTypeId,
+        unsafeCurrentTimeMillis: () => real.unsafeCurrentTimeMillis() + jump,
+        currentTimeMillis: Effect.map(real.currentTimeMillis, (millis) => millis + jump),
+        unsafeCurrentTimeNanos: () => real.unsafeCurrentTimeNanos(),
+        currentTimeNanos: real.currentTimeNanos,
+        sleep: (duration) => real.sleep(duration)
+      }
+      const sink = new Sink<number>()
+      const queue = yield* Effect.withClock(makeQueue(sink), jumping)
+      yield* TestClock.adjust("2 hours")
+      yield* queue.offer(1)
+      yield* TestClock.adjust("500 millis")
+      jump = -3_600_000
+      yield* TestClock.adjust("500 millis")
+      expect(sink.items).toEqual([[1]])
     }))
 })

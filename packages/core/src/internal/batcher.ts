@@ -44,6 +44,8 @@ const longestSleepMillis = 2 ** 31 - 1
 
 interface InFlight<A> {
   readonly batch: Batch<A>
+  /** When its oldest item came in. */
+  readonly since: number
   /** The sequence numbers of its items end here; `after` is the one before the first. */
   readonly last: number
   readonly after: number
@@ -114,7 +116,7 @@ export class Batcher<in out A> {
     this.intake = intake
     this.clock = clock
     this.macrotask = macrotask
-    this.brokeAt = clock.unsafeCurrentTimeMillis()
+    this.brokeAt = this.now()
     this.open = new OpenBatch(options.batchSize)
   }
 
@@ -131,15 +133,18 @@ export class Batcher<in out A> {
     return this.intake.unsafeLength() + this.intake.unsafeWaiting() + this.inFlight
   }
 
-  /** When the oldest item held came in; undefined when none is. */
-  get oldestAt(): number | undefined {
-    if (this.state._tag === "Handling" || this.state._tag === "BackingOff") return this.state.inFlight.batch.oldestAt
-    return this.open.openedAt === undefined ? undefined : this.open.oldestAt(this.left + 1)
+  /** The age of the oldest item held; 0 when none is. */
+  get oldestAgeMillis(): number {
+    if (this.state._tag === "Handling" || this.state._tag === "BackingOff") {
+      return this.now() - this.state.inFlight.since
+    }
+    return this.open.openedAt === undefined ? 0 : this.now() - this.open.oldestAt(this.left + 1)
   }
 
   // --- signals ------------------------------------------------------------------------------------------------------
 
-  private readonly now = (): number => this.clock.unsafeCurrentTimeMillis()
+  /** Milliseconds that only ever grow: the wall clock may jump back, and a batch would not be due for as long. */
+  private readonly now = (): number => Number(this.clock.unsafeCurrentTimeNanos()) / 1_000_000
 
   onAccepted(length: number, origin: unknown): void {
     this.admitted += 1
@@ -253,15 +258,20 @@ export class Batcher<in out A> {
     const limit = Math.min(this.options.batchSize, (this.barriers.flushUpTo(after) ?? Infinity) - after)
     const size = Math.min(limit, this.intake.unsafeLength())
     const last = after + size
-    const openedAt = this.open.openedAt!
-    const oldestAt = this.open.oldestAt(after + 1)
+    const opened = this.open.openedAt!
+    const since = this.open.oldestAt(after + 1)
     // Before the items are taken: offers that have waited come in with that, and open the next batch.
     this.open.taken(last === this.admitted ? undefined : last + 1)
     this.left = last
     const items = this.intake.unsafeTakeUpTo(size)
     if (!Arr.isNonEmptyReadonlyArray(items)) throw new Error(`a backing queue of length ${size} gave no item`)
+    // Handlers are told the time of the clock on the wall.
+    const offset = this.clock.unsafeCurrentTimeMillis() - this.now()
+    const openedAt = Math.round(opened + offset)
+    const oldestAt = Math.round(since + offset)
     return {
       batch: { items, trigger, attempt: 1, openedAt, oldestAt },
+      since,
       after,
       last,
       origins: this.origins.takeUpTo(last),
@@ -349,7 +359,9 @@ export class Batcher<in out A> {
     const rest: InFlight<A> = { ...inFlight, batch: { ...inFlight.batch, items: failed } }
     this.become({ _tag: "Handling", inFlight: rest })
     if (done > 0) this.settle(inFlight, done, startedAt)
-    const step = Effect.suspend(() => this.options.retry.step(this.now(), failure.error, inFlight.scheduleState))
+    // Schedules reckon with the clock on the wall.
+    const failedAt = this.clock.unsafeCurrentTimeMillis()
+    const step = Effect.suspend(() => this.options.retry.step(failedAt, failure.error, inFlight.scheduleState))
     return Effect.matchCause(step, {
       onSuccess: ([scheduleState, , decision]) => {
         if (!this.isHandling(rest)) return
@@ -357,7 +369,7 @@ export class Batcher<in out A> {
           this.giveUp(rest, "retries-exhausted", cause)
           return this.become(gathering)
         }
-        const delayMillis = Math.max(0, ScheduleIntervals.start(decision.intervals) - this.now())
+        const delayMillis = Math.max(0, ScheduleIntervals.start(decision.intervals) - failedAt)
         this.options.observer.retried(rest.batch, delayMillis, cause)
         this.become({ _tag: "BackingOff", inFlight: { ...rest, scheduleState }, delayMillis })
       },

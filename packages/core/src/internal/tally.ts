@@ -2,7 +2,6 @@
  * Counts what happens in a `WriteBehind`, and tells it as events, as metrics and to the user's `onDrop`.
  */
 import type * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
 import type { Trigger } from "../Batch.ts"
 import type { DropReason, QueueEvent } from "../QueueEvent.ts"
 import * as QueueMetrics from "../QueueMetrics.ts"
@@ -20,7 +19,6 @@ const publishEveryDrops = 256
 export class Tally<in out A> {
   readonly hub: EventHub<QueueEvent<A>>
   private readonly published: QueueMetrics.QueueMetrics
-  private readonly clock: Clock.Clock
   private readonly onDrop: (item: A, reason: DropReason) => void
   private shards: ReadonlyArray<Batcher<A>> = []
   private settled = 0
@@ -40,12 +38,10 @@ export class Tally<in out A> {
   constructor(
     name: string,
     hub: EventHub<QueueEvent<A>>,
-    clock: Clock.Clock,
     onDrop: (item: A, reason: DropReason) => void
   ) {
     this.hub = hub
     this.published = QueueMetrics.make("write_behind", name)
-    this.clock = clock
     this.onDrop = onDrop
   }
 
@@ -127,12 +123,10 @@ export class Tally<in out A> {
 
   publish(): void {
     const metrics = this.snapshot()
-    const now = this.clock.unsafeCurrentTimeMillis()
-    const oldestAt = Math.min(...this.shards.map((shard) => shard.oldestAt ?? now))
     this.published.publish(metrics, {
       depth: metrics.depth,
       inFlight: metrics.inFlight,
-      oldestAgeMillis: now - oldestAt
+      oldestAgeMillis: Math.max(...this.shards.map((shard) => shard.oldestAgeMillis))
     })
   }
 }
