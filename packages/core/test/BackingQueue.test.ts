@@ -1,4 +1,5 @@
 import { BackingQueue } from "@sluice/core"
+import * as SeededScheduler from "@sluice/core/testing/SeededScheduler"
 import * as Chunk from "effect/Chunk"
 import * as Queue from "effect/Queue"
 import { describe, expect, it } from "vitest"
@@ -215,6 +216,35 @@ describe("keys", () => {
     expect(reports).toEqual([])
     expect(all(queue)).toEqual([{ key: "a", value: 0 }])
   })
+
+  it.each([[1, 3], [3, 5], [3, 4000], [500, 700], [1500, 4000], [5000, 20_000]])(
+    "are found however many have come and gone, with capacity %i and %i keys",
+    (capacity, keys) => {
+      const seed = 1 + Math.floor(Math.random() * 2 ** 31)
+      const next = SeededScheduler.mulberry32(seed)
+      const { report } = reporting<Entry>()
+      const queue = BackingQueue.coalescing<Entry>({
+        capacity,
+        report,
+        key: (item) => item.key,
+        whenFull: "drop-oldest"
+      })
+      // A Map keeps the order in which its keys first came.
+      const model = new Map<unknown, Entry>()
+      for (let value = 0; value < 30_000; value++) {
+        const item = { key: next() % keys, value }
+        queue.offer(item)
+        if (!model.has(item.key) && model.size === capacity) model.delete(model.keys().next().value)
+        model.set(item.key, item)
+        if (next() % (2 * capacity) !== 0) continue
+        const count = next() % (capacity + 1)
+        const taken = Array.from(model.values()).slice(0, count)
+        for (const { key } of taken) model.delete(key)
+        expect(Chunk.toReadonlyArray(queue.pollUpTo(count)), `seed ${seed}`).toEqual(taken)
+      }
+      expect(all(queue), `seed ${seed}`).toEqual(Array.from(model.values()))
+    }
+  )
 
   it("cost the same however many there are", () => {
     const { report } = reporting<number>()

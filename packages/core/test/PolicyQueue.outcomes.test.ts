@@ -34,6 +34,35 @@ describe("a queue with room", () => {
     }))
 })
 
+describe("an offer in a generator", () => {
+  it.effect("is made anew each time that its effect is run", () =>
+    Effect.gen(function*() {
+      const queue = yield* PolicyQueue.make<number>({ policy: Backpressure.reject, capacity: 3 })
+      const offer = queue.offer(1)
+      expect(queue.unsafeCounts().offered).toBe(0)
+      expect([yield* offer, yield* offer, yield* Effect.exit(offer)]).toEqual([
+        "accepted",
+        "accepted",
+        Exit.succeed("accepted")
+      ])
+      expect(yield* Effect.flip(offer)).toMatchObject({ _tag: "QueueFull" })
+      expect(held(queue)).toEqual([1, 1, 1])
+    }))
+
+  it.effect("gives way to other fibers now and then", () =>
+    Effect.gen(function*() {
+      const queue = yield* PolicyQueue.make<number>({ policy: Backpressure.dropOldest, capacity: 3 })
+      let ranAt: number | undefined
+      let item = 0
+      yield* Effect.fork(Effect.sync(() => {
+        ranAt = item
+      }))
+      for (; item < 10_000; item++) yield* queue.offer(item)
+      expect(ranAt).toBeLessThan(10_000)
+      expect(queue.unsafeCounts()).toMatchObject({ offered: 10_000, dropped: 9_997, held: 3 })
+    }))
+})
+
 describe("a full queue", () => {
   it.effect("under reject, fails with QueueFull, which carries the item", () =>
     Effect.gen(function*() {
