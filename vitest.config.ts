@@ -20,7 +20,7 @@ export default defineConfig({
       include: ["packages/core/src/**/*.ts"],
       exclude: ["packages/core/src/index.ts"],
       reporter: ["text", "html", "json-summary"],
-      thresholds: { lines: 95 }
+      thresholds: { lines: 98.5 }
     }
   }
 })

@@ -335,6 +335,26 @@ describe("flushNow", () => {
     }))
 })
 
+describe("flushNow that is interrupted", () => {
+  it.scoped("ends only its own waiting, and hurries nothing any more", () =>
+    Effect.gen(function*() {
+      const sink = new Sink<number>()
+      const queue = yield* makeQueue(sink, { batchSize: 2 })
+      const gate = yield* Effect.makeLatch()
+      sink.script.push(() => gate.await)
+      yield* queue.offerAll([1, 2, 3])
+      yield* settle
+      const flushing = yield* Effect.fork(queue.flushNow)
+      yield* settle
+      yield* Fiber.interrupt(flushing)
+      yield* gate.open
+      yield* TestClock.adjust("999 millis")
+      expect(sink.items).toEqual([[1, 2]])
+      yield* TestClock.adjust("1 millis")
+      expect(sink.triggers).toEqual(["size", "linger"])
+    }))
+})
+
 describe("awaitIdle", () => {
   it.scoped("waits until nothing is held, and hurries nothing", () =>
     Effect.gen(function*() {

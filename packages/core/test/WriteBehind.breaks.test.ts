@@ -1,0 +1,66 @@
+import { describe, expect, it } from "@effect/vitest"
+import { Backpressure, WriteBehind } from "@sluice/core"
+import { Clock, Effect, Fiber, TestClock } from "effect"
+import { Macrotask } from "../src/internal/macrotask.ts"
+
+/** A clock on which a millisecond passes whenever somebody looks. */
+const passing = Effect.map(Effect.clock, (own): Clock.Clock => {
+  let nanos = 0n
+  const look = () => nanos += 1_000_000n
+  return {
+    [Clock.ClockTypeId]: Clock.ClockTypeId,
+    unsafeCurrentTimeMillis: () => Number(look() / 1_000_000n),
+    currentTimeMillis: Effect.sync(() => Number(look() / 1_000_000n)),
+    unsafeCurrentTimeNanos: look,
+    currentTimeNanos: Effect.sync(look),
+    sleep: (duration) => own.sleep(duration)
+  }
+})
+
+const setup = (macrotask: (task: () => void) => void, policy: Backpressure.Policy<number>) =>
+  Effect.gen(function*() {
+    const written: Array<number> = []
+    const queue = yield* WriteBehind.make<number, never, never>({
+      name: "test",
+      capacity: 4,
+      batchSize: 1,
+      policy,
+      drainTimeout: 0,
+      flush: ({ items }) => Effect.sync(() => void written.push(...items))
+    }).pipe(Effect.withClock(yield* passing), Effect.provideService(Macrotask, macrotask))
+    return { queue, written }
+  })
+
+describe("breaks for timers and I/O", () => {
+  it.scoped("come again and again while there is work, and the work goes on after them", () =>
+    Effect.gen(function*() {
+      const waiting: Array<() => void> = []
+      const { queue, written } = yield* setup((task) => waiting.push(task), Backpressure.suspend())
+      const producer = yield* Effect.fork(queue.offerAll(Array.from({ length: 50 }, (_, i) => i)))
+      let breaks = 0
+      for (; written.length < 50 && breaks < 100; breaks++) {
+        yield* TestClock.adjust(0)
+        // Nothing happens until the event loop has had its turn.
+        waiting.shift()?.()
+      }
+      yield* TestClock.adjust(0)
+      yield* Fiber.join(producer)
+      expect(written.length).toBe(50)
+      expect(breaks).toBeGreaterThan(5)
+    }))
+
+  it.scoped("end early when items are dropped meanwhile", () =>
+    Effect.gen(function*() {
+      const { queue, written } = yield* setup(() => {}, Backpressure.dropOldest)
+      for (let i = 0; i < 200; i++) {
+        queue.unsafeOffer(i)
+        if (i % 5 === 0) yield* Effect.yieldNow()
+      }
+      yield* TestClock.adjust(0)
+      const { dropped, settled } = yield* queue.metrics
+      expect(dropped).toBeGreaterThan(0)
+      // The first break comes after a handful, and would never end.
+      expect(settled).toBeGreaterThan(20)
+      expect(written.length).toBe(settled)
+    }))
+})
