@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as BackingQueue from "./BackingQueue.ts"
 import { makeGuard } from "./internal/guard.ts"
+import { durationLimit, isDuration } from "./internal/options.ts"
 import { WaitingRoom } from "./internal/waitingRoom.ts"
 import { isWeight } from "./internal/weight.ts"
 import { InvalidOption } from "./QueueError.ts"
@@ -87,7 +88,7 @@ export interface Pair<in out A> {
 export interface Suspend extends Policy<unknown> {
   readonly _tag: "suspend"
   /** How long an offer waits; without it, for ever. */
-  readonly timeout: Duration.Duration | undefined
+  readonly timeout: Duration.DurationInput | undefined
 }
 
 /** @since 0.1.0 @category models */
@@ -119,8 +120,8 @@ export interface CoalesceByKey<in A> extends Policy<A> {
 }
 
 const waitingPair = <A>(
-  { capacity, report, weigh }: PairOptions<A>,
-  timeout: Duration.Duration | undefined,
+  { capacity, name, report, weigh }: PairOptions<A>,
+  timeout: Duration.DurationInput | undefined,
   makeBacking: (options: BackingQueue.Options<A>) => Queue.BackingQueue<A>,
   key?: (item: A) => unknown
 ): Pair<A> => {
@@ -144,6 +145,9 @@ const waitingPair = <A>(
     room.onAdmitted = () => {
       for (const [replaced, item] of untold.splice(0)) report.coalesced(replaced, item)
     }
+  }
+  if (timeout !== undefined && !isDuration(timeout)) {
+    throw new InvalidOption({ queue: name, field: "policy.timeout", value: timeout, limit: durationLimit })
   }
   const timeoutMillis = timeout === undefined ? undefined : Duration.toMillis(timeout)
   const fitsEver = (item: A) => weigh === undefined || isWeight(weigh(item), capacity)
@@ -177,7 +181,7 @@ const answeringPair = <A>(backing: Queue.BackingQueue<A>, { report }: PairOption
  * @category policies
  */
 export const suspend = (options?: { readonly timeout?: Duration.DurationInput | undefined }): Suspend => {
-  const timeout = options?.timeout === undefined ? undefined : Duration.decode(options.timeout)
+  const timeout = options?.timeout
   return {
     _tag: "suspend",
     timeout,

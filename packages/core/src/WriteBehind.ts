@@ -67,13 +67,15 @@ export interface WriteBehind<in out A> {
    *
    * **Waits** under the policy `suspend` while its shard has no room, first come first served. **Errors**: `QueueFull`
    * (policy `reject`) and `OfferTimeout`: retry later; `QueueClosed`, `InvalidWeight`: retrying makes no sense. Each
-   * carries the item, which is not in. **Interruption** while it waits takes the item out; where room came in the same
+   * carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer dies of. **Interruption** while it waits takes the item out; where room came in the same
    * moment it stays in. An `OfferInterrupted` event says which.
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
   /**
-   * Offers items in order and answers the counts. Takes a prefix: where it fails, the error says how many were taken
-   * and carries the rest; where it is interrupted, an `OfferInterrupted` event says so.
+   * Offers items in order and answers the counts. Takes a prefix.
+   *
+   * **Waits** like `offer`, item by item. **Errors** are those of `offer`: `taken` says how many were taken, `notTaken`
+   * carries the rest. **Interruption** is possible while it waits; an `OfferInterrupted` event says how many were taken.
    */
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
   /**
@@ -84,11 +86,15 @@ export interface WriteBehind<in out A> {
   /**
    * Flushes everything offered before, and answers what became of it.
    *
-   * **Waits** until those items are settled or dropped; a backoff that is running is honoured. **Errors**:
-   * `QueueClosed`. **Interruption** ends only the waiting.
+   * **Waits** until those items are settled or dropped; a backoff that is running is honoured. Offers that wait for room
+   * count as offered before it; where one of them gives up, an item that came later is waited for in its place.
+   * **Errors**: `QueueClosed`. **Interruption** ends only the waiting.
    */
   readonly flushNow: Effect.Effect<Flushed, QueueClosed>
-  /** Waits until nothing is held, without hurrying anything. Fails with `QueueClosed` once the queue is closed. */
+  /**
+   * Waits until nothing is held, without hurrying anything: with several shards, until each of them has been idle.
+   * Fails with `QueueClosed` once the queue is closed.
+   */
   readonly awaitIdle: Effect.Effect<void, QueueClosed>
   /** How many items wait in the queue now, over all shards. */
   readonly depth: Effect.Effect<number>
@@ -99,7 +105,7 @@ export interface WriteBehind<in out A> {
    * nothing down: it is told how many events it has missed.
    */
   readonly events: Stream.Stream<QueueEvent<A>>
-  /** The counts at one moment. */
+  /** The counts at one moment; also after the queue has been closed. */
   readonly metrics: Effect.Effect<Metrics>
 }
 
@@ -146,7 +152,10 @@ export interface Options<A, E, R, R2 = never> {
   readonly policy?: Backpressure.Policy<A> | undefined
   /** The weight of an item, an integer from 1 to `capacity`; not with `coalesceByKey`. Default: every item weighs 1. */
   readonly weigh?: ((item: A) => number) | undefined
-  /** The largest batch, in items. Default: 100. */
+  /**
+   * The largest batch, in items. Where it is more than `capacity`, it is the interval that makes a batch due: then a
+   * dropping policy keeps the last, or the first, of each interval. Default: 100.
+   */
   readonly batchSize?: number | undefined
   /**
    * How long after its first item a batch is flushed at the latest. Zero or infinite: only by size or by hand.
@@ -164,7 +173,8 @@ export interface Options<A, E, R, R2 = never> {
   readonly shards?: number | undefined
   /**
    * The key by which an item finds its shard: items of one key are flushed in the order offered. Required with several
-   * shards, except with `coalesceByKey`, where it is the policy's key.
+   * shards, except with `coalesceByKey`, where it is the policy's key: that should be a string or a number then, because
+   * other keys are told apart by what `String` makes of them.
    */
   readonly shardBy?: ((item: A) => Sharding.Key) | undefined
   /** How long closing the scope may flush what is held; then the rest is dropped. Default: 30 seconds. */
@@ -304,6 +314,10 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
     return Effect.sync(() => this.tally.snapshot())
   }
 
+  private hasFailed(): boolean {
+    return this.lifecycle._tag === "Failed"
+  }
+
   private become(lifecycle: Lifecycle): void {
     this.lifecycle = lifecycle
   }
@@ -340,7 +354,8 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
         // A finalizer cannot be interrupted, and then a timeout would do nothing.
         yield* Effect.timeoutOption(Effect.interruptible(drain), timeoutMillis)
         yield* Effect.forEach(this.shards, (shard) => shard.abandon, { discard: true })
-        this.become({ _tag: "Closed" })
+        // Or a fiber of ours has died of what was left.
+        if (!this.hasFailed()) this.become({ _tag: "Closed" })
       }
       yield* Effect.forEach([...loops, ...timers], Fiber.interruptFork, { discard: true })
       this.tally.publish()
@@ -359,7 +374,7 @@ interface Fibers {
 type Route<in A> = (item: A) => number
 
 const makeRoute = <A>({ shardBy, shards }: Checked): Route<A> =>
-  shardBy === undefined ? () => 0 : (item) => Sharding.shardOf(shardBy(item), shards)
+  shards === 1 || shardBy === undefined ? () => 0 : (item) => Sharding.shardOf(shardBy(item), shards)
 
 /**
  * Makes a queue in a scope, whose closing drains it:

@@ -345,3 +345,14 @@ describe("a closed queue", () => {
       expect(yield* Queue.isShutdown(queue.dequeue)).toBe(true)
     }))
 })
+
+describe("a queue whose consumer has shut the Effect Queue down", () => {
+  it.effect("is closed: offers fail with QueueClosed, and not with an error that asks to try again", () =>
+    Effect.gen(function*() {
+      const queue = yield* full(Backpressure.dropOldest)
+      yield* Queue.shutdown(queue.dequeue)
+      expect(yield* Effect.flip(queue.offer(3))).toMatchObject({ _tag: "QueueClosed", notTaken: [3] })
+      expect(queue.unsafeOffer(4)).toBe("closed")
+      expect(queue.unsafeCounts()).toMatchObject({ offered: 4, refused: 2, dropped: 2, held: 0 })
+    }))
+})

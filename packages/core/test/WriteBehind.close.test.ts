@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, type QueueEvent, WriteBehind } from "@sluice/core"
-import { Cause, Chunk, Deferred, Effect, Exit, Fiber, Logger, Scope, Stream, TestClock } from "effect"
+import { Cause, Chunk, Deferred, Effect, Exit, Fiber, Logger, LogLevel, Scope, Stream, TestClock } from "effect"
+import { ownBackPressure } from "./support/backPressure.ts"
 import { accounted, failing, Sink } from "./support/sink.ts"
 
 /** A queue in a scope of its own, which the test closes. */
@@ -201,6 +202,27 @@ describe("closing the scope", () => {
 })
 
 describe("a fiber of the queue that dies", () => {
+  it.effect("while draining is told to whoever closes the scope", () =>
+    Effect.gen(function*() {
+      let isBroken = false
+      const breaking: Backpressure.Policy<number> = {
+        _tag: "breaking",
+        pair: (options) => {
+          const pair = Backpressure.dropOldest.pair(options)
+          const pollUpTo = pair.backing.pollUpTo.bind(pair.backing)
+          pair.backing.pollUpTo = (limit) => {
+            if (isBroken) throw new Error("no such slot")
+            return pollUpTo(limit)
+          }
+          return pair
+        }
+      }
+      const { close, queue } = yield* setup({ policy: breaking }).pipe(Logger.withMinimumLogLevel(LogLevel.None))
+      yield* queue.offer(1)
+      isBroken = true
+      expect(Cause.pretty(yield* Effect.flip(Effect.sandbox(close)))).toContain("no such slot")
+    }))
+
   it.effect("is told to everybody who waits and to whoever closes the scope, and nothing hangs", () =>
     Effect.gen(function*() {
       const broken: Backpressure.Policy<number> = {
@@ -226,5 +248,44 @@ describe("a fiber of the queue that dies", () => {
       expect((yield* Effect.flip(queue.offer(2)))._tag).toBe("QueueClosed")
       expect(yield* causeOf(close)).toContain("no such slot")
       expect(logged).toEqual([["FATAL", expect.stringContaining("test: a fiber of the queue died")]])
+    }))
+})
+
+describe("a policy of a user's own whose offers wait", () => {
+  it.effect("is served to the last item", () =>
+    Effect.gen(function*() {
+      const { close, queue, sink } = yield* setup({ capacity: 2, batchSize: 2, policy: ownBackPressure })
+      const offers = yield* Effect.fork(
+        Effect.forEach([1, 2, 3, 4, 5, 6, 7], (item) => queue.offer(item), { concurrency: "unbounded" })
+      )
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(offers)
+      yield* close
+      expect(sink.items.flat().sort()).toEqual([1, 2, 3, 4, 5, 6, 7])
+      expect(yield* queue.metrics).toMatchObject({ offered: 7, settled: 7, held: 0 })
+    }))
+
+  it.effect("does not leave flushNow or awaitIdle hanging after the close", () =>
+    Effect.gen(function*() {
+      const { close, queue, sink } = yield* setup({
+        capacity: 1,
+        batchSize: 1,
+        policy: ownBackPressure,
+        drainTimeout: "10 millis"
+      })
+      sink.script.push(() => Effect.never)
+      yield* queue.offer(1)
+      yield* TestClock.adjust(0)
+      yield* queue.offer(2)
+      const waiting = yield* Effect.fork(Effect.exit(queue.offer(3)))
+      yield* TestClock.adjust(0)
+      const flushing = yield* Effect.fork(queue.flushNow)
+      const idle = yield* Effect.fork(queue.awaitIdle)
+      yield* TestClock.adjust(0)
+      const closing = yield* Effect.fork(close)
+      yield* TestClock.adjust("10 millis")
+      yield* Fiber.joinAll([closing, idle])
+      expect((yield* Fiber.join(flushing)).settled).toBe(0)
+      expect(Exit.isFailure(yield* Fiber.join(waiting))).toBe(true)
     }))
 })

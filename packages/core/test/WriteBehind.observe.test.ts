@@ -224,6 +224,21 @@ describe("tracing", () => {
       expect(linked).toEqual([["first"], ["second"], ["third"]])
     }))
 
+  it.effect("does not link the spans of offers whose items were evicted", () =>
+    Effect.gen(function*() {
+      const { spans, tracer } = yield* recording
+      const sink = new Sink<number>()
+      yield* Effect.scoped(
+        Effect.gen(function*() {
+          const queue = yield* WriteBehind.make({ name: "traced", capacity: 1, flush: sink.flush })
+          yield* Effect.withSpan(queue.offer(1), "first")
+          yield* Effect.withSpan(queue.offer(2), "second")
+        })
+      ).pipe(Effect.withTracer(tracer))
+      const [flush] = spans.filter(({ name }) => name === "WriteBehind.flush")
+      expect(flush.links.map(({ span }) => (span as Tracer.Span).name)).toEqual(["second"])
+    }))
+
   it.effect("is off without a tracer of the user: no span is made", () =>
     Effect.gen(function*() {
       let spanInFlush: unknown
@@ -260,7 +275,12 @@ describe("options", () => {
       [{ shards: 0 }, "shards"],
       [{ shards: 2 }, "shardBy"],
       [{ flushInterval: "soon" as never }, "flushInterval"],
+      [{ flushInterval: NaN }, "flushInterval"],
+      [{ flushInterval: -1 }, "flushInterval"],
       [{ drainTimeout: {} as never }, "drainTimeout"],
+      [{ drainTimeout: NaN }, "drainTimeout"],
+      [{ policy: Backpressure.suspend({ timeout: -1 }) }, "policy.timeout"],
+      [{ policy: Backpressure.suspend({ timeout: "soon" as never }) }, "policy.timeout"],
       [{ policy: Backpressure.coalesceByKey(String), weigh: () => 1 }, "weigh"]
     ] satisfies ReadonlyArray<readonly [Partial<WriteBehind.Options<number, never, never>>, string]>
   )("%o is an InvalidOption", ([options, field]) =>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { QueueError, WriteBehind } from "@sluice/core"
+import { Batch, QueueError, WriteBehind } from "@sluice/core"
 import { Cause, Clock, Effect, Fiber, Schedule, TestClock } from "effect"
 import { accounted, failing, failingSome, Sink } from "./support/sink.ts"
 
@@ -112,6 +112,52 @@ describe("retries", () => {
       expect(sink.items).toEqual([["a", "b", "c"], ["a", "b", "c"], ["a", "b", "c"], ["a", "b", "c"]])
       expect(seen.every((error) => error instanceof QueueError.HandlerDefect)).toBe(true)
       expect(yield* queue.metrics).toMatchObject({ settled: 3, held: 0 })
+    }))
+
+  it.scoped("a partial failure beside an interruption fails the whole batch: nobody knows what became of the rest", () =>
+    Effect.gen(function*() {
+      const written: Array<string> = []
+      const { queue, sink } = yield* setup<string>()
+      sink.script.push(
+        (batch) =>
+          Effect.all([
+            Effect.delay(Batch.failSome([0], "first"), 1),
+            Effect.delay(Effect.sync(() => written.push(batch.items[1])), 50)
+          ], { concurrency: 2, discard: true }),
+        (batch) => Effect.sync(() => void written.push(...batch.items))
+      )
+      yield* queue.offerAll(["a", "b", "c"])
+      yield* TestClock.adjust("1 second")
+      expect(written).toEqual(["a", "b", "c"])
+      expect(yield* queue.metrics).toMatchObject({ settled: 3, held: 0 })
+    }))
+
+  it.scoped("a partial failure that names an index twice fails the whole batch", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* setup<string>()
+      sink.script.push(failing(new QueueError.PartialFailure({ indexes: [0, 0], error: "twice" })))
+      yield* queue.offerAll(["a", "b", "c"])
+      yield* TestClock.adjust("1 second")
+      expect(sink.items).toEqual([["a", "b", "c"], ["a", "b", "c"]])
+    }))
+
+  it.scoped("every item is accounted for in the moment in which onDrop is told of it", () =>
+    Effect.gen(function*() {
+      const missing: Array<number> = []
+      const queue: WriteBehind.WriteBehind<number> = yield* WriteBehind.make<number, string, never>({
+        name: "test",
+        capacity: 10,
+        batchSize: 3,
+        retry: Schedule.stop,
+        flush: () => Effect.fail("down"),
+        onDrop: () => {
+          const metrics = Effect.runSync(queue.metrics)
+          missing.push(metrics.offered - accounted(metrics))
+        }
+      })
+      yield* queue.offerAll([1, 2, 3])
+      yield* TestClock.adjust(0)
+      expect(missing).toEqual([0, 0, 0])
     }))
 
   it.scoped("treat a defect, a throw and a self-interruption of flush as failures of the batch", () =>

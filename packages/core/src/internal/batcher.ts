@@ -65,7 +65,8 @@ export interface Observer<in A> {
   /** Nothing is due, or the loop takes a break: at the latest some milliseconds after a batch was handled. */
   readonly resting: () => void
   readonly retried: (batch: Batch<A>, delayMillis: number, cause: Cause.Cause<unknown>) => void
-  /** An item that had been taken from the intake will not be handled. */
+  /** So many items that had been taken from the intake will not be handled; each is told next. */
+  readonly countDropped: (count: number, reason: DropReason) => void
   readonly dropped: (item: A, reason: DropReason, cause?: Cause.Cause<unknown>) => void
 }
 
@@ -150,10 +151,20 @@ export class Batcher<in out A> {
     this.admitted += 1
     if (origin !== undefined) this.origins.add(this.admitted, origin)
     if (this.admitted - length !== this.left) this.onEvicted(length, this.intake.dropsOldestOnly)
+    // It was taken before this was told.
+    if (length === 0) return
     const opened = this.open.accepted(this.admitted, this.left + 1, this.now)
     if (this.wakeLoop === undefined) return
     if (length >= this.options.batchSize) this.signal()
     else if (opened) this.startTimer()
+  }
+
+  /** A strategy that is not ours tells some operations late that an item is in. */
+  private catchUp(): void {
+    const untold = this.intake.unsafeLength() - (this.admitted - this.left)
+    if (untold <= 0) return
+    this.admitted += untold
+    this.open.accepted(this.admitted, this.left + 1, this.now)
   }
 
   /** The offer's item is in the batch of the item that it was merged into, which leaves with the newest at the latest. */
@@ -166,6 +177,7 @@ export class Batcher<in out A> {
     if (oldest) {
       this.barriers.dropped(this.left + 1, this.admitted - length)
       this.left = this.admitted - length
+      this.origins.takeUpTo(this.left)
     } else {
       // As if the newest had left: then nobody who waits for items up to some number is told too early.
       this.admitted = this.left + length
@@ -241,6 +253,7 @@ export class Batcher<in out A> {
 
   /** Why a batch is to be flushed now, if one is. */
   private due(now: number): Trigger | undefined {
+    this.catchUp()
     const size = this.intake.unsafeLength()
     if (size === 0) return undefined
     const state = { size, pushes: size, bytes: 0, openedAt: this.open.openedAt! }
@@ -282,7 +295,7 @@ export class Batcher<in out A> {
   /** Lets timers and I/O run. */
   private readonly takeBreak: Effect.Effect<void> = Effect.async<void>((resume) => {
     const goOn = () => {
-      this.endBreak = undefined
+      if (this.endBreak === goOn) this.endBreak = undefined
       resume(Effect.void)
     }
     this.endBreak = goOn
@@ -366,8 +379,7 @@ export class Batcher<in out A> {
       onSuccess: ([scheduleState, , decision]) => {
         if (!this.isHandling(rest)) return
         if (ScheduleDecision.isDone(decision)) {
-          this.giveUp(rest, "retries-exhausted", cause)
-          return this.become(gathering)
+          return this.giveUp(rest, gathering, "retries-exhausted", cause)
         }
         const delayMillis = Math.max(0, ScheduleIntervals.start(decision.intervals) - failedAt)
         this.options.observer.retried(rest.batch, delayMillis, cause)
@@ -376,14 +388,16 @@ export class Batcher<in out A> {
       // A schedule of the user may die: then there is no retry, and the reason is told.
       onFailure: (death) => {
         if (!this.isHandling(rest)) return
-        this.giveUp(rest, "retries-exhausted", Cause.sequential(cause, death))
-        this.become(gathering)
+        this.giveUp(rest, gathering, "retries-exhausted", Cause.sequential(cause, death))
       }
     })
   }
 
-  private giveUp(inFlight: InFlight<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
+  /** Drops a batch. Whoever is told of a drop may look at the counts, so they change first. */
+  private giveUp(inFlight: InFlight<A>, next: State<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
     this.barriers.dropped(inFlight.last - inFlight.batch.items.length + 1, inFlight.last)
+    this.options.observer.countDropped(inFlight.batch.items.length, reason)
+    this.become(next)
     for (const item of inFlight.batch.items) this.options.observer.dropped(item, reason, cause)
   }
 
@@ -423,15 +437,24 @@ export class Batcher<in out A> {
     this.intake.unsafeClose()
     this.isDraining = true
     this.signal()
+    // The loop may be on its way into the backoff.
+    if (this.state._tag === "BackingOff") this.become({ ...this.state, delayMillis: 0 })
     this.endBackOff?.()
   }
 
   /** Drops everything that is still held. The loop does nothing more, and what a handler still does is ignored. */
   readonly abandon: Effect.Effect<void> = Effect.suspend(() => {
     const { state } = this
-    if (state._tag === "Handling" || state._tag === "BackingOff") this.giveUp(state.inFlight, "shutdown")
-    this.become(stopped)
-    return Effect.ensuring(this.intake.shutdown, Effect.sync(() => this.onEvicted(0, true)))
+    if (state._tag === "Handling" || state._tag === "BackingOff") this.giveUp(state.inFlight, stopped, "shutdown")
+    else this.become(stopped)
+    return Effect.ensuring(
+      this.intake.shutdown,
+      Effect.sync(() => {
+        this.onEvicted(0, true)
+        // Nothing will be done any more, whatever a strategy of the user still counts as waiting.
+        this.barriers.release(Infinity, true)
+      })
+    )
   })
 }
 
@@ -444,7 +467,10 @@ const failureOf = (
   if (Either.isRight(failure)) return { error: new HandlerDefect({ defect: Cause.squash(failure.right) }) }
   const error = failure.left
   if (!(error instanceof PartialFailure)) return { error }
-  const known = error.indexes.every((index) => Number.isInteger(index) && index >= 0 && index < size)
+  // Beside a defect, an interruption or another failure nobody knows what became of the rest.
+  const known = Cause.size(cause) === 1
+    && new Set(error.indexes).size === error.indexes.length
+    && error.indexes.every((index) => Number.isInteger(index) && index >= 0 && index < size)
   return known ? { error: error.error, indexes: error.indexes } : { error: new HandlerDefect({ defect: error }) }
 }
 

@@ -17,6 +17,17 @@ export const check = (holds: boolean, queue: string, field: string, value: unkno
 export const positiveInteger = (queue: string, field: string, value: number): Check =>
   check(Number.isSafeInteger(value) && value >= 1, queue, field, value, "an integer of at least 1")
 
+/** @internal */
+export const durationLimit = "a duration that is not negative, such as \"1 second\" or 500 (milliseconds)"
+
+/**
+ * What comes out of a configuration or out of JavaScript may be no duration at all, and `Duration` takes NaN and
+ * negative numbers for zero.
+ * @internal
+ */
+export const isDuration = (value: unknown): boolean =>
+  (typeof value !== "number" || value >= 0) && Option.isSome(Duration.decodeUnknown(value))
+
 /**
  * A duration in milliseconds, not negative.
  * @internal
@@ -26,14 +37,9 @@ export const millis = (
   field: string,
   value: Duration.DurationInput
 ): Effect.Effect<number, InvalidOption> =>
-  // What comes out of a configuration or out of JavaScript may be no duration at all.
-  Effect.mapError(
-    Option.match(Duration.decodeUnknown(value), {
-      onNone: () => Effect.fail(undefined),
-      onSome: (duration) => Effect.succeed(Duration.toMillis(duration))
-    }),
-    () => new InvalidOption({ queue, field, value, limit: "a duration, such as \"1 second\" or 500 (milliseconds)" })
-  )
+  isDuration(value)
+    ? Effect.succeed(Duration.toMillis(value))
+    : Effect.fail(new InvalidOption({ queue, field, value, limit: durationLimit }))
 
 /** @internal */
 export const name = (module: string, value: string): Check =>

@@ -90,10 +90,10 @@ export class Tally<in out A> {
         this.publish()
         if (hub.active) hub.emit({ _tag: "Retried", shard, size, attempt, delayMillis, cause })
       },
-      dropped: (item, reason, cause) => {
-        this.droppedInFlight[reason] = (this.droppedInFlight[reason] ?? 0) + 1
-        this.dropped(item, reason, cause)
-      }
+      countDropped: (count, reason) => {
+        this.droppedInFlight[reason] = (this.droppedInFlight[reason] ?? 0) + count
+      },
+      dropped: (item, reason, cause) => this.dropped(item, reason, cause)
     }
   }
 
