@@ -137,6 +137,27 @@ describe("metrics", () => {
       expect(yield* read("sluice_oldest_age_ms", tags)).toMatchObject({ value: 0 })
     }))
 
+  it.scoped("are published every second while the sink hangs", () =>
+    Effect.gen(function*() {
+      const queue = yield* WriteBehind.make<number, never, never>({
+        name: "stuck",
+        capacity: 2,
+        batchSize: 1,
+        drainTimeout: 0,
+        policy: Backpressure.reject,
+        flush: () => Effect.never
+      })
+      yield* queue.offer(0)
+      yield* TestClock.adjust(0)
+      yield* Effect.ignore(queue.offerAll([1, 2, 3, 4]))
+      yield* TestClock.adjust("3 seconds")
+      const tags = { queue: "stuck" }
+      expect(yield* read("sluice_items_refused_total", tags)).toMatchObject({ count: 2 })
+      expect(yield* read("sluice_depth_items", tags)).toMatchObject({ value: 2 })
+      expect(yield* read("sluice_in_flight_items", tags)).toMatchObject({ value: 1 })
+      expect(yield* read("sluice_oldest_age_ms", tags)).toMatchObject({ value: 3000 })
+    }))
+
   it.scoped("are published while nothing is flushed, when items are dropped", () =>
     Effect.gen(function*() {
       const queue = yield* WriteBehind.make<number, never, never>({

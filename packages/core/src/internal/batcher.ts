@@ -42,6 +42,9 @@ const stopped: State<never> = { _tag: "Stopped" }
 /** Timers of JavaScript cannot sleep longer; a longer linger is slept in parts. */
 const longestSleepMillis = 2 ** 31 - 1
 
+/** How often the numbers of a queue are told while its loop is busy with one batch. */
+const tellEveryMillis = 1000
+
 interface InFlight<A> {
   readonly batch: Batch<A>
   /** When its oldest item came in. */
@@ -62,7 +65,7 @@ interface InFlight<A> {
 export interface Observer<in A> {
   readonly flushed: (batch: Batch<A>) => void
   readonly settled: (count: number, batch: Batch<A>, durationMillis: number) => void
-  /** Nothing is due, or the loop takes a break: at the latest some milliseconds after a batch was handled. */
+  /** Nothing is due, or the loop takes a break, or has been busy with one batch for a while: time to tell the numbers. */
   readonly resting: () => void
   readonly retried: (batch: Batch<A>, delayMillis: number, cause: Cause.Cause<unknown>) => void
   /** So many items that had been taken from the intake will not be handled; each is told next. */
@@ -312,22 +315,29 @@ export class Batcher<in out A> {
   /** Keeps the time. Runs for ever. */
   readonly keepTime: Effect.Effect<never> = Effect.forever(
     Effect.flatMap(
-      // The time until the open batch is due, once there is one that the loop waits for. Looking and parking are one
-      // step here too. While the loop is busy it looks for itself when it has done.
+      // Looking and parking are one step here too.
       Effect.async<number>((resume) => {
-        const millis = this.untilDue()
+        const millis = this.untilNextLook()
         if (millis !== undefined) return resume(Effect.succeed(millis))
-        this.wakeTimer = () => resume(Effect.succeed(this.untilDue() ?? 0))
+        this.wakeTimer = () => resume(Effect.succeed(this.untilNextLook() ?? 0))
       }),
       (millis) => millis > 0 ? Effect.sleep(millis) : Effect.sync(() => this.signal())
     )
   )
 
-  private untilDue(): number | undefined {
+  /**
+   * How long the time keeper may sleep: until the open batch is due, where the loop waits for that. While the loop is
+   * busy it looks for itself when it has done; then the keeper only sees to it that the numbers of a queue whose sink
+   * hangs are told. It must not sleep past the time at which a batch that is open then will be due.
+   */
+  private untilNextLook(): number | undefined {
     const { openedAt } = this.open
-    const { lingerMillis } = this.options.flushPolicy
-    if (this.wakeLoop === undefined || openedAt === undefined || lingerMillis === 0) return undefined
-    return Math.min(openedAt + lingerMillis - this.now(), longestSleepMillis)
+    const linger = this.options.flushPolicy.lingerMillis || Infinity
+    const untilDue = openedAt === undefined ? Infinity : openedAt + linger - this.now()
+    if (this.wakeLoop !== undefined) return untilDue === Infinity ? undefined : Math.min(untilDue, longestSleepMillis)
+    if (this.inFlight === 0) return undefined
+    this.options.observer.resting()
+    return Math.min(tellEveryMillis, linger, untilDue > 0 ? untilDue : Infinity)
   }
 
   // --- handling -----------------------------------------------------------------------------------------------------
@@ -336,6 +346,7 @@ export class Batcher<in out A> {
     const { batch, origins } = inFlight
     this.become({ _tag: "Handling", inFlight })
     this.options.observer.flushed(batch)
+    this.startTimer()
     const startedAt = this.now()
     return Effect.matchCauseEffect(Effect.suspend(() => this.options.handle(batch, origins)), {
       onSuccess: () => {
