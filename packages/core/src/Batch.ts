@@ -38,7 +38,10 @@ export interface Batch<out A> {
   readonly attempt: number
   /** When the batch was opened, in milliseconds of Effect's Clock. */
   readonly openedAt: number
-  /** When its oldest item came in, in milliseconds of Effect's Clock; never later than that, exact unless items before it were dropped. */
+  /**
+   * When its oldest item came in, in milliseconds of Effect's Clock; never later than that, exact unless items before
+   * it were dropped.
+   */
   readonly oldestAt: number
 }
 

@@ -85,8 +85,9 @@ export interface PolicyQueue<in out A> {
    *
    * **Waits** under `suspend` while there is no room, first come first served. **Errors**: `QueueFull` (policy
    * `reject`; retry later), `OfferTimeout` (retry later), `QueueClosed` and `InvalidWeight` (retrying makes no sense);
-   * each carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer dies of. **Interruption** while it waits takes the item out; where room came in the
-   * same moment, the item stays in, and a caller that is uninterruptible gets its outcome.
+   * each carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer dies
+   * of. **Interruption** while it waits takes the item out; where room came in the same moment, the item stays in, and
+   * a caller that is uninterruptible gets its outcome.
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
   /**
@@ -99,8 +100,8 @@ export interface PolicyQueue<in out A> {
   /** Takes up to `limit` of the items that wait, at once. */
   readonly unsafeTakeUpTo: (limit: number) => ReadonlyArray<A>
   /**
-   * The consumer's side: an Effect Queue. Shutting it down closes this queue. Like every Effect Queue it can lose an item
-   * when a `take` that waits is interrupted in the moment in which it is handed one.
+   * The consumer's side: an Effect Queue. Shutting it down closes this queue. Like every Effect Queue it can lose an
+   * item when a `take` that waits is interrupted in the moment in which it is handed one.
    */
   readonly dequeue: Queue.Dequeue<A>
   /** How many items are in the queue now. */

@@ -16,8 +16,8 @@
  * | `sluice_oldest_age_ms` | gauge | |
  *
  * Each has the tags `system` (such as `write_behind`) and `queue` (its name). Numbers are counted in plain fields and
- * published when a queue rests (under load every 10 ms, while its sink hangs every second), and the labels are part of the metric's key: an update of a tagged metric costs a thousand
- * times as much.
+ * published when a queue rests (under load every 10 ms, while its sink hangs every second), and the labels are part of
+ * the metric's key: an update of a tagged metric costs a thousand times as much.
  *
  * @since 0.1.0
  */

@@ -18,7 +18,9 @@ const variance = { _A: (_: any) => _ }
 
 type Takers<A> = MutableQueue.MutableQueue<Deferred.Deferred<A>>
 
-/** Reports everything that is still in the queue as dropped, one after the other: who is told may look at the counts. */
+/**
+ * Reports everything that is still in the queue as dropped, one after the other: who is told may look at the counts.
+ */
 const reportLeft = <A>(backing: Queue.BackingQueue<A>, report: Report<A>): Effect.Effect<void> =>
   Effect.sync(() => {
     for (let left = backing.length(); left > 0; left--) report.dropped(backing.poll(undefined) as A, "shutdown")

@@ -67,15 +67,17 @@ export interface WriteBehind<in out A> {
    *
    * **Waits** under the policy `suspend` while its shard has no room, first come first served. **Errors**: `QueueFull`
    * (policy `reject`) and `OfferTimeout`: retry later; `QueueClosed`, `InvalidWeight`: retrying makes no sense. Each
-   * carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer dies of. **Interruption** while it waits takes the item out; where room came in the same
-   * moment it stays in. An `OfferInterrupted` event says which.
+   * carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer dies of.
+   * **Interruption** while it waits takes the item out; where room came in the same moment it stays in. An
+   * `OfferInterrupted` event says which.
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
   /**
    * Offers items in order and answers the counts. Takes a prefix.
    *
    * **Waits** like `offer`, item by item. **Errors** are those of `offer`: `taken` says how many were taken, `notTaken`
-   * carries the rest. **Interruption** is possible while it waits; an `OfferInterrupted` event says how many were taken.
+   * carries the rest. **Interruption** is possible while it waits; an `OfferInterrupted` event says how many were
+   * taken.
    */
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
   /**
@@ -86,8 +88,8 @@ export interface WriteBehind<in out A> {
   /**
    * Flushes everything offered before, and answers what became of it.
    *
-   * **Waits** until those items are settled or dropped; a backoff that is running is honoured. Offers that wait for room
-   * count as offered before it; where one of them gives up, an item that came later is waited for in its place.
+   * **Waits** until those items are settled or dropped; a backoff that is running is honoured. Offers that wait for
+   * room count as offered before it; where one of them gives up, an item that came later is waited for in its place.
    * **Errors**: `QueueClosed`. **Interruption** ends only the waiting.
    */
   readonly flushNow: Effect.Effect<Flushed, QueueClosed>
@@ -173,8 +175,8 @@ export interface Options<A, E, R, R2 = never> {
   readonly shards?: number | undefined
   /**
    * The key by which an item finds its shard: items of one key are flushed in the order offered. Required with several
-   * shards, except with `coalesceByKey`, where it is the policy's key: that should be a string or a number then, because
-   * other keys are told apart by what `String` makes of them.
+   * shards, except with `coalesceByKey`, where it is the policy's key: that should be a string or a number then,
+   * because other keys are told apart by what `String` makes of them.
    */
   readonly shardBy?: ((item: A) => Sharding.Key) | undefined
   /** How long closing the scope may flush what is held; then the rest is dropped. Default: 30 seconds. */
@@ -323,8 +325,8 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   }
 
   /**
-   * A fiber of ours has died. It is logged, and everybody who waits, now or later, and whoever closes the scope, dies of
-   * it too; what is held is reported as dropped.
+   * A fiber of ours has died. It is logged, and everybody who waits, now or later, and whoever closes the scope, dies
+   * of it too; what is held is reported as dropped.
    */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
     return Effect.suspend(() => {

@@ -65,7 +65,9 @@ interface InFlight<A> {
 export interface Observer<in A> {
   readonly flushed: (batch: Batch<A>) => void
   readonly settled: (count: number, batch: Batch<A>, durationMillis: number) => void
-  /** Nothing is due, or the loop takes a break, or has been busy with one batch for a while: time to tell the numbers. */
+  /**
+   * Nothing is due, or the loop takes a break, or has been busy with one batch for a while: time to tell the numbers.
+   */
   readonly resting: () => void
   readonly retried: (batch: Batch<A>, delayMillis: number, cause: Cause.Cause<unknown>) => void
   /** So many items that had been taken from the intake will not be handled; each is told next. */
@@ -170,7 +172,9 @@ export class Batcher<in out A> {
     this.open.accepted(this.admitted, this.left + 1, this.now)
   }
 
-  /** The offer's item is in the batch of the item that it was merged into, which leaves with the newest at the latest. */
+  /**
+   * The offer's item is in the batch of the item that it was merged into, which leaves with the newest at the latest.
+   */
   onCoalesced(origin: unknown): void {
     if (origin !== undefined) this.origins.add(this.admitted, origin)
   }
