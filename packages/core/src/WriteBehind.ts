@@ -355,11 +355,14 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
         this.become({ _tag: "Draining" })
         // A finalizer cannot be interrupted, and then a timeout would do nothing.
         yield* Effect.timeoutOption(Effect.interruptible(drain), timeoutMillis)
-        yield* Effect.forEach(this.shards, (shard) => shard.abandon, { discard: true })
-        // Or a fiber of ours has died of what was left.
-        if (!this.hasFailed()) this.become({ _tag: "Closed" })
       }
+      // First of all: a strategy of the user may die of its shutdown, and no fiber may be left behind then.
       yield* Effect.forEach([...loops, ...timers], Fiber.interruptFork, { discard: true })
+      // Where a fiber of ours has died, everything has been given up already.
+      if (!this.hasFailed()) {
+        yield* Effect.forEach(this.shards, (shard) => shard.abandon, { discard: true })
+        this.become({ _tag: "Closed" })
+      }
       this.tally.publish()
       if (this.lifecycle._tag === "Failed") yield* Effect.failCause(this.lifecycle.cause)
     })

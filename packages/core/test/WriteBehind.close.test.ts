@@ -265,6 +265,27 @@ describe("a policy of a user's own whose offers wait", () => {
       expect(yield* queue.metrics).toMatchObject({ offered: 7, settled: 7, held: 0 })
     }))
 
+  it.effect("that dies of its shutdown leaves no fiber behind", () =>
+    Effect.gen(function*() {
+      const dying: Backpressure.Policy<number> = {
+        _tag: "dying",
+        pair: (options) => {
+          const pair = Backpressure.dropOldest.pair(options)
+          Object.assign(pair.strategy, { shutdown: Effect.die("no end") })
+          return pair
+        }
+      }
+      let interrupted = false
+      const { close, queue, sink } = yield* setup({ policy: dying, drainTimeout: 0 })
+      sink.script.push(() => Effect.onInterrupt(Effect.never, () => Effect.sync(() => void (interrupted = true))))
+      yield* queue.offerAll([1, 2])
+      yield* TestClock.adjust(0)
+      const closing = yield* Effect.fork(Effect.exit(close))
+      yield* TestClock.adjust(0)
+      expect(String(yield* Fiber.join(closing))).toContain("no end")
+      expect(interrupted).toBe(true)
+    }))
+
   it.effect("does not leave flushNow or awaitIdle hanging after the close", () =>
     Effect.gen(function*() {
       const { close, queue, sink } = yield* setup({
