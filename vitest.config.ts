@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config"
 import projects from "./vitest.workspace.ts"
 
 const core = fileURLToPath(new URL("./packages/core/src", import.meta.url))
+const sql = fileURLToPath(new URL("./packages/sql/src", import.meta.url))
 
 export default defineConfig({
   // Tests run on the sources, not on dist, so that coverage is that of the sources.
@@ -10,15 +11,17 @@ export default defineConfig({
     alias: [
       { find: /^@sluice\/core$/, replacement: `${core}/index.ts` },
       { find: /^@sluice\/core\/testing$/, replacement: `${core}/testing/index.ts` },
-      { find: /^@sluice\/core\/(.+)$/, replacement: `${core}/$1.ts` }
+      { find: /^@sluice\/core\/(.+)$/, replacement: `${core}/$1.ts` },
+      { find: /^@sluice\/sql$/, replacement: `${sql}/index.ts` },
+      { find: /^@sluice\/sql\/(.+)$/, replacement: `${sql}/$1.ts` }
     ]
   },
   test: {
     projects,
     coverage: {
       provider: "v8",
-      include: ["packages/core/src/**/*.ts"],
-      exclude: ["packages/core/src/index.ts"],
+      include: ["packages/{core,sql}/src/**/*.ts"],
+      exclude: ["packages/{core,sql}/src/index.ts"],
       reporter: ["text", "html", "json-summary"],
       thresholds: { lines: 98.5 }
     }

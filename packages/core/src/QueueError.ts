@@ -187,3 +187,49 @@ export class HandlerDefect extends Data.TaggedError("HandlerDefect")<{ readonly 
     return `the handler died: ${reason}`
   }
 }
+
+/**
+ * Why a store cannot be used.
+ *
+ * - `"locked"`: somebody else held its lock for longer than the bound. A retry may succeed later.
+ * - `"full"`: the disk is full. A retry succeeds once there is space.
+ * - `"io"`: reading or writing the disk failed. After a commit that failed so, a crash of the machine may still bring
+ *   the transaction back.
+ * - `"read-only"`, `"permission"`, `"missing-directory"`, `"cannot-open"`, `"not-a-database"`, `"corrupt"`: the store
+ *   itself has to be mended first.
+ * - `"closed"`: the connection is closed. Retrying on the same client makes no sense.
+ * - `"memory"`: there was no memory for it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type UnavailableReason =
+  | "locked"
+  | "full"
+  | "io"
+  | "read-only"
+  | "permission"
+  | "missing-directory"
+  | "cannot-open"
+  | "not-a-database"
+  | "corrupt"
+  | "closed"
+  | "memory"
+
+/**
+ * The store could not be opened, or not be written to. Nothing was written.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<{
+  /** Which one: the path of a file, or where a server is. */
+  readonly store: string
+  readonly reason: UnavailableReason
+  readonly cause: unknown
+}> {
+  override get message(): string {
+    const detail = this.cause instanceof Error ? `: ${this.cause.message}` : ""
+    return `the store ${JSON.stringify(this.store)} is not available (${this.reason})${detail}`
+  }
+}

@@ -25,9 +25,9 @@ import * as Backpressure from "./Backpressure.ts"
 import type { Batch } from "./Batch.ts"
 import * as FlushPolicy from "./FlushPolicy.ts"
 import { type Batcher, makeBatcher } from "./internal/batcher.ts"
-import { makeEventHub } from "./internal/eventHub.ts"
+import * as EventHub from "./EventHub.ts"
 import { makeGuard } from "./internal/guard.ts"
-import * as Check from "./internal/options.ts"
+import * as Check from "./OptionCheck.ts"
 import { sum, Tally } from "./internal/tally.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/tracing.ts"
 import { Offer, offerEach, type Taken, type UnsafeOutcome } from "./PolicyQueue.ts"
@@ -422,7 +422,7 @@ export const make = <A, E, R, R2 = never>(
     const tracing = yield* isTracing
     const context = yield* Effect.context<R | R2>()
     const guard = yield* makeGuard(name)
-    const hub = yield* makeEventHub<QueueEvent<A>>()
+    const hub = yield* EventHub.make<QueueEvent<A>>()
     const tally = new Tally<A>(name, hub, options.onDrop ? guard("onDrop", options.onDrop) : () => {})
     const flushPolicy = FlushPolicy.make({ size: checked.batchSize, linger: checked.flushIntervalMillis })
     const handle = (batch: Batch<A>, origins: ReadonlyArray<unknown>) =>

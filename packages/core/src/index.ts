@@ -12,8 +12,14 @@ export * as BackingQueue from "./BackingQueue.ts"
 export * as Batch from "./Batch.ts"
 /** What happens to items inside an open batch. @since 0.1.0 */
 export * as Buffer from "./Buffer.ts"
+/** Announces events to whoever listens. @since 0.1.0 */
+export * as EventHub from "./EventHub.ts"
 /** When an open batch is due. @since 0.1.0 */
 export * as FlushPolicy from "./FlushPolicy.ts"
+/** The break for timers and I/O. @since 0.1.0 */
+export * as Macrotask from "./Macrotask.ts"
+/** Checks of options. @since 0.1.0 */
+export * as OptionCheck from "./OptionCheck.ts"
 /** A bounded queue under a policy. @since 0.1.0 */
 export * as PolicyQueue from "./PolicyQueue.ts"
 /** The one taxonomy of errors. @since 0.1.0 */

@@ -22,7 +22,7 @@ import { HandlerDefect, type InvalidOption, PartialFailure } from "../QueueError
 import type { DropReason } from "../QueueEvent.ts"
 import { withAlarm } from "./alarm.ts"
 import { type Barrier, Barriers } from "./barriers.ts"
-import { Macrotask, macrotaskEveryMillis } from "./macrotask.ts"
+import { everyMillis, Macrotask } from "../Macrotask.ts"
 import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
 
@@ -245,7 +245,7 @@ export class Batcher<in out A> {
 
   private gather(): Effect.Effect<void> {
     const now = this.now()
-    if (now - this.brokeAt >= macrotaskEveryMillis) {
+    if (now - this.brokeAt >= everyMillis) {
       this.brokeAt = now
       this.options.observer.resting()
       return this.takeBreak

@@ -6,7 +6,7 @@ import type { Trigger } from "../Batch.ts"
 import type { DropReason, QueueEvent } from "../QueueEvent.ts"
 import * as QueueMetrics from "../QueueMetrics.ts"
 import type { Batcher, Observer } from "./batcher.ts"
-import type { EventHub } from "./eventHub.ts"
+import type { EventHub } from "../EventHub.ts"
 
 /** @internal */
 export const sum = <A>(items: ReadonlyArray<A>, f: (item: A) => number): number =>

@@ -3,21 +3,36 @@
  *
  * `emit` is synchronous: events are collected, and one fiber publishes what there is. A slow subscriber slows nothing
  * down: the PubSub slides past it, and the numbers on the events tell it how many it has missed.
+ *
+ * Every event comes from one `publishAll` of one fiber, because `unsafeOffer` of a sliding PubSub drops the newest
+ * where it should drop the oldest.
+ *
+ * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Missed } from "../QueueEvent.ts"
-import { Ring } from "./ring.ts"
+import { Ring } from "./internal/ring.ts"
+import type { Missed } from "./QueueEvent.ts"
 
-/** How many events a subscriber may be behind before it misses some. */
-const capacity = 4096
+/**
+ * How many events a subscriber may be behind before it misses some.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const capacity = 4096
 
 type Numbered<E> = { readonly number: number; readonly event: E | undefined }
 
-/** @internal */
+/**
+ * A hub of events of type `E`. Made by `make`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export class EventHub<in out E> {
   /** The events, from the moment of subscription until the queue has closed. */
   readonly stream: Stream.Stream<E | Missed>
@@ -28,6 +43,7 @@ export class EventHub<in out E> {
   private ended = false
   private wake: (() => void) | undefined
 
+  /** @internal */
   constructor(pubsub: PubSub.PubSub<Numbered<E>>) {
     this.pubsub = pubsub
     this.stream = Stream.unwrapScoped(this.subscribe)
@@ -38,6 +54,7 @@ export class EventHub<in out E> {
     return this.subscribers > 0
   }
 
+  /** Announces an event: never waits, never fails. */
   emit(event: E): void {
     if (this.subscribers === 0 || this.ended) return
     this.collect(event)
@@ -52,7 +69,10 @@ export class EventHub<in out E> {
     wake()
   }
 
-  /** Publishes until the end. Only one fiber may do it, or the end could overtake an event. */
+  /**
+   * Publishes until the end. Only one fiber may do it, or the end could overtake an event.
+   * @internal
+   */
   readonly run: Effect.Effect<void> = Effect.whileLoop({
     while: () => !this.ended || this.collected.length > 0,
     body: () => this.publish,
@@ -108,9 +128,11 @@ export class EventHub<in out E> {
 
 /**
  * Makes a hub whose streams end when the scope closes.
- * @internal
+ *
+ * @since 0.1.0
+ * @category constructors
  */
-export const makeEventHub = <E>(): Effect.Effect<EventHub<E>, never, Scope.Scope> =>
+export const make = <E>(): Effect.Effect<EventHub<E>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const pubsub = yield* PubSub.sliding<Numbered<E>>(capacity)
     const hub = new EventHub(pubsub)

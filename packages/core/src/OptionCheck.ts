@@ -1,36 +1,62 @@
 /**
- * Checks of options. Each fails with an `InvalidOption` that names field, value and limit.
+ * Checks of options. Each fails with an `InvalidOption` that names the queue, the field, the value and the limit.
+ *
+ * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { InvalidOption } from "../QueueError.ts"
+import { InvalidOption } from "./QueueError.ts"
 
-/** @internal */
+/**
+ * Succeeds where an option holds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type Check = Effect.Effect<void, InvalidOption>
 
-/** @internal */
+/**
+ * Any condition.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
 export const check = (holds: boolean, queue: string, field: string, value: unknown, limit: string): Check =>
   holds ? Effect.void : Effect.fail(new InvalidOption({ queue, field, value, limit }))
 
-/** @internal */
+/**
+ * An integer of at least 1.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
 export const positiveInteger = (queue: string, field: string, value: number): Check =>
   check(Number.isSafeInteger(value) && value >= 1, queue, field, value, "an integer of at least 1")
 
-/** @internal */
+/**
+ * What a duration must be, in words.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
 export const durationLimit = "a duration that is not negative, such as \"1 second\" or 500 (milliseconds)"
 
 /**
  * What comes out of a configuration or out of JavaScript may be no duration at all, and `Duration` takes NaN and
  * negative numbers for zero.
- * @internal
+ *
+ * @since 0.1.0
+ * @category checks
  */
 export const isDuration = (value: unknown): boolean =>
   (typeof value !== "number" || value >= 0) && Option.isSome(Duration.decodeUnknown(value))
 
 /**
  * A duration in milliseconds, not negative.
- * @internal
+ *
+ * @since 0.1.0
+ * @category checks
  */
 export const millis = (
   queue: string,
@@ -41,6 +67,11 @@ export const millis = (
     ? Effect.succeed(Duration.toMillis(value))
     : Effect.fail(new InvalidOption({ queue, field, value, limit: durationLimit }))
 
-/** @internal */
+/**
+ * A name that is not blank.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
 export const name = (module: string, value: string): Check =>
   check(typeof value === "string" && value.trim() !== "", module, "name", value, "a name that is not blank")

@@ -1,0 +1,89 @@
+/**
+ * SQLite, as better-sqlite3 speaks it.
+ *
+ * @since 0.1.0
+ */
+import type { SqlError } from "@effect/sql/SqlError"
+import type { UnavailableReason } from "@sluice/core/QueueError"
+import * as Effect from "effect/Effect"
+import { type Dialect, firstWord, type SqlKind } from "./Dialect.ts"
+
+/** Codes of SQLite have extensions: SQLITE_IOERR_WRITE is a kind of SQLITE_IOERR. */
+const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]> = [
+  ["SQLITE_BUSY", "locked"],
+  ["SQLITE_LOCKED", "locked"],
+  ["SQLITE_FULL", "full"],
+  ["SQLITE_READONLY", "read-only"],
+  ["SQLITE_CORRUPT", "corrupt"],
+  ["SQLITE_NOTADB", "not-a-database"],
+  ["SQLITE_CANTOPEN", "cannot-open"],
+  ["SQLITE_PERM", "permission"],
+  ["SQLITE_NOMEM", "memory"],
+  ["SQLITE_IOERR", "io"]
+]
+
+/**
+ * What an error of better-sqlite3 says about the file; undefined where the fault is elsewhere.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const unavailableReason = (error: unknown): UnavailableReason | undefined => {
+  if (!(error instanceof Error)) return undefined
+  const code: unknown = "code" in error ? error.code : undefined
+  if (typeof code === "string") {
+    return reasons.find(([prefix]) => code === prefix || code.startsWith(`${prefix}_`))?.[1]
+  }
+  // These two come from better-sqlite3 itself, as a TypeError without a code.
+  if (error.message.includes("directory does not exist")) return "missing-directory"
+  if (error.message.includes("database connection is not open")) return "closed"
+  return undefined
+}
+
+const messageOf = (error: SqlError): string => error.cause instanceof Error ? error.cause.message : ""
+
+/**
+ * The dialect.
+ *
+ * @since 0.1.0
+ * @category dialects
+ */
+export const dialect: Dialect = {
+  name: "sqlite",
+  // A deferred transaction takes the lock at its first write, and fails at once when somebody else has written since.
+  begin: "BEGIN IMMEDIATE",
+  commit: "COMMIT",
+  rollback: "ROLLBACK",
+  savepoint: (name) => `SAVEPOINT ${name}`,
+  release: (name) => `RELEASE ${name}`,
+  rollbackTo: (name) => `ROLLBACK TO ${name}`,
+  atomicStatements: true,
+  unavailable: (error) => unavailableReason(error.cause),
+  isBusy: (error) => unavailableReason(error.cause) === "locked",
+  isNoTransaction: (error) => messageOf(error).includes("no transaction is active"),
+  // There is no statement that asks. A second BEGIN is refused inside a transaction, and changes nothing there.
+  isOpen: (connection) =>
+    Effect.matchEffect(connection.executeRaw("BEGIN", []), {
+      onFailure: (error) => Effect.succeed(messageOf(error).includes("within a transaction")),
+      onSuccess: () => Effect.as(Effect.ignore(connection.executeRaw("ROLLBACK", [])), false)
+    }),
+  kindOf: (sql) => {
+    const kind = kinds.get(firstWord(sql))
+    if (kind === undefined) return "write"
+    return kind === "transaction" && rollbackTo.test(sql) ? "savepoint" : kind
+  }
+}
+
+// WITH may lead to an INSERT, and EXPLAIN and PRAGMA to anything.
+const kinds = new Map<string, SqlKind>([
+  ["SELECT", "read"],
+  ["VALUES", "read"],
+  ["BEGIN", "transaction"],
+  ["COMMIT", "transaction"],
+  ["END", "transaction"],
+  ["ROLLBACK", "transaction"],
+  ["SAVEPOINT", "savepoint"],
+  ["RELEASE", "savepoint"]
+])
+
+const rollbackTo = /\bROLLBACK(\s+TRANSACTION)?\s+TO\b/i

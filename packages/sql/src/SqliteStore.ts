@@ -1,0 +1,323 @@
+/**
+ * Opens a SQLite file so that it can be relied on: every error of opening is typed, and so is what "stored" means.
+ *
+ * There are two connections to a file. One writes, for one transaction at a time. The other only reads, and sees what is
+ * committed, whatever the first is doing. Two processes may have the same file open.
+ *
+ * @since 0.1.0
+ */
+import * as Reactivity from "@effect/experimental/Reactivity"
+import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
+import { SqlClient } from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import { SqlError } from "@effect/sql/SqlError"
+import * as Statement from "@effect/sql/Statement"
+import * as Check from "@sluice/core/OptionCheck"
+import { type InvalidOption, StoreUnavailable } from "@sluice/core/QueueError"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import { makeClient, toSqlError } from "./internal/client.ts"
+import { sqliteConnection } from "./internal/sqliteConnection.ts"
+import { makeTransactions, type Transactions } from "./internal/transactions.ts"
+import { dialect, unavailableReason } from "./SqliteDialect.ts"
+import * as SqlTransaction from "./SqlTransaction.ts"
+
+/**
+ * The options, with their defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /**
+   * The path of the file, which is made where there is none; its directory must exist. `":memory:"` is a database that
+   * ends with the layer.
+   */
+  readonly filename: string
+  /**
+   * Whether a commit waits until the disk has it (`synchronous` FULL): what was answered survives a power cut. Otherwise
+   * (NORMAL) it survives a crash of the process, and a power cut may take the last commits. Default: true.
+   */
+  readonly durable?: boolean | undefined
+  /** How long a lock of another process is waited for, without blocking the event loop. Default: 30 seconds. */
+  readonly busyTimeout?: Duration.DurationInput | undefined
+  /**
+   * How often the log is copied into the file and cut to nothing. Without it the log keeps the size that it once had.
+   * Default: 1 minute.
+   */
+  readonly checkpointInterval?: Duration.DurationInput | undefined
+  /** From a column's name to the name in a row. Default: as it is. */
+  readonly transformResultNames?: ((name: string) => string) | undefined
+  /** From a name in a query to a column's name. Default: as it is. */
+  readonly transformQueryNames?: ((name: string) => string) | undefined
+  /** How many statements are kept prepared for each connection. Default: 200. */
+  readonly prepareCacheSize?: number | undefined
+  /** Attributes for the spans of statements. Default: none. */
+  readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
+}
+
+/**
+ * The open file.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SqliteStore {
+  readonly filename: string
+  /** Whether it outlives the process. */
+  readonly persistent: boolean
+  /** Whether a commit waits until the disk has it. */
+  readonly durable: boolean
+  /**
+   * Copies the log into the file, and cuts it to nothing unless somebody still reads from it. Answers how much was in
+   * the log, in bytes. It is called by itself every `checkpointInterval`.
+   *
+   * **Waits** for its turn among the writes. **Errors**: `StoreUnavailable`: the log stays, and nothing is lost.
+   */
+  readonly checkpoint: Effect.Effect<{ readonly logBytes: number; readonly cut: boolean }, StoreUnavailable>
+}
+
+/**
+ * The tag of the open file.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export const SqliteStore: Context.Tag<SqliteStore, SqliteStore> = Context.GenericTag<SqliteStore>(
+  "@sluice/sql/SqliteStore"
+)
+
+/**
+ * How much was in the log at the last checkpoint, in bytes. A value that keeps growing means that somebody reads without
+ * end.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const logBytes = Metric.gauge("sluice_sqlite_log_bytes", {
+  description: "What was in the write-ahead log at the last checkpoint, in bytes"
+})
+
+/** How long the driver itself may wait for a lock, with the event loop blocked. */
+const driverWaitMillis = 20
+
+/** After so many pages, of 4 KB each, a commit copies the log into the file: fewer and larger copies than by default. */
+const autoCheckpointPages = 4000
+
+/**
+ * What the database itself keeps about an open one: `Context` of `SqlClient`, `SqlTransaction` and `SqliteStore`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Services = SqlClient | SqlTransaction.SqlTransaction | SqliteStore
+
+const inMemory = ":memory:"
+
+const checkOptions = (options: Options) =>
+  Effect.gen(function*() {
+    const { filename } = options
+    const module = "SqliteStore"
+    yield* Check.check(
+      typeof filename === "string" && filename.trim() !== "" && !filename.includes("?") && !filename.includes("\0"),
+      module,
+      "filename",
+      filename,
+      "a path without \"?\", or \":memory:\""
+    )
+    const busyTimeoutMillis = yield* Check.millis(module, "busyTimeout", options.busyTimeout ?? 30_000)
+    const checkpointMillis = yield* Check.millis(module, "checkpointInterval", options.checkpointInterval ?? 60_000)
+    yield* Check.check(checkpointMillis > 0, module, "checkpointInterval", options.checkpointInterval, "more than 0")
+    if (options.prepareCacheSize !== undefined) {
+      yield* Check.positiveInteger(module, "prepareCacheSize", options.prepareCacheSize)
+    }
+    return { busyTimeoutMillis, checkpointMillis, durable: options.durable ?? true, persistent: filename !== inMemory }
+  })
+
+/** Why the file cannot be used. What does not come from the file is a bug, and stays a defect. */
+const unavailable = (filename: string) => (error: unknown): Effect.Effect<never, StoreUnavailable> => {
+  if (error instanceof StoreUnavailable) return Effect.fail(error)
+  const cause = error instanceof SqlError ? error.cause : error
+  if (cause instanceof StoreUnavailable) return Effect.fail(cause)
+  const reason = unavailableReason(cause)
+  return reason === undefined
+    ? Effect.die(error)
+    : Effect.fail(new StoreUnavailable({ store: filename, reason, cause }))
+}
+
+/** A connection of the stock client. Opening it throws. */
+const connect = (options: Options, readonly: boolean): Effect.Effect<Connection, unknown, Scope.Scope> =>
+  SqliteClient.make({
+    filename: options.filename,
+    readonly,
+    // Changing the journal needs a lock, and the driver would block for five seconds to get it.
+    disableWAL: true,
+    prepareCacheSize: options.prepareCacheSize
+  }).pipe(
+    Effect.flatMap((client) => client.reserve),
+    Effect.map(sqliteConnection),
+    Effect.tap((connection) => pragma(connection, `busy_timeout = ${driverWaitMillis}`)),
+    Effect.catchAllDefect(Effect.fail),
+    Effect.provide(Reactivity.layer)
+  )
+
+/** Runs a pragma and answers its first value. */
+const pragma = (connection: Connection, text: string): Effect.Effect<unknown, SqlError> =>
+  Effect.map(connection.executeUnprepared(`PRAGMA ${text}`, [], undefined), (rows) => {
+    const row: Record<string, unknown> | undefined = rows[0]
+    return row === undefined ? undefined : Object.values(row)[0]
+  })
+
+/** Sets a pragma and looks whether it has taken. SQLite says nothing when it has not. */
+const setPragma = (connection: Connection, name: string, value: string, expected: unknown) =>
+  Effect.gen(function*() {
+    yield* pragma(connection, `${name} = ${value}`)
+    const actual = yield* pragma(connection, name)
+    if (actual !== expected) {
+      yield* Effect.fail(
+        new SqlError({ cause: new PragmaRefused(name, value, actual), message: "a pragma was refused" })
+      )
+    }
+  })
+
+class PragmaRefused extends Error {
+  readonly code = "SQLITE_CANTOPEN"
+
+  constructor(name: string, value: string, actual: unknown) {
+    super(`PRAGMA ${name} = ${value} was refused: it is ${String(actual)}`)
+  }
+}
+
+const configure = (connection: Connection, { durable, persistent }: { durable: boolean; persistent: boolean }) =>
+  Effect.gen(function*() {
+    // A file that is no database, or a broken one, is found by reading it.
+    yield* connection.executeUnprepared("SELECT count(*) FROM sqlite_schema", [], undefined)
+    if (persistent) yield* setPragma(connection, "journal_mode", "WAL", "wal")
+    yield* setPragma(connection, "synchronous", durable ? "FULL" : "NORMAL", durable ? 2 : 1)
+    // On macOS a plain sync does not reach the disk.
+    if (durable) yield* setPragma(connection, "fullfsync", "1", 1)
+    yield* setPragma(connection, "wal_autocheckpoint", String(autoCheckpointPages), autoCheckpointPages)
+    // SQLite opens a file that it may not write to without a word.
+    yield* connection.executeUnprepared("BEGIN IMMEDIATE", [], undefined)
+    yield* connection.executeUnprepared("ROLLBACK", [], undefined)
+  })
+
+/**
+ * Opens the file in a scope, whose closing closes it.
+ *
+ * **Waits** for a lock that another process holds, at most `busyTimeout`. **Errors**: `InvalidOption`;
+ * `StoreUnavailable`, with the path and the reason: `"missing-directory"`, `"cannot-open"`, `"permission"`,
+ * `"not-a-database"`, `"corrupt"`, `"read-only"`, `"locked"`, `"full"`, `"io"`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options
+): Effect.Effect<
+  Context.Context<Services>,
+  InvalidOption | StoreUnavailable,
+  Scope.Scope | Reactivity.Reactivity
+> =>
+  Effect.gen(function*() {
+    const { filename } = options
+    const checked = yield* checkOptions(options)
+    const failed = unavailable(filename)
+    const writer = yield* Effect.catchAll(connect(options, false), failed)
+    const opening = yield* makeTransactions({
+      store: filename,
+      dialect,
+      writer: Effect.succeed(writer),
+      reader: undefined,
+      busyTimeoutMillis: checked.busyTimeoutMillis,
+      compiler: Statement.makeCompilerSqlite(options.transformQueryNames),
+      transformRows: options.transformResultNames === undefined
+        ? undefined
+        : Statement.defaultTransforms(options.transformResultNames).array,
+      spanAttributes: [...Object.entries(options.spanAttributes ?? {}), ["db.system.name", "sqlite"]]
+    })
+    // Somebody else may hold the file just now.
+    yield* Effect.catchAll(opening.whileBusy(configure(writer, checked)), failed)
+    const reader = checked.persistent ? yield* Effect.catchAll(connect(options, true), failed) : undefined
+    const transactions = yield* makeTransactions({ ...opening.database, reader })
+    const client = yield* makeClient(transactions, {
+      statement: (run) => transactions.autocommit(run),
+      transaction: (effect) => transactions.withTransaction(effect, toSqlError)
+    })
+    const store: SqliteStore = {
+      filename,
+      persistent: checked.persistent,
+      durable: checked.durable,
+      checkpoint: Effect.catchAll(checkpoint(transactions), failed)
+    }
+    if (checked.persistent) {
+      yield* Effect.forkScoped(
+        Effect.schedule(
+          Effect.catchAll(store.checkpoint, (error) => Effect.logWarning("a checkpoint failed", error)),
+          Schedule.spaced(checked.checkpointMillis)
+        )
+      )
+    }
+    return Context.make(SqlClient, client).pipe(
+      Context.add(SqlTransaction.SqlTransaction, SqlTransaction.of(transactions)),
+      Context.add(SqliteStore, store)
+    )
+  })
+
+const checkpoint = (transactions: Transactions) =>
+  transactions.autocommit((connection) =>
+    Effect.gen(function*() {
+      const [page] = yield* connection.execute("PRAGMA page_size", [], undefined)
+      // Looked at first: cutting the log answers that it is empty.
+      const [before] = yield* connection.execute("PRAGMA wal_checkpoint(PASSIVE)", [], undefined)
+      const [after] = yield* connection.execute("PRAGMA wal_checkpoint(TRUNCATE)", [], undefined)
+      const bytes = Math.max(0, before.log) * page.page_size
+      yield* Metric.set(logBytes, bytes)
+      return { logBytes: bytes, cut: after.busy === 0 }
+    })
+  )
+
+/**
+ * Opens the file for as long as the layer lives, and provides its `SqlClient`, its `SqlTransaction` and itself.
+ *
+ * @example
+ * ```ts
+ * import { SqlClient } from "@effect/sql"
+ * import { SqliteStore } from "@sluice/sql"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const sql = yield* SqlClient.SqlClient
+ *   yield* sql`CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY)`
+ *   yield* sql.withTransaction(sql`INSERT INTO orders ${sql.insert({ id: "a-1" })}`)
+ * }).pipe(
+ *   Effect.provide(SqliteStore.layer({ filename: "orders.db" })),
+ *   Effect.catchTag("StoreUnavailable", ({ reason, store }) => Effect.logError(`cannot open ${store}: ${reason}`))
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<Services, InvalidOption | StoreUnavailable> =>
+  Layer.provide(Layer.scopedContext(make(options)), Reactivity.layer)
+
+/**
+ * Like `layer`, with options from a `Config`.
+ *
+ * **Errors**: `ConfigError` where the configuration is missing or malformed, and those of `layer`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  config: Config.Config.Wrap<Options>
+): Layer.Layer<Services, InvalidOption | StoreUnavailable | ConfigError.ConfigError> =>
+  Layer.provide(Layer.scopedContext(Effect.flatMap(Config.unwrap(config), make)), Reactivity.layer)

@@ -1,0 +1,480 @@
+/**
+ * All writes to a database go through one fiber, and those that wait together share one transaction: one commit, one
+ * sync of the disk, for many callers.
+ *
+ * A write's life here: `submit` puts it into a bounded queue. The fiber takes what is waiting, begins a transaction, and
+ * runs the writes one after another, each in a savepoint of its own: one that fails, dies or takes too long is rolled
+ * back alone. Then it commits, and only then every caller gets its result. Committed writes are announced, and the
+ * queries that depend on them run again.
+ *
+ * At every moment accepted = completed + failed + cancelled + queueDepth + running.
+ *
+ * @since 0.1.0
+ */
+import * as Reactivity from "@effect/experimental/Reactivity"
+import { SqlClient } from "@effect/sql/SqlClient"
+import { isFragment, type Statement } from "@effect/sql/Statement"
+import * as EventHub from "@sluice/core/EventHub"
+import * as Check from "@sluice/core/OptionCheck"
+import type { InvalidOption } from "@sluice/core/QueueError"
+import type { Missed } from "@sluice/core/QueueEvent"
+import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import { makeClient, toSqlError } from "./internal/client.ts"
+import { executeStatement, GroupWriter, withoutDefects } from "./internal/groupWriter.ts"
+import { SingleStatement, type Submitted, type Work } from "./internal/intake.ts"
+import type { Transaction } from "./internal/transaction.ts"
+import type { Transactions } from "./internal/transactions.ts"
+import { SqlTransaction } from "./SqlTransaction.ts"
+import type { WriteError } from "./WriteError.ts"
+
+/**
+ * A coordinator of writes. Make a tag of your own for each, and fill it with `layer`.
+ *
+ * @example
+ * ```ts
+ * import { WriteCoordinator } from "@sluice/sql"
+ * import { Context } from "effect"
+ *
+ * class Writes extends Context.Tag("app/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
+ * ```
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WriteCoordinator {
+  readonly name: string
+  /**
+   * Runs a write, and answers with its result once the transaction that it shares with others is committed.
+   *
+   * `write` is an Effect that uses `SqlClient`, with as many statements as it likes, or one statement
+   * (``sql`INSERT ...` ``), which runs on the connection directly and is several times as fast: it gets no span. The
+   * Effect runs with the context and the fiber refs of the caller. Inside another write, or a transaction of the same
+   * database, it runs at once, as a part of that.
+   *
+   * **Waits** for its turn, in the order submitted, first of all for room in the queue; and for the commit. **Errors**:
+   * those of the write. `WriteDied` (it died, or interrupted itself) and `WriteTimeout` (it took longer than
+   * `writeTimeout`): this write alone is rolled back. `StoreUnavailable`, `TransactionFailed`, `TransactionEnded`: the
+   * whole group is rolled back; retry where that error says so, or let the coordinator do it with `retryable`.
+   * `CoordinatorClosed`: it did not run. **Interruption** takes the write out while it waits; once it has started, the
+   * caller waits for its end.
+   */
+  readonly submit: <A, E, R>(
+    write: Effect.Effect<A, E, R>,
+    options: WriteOptions
+  ) => Effect.Effect<A, E | WriteError, R>
+  /**
+   * The committed writes that have a topic, in the order of their commits, from the moment of subscription until the
+   * coordinator is closed. A subscriber that is too slow slows nothing down: it loses the oldest, and is told how many.
+   */
+  readonly changes: Stream.Stream<WriteChange | Missed>
+  /** The counts at one moment; also after the coordinator has been closed. */
+  readonly metrics: Effect.Effect<Metrics>
+  /**
+   * Like `submit`, for layers: our own errors are told as `onError` makes them, those of the write as they are.
+   * @internal
+   */
+  readonly submitAs: <A, E, R, E2>(
+    write: Effect.Effect<A, E, R> | SingleStatement<A, E>,
+    options: WriteOptions,
+    onError: (error: WriteError) => E2
+  ) => Effect.Effect<A, E | E2, R>
+}
+
+/**
+ * What a write says of itself.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WriteOptions {
+  /** For `topic`, for events and for errors. */
+  readonly name: string
+  /** What the `WriteChange` carries. Default: nothing. */
+  readonly payload?: unknown
+  /** The keys of the queries that run again once the write is committed, as `Reactivity` takes them. Default: none. */
+  readonly reactivityKeys?: ReadonlyArray<unknown> | Readonly<Record<string, ReadonlyArray<unknown>>> | undefined
+  /**
+   * Whether it may run a second time, in a transaction of its own, after the group that it was in was rolled back
+   * through no fault of its own: then nothing of the first time is left in the database, but whatever else it did was
+   * done. Default: false.
+   */
+  readonly retryable?: boolean | undefined
+}
+
+/**
+ * A write that has been committed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WriteChange {
+  readonly topic: string
+  /** The name of the write. */
+  readonly name: string
+  readonly payload: unknown
+  /** When it was committed, in milliseconds of the Clock. */
+  readonly timeMillis: number
+  /** 1, 2, 3, ... in the order of the commits, over all topics of this coordinator. */
+  readonly sequence: number
+}
+
+/**
+ * The counts of a coordinator at one moment: accepted = completed + failed + cancelled + queueDepth + running. A write
+ * inside another is a part of that, and not counted by itself.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Metrics {
+  readonly name: string
+  /** How many writes have ever been in the queue. */
+  readonly accepted: number
+  readonly completed: number
+  /** Failed, died, timed out, rolled back with their group, or refused by the closing. */
+  readonly failed: number
+  /** Taken out by an interruption before they started. */
+  readonly cancelled: number
+  readonly queueDepth: number
+  /** How many are in the group that is being written. */
+  readonly running: number
+  /** How many submitters wait for room in the queue. */
+  readonly waiting: number
+  /** The configured size of the queue. */
+  readonly maxQueue: number
+  /** How many transactions there have been. */
+  readonly groups: number
+}
+
+/**
+ * The options, with their defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options extends Configurable {
+  /** For metrics, events and errors. Not blank. */
+  readonly name: string
+  /**
+   * From a write's name to the topic that it is announced under; undefined: it is not announced. One that throws is
+   * logged. Default: the name itself.
+   */
+  readonly topic?: ((name: string) => string | undefined) | undefined
+}
+
+/**
+ * The options that can come from a configuration.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Configurable {
+  /** How many writes may wait; further submitters wait for room. An integer of at least 1. Default: 256. */
+  readonly queueSize?: number | undefined
+  /** How many writes share a transaction at most. An integer of at least 1. Default: 128. */
+  readonly maxGroup?: number | undefined
+  /**
+   * How long the first write of a group waits for others to share its transaction. Zero: the group is whatever is
+   * waiting. Default: 0.
+   */
+  readonly maxWait?: Duration.DurationInput | undefined
+  /** How long one write may run. Infinite: for ever, and then one that hangs stops all others. Default: 30 seconds. */
+  readonly writeTimeout?: Duration.DurationInput | undefined
+  /** Whether closing the scope runs the writes that still wait, instead of refusing them. Default: false. */
+  readonly drain?: boolean | undefined
+  /** How long closing waits for the writes that are still to run; then they are cut off. Default: 30 seconds. */
+  readonly drainTimeout?: Duration.DurationInput | undefined
+}
+
+const checkOptions = (options: Options) =>
+  Effect.gen(function*() {
+    const { maxGroup = 128, name, queueSize = 256, topic = identity } = options
+    yield* Check.name("WriteCoordinator", name)
+    yield* Check.positiveInteger(name, "queueSize", queueSize)
+    yield* Check.positiveInteger(name, "maxGroup", maxGroup)
+    const maxWaitMillis = yield* Check.millis(name, "maxWait", options.maxWait ?? 0)
+    yield* Check.check(maxWaitMillis < Infinity, name, "maxWait", options.maxWait, "finite")
+    const writeTimeoutMillis = yield* Check.millis(name, "writeTimeout", options.writeTimeout ?? 30_000)
+    yield* Check.check(writeTimeoutMillis > 0, name, "writeTimeout", options.writeTimeout, "more than 0")
+    const drainTimeoutMillis = yield* Check.millis(name, "drainTimeout", options.drainTimeout ?? 30_000)
+    return { name, queueSize, maxGroup, maxWaitMillis, writeTimeoutMillis, drainTimeoutMillis, topic }
+  })
+
+class WriteCoordinatorImpl implements WriteCoordinator {
+  readonly name: string
+  readonly changes: Stream.Stream<WriteChange | Missed>
+  readonly metrics: Effect.Effect<Metrics>
+  private readonly writer: GroupWriter
+  private readonly transactions: Transactions
+
+  constructor(writer: GroupWriter, transactions: Transactions, changes: Stream.Stream<WriteChange | Missed>) {
+    this.name = writer.options.name
+    this.writer = writer
+    this.transactions = transactions
+    this.changes = changes
+    this.metrics = Effect.sync(() => writer.snapshot())
+  }
+
+  submit<A, E, R>(write: Effect.Effect<A, E, R>, options: WriteOptions): Effect.Effect<A, E | WriteError, R> {
+    return this.submitAs(write, options, identity)
+  }
+
+  submitAs<A, E, R, E2>(
+    write: Effect.Effect<A, E, R> | SingleStatement<A, E>,
+    options: WriteOptions,
+    onError: (error: WriteError) => E2
+  ): Effect.Effect<A, E | E2, R> {
+    return Effect.withFiberRuntime<unknown, unknown>((fiber) => {
+      const context = fiber.currentContext
+      const submitted: Submitted = {
+        name: options.name,
+        payload: options.payload,
+        reactivityKeys: options.reactivityKeys,
+        retryable: options.retryable ?? false,
+        work: workOf(this.transactions, write),
+        context,
+        fiberRefs: fiber.getFiberRefs(),
+        onError
+      }
+      const current = this.transactions.currentIn(context)
+      return current === undefined ? this.enqueue(submitted) : this.join(current, submitted)
+      // The fiber that runs the write has the context of this one, and so what the write requires.
+    }) as Effect.Effect<A, E | E2, R>
+  }
+
+  private enqueue(write: Submitted): Effect.Effect<unknown, unknown> {
+    // The write is put in, and its exit waited for, in one step: an interruption cannot come between.
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        if (!this.writer.isOpen) return this.writer.refuse(write)
+        const pending = this.writer.add(write)
+        const ended = Effect.async<unknown, unknown>((resume) => {
+          if (pending.exit !== undefined) resume(pending.exit)
+          else pending.onExit = resume
+        })
+        return Effect.catchAllCause(restore(ended), (cause) =>
+          this.writer.cancel(pending)
+            ? Effect.failCause(cause)
+            : Effect.zipRight(Effect.exit(ended), Effect.failCause(cause)))
+      })
+    )
+  }
+
+  /** Runs a write as a part of the transaction that its caller is in. */
+  private join(transaction: Transaction, write: Submitted): Effect.Effect<unknown, unknown> {
+    const { work } = write
+    const effect = work._tag === "Effect"
+      ? work.effect
+      // Looked up when it runs, because in the savepoint it has another connection.
+      : Effect.flatMap(
+        Effect.context<never>(),
+        (context) => work.run(this.transactions.currentIn(context)!.connection)
+      )
+    return transaction.savepoint(effect, write.onError).pipe(
+      Effect.exit,
+      Effect.flatMap((exit) => withoutDefects(write, exit)),
+      Effect.zipLeft(Effect.sync(() => transaction.unsafeAfterCommit(this.writer.announce([write]))))
+    )
+  }
+}
+
+const workOf = (
+  transactions: Transactions,
+  write: Effect.Effect<any, any, any> | SingleStatement<unknown, any>
+): Work => {
+  if (write instanceof SingleStatement) return { _tag: "Statement", run: write.run }
+  return isFragment(write)
+    ? {
+      _tag: "Statement",
+      run: (connection) => executeStatement(transactions, connection, write as Statement<unknown>)
+    }
+    : { _tag: "Effect", effect: write as Effect.Effect<unknown, unknown> }
+}
+
+/**
+ * Makes a coordinator in a scope, whose closing ends it:
+ *
+ * 1. new writes are refused with `CoordinatorClosed`, and so are those that wait, unless `drain` is set;
+ * 2. the group in progress is completed, and with `drain` everything that waits is run;
+ * 3. after `drainTimeout`, the write that is running is rolled back and those after it are refused; what had been run of
+ *    its group is committed.
+ *
+ * **Errors**: `InvalidOption`, which names the field, its value and the limit.
+ *
+ * @example
+ * ```ts
+ * import { SqlClient } from "@effect/sql"
+ * import { SqliteStore, WriteCoordinator } from "@sluice/sql"
+ * import { Reactivity } from "@effect/experimental"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const sql = yield* SqlClient.SqlClient
+ *   const writes = yield* WriteCoordinator.make({ name: "writes" })
+ *   // A thousand callers, eight commits.
+ *   yield* Effect.forEach(
+ *     Array.from({ length: 1_000 }, (_, n) => n),
+ *     (n) => writes.submit(sql`INSERT INTO events ${sql.insert({ n })}`, { name: "event" }),
+ *     { concurrency: "unbounded" }
+ *   )
+ * }).pipe(
+ *   Effect.scoped,
+ *   Effect.provide([SqliteStore.layer({ filename: "events.db" }), Reactivity.layer])
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options
+): Effect.Effect<
+  WriteCoordinator,
+  InvalidOption,
+  SqlTransaction | Reactivity.Reactivity | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const checked = yield* checkOptions(options)
+    const { transactions } = yield* SqlTransaction
+    const hub = yield* EventHub.make<WriteChange>()
+    const writer = new GroupWriter(checked, transactions, hub, yield* Reactivity.Reactivity, yield* Effect.clock)
+    const fork = (loop: Effect.Effect<void>) =>
+      Effect.forkDaemon(
+        Effect.interruptible(loop).pipe(
+          Effect.catchAllDefect((defect) =>
+            Effect.zipRight(
+              Effect.sync(() => writer.unsafeFail(Cause.die(defect))),
+              Effect.logFatal(`${checked.name}: a fiber of the coordinator died`, defect)
+            )
+          )
+        )
+      )
+    yield* Effect.acquireRelease(
+      Effect.all([fork(writer.run), fork(writer.keepTime)]),
+      ([loop, timer]) =>
+        Effect.gen(function*() {
+          writer.unsafeClose({ drain: options.drain ?? false })
+          // A finalizer cannot be interrupted, and then a timeout would do nothing.
+          const ended = yield* Effect.timeoutOption(Effect.interruptible(Fiber.await(loop)), checked.drainTimeoutMillis)
+          if (ended._tag === "None") writer.unsafeCutShort()
+          yield* Fiber.interruptAll([loop, timer])
+          writer.unsafeEnd()
+          yield* writer.failure
+        })
+    )
+    return new WriteCoordinatorImpl(writer, transactions, hub.stream)
+  })
+
+/**
+ * Fills a tag of your own with a coordinator of the database that `SqliteStore.layer` opens. It is closed when the layer
+ * is torn down.
+ *
+ * @example
+ * ```ts
+ * import { SqliteStore, WriteCoordinator } from "@sluice/sql"
+ * import { Context, Layer } from "effect"
+ *
+ * class Writes extends Context.Tag("app/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
+ *
+ * const WritesLive = WriteCoordinator.layer(Writes, { name: "writes", maxWait: "2 millis" }).pipe(
+ *   Layer.provideMerge(SqliteStore.layer({ filename: "app.db" }))
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <I>(
+  tag: Context.Tag<I, WriteCoordinator>,
+  options: Options
+): Layer.Layer<I, InvalidOption, SqlTransaction> => Layer.provide(Layer.scoped(tag, make(options)), Reactivity.layer)
+
+/**
+ * Like `layer`, with some of the options from a `Config`, which wins.
+ *
+ * **Errors**: `ConfigError` where the configuration is missing or malformed, and `InvalidOption`.
+ *
+ * @example
+ * ```ts
+ * import { WriteCoordinator } from "@sluice/sql"
+ * import { Config, Context } from "effect"
+ *
+ * class Writes extends Context.Tag("app/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
+ *
+ * const WritesLive = WriteCoordinator.layerConfig(Writes, { name: "writes" }, {
+ *   maxGroup: Config.integer("WRITES_MAX_GROUP").pipe(Config.withDefault(128)),
+ *   writeTimeout: Config.duration("WRITES_TIMEOUT").pipe(Config.withDefault("30 seconds"))
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = <I>(
+  tag: Context.Tag<I, WriteCoordinator>,
+  options: Options,
+  config: Config.Config.Wrap<Configurable>
+): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, SqlTransaction> =>
+  Layer.provide(
+    Layer.scoped(
+      tag,
+      Effect.flatMap(Config.unwrap(config), (configured) => make({ ...options, ...configured }))
+    ),
+    Reactivity.layer
+  )
+
+/**
+ * A `SqlClient` whose writes go through a coordinator, so that an app whose queries do not change gains one: outside of
+ * a transaction a `SELECT` or `VALUES` reads past the writer, what has been committed; every other statement is a write,
+ * with the name `"sql.statement"`; and `withTransaction` submits its whole effect as one write, with the name
+ * `"sql.transaction"`. The errors of the coordinator come as the `cause` of a `SqlError`.
+ *
+ * @example
+ * ```ts
+ * import { SqlClient } from "@effect/sql"
+ * import { SqliteStore, WriteCoordinator } from "@sluice/sql"
+ * import { Context, Effect, Layer } from "effect"
+ *
+ * class Writes extends Context.Tag("app/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
+ *
+ * const Sql = WriteCoordinator.layerSqlClient(Writes).pipe(
+ *   Layer.provideMerge(WriteCoordinator.layer(Writes, { name: "writes" })),
+ *   Layer.provide(SqliteStore.layer({ filename: "app.db" }))
+ * )
+ *
+ * const app = Effect.gen(function*() {
+ *   const sql = yield* SqlClient.SqlClient
+ *   yield* sql`INSERT INTO visits ${sql.insert({ page: "/" })}`
+ *   return yield* sql`SELECT count(*) AS visits FROM visits`
+ * }).pipe(Effect.provide(Sql))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerSqlClient = <I>(
+  tag: Context.Tag<I, WriteCoordinator>
+): Layer.Layer<SqlClient, never, I | SqlTransaction> =>
+  Layer.provide(
+    Layer.effect(
+      SqlClient,
+      Effect.gen(function*() {
+        const { transactions } = yield* SqlTransaction
+        const coordinator = yield* tag
+        return yield* makeClient(transactions, {
+          statement: (run) => coordinator.submitAs(new SingleStatement(run), { name: "sql.statement" }, toSqlError),
+          transaction: (effect) => coordinator.submitAs(effect, { name: "sql.transaction" }, toSqlError)
+        })
+      })
+    ),
+    Reactivity.layer
+  )

@@ -1,0 +1,20 @@
+/**
+ * One writer for SQL databases: transactions that hold, and group commit.
+ *
+ * @since 0.1.0
+ */
+
+/** What the package has to know of a database. @since 0.1.0 */
+export * as Dialect from "./Dialect.ts"
+/** SQLite. @since 0.1.0 */
+export * as SqliteDialect from "./SqliteDialect.ts"
+/** Opens a SQLite file. @since 0.1.0 */
+export * as SqliteStore from "./SqliteStore.ts"
+/** Transactions that hold. @since 0.1.0 */
+export * as SqlTransaction from "./SqlTransaction.ts"
+/** What can go wrong with a transaction. @since 0.1.0 */
+export * as TransactionError from "./TransactionError.ts"
+/** All writes through one fiber, many in one transaction. @since 0.1.0 */
+export * as WriteCoordinator from "./WriteCoordinator.ts"
+/** What a write can fail with. @since 0.1.0 */
+export * as WriteError from "./WriteError.ts"

@@ -1,0 +1,78 @@
+/**
+ * A `SqlClient` whose statements find their way by where they are run: in a transaction of this database, on its
+ * connection; outside, past the writer if they only read, and through the writer otherwise.
+ *
+ * The stock client looks under one global tag for the connection of a transaction, and so writes what belongs to one
+ * database into a transaction of another. This one never looks there.
+ */
+import { Reactivity } from "@effect/experimental/Reactivity"
+import * as Client from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import { SqlError } from "@effect/sql/SqlError"
+import * as Statement from "@effect/sql/Statement"
+import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import * as Stream from "effect/Stream"
+import { refusal } from "./transaction.ts"
+import type { Transactions } from "./transactions.ts"
+
+/**
+ * Who runs what is not in a transaction yet.
+ * @internal
+ */
+export interface Writer {
+  readonly statement: <X>(run: (connection: Connection) => Effect.Effect<X, SqlError>) => Effect.Effect<X, SqlError>
+  readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
+}
+
+/** @internal */
+export const makeClient = (
+  transactions: Transactions,
+  writer: Writer
+): Effect.Effect<Client.SqlClient, never, Reactivity> =>
+  Effect.map(Reactivity, (reactivity) => {
+    const { compiler, spanAttributes, transformRows } = transactions.database
+    const outside = routingConnection(transactions, writer)
+    const acquirer = Effect.map(
+      FiberRef.get(FiberRef.currentContext),
+      (context) => transactions.currentIn(context)?.connection ?? outside
+    )
+    const services = {
+      [Client.TypeId]: Client.TypeId,
+      reserve: transactions.reserve,
+      withTransaction: writer.transaction,
+      reactive: reactivity.stream,
+      reactiveMailbox: reactivity.query
+    }
+    const withServices = (constructor: Statement.Constructor, withoutTransforms?: Client.SqlClient) => {
+      const client = Object.assign(constructor, services) as Client.SqlClient
+      Object.assign(client, { safe: client, withoutTransforms: () => withoutTransforms ?? client })
+      return client
+    }
+    const plain = withServices(Statement.make(acquirer, compiler.withoutTransform, spanAttributes, undefined))
+    return transformRows === undefined
+      ? plain
+      : withServices(Statement.make(acquirer, compiler, spanAttributes, transformRows), plain)
+  })
+
+/** The connection of what is in no transaction. */
+const routingConnection = (transactions: Transactions, writer: Writer): Connection => {
+  const { dialect, reader } = transactions.database
+  const route = <X>(sql: string, run: (connection: Connection) => Effect.Effect<X, SqlError>) => {
+    const kind = dialect.kindOf(sql)
+    if (kind === "transaction" || kind === "savepoint") return Effect.fail(refusal(sql))
+    return kind === "read" && reader !== undefined ? transactions.read(run(reader)) : writer.statement(run)
+  }
+  return {
+    execute: (sql, params, transformRows) => route(sql, (_) => _.execute(sql, params, transformRows)),
+    executeRaw: (sql, params) => route(sql, (_) => _.executeRaw(sql, params)),
+    executeValues: (sql, params) => route(sql, (_) => _.executeValues(sql, params)),
+    executeUnprepared: (sql, params, transformRows) =>
+      route(sql, (_) => _.executeUnprepared(sql, params, transformRows)),
+    executeStream: (sql, params, transformRows) =>
+      Stream.fromIterableEffect(route(sql, (_) => _.execute(sql, params, transformRows)))
+  }
+}
+
+/** What those who only know `SqlClient` see of an error of ours. @internal */
+export const toSqlError = (error: Error): SqlError => new SqlError({ cause: error, message: error.message })

@@ -1,0 +1,480 @@
+/**
+ * The fiber that writes. It takes what is waiting, runs it in one transaction, commits, and answers everybody.
+ *
+ * A write's way: queued (its submitter may still take it out) -> started, alone on the connection -> run, with an exit
+ * that nobody is told -> told, once the transaction is committed. Where the transaction fails as a whole, a write that
+ * had not started goes into the next group; one that had run is run again only if its submitter said it may be, and then
+ * in a transaction of its own, so that it cannot be hurt by others a second time.
+ */
+import type { Reactivity } from "@effect/experimental/Reactivity"
+import type { Connection } from "@effect/sql/SqlConnection"
+import { SqlError } from "@effect/sql/SqlError"
+import type { Statement } from "@effect/sql/Statement"
+import type { EventHub } from "@sluice/core/EventHub"
+import { StoreUnavailable } from "@sluice/core/QueueError"
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
+import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
+import { TransactionEnded, type TransactionError } from "../TransactionError.ts"
+import { CoordinatorClosed, WriteDied, WriteTimeout } from "../WriteError.ts"
+import { Intake, type Pending, type Submitted } from "./intake.ts"
+import { refusal, type Restore, type Transaction } from "./transaction.ts"
+import type { OpenTransaction, Transactions, Transform } from "./transactions.ts"
+
+/**
+ * One committed write, as it is announced.
+ * @internal
+ */
+export interface Change {
+  readonly topic: string
+  readonly name: string
+  readonly payload: unknown
+  readonly timeMillis: number
+  readonly sequence: number
+}
+
+/** @internal */
+export interface Options {
+  readonly name: string
+  readonly queueSize: number
+  readonly maxGroup: number
+  readonly maxWaitMillis: number
+  readonly writeTimeoutMillis: number
+  readonly topic: (name: string) => string | undefined
+}
+
+/** Timers of JavaScript cannot sleep longer. */
+const longestSleepMillis = 2 ** 31 - 1
+
+/** What the fiber does when there is nothing to do. */
+type Lifecycle =
+  | { readonly _tag: "Open" }
+  /** Nothing more is taken in; what is queued is run. */
+  | { readonly _tag: "Draining" }
+  | { readonly _tag: "Closed" }
+  /** A fiber of ours has died: a bug of this library. */
+  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
+
+/** @internal */
+export class GroupWriter {
+  readonly intake: Intake
+  readonly options: Options
+  private readonly transactions: Transactions
+  private readonly hub: EventHub<Change>
+  private readonly reactivity: Reactivity.Service
+  private readonly clock: Clock.Clock
+  private lifecycle: Lifecycle = { _tag: "Open" }
+  /** What is being written now, in order. */
+  private group: ReadonlyArray<Pending> = []
+  /** What was in a group that failed as a whole, and goes before everything that is queued. */
+  private again: Array<Pending> = []
+  private readonly counts = { completed: 0, failed: 0, cancelled: 0, groups: 0 }
+  private submitted = 0
+  private announced = 0
+  /** Resumes the fiber where it waits for work, or for more of it. */
+  private wake: (() => void) | undefined
+  private endWait: (() => void) | undefined
+  /** When the write that is running has had its time, and what happens then. */
+  private deadline: { readonly atMillis: number; readonly ring: () => void } | undefined
+  private wakeAlarm: (() => void) | undefined
+
+  constructor(
+    options: Options,
+    transactions: Transactions,
+    hub: EventHub<Change>,
+    reactivity: Reactivity.Service,
+    clock: Clock.Clock
+  ) {
+    this.options = options
+    this.intake = new Intake(options.queueSize)
+    this.transactions = transactions
+    this.hub = hub
+    this.reactivity = reactivity
+    this.clock = clock
+  }
+
+  // --- numbers ------------------------------------------------------------------------------------------------------
+
+  snapshot() {
+    return {
+      name: this.options.name,
+      accepted: this.intake.accepted,
+      ...this.counts,
+      queueDepth: this.intake.size,
+      running: this.group.length + this.again.length,
+      waiting: this.intake.waiting,
+      maxQueue: this.intake.capacity
+    }
+  }
+
+  // --- submitters ---------------------------------------------------------------------------------------------------
+
+  get isOpen(): boolean {
+    return this.lifecycle._tag === "Open"
+  }
+
+  /** How a write ends that cannot run any more. */
+  refuse({ onError }: Submitted): Exit.Exit<never, unknown> {
+    return this.lifecycle._tag === "Failed"
+      ? Exit.failCause(this.lifecycle.cause)
+      : Exit.fail(onError(new CoordinatorClosed({ coordinator: this.options.name })))
+  }
+
+  add(write: Submitted): Pending {
+    const pending: Pending = {
+      ...write,
+      sequence: this.submitted++,
+      started: false,
+      alone: false,
+      exit: undefined,
+      onExit: undefined
+    }
+    this.intake.add(pending)
+    this.wake?.()
+    if (this.intake.size >= this.enough) this.endWait?.()
+    return pending
+  }
+
+  /** Takes a write out that has not started; answers whether its submitter need not wait for its end. */
+  cancel(write: Pending): boolean {
+    if (write.started) return write.exit !== undefined
+    const index = this.again.indexOf(write)
+    if (index >= 0) this.again.splice(index, 1)
+    const from = index >= 0 ? "queue" : this.intake.remove(write)
+    if (from === undefined) return write.exit !== undefined
+    write.started = true
+    if (from === "queue") this.counts.cancelled += 1
+    return true
+  }
+
+  /** How many writes are worth no more waiting. */
+  private get enough(): number {
+    return Math.min(this.options.maxGroup, this.options.queueSize)
+  }
+
+  // --- the fiber ----------------------------------------------------------------------------------------------------
+
+  /** Writes until it is closed. It can be interrupted wherever it only waits. */
+  readonly run: Effect.Effect<void> = Effect.uninterruptibleMask((restore) =>
+    Effect.gen(this, function*() {
+      while (true) {
+        yield* restore(this.whenWork)
+        if (this.isIdle) {
+          if (this.lifecycle._tag === "Open") continue
+          return
+        }
+        if (this.again.length === 0 && this.options.maxWaitMillis > 0) yield* restore(this.whenEnough)
+        yield* this.writeGroup(restore)
+      }
+    })
+  )
+
+  private get isIdle(): boolean {
+    return this.intake.size === 0 && this.again.length === 0
+  }
+
+  private readonly whenWork: Effect.Effect<void> = Effect.async<void>((resume) => {
+    if (!this.isIdle || this.lifecycle._tag !== "Open") return resume(Effect.void)
+    this.wake = () => {
+      this.wake = undefined
+      resume(Effect.void)
+    }
+  })
+
+  private readonly whenEnough: Effect.Effect<void> = Effect.suspend(() => {
+    const enough = Effect.async<void>((resume) => {
+      if (this.intake.size >= this.enough || this.lifecycle._tag !== "Open") return resume(Effect.void)
+      this.endWait = () => {
+        this.endWait = undefined
+        resume(Effect.void)
+      }
+    })
+    const timer = Effect.zipRight(Effect.sleep(this.options.maxWaitMillis), Effect.sync(() => this.endWait?.()))
+    return Effect.scoped(Effect.zipRight(Effect.forkScoped(timer), enough))
+  })
+
+  private writeGroup(restore: Restore): Effect.Effect<void> {
+    const upTo = this.submitted
+    return Effect.matchEffect(this.transactions.begin(restore), {
+      // Whoever waited for this transaction has waited long enough.
+      onFailure: (error) =>
+        Effect.sync(() => {
+          const waited = [...this.again, ...this.intake.takeUpTo(upTo)]
+          this.again = []
+          for (const write of waited) this.finish(write, Exit.fail(write.onError(error)))
+        }),
+      onSuccess: (open) => this.writeIn(open)
+    })
+  }
+
+  private writeIn(open: OpenTransaction): Effect.Effect<void> {
+    return Effect.gen(this, function*() {
+      const group = this.takeGroup()
+      // Whoever was waiting may have left while the lock was waited for.
+      if (group.length === 0) return yield* open.rollback
+      this.group = group
+      const exits: Array<Exit.Exit<unknown, unknown>> = []
+      for (const write of group) {
+        if (this.lifecycle._tag === "Closed") break
+        write.started = true
+        exits.push(yield* this.runWrite(open.transaction, write))
+        if (open.transaction.ended !== undefined) break
+        yield* this.transactions.breaks.whenDue
+      }
+      const result = yield* Effect.exit(exits.some(Exit.isSuccess) ? open.commit : open.rollback)
+      this.counts.groups += 1
+      this.group = []
+      if (Exit.isSuccess(result)) yield* this.committed(group, exits)
+      else this.rolledBack(group, exits, this.reasonOf(result.cause))
+    })
+  }
+
+  private takeGroup(): Array<Pending> {
+    if (this.again.length === 0) return this.intake.take(this.options.maxGroup)
+    const alone = this.again.findIndex((write) => write.alone)
+    return this.again.splice(0, alone === 0 ? 1 : alone < 0 ? this.options.maxGroup : alone)
+  }
+
+  /** The transaction has ended well, for all whose write has. */
+  private committed(group: ReadonlyArray<Pending>, exits: ReadonlyArray<Exit.Exit<unknown, unknown>>) {
+    // Closing may have cut the group short.
+    const exitOf = (i: number) => exits[i] ?? this.refuse(group[i])
+    group.forEach((write, i) => this.count(write, exitOf(i)))
+    for (const write of group) write.onExit?.(write.exit!)
+    return this.announce(group.filter(({ exit }) => Exit.isSuccess(exit!)))
+  }
+
+  /** The transaction has failed as a whole. Those that failed by themselves keep their own error. */
+  private rolledBack(
+    group: ReadonlyArray<Pending>,
+    exits: ReadonlyArray<Exit.Exit<unknown, unknown>>,
+    error: TransactionError
+  ): void {
+    const told: Array<Pending> = []
+    const again: Array<Pending> = []
+    group.forEach((write, i) => {
+      const exit = exits[i]
+      if (exit === undefined || Exit.isSuccess(exit) && write.retryable && !write.alone) {
+        write.alone = exit !== undefined
+        write.started = false
+        again.push(write)
+      } else {
+        this.count(write, Exit.isSuccess(exit) ? Exit.fail(write.onError(error)) : exit)
+        told.push(write)
+      }
+    })
+    this.again = [...again, ...this.again]
+    for (const write of told) write.onExit?.(write.exit!)
+  }
+
+  /** A transaction that a full or broken disk has ended says so. */
+  private reasonOf(cause: Cause.Cause<TransactionError>): TransactionError {
+    const { dialect, store } = this.transactions.database
+    const error = Option.getOrThrow(Cause.failureOption(cause))
+    if (!(error instanceof TransactionEnded) || !(error.cause instanceof SqlError)) return error
+    const reason = dialect.unavailable(error.cause)
+    return reason === undefined ? error : new StoreUnavailable({ store, reason, cause: error.cause.cause })
+  }
+
+  private finish(write: Pending, exit: Exit.Exit<unknown, unknown>): void {
+    this.count(write, exit)
+    write.onExit?.(exit)
+  }
+
+  private count(write: Pending, exit: Exit.Exit<unknown, unknown>): void {
+    write.started = true
+    write.exit = exit
+    if (Exit.isSuccess(exit)) this.counts.completed += 1
+    else this.counts.failed += 1
+  }
+
+  // --- one write ----------------------------------------------------------------------------------------------------
+
+  private runWrite(transaction: Transaction, write: Pending): Effect.Effect<Exit.Exit<unknown, unknown>> {
+    return write.work._tag === "Statement" && this.transactions.database.dialect.atomicStatements
+      ? this.runStatement(transaction, write, write.work.run)
+      : this.runInSavepoint(transaction, write)
+  }
+
+  private runStatement(
+    transaction: Transaction,
+    write: Pending,
+    run: (connection: Connection) => Effect.Effect<unknown, SqlError>
+  ): Effect.Effect<Exit.Exit<unknown, unknown>> {
+    return Effect.map(
+      Effect.exit(transaction.noticeEnd(run(transaction.raw))),
+      (exit) => withoutDefects(write, exit)
+    )
+  }
+
+  private runInSavepoint(transaction: Transaction, write: Pending): Effect.Effect<Exit.Exit<unknown, unknown>> {
+    return Effect.gen(this, function*() {
+      const entered = yield* Effect.either(transaction.enter((effect) => effect))
+      if (entered._tag === "Left") return Exit.fail(write.onError(entered.left))
+      const child = entered.right
+      const exit = yield* this.runForked(child, write)
+      const left = yield* Effect.either(transaction.leave(child, Exit.isSuccess(exit)))
+      return Exit.isSuccess(exit) && left._tag === "Left"
+        ? Exit.fail(write.onError(left.left))
+        : withoutDefects(write, exit)
+    })
+  }
+
+  /** Runs a write as its submitter would have, in a fiber that can be left alone when its time is over. */
+  private runForked(child: Transaction, write: Pending): Effect.Effect<Exit.Exit<unknown, unknown>> {
+    return Effect.async<Exit.Exit<unknown, unknown>>((resume) => {
+      const { work } = write
+      const runtime = Runtime.make({
+        context: this.transactions.enclose(write.context, child),
+        fiberRefs: write.fiberRefs,
+        runtimeFlags: Runtime.defaultRuntimeFlags
+      })
+      const effect = work._tag === "Effect" ? work.effect : work.run(child.connection)
+      const fiber = Runtime.runFork(runtime)(effect)
+      const { name, writeTimeoutMillis } = this.options
+      this.startAlarm(() => {
+        // Not waited for: it may be uninterruptible, and its connection is of no use to it any more.
+        child.unsafeEnd("timeout")
+        fiber.unsafeInterruptAsFork(FiberId.none)
+        const timeout = new WriteTimeout({ coordinator: name, write: write.name, timeoutMillis: writeTimeoutMillis })
+        resume(Effect.succeed(Exit.fail(write.onError(timeout))))
+      })
+      fiber.addObserver((exit) => {
+        this.deadline = undefined
+        resume(Effect.succeed(exit))
+      })
+    })
+  }
+
+  private startAlarm(ring: () => void): void {
+    this.deadline = { atMillis: this.transactions.breaks.now() + this.options.writeTimeoutMillis, ring }
+    this.wakeAlarm?.()
+  }
+
+  /**
+   * Rings when a write has had its time. One timer serves all of them: it is never cut short, and when it ends looks
+   * for how long the write that is running then has left.
+   */
+  readonly keepTime: Effect.Effect<void> = Effect.forever(Effect.suspend(() => {
+    const { deadline } = this
+    if (deadline === undefined) return this.whenStarted
+    const left = deadline.atMillis - this.transactions.breaks.now()
+    if (left > 0) return Effect.sleep(Math.min(Math.ceil(left), longestSleepMillis))
+    this.deadline = undefined
+    deadline.ring()
+    return Effect.void
+  }))
+
+  private readonly whenStarted: Effect.Effect<void> = Effect.async<void>((resume) => {
+    if (this.deadline !== undefined) return resume(Effect.void)
+    this.wakeAlarm = () => {
+      this.wakeAlarm = undefined
+      resume(Effect.void)
+    }
+  })
+
+  // --- announcing ---------------------------------------------------------------------------------------------------
+
+  /** Tells of writes that are committed. What the user's own functions throw is logged, and changes nothing. */
+  announce(writes: ReadonlyArray<Pick<Submitted, "name" | "payload" | "reactivityKeys">>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const timeMillis = this.clock.unsafeCurrentTimeMillis()
+      const thrown: Array<unknown> = []
+      for (const { name, payload, reactivityKeys } of writes) {
+        try {
+          const topic = this.options.topic(name)
+          if (topic !== undefined) {
+            this.announced += 1
+            if (this.hub.active) this.hub.emit({ topic, name, payload, timeMillis, sequence: this.announced })
+          }
+          if (reactivityKeys !== undefined) this.reactivity.unsafeInvalidate(reactivityKeys)
+        } catch (error) {
+          thrown.push(error)
+        }
+      }
+      return Effect.forEach(
+        thrown,
+        (error) => Effect.logError(`${this.options.name}: announcing a write threw`, Cause.die(error)),
+        { discard: true }
+      )
+    })
+  }
+
+  // --- the end ------------------------------------------------------------------------------------------------------
+
+  /** Takes nothing more in. What is queued is run first, or refused at once. */
+  unsafeClose(options: { readonly drain: boolean }): void {
+    if (this.lifecycle._tag !== "Open") return
+    this.lifecycle = { _tag: "Draining" }
+    if (!options.drain) this.refuseQueued()
+    this.wake?.()
+    this.endWait?.()
+  }
+
+  /** Closing has taken too long: the write that is running is cut off, and no other begins. */
+  unsafeCutShort(): void {
+    if (this.lifecycle._tag === "Draining") this.lifecycle = { _tag: "Closed" }
+    this.deadline?.ring()
+  }
+
+  /** The fibers have ended: whatever is still here will not be run. */
+  unsafeEnd(): void {
+    if (this.lifecycle._tag !== "Failed") this.lifecycle = { _tag: "Closed" }
+    this.refuseQueued()
+    for (const write of [...this.group, ...this.again]) this.finish(write, this.refuse(write))
+    this.group = []
+    this.again = []
+  }
+
+  /** Of what the coordinator has died, if it has. */
+  readonly failure: Effect.Effect<void> = Effect.suspend(() =>
+    this.lifecycle._tag === "Failed" ? Effect.failCause(this.lifecycle.cause) : Effect.void
+  )
+
+  /** A fiber of ours has died. Everybody who waits, now or later, dies of it too. */
+  unsafeFail(cause: Cause.Cause<never>): void {
+    if (this.lifecycle._tag === "Closed" || this.lifecycle._tag === "Failed") return
+    this.lifecycle = { _tag: "Failed", cause }
+    this.unsafeEnd()
+  }
+
+  private refuseQueued(): void {
+    for (const write of this.intake.takeUpTo(Infinity)) this.finish(write, this.refuse(write))
+  }
+}
+
+/**
+ * Runs a statement without what makes it an Effect of its own: a span, a scope, the look for its connection.
+ * @internal
+ */
+export const executeStatement = (
+  { database }: Transactions,
+  connection: Connection,
+  statement: Statement<unknown>
+): Effect.Effect<ReadonlyArray<unknown>, SqlError> =>
+  Effect.suspend(() => {
+    const [sql, params] = statement.compile()
+    const kind = database.dialect.kindOf(sql)
+    if (kind === "transaction" || kind === "savepoint") return Effect.fail(refusal(sql))
+    // Not in the type, but what tells a client with transforms from one without.
+    const transformRows = "transformRows" in statement
+      ? statement.transformRows as Transform | undefined
+      : database.transformRows
+    return connection.execute(sql, params, transformRows)
+  })
+
+/**
+ * A write that died, or interrupted itself, has failed.
+ * @internal
+ */
+export const withoutDefects = (
+  { name, onError }: Pick<Submitted, "name" | "onError">,
+  exit: Exit.Exit<unknown, unknown>
+): Exit.Exit<unknown, unknown> =>
+  Exit.isSuccess(exit) || Option.isSome(Cause.failureOption(exit.cause))
+    ? exit
+    : Exit.fail(onError(new WriteDied({ write: name, cause: exit.cause as Cause.Cause<never> })))

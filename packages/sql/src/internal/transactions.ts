@@ -1,0 +1,301 @@
+/**
+ * The one writer of a database: transactions and single statements, one at a time, first come first served.
+ */
+import { Reactivity } from "@effect/experimental/Reactivity"
+import type { Connection } from "@effect/sql/SqlConnection"
+import { SqlError } from "@effect/sql/SqlError"
+import type * as Statement from "@effect/sql/Statement"
+import { StoreUnavailable } from "@sluice/core/QueueError"
+import * as Retry from "@sluice/core/Retry"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
+import * as Scope from "effect/Scope"
+import type { Dialect } from "../Dialect.ts"
+import type { TransactionError, TransactionFailed } from "../TransactionError.ts"
+import { type Breaks, makeBreaks } from "./breaks.ts"
+import { guardConnection } from "./guardConnection.ts"
+import { Lock } from "./lock.ts"
+import { type Restore, type Surroundings, toTransactionError, Transaction } from "./transaction.ts"
+
+/**
+ * What opening a database hands over.
+ * @internal
+ */
+export interface Database {
+  /** The path of the file, or where the server is: for errors. */
+  readonly store: string
+  readonly dialect: Dialect
+  /** A connection that nobody else uses until the scope closes. */
+  readonly writer: Effect.Effect<Connection, SqlError, Scope.Scope>
+  /** A connection that sees what is committed, whatever the writer does; undefined where there is none. */
+  readonly reader: Connection | undefined
+  /** How long somebody else's lock is waited for. */
+  readonly busyTimeoutMillis: number
+  readonly compiler: Statement.Compiler
+  readonly transformRows: Transform | undefined
+  readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
+}
+
+/** @internal */
+export type Transform = <A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>
+
+/** How often a lock of somebody else is looked at. The driver itself would wait with the event loop blocked. */
+const whileBusy = Retry.exponential({ base: "2 millis", cap: "40 millis", jitter: 0.5 })
+
+/** @internal */
+export class Transactions {
+  readonly database: Database
+  readonly breaks: Breaks
+  private readonly lock = new Lock()
+  private readonly surroundings: Surroundings
+  /** Under this the context of a fiber has the transaction of this database that the fiber is in. */
+  private readonly key = Context.GenericTag<Transaction>(`@sluice/sql/Transaction/${nextKey++}`)
+  /** A rollback has failed, so a transaction may still be open on the connection. */
+  private mayBeOpen = false
+
+  constructor(database: Database, breaks: Breaks) {
+    this.database = database
+    this.breaks = breaks
+    this.surroundings = {
+      store: database.store,
+      dialect: database.dialect,
+      breaks,
+      provide: (transaction, effect) =>
+        Effect.mapInputContext(effect, (context: Context.Context<any>) => this.enclose(context, transaction))
+    }
+  }
+
+  /** The transaction that a fiber with this context is in, also one that is over. */
+  currentIn(context: Context.Context<never>): Transaction | undefined {
+    return context.unsafeMap.get(this.key.key)
+  }
+
+  /** The context of what runs in a transaction. */
+  enclose<R>(context: Context.Context<R>, transaction: Transaction): Context.Context<R> {
+    const services = new Map(context.unsafeMap)
+    services.set(this.key.key, transaction)
+    const reactivity = services.get(Reactivity.key)
+    // A query that is told before the commit would read what was there before, and not be told again.
+    if (reactivity !== undefined) services.set(Reactivity.key, untilCommitted(reactivity, transaction))
+    return Context.unsafeMake(services)
+  }
+
+  /**
+   * Runs an effect in a transaction of its own, or in a savepoint of the one that the fiber is in. The errors of the
+   * transaction are told as `onError` makes them, those of the effect as they are.
+   */
+  withTransaction<A, E, R, E2>(
+    effect: Effect.Effect<A, E, R>,
+    onError: (error: TransactionError) => E2
+  ): Effect.Effect<A, E | E2, R> {
+    return Effect.flatMap(FiberRef.get(FiberRef.currentContext), (context) => {
+      const current = this.currentIn(context)
+      return current === undefined ? this.outermost(effect, onError) : current.savepoint(effect, onError)
+    })
+  }
+
+  private outermost<A, E, R, E2>(
+    effect: Effect.Effect<A, E, R>,
+    onError: (error: TransactionError) => E2
+  ): Effect.Effect<A, E | E2, R> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Effect.mapError(this.begin(restore), onError), (open) =>
+        Effect.flatMap(
+          Effect.exit(restore(this.surroundings.provide(open.transaction, effect))),
+          (exit): Effect.Effect<A, E | E2> =>
+            Effect.zipRight(Exit.isSuccess(exit) ? Effect.mapError(open.commit, onError) : open.rollback, exit)
+        ))
+    )
+  }
+
+  /**
+   * Waits for the lock and begins. To be called where interruption is off, and followed by `commit` or `rollback`.
+   * `wanted` is asked before it waits longer for somebody else.
+   */
+  begin(restore: Restore): Effect.Effect<OpenTransaction, StoreUnavailable | TransactionFailed> {
+    return Effect.gen(this, function*() {
+      yield* this.lock.take(restore)
+      const scope = yield* Scope.make()
+      const giveBack = Effect.zipRight(Scope.close(scope, Exit.void), Effect.sync(() => this.lock.release()))
+      const connection = yield* Effect.onError(
+        Effect.mapError(
+          restore(Scope.extend(this.database.writer, scope)),
+          (error) => toTransactionError(this.surroundings, "begin", error)
+        ),
+        () => giveBack
+      )
+      const begun = Effect.suspend(() =>
+        this.mayBeOpen ? Effect.zipRight(this.rollback(connection), beginning) : beginning
+      )
+      const beginning = Effect.mapError(
+        this.whileBusy(connection.executeRaw(this.database.dialect.begin, [])),
+        (error) => error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "begin", error)
+      )
+      // An interruption may come right after BEGIN.
+      yield* Effect.onError(restore(begun), () => Effect.zipRight(this.rollback(connection), giveBack))
+      return new OpenTransaction(this.surroundings, new Transaction(this.surroundings, connection), {
+        commit: this.commit(connection),
+        rollback: this.rollback(connection),
+        giveBack
+      })
+    })
+  }
+
+  /** Runs one statement that is a transaction by itself, as soon as it is its turn. */
+  autocommit<X>(run: (connection: Connection) => Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
+    const { writer } = this.database
+    return Effect.zipLeft(
+      this.lock.with(
+        Effect.scoped(Effect.flatMap(writer, (connection) => asSqlError(this.whileBusy(run(connection)))))
+      ),
+      this.breaks.whenDue
+    )
+  }
+
+  /** Runs something that only reads on the connection for it. */
+  read<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
+    return Effect.zipLeft(asSqlError(this.whileBusy(run)), this.breaks.whenDue)
+  }
+
+  /** The writer's connection for as long as the scope is open; a transaction that is left open is rolled back. */
+  readonly reserve: Effect.Effect<Connection, SqlError, Scope.Scope> = Effect.uninterruptibleMask((restore) =>
+    Effect.gen(this, function*() {
+      const scope = yield* Effect.scope
+      yield* this.lock.take(restore)
+      yield* Scope.addFinalizer(scope, Effect.sync(() => this.lock.release()))
+      const connection = yield* restore(this.database.writer)
+      let closed = false
+      yield* Scope.addFinalizer(
+        scope,
+        Effect.suspend(() => {
+          closed = true
+          return this.rollback(connection)
+        })
+      )
+      return guardConnection(
+        connection,
+        (_, run) =>
+          Effect.suspend(() =>
+            closed
+              ? Effect.fail(new SqlError({ message: "the connection was reserved for a scope that has closed" }))
+              : run
+          )
+      )
+    })
+  )
+
+  /** Tries again while somebody else holds a lock, without blocking the event loop, up to the bound. */
+  whileBusy<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError | StoreUnavailable> {
+    const { busyTimeoutMillis, dialect, store } = this.database
+    return Effect.catchAll(run, (error) => {
+      if (!dialect.isBusy(error)) return Effect.fail(error)
+      const until = this.breaks.now() + busyTimeoutMillis
+      return run.pipe(
+        Effect.retry({ schedule: whileBusy, while: (error) => dialect.isBusy(error) && this.breaks.now() < until }),
+        Effect.delay(2),
+        Effect.mapError((error) =>
+          dialect.isBusy(error) ? new StoreUnavailable({ store, reason: "locked", cause: error.cause }) : error
+        )
+      )
+    })
+  }
+
+  private commit(connection: Connection): Effect.Effect<void, StoreUnavailable | TransactionFailed> {
+    return this.whileBusy(connection.executeRaw(this.database.dialect.commit, [])).pipe(
+      Effect.mapError((error) =>
+        error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "commit", error)
+      ),
+      // A commit that failed may have left the transaction open.
+      Effect.tapError(() => this.rollback(connection)),
+      Effect.asVoid
+    )
+  }
+
+  /** Rolls back whatever is open. The database may have done so by itself, which must not hide why. */
+  private rollback(connection: Connection): Effect.Effect<void> {
+    const { dialect } = this.database
+    return Effect.match(connection.executeRaw(dialect.rollback, []), {
+      onFailure: (error) => {
+        this.mayBeOpen = !dialect.isNoTransaction(error)
+      },
+      onSuccess: () => {
+        this.mayBeOpen = false
+      }
+    })
+  }
+}
+
+let nextKey = 0
+
+/**
+ * A transaction that somebody has to commit or roll back.
+ * @internal
+ */
+export class OpenTransaction {
+  readonly transaction: Transaction
+  private readonly surroundings: Surroundings
+  private readonly steps: {
+    readonly commit: Effect.Effect<void, StoreUnavailable | TransactionFailed>
+    readonly rollback: Effect.Effect<void>
+    readonly giveBack: Effect.Effect<void>
+  }
+
+  constructor(surroundings: Surroundings, transaction: Transaction, steps: OpenTransaction["steps"]) {
+    this.surroundings = surroundings
+    this.transaction = transaction
+    this.steps = steps
+  }
+
+  /** Commits, or rolls back and fails. To be called where interruption is off. */
+  readonly commit: Effect.Effect<void, TransactionError> = Effect.suspend((): Effect.Effect<void, TransactionError> => {
+    const { ended, openSavepoint, raw } = this.transaction
+    if (ended !== undefined) return Effect.zipRight(this.rollback, Effect.fail(ended))
+    this.transaction.unsafeEnd("finished")
+    // What was forked inside may be in the middle of a savepoint.
+    const undo = openSavepoint === undefined
+      ? Effect.void
+      : Effect.mapError(
+        raw.executeRaw(this.surroundings.dialect.rollbackTo(openSavepoint), []),
+        (error) => toTransactionError(this.surroundings, "commit", error)
+      )
+    return Effect.tapError(undo, () => this.steps.rollback).pipe(
+      Effect.zipRight(this.steps.commit),
+      Effect.ensuring(this.steps.giveBack),
+      Effect.zipRight(this.transaction.committed)
+    )
+  })
+
+  /** Rolls back. To be called where interruption is off. */
+  readonly rollback: Effect.Effect<void> = Effect.suspend(() => {
+    this.transaction.unsafeEnd("finished")
+    return Effect.ensuring(this.steps.rollback, this.steps.giveBack)
+  })
+}
+
+/** Whatever a statement fails with is a `SqlError` for those who run statements. */
+const asSqlError = <X>(run: Effect.Effect<X, SqlError | StoreUnavailable>): Effect.Effect<X, SqlError> =>
+  Effect.mapError(
+    run,
+    (error) => error instanceof StoreUnavailable ? new SqlError({ cause: error, message: error.message }) : error
+  )
+
+/** Tells queries that their keys have changed once they really have. */
+const untilCommitted = (reactivity: Reactivity.Service, transaction: Transaction): Reactivity.Service => {
+  const unsafeInvalidate: Reactivity.Service["unsafeInvalidate"] = (keys) =>
+    transaction.ended === undefined
+      ? transaction.unsafeAfterCommit(reactivity.invalidate(keys))
+      : reactivity.unsafeInvalidate(keys)
+  const invalidate: Reactivity.Service["invalidate"] = (keys) => Effect.sync(() => unsafeInvalidate(keys))
+  return {
+    ...reactivity,
+    unsafeInvalidate,
+    invalidate,
+    mutation: (keys, effect) => Effect.zipLeft(effect, invalidate(keys))
+  }
+}
+
+/** @internal */
+export const makeTransactions = (database: Database): Effect.Effect<Transactions> =>
+  Effect.map(makeBreaks, (breaks) => new Transactions(database, breaks))
