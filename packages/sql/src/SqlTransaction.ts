@@ -56,7 +56,7 @@ export const of = (transactions: Transactions): SqlTransaction => ({
   withTransaction: (effect) => transactions.withTransaction(effect, identity),
   isInside: Effect.map(FiberRef.get(FiberRef.currentContext), (context) => {
     const current = transactions.currentIn(context)
-    return current !== undefined && current.ended === undefined
+    return current !== undefined && !current.isOver
   }),
   transactions
 })

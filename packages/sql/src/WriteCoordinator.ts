@@ -29,12 +29,13 @@ import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import { makeClient, toSqlError } from "./internal/client.ts"
+import { makeClient } from "./internal/client.ts"
 import { executeStatement, GroupWriter, withoutDefects } from "./internal/groupWriter.ts"
-import { SingleStatement, type Submitted, type Work } from "./internal/intake.ts"
-import type { Transaction } from "./internal/transaction.ts"
+import { SingleStatement, type Submission, type Work } from "./internal/intake.ts"
+import { toSqlError, type Transaction } from "./internal/transaction.ts"
 import type { Transactions } from "./internal/transactions.ts"
 import { SqlTransaction } from "./SqlTransaction.ts"
+import type { WriteChange, WriteOptions } from "./Write.ts"
 import type { WriteError } from "./WriteError.ts"
 
 /**
@@ -88,44 +89,6 @@ export interface WriteCoordinator {
     options: WriteOptions,
     onError: (error: WriteError) => E2
   ) => Effect.Effect<A, E | E2, R>
-}
-
-/**
- * What a write says of itself.
- *
- * @since 0.1.0
- * @category models
- */
-export interface WriteOptions {
-  /** For `topic`, for events and for errors. */
-  readonly name: string
-  /** What the `WriteChange` carries. Default: nothing. */
-  readonly payload?: unknown
-  /** The keys of the queries that run again once the write is committed, as `Reactivity` takes them. Default: none. */
-  readonly reactivityKeys?: ReadonlyArray<unknown> | Readonly<Record<string, ReadonlyArray<unknown>>> | undefined
-  /**
-   * Whether it may run a second time, in a transaction of its own, after the group that it was in was rolled back
-   * through no fault of its own: then nothing of the first time is left in the database, but whatever else it did was
-   * done. Default: false.
-   */
-  readonly retryable?: boolean | undefined
-}
-
-/**
- * A write that has been committed.
- *
- * @since 0.1.0
- * @category models
- */
-export interface WriteChange {
-  readonly topic: string
-  /** The name of the write. */
-  readonly name: string
-  readonly payload: unknown
-  /** When it was committed, in milliseconds of the Clock. */
-  readonly timeMillis: number
-  /** 1, 2, 3, ... in the order of the commits, over all topics of this coordinator. */
-  readonly sequence: number
 }
 
 /**
@@ -235,28 +198,25 @@ class WriteCoordinatorImpl implements WriteCoordinator {
   ): Effect.Effect<A, E | E2, R> {
     return Effect.withFiberRuntime<unknown, unknown>((fiber) => {
       const context = fiber.currentContext
-      const submitted: Submitted = {
-        name: options.name,
-        payload: options.payload,
-        reactivityKeys: options.reactivityKeys,
-        retryable: options.retryable ?? false,
+      const submission: Submission = {
+        options,
         work: workOf(this.transactions, write),
         context,
         fiberRefs: fiber.getFiberRefs(),
         onError
       }
       const current = this.transactions.currentIn(context)
-      return current === undefined ? this.enqueue(submitted) : this.join(current, submitted)
+      return current === undefined ? this.enqueue(submission) : this.join(current, submission)
       // The fiber that runs the write has the context of this one, and so what the write requires.
     }) as Effect.Effect<A, E | E2, R>
   }
 
-  private enqueue(write: Submitted): Effect.Effect<unknown, unknown> {
+  private enqueue(submission: Submission): Effect.Effect<unknown, unknown> {
     // The write is put in, and its exit waited for, in one step: an interruption cannot come between.
     return Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
-        if (!this.writer.isOpen) return this.writer.refuse(write)
-        const pending = this.writer.add(write)
+        if (!this.writer.isOpen) return this.writer.refuse(submission)
+        const pending = this.writer.add(submission)
         const ended = Effect.async<unknown, unknown>((resume) => {
           if (pending.exit !== undefined) resume(pending.exit)
           else pending.onExit = resume
@@ -270,8 +230,8 @@ class WriteCoordinatorImpl implements WriteCoordinator {
   }
 
   /** Runs a write as a part of the transaction that its caller is in. */
-  private join(transaction: Transaction, write: Submitted): Effect.Effect<unknown, unknown> {
-    const { work } = write
+  private join(transaction: Transaction, submission: Submission): Effect.Effect<unknown, unknown> {
+    const { work } = submission
     const effect = work._tag === "Effect"
       ? work.effect
       // Looked up when it runs, because in the savepoint it has another connection.
@@ -279,10 +239,10 @@ class WriteCoordinatorImpl implements WriteCoordinator {
         Effect.context<never>(),
         (context) => work.run(this.transactions.currentIn(context)!.connection)
       )
-    return transaction.savepoint(effect, write.onError).pipe(
+    return transaction.savepoint(effect, submission.onError).pipe(
       Effect.exit,
-      Effect.flatMap((exit) => withoutDefects(write, exit)),
-      Effect.zipLeft(Effect.sync(() => transaction.unsafeAfterCommit(this.writer.announce([write]))))
+      Effect.flatMap((exit) => withoutDefects(submission, exit)),
+      Effect.zipLeft(Effect.sync(() => transaction.unsafeAfterCommit(this.writer.announce([submission.options]))))
     )
   }
 }

@@ -14,6 +14,8 @@ export * as SqliteStore from "./SqliteStore.ts"
 export * as SqlTransaction from "./SqlTransaction.ts"
 /** What can go wrong with a transaction. @since 0.1.0 */
 export * as TransactionError from "./TransactionError.ts"
+/** What a write says of itself. @since 0.1.0 */
+export * as Write from "./Write.ts"
 /** All writes through one fiber, many in one transaction. @since 0.1.0 */
 export * as WriteCoordinator from "./WriteCoordinator.ts"
 /** What a write can fail with. @since 0.1.0 */

@@ -15,7 +15,7 @@ export class Breaks {
   constructor(clock: Clock.Clock, macrotask: (task: () => void) => void) {
     this.clock = clock
     this.macrotask = macrotask
-    this.takenAt = this.now()
+    this.takenAt = clock.unsafeCurrentTimeMillis()
   }
 
   /** Milliseconds that only ever grow. */
@@ -24,13 +24,16 @@ export class Breaks {
   }
 
   /** A break, where the last one was long enough ago. */
-  readonly whenDue: Effect.Effect<void> = Effect.suspend(() =>
-    this.now() - this.takenAt < everyMillis ? Effect.void : this.take
-  )
+  readonly whenDue: Effect.Effect<void> = Effect.suspend(() => this.isDue ? this.take : Effect.void)
+
+  // Asked for every statement, so by the wall clock, which is the cheaper one to read. It may jump back.
+  private get isDue(): boolean {
+    return Math.abs(this.clock.unsafeCurrentTimeMillis() - this.takenAt) >= everyMillis
+  }
 
   private readonly take: Effect.Effect<void> = Effect.async<void>((resume) =>
     this.macrotask(() => {
-      this.takenAt = this.now()
+      this.takenAt = this.clock.unsafeCurrentTimeMillis()
       resume(Effect.void)
     })
   )

@@ -8,11 +8,15 @@
 import { Reactivity } from "@effect/experimental/Reactivity"
 import * as Client from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
-import { SqlError } from "@effect/sql/SqlError"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
+import type { Transform } from "./guardedConnection.ts"
 import { refusal } from "./transaction.ts"
 import type { Transactions } from "./transactions.ts"
 
@@ -33,10 +37,6 @@ export const makeClient = (
   Effect.map(Reactivity, (reactivity) => {
     const { compiler, spanAttributes, transformRows } = transactions.database
     const outside = routingConnection(transactions, writer)
-    const acquirer = Effect.map(
-      FiberRef.get(FiberRef.currentContext),
-      (context) => transactions.currentIn(context)?.connection ?? outside
-    )
     const services = {
       [Client.TypeId]: Client.TypeId,
       reserve: transactions.reserve,
@@ -44,8 +44,10 @@ export const makeClient = (
       reactive: reactivity.stream,
       reactiveMailbox: reactivity.query
     }
+    const connectionIn = (context: Context.Context<never>) => transactions.currentIn(context)?.connection ?? outside
+    const acquirer = Effect.map(FiberRef.get(FiberRef.currentContext), connectionIn)
     const withServices = (constructor: Statement.Constructor, withoutTransforms?: Client.SqlClient) => {
-      const client = Object.assign(constructor, services) as Client.SqlClient
+      const client = Object.assign(withoutSpans(constructor, connectionIn), services) as Client.SqlClient
       Object.assign(client, { safe: client, withoutTransforms: () => withoutTransforms ?? client })
       return client
     }
@@ -54,6 +56,46 @@ export const makeClient = (
       ? plain
       : withServices(Statement.make(acquirer, compiler, spanAttributes, transformRows), plain)
   })
+
+/**
+ * Statements that make no span where no tracer would see it: the span, the scope and the acquirer of a stock statement
+ * cost several times what the statement does.
+ */
+const withoutSpans = (
+  constructor: Statement.Constructor,
+  connectionIn: (context: Context.Context<never>) => Connection
+): Statement.Constructor => {
+  const adapt = <A>(statement: StockStatement<A>): Statement.Statement<A> => {
+    const stock = statement.commit
+    statement.commit = () =>
+      Effect.withFiberRuntime((fiber) => {
+        const traced = fiber.currentTracer !== liveTracer && fiber.getFiberRef(FiberRef.currentTracerEnabled)
+        if (traced || fiber.getFiberRef(Statement.currentTransformer)._tag === "Some") return stock.call(statement)
+        const [sql, params] = statement.compile()
+        return connectionIn(fiber.currentContext).execute(sql, params, statement.transformRows)
+      })
+    return statement
+  }
+  const adapted = (...args: ReadonlyArray<any>) => {
+    const made = (constructor as any)(...args)
+    // A call with a string makes an identifier.
+    return Statement.isFragment(made) ? adapt(made as StockStatement<unknown>) : made
+  }
+  return Object.assign(adapted, constructor, {
+    unsafe: <A extends object>(sql: string, params?: ReadonlyArray<unknown>) =>
+      adapt(constructor.unsafe<A>(sql, params) as StockStatement<A>)
+  }) as Statement.Constructor
+}
+
+/** What a statement is besides its type. */
+interface StockStatement<A> extends Statement.Statement<A> {
+  /** Runs it. */
+  commit(): Effect.Effect<ReadonlyArray<A>, SqlError>
+  readonly transformRows: Transform | undefined
+}
+
+/** Effect's own tracer keeps its spans to itself. */
+const liveTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 
 /** The connection of what is in no transaction. */
 const routingConnection = (transactions: Transactions, writer: Writer): Connection => {
@@ -73,6 +115,3 @@ const routingConnection = (transactions: Transactions, writer: Writer): Connecti
       Stream.fromIterableEffect(route(sql, (_) => _.execute(sql, params, transformRows)))
   }
 }
-
-/** What those who only know `SqlClient` see of an error of ours. @internal */
-export const toSqlError = (error: Error): SqlError => new SqlError({ cause: error, message: error.message })

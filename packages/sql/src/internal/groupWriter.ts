@@ -20,22 +20,12 @@ import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import { TransactionEnded, type TransactionError } from "../TransactionError.ts"
+import type { WriteChange, WriteOptions } from "../Write.ts"
 import { CoordinatorClosed, WriteDied, WriteTimeout } from "../WriteError.ts"
-import { Intake, type Pending, type Submitted } from "./intake.ts"
+import type { Transform } from "./guardedConnection.ts"
+import { Intake, Pending, type Submission } from "./intake.ts"
 import { refusal, type Restore, type Transaction } from "./transaction.ts"
-import type { OpenTransaction, Transactions, Transform } from "./transactions.ts"
-
-/**
- * One committed write, as it is announced.
- * @internal
- */
-export interface Change {
-  readonly topic: string
-  readonly name: string
-  readonly payload: unknown
-  readonly timeMillis: number
-  readonly sequence: number
-}
+import type { OpenTransaction, Transactions } from "./transactions.ts"
 
 /** @internal */
 export interface Options {
@@ -64,7 +54,7 @@ export class GroupWriter {
   readonly intake: Intake
   readonly options: Options
   private readonly transactions: Transactions
-  private readonly hub: EventHub<Change>
+  private readonly hub: EventHub<WriteChange>
   private readonly reactivity: Reactivity.Service
   private readonly clock: Clock.Clock
   private lifecycle: Lifecycle = { _tag: "Open" }
@@ -85,7 +75,7 @@ export class GroupWriter {
   constructor(
     options: Options,
     transactions: Transactions,
-    hub: EventHub<Change>,
+    hub: EventHub<WriteChange>,
     reactivity: Reactivity.Service,
     clock: Clock.Clock
   ) {
@@ -118,21 +108,14 @@ export class GroupWriter {
   }
 
   /** How a write ends that cannot run any more. */
-  refuse({ onError }: Submitted): Exit.Exit<never, unknown> {
+  refuse({ onError }: Submission): Exit.Exit<never, unknown> {
     return this.lifecycle._tag === "Failed"
       ? Exit.failCause(this.lifecycle.cause)
       : Exit.fail(onError(new CoordinatorClosed({ coordinator: this.options.name })))
   }
 
-  add(write: Submitted): Pending {
-    const pending: Pending = {
-      ...write,
-      sequence: this.submitted++,
-      started: false,
-      alone: false,
-      exit: undefined,
-      onExit: undefined
-    }
+  add(submission: Submission): Pending {
+    const pending = new Pending(submission, this.submitted++)
     this.intake.add(pending)
     this.wake?.()
     if (this.intake.size >= this.enough) this.endWait?.()
@@ -205,7 +188,7 @@ export class GroupWriter {
         Effect.sync(() => {
           const waited = [...this.again, ...this.intake.takeUpTo(upTo)]
           this.again = []
-          for (const write of waited) this.finish(write, Exit.fail(write.onError(error)))
+          for (const write of waited) this.finish(write, Exit.fail(write.submission.onError(error)))
         }),
       onSuccess: (open) => this.writeIn(open)
     })
@@ -222,7 +205,7 @@ export class GroupWriter {
         if (this.lifecycle._tag === "Closed") break
         write.started = true
         exits.push(yield* this.runWrite(open.transaction, write))
-        if (open.transaction.ended !== undefined) break
+        if (open.transaction.isOver) break
         yield* this.transactions.breaks.whenDue
       }
       const result = yield* Effect.exit(exits.some(Exit.isSuccess) ? open.commit : open.rollback)
@@ -242,10 +225,12 @@ export class GroupWriter {
   /** The transaction has ended well, for all whose write has. */
   private committed(group: ReadonlyArray<Pending>, exits: ReadonlyArray<Exit.Exit<unknown, unknown>>) {
     // Closing may have cut the group short.
-    const exitOf = (i: number) => exits[i] ?? this.refuse(group[i])
+    const exitOf = (i: number) => exits[i] ?? this.refuse(group[i].submission)
     group.forEach((write, i) => this.count(write, exitOf(i)))
     for (const write of group) write.onExit?.(write.exit!)
-    return this.announce(group.filter(({ exit }) => Exit.isSuccess(exit!)))
+    return this.announce(
+      group.filter(({ exit }) => Exit.isSuccess(exit!)).map(({ submission }) => submission.options)
+    )
   }
 
   /** The transaction has failed as a whole. Those that failed by themselves keep their own error. */
@@ -258,12 +243,12 @@ export class GroupWriter {
     const again: Array<Pending> = []
     group.forEach((write, i) => {
       const exit = exits[i]
-      if (exit === undefined || Exit.isSuccess(exit) && write.retryable && !write.alone) {
+      if (exit === undefined || Exit.isSuccess(exit) && (write.submission.options.retryable ?? false) && !write.alone) {
         write.alone = exit !== undefined
         write.started = false
         again.push(write)
       } else {
-        this.count(write, Exit.isSuccess(exit) ? Exit.fail(write.onError(error)) : exit)
+        this.count(write, Exit.isSuccess(exit) ? Exit.fail(write.submission.onError(error)) : exit)
         told.push(write)
       }
     })
@@ -295,8 +280,8 @@ export class GroupWriter {
   // --- one write ----------------------------------------------------------------------------------------------------
 
   private runWrite(transaction: Transaction, write: Pending): Effect.Effect<Exit.Exit<unknown, unknown>> {
-    return write.work._tag === "Statement" && this.transactions.database.dialect.atomicStatements
-      ? this.runStatement(transaction, write, write.work.run)
+    return write.submission.work._tag === "Statement" && this.transactions.database.dialect.atomicStatements
+      ? this.runStatement(transaction, write, write.submission.work.run)
       : this.runInSavepoint(transaction, write)
   }
 
@@ -307,30 +292,35 @@ export class GroupWriter {
   ): Effect.Effect<Exit.Exit<unknown, unknown>> {
     return Effect.map(
       Effect.exit(transaction.noticeEnd(run(transaction.raw))),
-      (exit) => withoutDefects(write, exit)
+      (exit) => withoutDefects(write.submission, exit)
     )
   }
 
   private runInSavepoint(transaction: Transaction, write: Pending): Effect.Effect<Exit.Exit<unknown, unknown>> {
-    return Effect.gen(this, function*() {
-      const entered = yield* Effect.either(transaction.enter((effect) => effect))
-      if (entered._tag === "Left") return Exit.fail(write.onError(entered.left))
-      const child = entered.right
-      const exit = yield* this.runForked(child, write)
-      const left = yield* Effect.either(transaction.leave(child, Exit.isSuccess(exit)))
-      return Exit.isSuccess(exit) && left._tag === "Left"
-        ? Exit.fail(write.onError(left.left))
-        : withoutDefects(write, exit)
+    return Effect.matchEffect(transaction.enter((effect) => effect), {
+      onFailure: (error) => Effect.succeed(Exit.fail(write.submission.onError(error))),
+      onSuccess: (child) =>
+        Effect.flatMap(
+          this.runForked(child, write),
+          (exit) =>
+            Effect.match(transaction.leave(child, Exit.isSuccess(exit)), {
+              onFailure: (error) =>
+                Exit.isSuccess(exit)
+                  ? Exit.fail(write.submission.onError(error))
+                  : withoutDefects(write.submission, exit),
+              onSuccess: () => withoutDefects(write.submission, exit)
+            })
+        )
     })
   }
 
   /** Runs a write as its submitter would have, in a fiber that can be left alone when its time is over. */
   private runForked(child: Transaction, write: Pending): Effect.Effect<Exit.Exit<unknown, unknown>> {
     return Effect.async<Exit.Exit<unknown, unknown>>((resume) => {
-      const { work } = write
+      const { context, fiberRefs, onError, options, work } = write.submission
       const runtime = Runtime.make({
-        context: this.transactions.enclose(write.context, child),
-        fiberRefs: write.fiberRefs,
+        context: this.transactions.enclose(context, child),
+        fiberRefs,
         runtimeFlags: Runtime.defaultRuntimeFlags
       })
       const effect = work._tag === "Effect" ? work.effect : work.run(child.connection)
@@ -340,8 +330,8 @@ export class GroupWriter {
         // Not waited for: it may be uninterruptible, and its connection is of no use to it any more.
         child.unsafeEnd("timeout")
         fiber.unsafeInterruptAsFork(FiberId.none)
-        const timeout = new WriteTimeout({ coordinator: name, write: write.name, timeoutMillis: writeTimeoutMillis })
-        resume(Effect.succeed(Exit.fail(write.onError(timeout))))
+        const timeout = new WriteTimeout({ coordinator: name, write: options.name, timeoutMillis: writeTimeoutMillis })
+        resume(Effect.succeed(Exit.fail(onError(timeout))))
       })
       fiber.addObserver((exit) => {
         this.deadline = undefined
@@ -380,7 +370,7 @@ export class GroupWriter {
   // --- announcing ---------------------------------------------------------------------------------------------------
 
   /** Tells of writes that are committed. What the user's own functions throw is logged, and changes nothing. */
-  announce(writes: ReadonlyArray<Pick<Submitted, "name" | "payload" | "reactivityKeys">>): Effect.Effect<void> {
+  announce(writes: ReadonlyArray<WriteOptions>): Effect.Effect<void> {
     return Effect.suspend(() => {
       const timeMillis = this.clock.unsafeCurrentTimeMillis()
       const thrown: Array<unknown> = []
@@ -425,7 +415,7 @@ export class GroupWriter {
   unsafeEnd(): void {
     if (this.lifecycle._tag !== "Failed") this.lifecycle = { _tag: "Closed" }
     this.refuseQueued()
-    for (const write of [...this.group, ...this.again]) this.finish(write, this.refuse(write))
+    for (const write of [...this.group, ...this.again]) this.finish(write, this.refuse(write.submission))
     this.group = []
     this.again = []
   }
@@ -443,7 +433,7 @@ export class GroupWriter {
   }
 
   private refuseQueued(): void {
-    for (const write of this.intake.takeUpTo(Infinity)) this.finish(write, this.refuse(write))
+    for (const write of this.intake.takeUpTo(Infinity)) this.finish(write, this.refuse(write.submission))
   }
 }
 
@@ -472,9 +462,9 @@ export const executeStatement = (
  * @internal
  */
 export const withoutDefects = (
-  { name, onError }: Pick<Submitted, "name" | "onError">,
+  { onError, options }: Submission,
   exit: Exit.Exit<unknown, unknown>
 ): Exit.Exit<unknown, unknown> =>
   Exit.isSuccess(exit) || Option.isSome(Cause.failureOption(exit.cause))
     ? exit
-    : Exit.fail(onError(new WriteDied({ write: name, cause: exit.cause as Cause.Cause<never> })))
+    : Exit.fail(onError(new WriteDied({ write: options.name, cause: exit.cause as Cause.Cause<never> })))

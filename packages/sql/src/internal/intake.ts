@@ -8,6 +8,7 @@ import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as FiberRefs from "effect/FiberRefs"
+import type { WriteOptions } from "../Write.ts"
 import type { WriteError } from "../WriteError.ts"
 
 /**
@@ -32,11 +33,8 @@ export type Work =
  * A write as it was submitted.
  * @internal
  */
-export interface Submitted {
-  readonly name: string
-  readonly payload: unknown
-  readonly reactivityKeys: ReadonlyArray<unknown> | Readonly<Record<string, ReadonlyArray<unknown>>> | undefined
-  readonly retryable: boolean
+export interface Submission {
+  readonly options: WriteOptions
   readonly work: Work
   /** What the submitter's fiber had, so that the write runs as it would have there. */
   readonly context: Context.Context<never>
@@ -45,18 +43,27 @@ export interface Submitted {
   readonly onError: (error: WriteError) => unknown
 }
 
-/** @internal */
-export interface Pending extends Submitted {
+/**
+ * A write on its way.
+ * @internal
+ */
+export class Pending {
+  readonly submission: Submission
   /** In the order of submission. */
   readonly sequence: number
   /** Whether it has begun to run. */
-  started: boolean
+  started = false
   /** Whether it runs again, in a transaction of its own. */
-  alone: boolean
+  alone = false
   /** How it ended, once that is final. */
-  exit: Exit.Exit<unknown, unknown> | undefined
+  exit: Exit.Exit<unknown, unknown> | undefined = undefined
   /** Called once it is. */
-  onExit: ((exit: Exit.Exit<unknown, unknown>) => void) | undefined
+  onExit: ((exit: Exit.Exit<unknown, unknown>) => void) | undefined = undefined
+
+  constructor(submission: Submission, sequence: number) {
+    this.submission = submission
+    this.sequence = sequence
+  }
 }
 
 /** @internal */

@@ -13,7 +13,7 @@ import * as Exit from "effect/Exit"
 import type { Dialect } from "../Dialect.ts"
 import { TransactionEnded, type TransactionError, TransactionFailed } from "../TransactionError.ts"
 import type { Breaks } from "./breaks.ts"
-import { guardConnection } from "./guardConnection.ts"
+import { GuardedConnection } from "./guardedConnection.ts"
 import { Lock } from "./lock.ts"
 
 /** @internal */
@@ -45,34 +45,38 @@ export class Transaction {
   private readonly lock = new Lock()
   private child: Transaction | undefined
   /** Why it is over, once it is. */
-  private over: TransactionEnded | undefined
-  private readonly onCommit: Array<Effect.Effect<void>> = []
+  private end: { readonly reason: TransactionEnded["reason"]; readonly cause: unknown } | undefined
+  private onCommit: Array<Effect.Effect<void>> | undefined
 
   constructor(surroundings: Surroundings, raw: Connection, parent?: Transaction) {
     this.surroundings = surroundings
     this.raw = raw
     this.parent = parent
     this.depth = parent === undefined ? 0 : parent.depth + 1
-    this.connection = guardConnection(raw, (sql, run) => this.execute(sql, run))
+    this.connection = new GuardedConnection(raw, (sql, run) => this.execute(sql, run))
   }
 
-  /** Why it is over; undefined while it is open. */
-  get ended(): TransactionEnded | undefined {
-    return this.over
+  get isOver(): boolean {
+    return this.end !== undefined
+  }
+
+  /** Why it is over. */
+  get ended(): TransactionEnded {
+    return new TransactionEnded({ store: this.surroundings.store, ...this.end! })
   }
 
   /** To be run once the whole transaction is committed, and not at all if this part of it is rolled back. */
   unsafeAfterCommit(effect: Effect.Effect<void>): void {
-    this.onCommit.push(effect)
+    ;(this.onCommit ??= []).push(effect)
   }
 
   private execute<X>(sql: string, run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
     const { breaks, dialect } = this.surroundings
     if (dialect.kindOf(sql) === "transaction") return Effect.fail(refusal(sql))
     const checked = Effect.suspend(() =>
-      this.over === undefined
+      !this.isOver
         ? this.noticeEnd(run)
-        : Effect.fail(new SqlError({ cause: this.over, message: this.over.message }))
+        : Effect.fail(toSqlError(this.ended))
     )
     return Effect.zipLeft(this.lock.with(checked), breaks.whenDue)
   }
@@ -112,15 +116,17 @@ export class Transaction {
     return Effect.zipRight(
       this.lock.take(restore),
       Effect.suspend((): Effect.Effect<Transaction, TransactionError> => {
-        if (this.over !== undefined) {
+        if (this.isOver) {
           this.lock.release()
-          return Effect.fail(this.over)
+          return Effect.fail(this.ended)
         }
         const child = new Transaction(this.surroundings, this.raw, this)
         return Effect.matchEffect(this.noticeEnd(this.control(this.surroundings.dialect.savepoint(child.name))), {
           onFailure: (error) => {
             this.lock.release()
-            return Effect.fail(this.over ?? toTransactionError(this.surroundings, "savepoint", error))
+            return Effect.fail(
+              this.isOver ? this.ended : toTransactionError(this.surroundings, "savepoint", error)
+            )
           },
           onSuccess: () => {
             this.child = child
@@ -134,16 +140,16 @@ export class Transaction {
   /** Ends a savepoint: keeps what was written in it, or rolls it back. */
   leave(child: Transaction, keep: boolean): Effect.Effect<void, TransactionEnded> {
     return Effect.suspend(() => {
-      const over = child.over
+      const cutOff = child.isOver ? child.ended : undefined
       const open = child.child
       child.unsafeEnd("finished")
       // It was a part of a transaction that has ended: there is nothing to release any more.
-      if (this.over !== undefined) {
+      if (this.isOver) {
         this.lock.release()
-        return Effect.fail(over ?? this.over)
+        return Effect.fail(cutOff ?? this.ended)
       }
       const { release, rollbackTo } = this.surroundings.dialect
-      const kept = keep && over === undefined
+      const kept = keep && cutOff === undefined
       // What was forked in it may be in the middle of a savepoint of its own.
       const undo = kept ? open : child
       const steps = undo === undefined
@@ -155,13 +161,13 @@ export class Transaction {
           this.child = undefined
           this.root.unsafeEnd("ended-inside", error)
           this.lock.release()
-          return Effect.fail(this.over!)
+          return Effect.fail(this.ended)
         },
         onSuccess: () => {
-          if (kept) this.onCommit.push(...child.onCommit)
+          if (kept && child.onCommit !== undefined) this.onCommit = [...this.onCommit ?? [], ...child.onCommit]
           this.child = undefined
           this.lock.release()
-          return keep && over !== undefined ? Effect.fail(over) : Effect.void
+          return keep && cutOff !== undefined ? Effect.fail(cutOff) : Effect.void
         }
       })
     })
@@ -169,8 +175,8 @@ export class Transaction {
 
   /** Revokes the connection, and those of the savepoints that are open below. */
   unsafeEnd(reason: TransactionEnded["reason"], cause?: unknown): void {
-    if (this.over !== undefined) return
-    this.over = new TransactionEnded({ store: this.surroundings.store, reason, cause })
+    if (this.isOver) return
+    this.end = { reason, cause }
     this.child?.unsafeEnd(reason, cause)
   }
 
@@ -180,15 +186,16 @@ export class Transaction {
   }
 
   /** Everything has been committed: runs what was to be run then. What dies is logged, and changes nothing. */
-  readonly committed: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.forEach(
+  committed(): Effect.Effect<void> {
+    if (this.onCommit === undefined) return Effect.void
+    return Effect.forEach(
       this.onCommit,
       Effect.catchAllCause((cause) =>
         Effect.logError(`${this.surroundings.store}: what was to be done after a commit died`, cause)
       ),
       { discard: true }
     )
-  )
+  }
 
   /** Unique among those that are open, because siblings wait for one another. */
   private get name(): string {
@@ -203,6 +210,12 @@ export class Transaction {
     return this.raw.executeRaw(sql, [])
   }
 }
+
+/**
+ * What those who only know `SqlError` see of an error of ours.
+ * @internal
+ */
+export const toSqlError = (error: Error): SqlError => new SqlError({ cause: error, message: error.message })
 
 /** @internal */
 export const refusal = (sql: string): SqlError =>

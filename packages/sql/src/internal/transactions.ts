@@ -15,9 +15,9 @@ import * as Scope from "effect/Scope"
 import type { Dialect } from "../Dialect.ts"
 import type { TransactionError, TransactionFailed } from "../TransactionError.ts"
 import { type Breaks, makeBreaks } from "./breaks.ts"
-import { guardConnection } from "./guardConnection.ts"
+import { GuardedConnection, type Transform } from "./guardedConnection.ts"
 import { Lock } from "./lock.ts"
-import { type Restore, type Surroundings, toTransactionError, Transaction } from "./transaction.ts"
+import { type Restore, type Surroundings, toSqlError, toTransactionError, Transaction } from "./transaction.ts"
 
 /**
  * What opening a database hands over.
@@ -37,9 +37,6 @@ export interface Database {
   readonly transformRows: Transform | undefined
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
 }
-
-/** @internal */
-export type Transform = <A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>
 
 /** How often a lock of somebody else is looked at. The driver itself would wait with the event loop blocked. */
 const whileBusy = Retry.exponential({ base: "2 millis", cap: "40 millis", jitter: 0.5 })
@@ -174,15 +171,12 @@ export class Transactions {
           return this.rollback(connection)
         })
       )
-      return guardConnection(
-        connection,
-        (_, run) =>
-          Effect.suspend(() =>
-            closed
-              ? Effect.fail(new SqlError({ message: "the connection was reserved for a scope that has closed" }))
-              : run
-          )
-      )
+      return new GuardedConnection(connection, (_, run) =>
+        Effect.suspend(() =>
+          closed
+            ? Effect.fail(new SqlError({ message: "the connection was reserved for a scope that has closed" }))
+            : run
+        ))
     })
   )
 
@@ -250,8 +244,8 @@ export class OpenTransaction {
 
   /** Commits, or rolls back and fails. To be called where interruption is off. */
   readonly commit: Effect.Effect<void, TransactionError> = Effect.suspend((): Effect.Effect<void, TransactionError> => {
-    const { ended, openSavepoint, raw } = this.transaction
-    if (ended !== undefined) return Effect.zipRight(this.rollback, Effect.fail(ended))
+    const { isOver, openSavepoint, raw } = this.transaction
+    if (isOver) return Effect.zipRight(this.rollback, Effect.fail(this.transaction.ended))
     this.transaction.unsafeEnd("finished")
     // What was forked inside may be in the middle of a savepoint.
     const undo = openSavepoint === undefined
@@ -263,7 +257,7 @@ export class OpenTransaction {
     return Effect.tapError(undo, () => this.steps.rollback).pipe(
       Effect.zipRight(this.steps.commit),
       Effect.ensuring(this.steps.giveBack),
-      Effect.zipRight(this.transaction.committed)
+      Effect.zipRight(Effect.suspend(() => this.transaction.committed()))
     )
   })
 
@@ -278,15 +272,15 @@ export class OpenTransaction {
 const asSqlError = <X>(run: Effect.Effect<X, SqlError | StoreUnavailable>): Effect.Effect<X, SqlError> =>
   Effect.mapError(
     run,
-    (error) => error instanceof StoreUnavailable ? new SqlError({ cause: error, message: error.message }) : error
+    (error) => error instanceof StoreUnavailable ? toSqlError(error) : error
   )
 
 /** Tells queries that their keys have changed once they really have. */
 const untilCommitted = (reactivity: Reactivity.Service, transaction: Transaction): Reactivity.Service => {
   const unsafeInvalidate: Reactivity.Service["unsafeInvalidate"] = (keys) =>
-    transaction.ended === undefined
-      ? transaction.unsafeAfterCommit(reactivity.invalidate(keys))
-      : reactivity.unsafeInvalidate(keys)
+    transaction.isOver
+      ? reactivity.unsafeInvalidate(keys)
+      : transaction.unsafeAfterCommit(reactivity.invalidate(keys))
   const invalidate: Reactivity.Service["invalidate"] = (keys) => Effect.sync(() => unsafeInvalidate(keys))
   return {
     ...reactivity,

@@ -1,0 +1,43 @@
+/**
+ * What a write says of itself, and what is told of it once it is committed.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * What a write says of itself.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WriteOptions {
+  /** For `topic`, for events and for errors. */
+  readonly name: string
+  /** What the `WriteChange` carries. Default: nothing. */
+  readonly payload?: unknown
+  /** The keys of the queries that run again once the write is committed, as `Reactivity` takes them. Default: none. */
+  readonly reactivityKeys?: ReadonlyArray<unknown> | Readonly<Record<string, ReadonlyArray<unknown>>> | undefined
+  /**
+   * Whether it may run a second time, in a transaction of its own, after the group that it was in was rolled back
+   * through no fault of its own: then nothing of the first time is left in the database, but whatever else it did was
+   * done. Default: false.
+   */
+  readonly retryable?: boolean | undefined
+}
+
+/**
+ * A write that has been committed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WriteChange {
+  readonly topic: string
+  /** The name of the write. */
+  readonly name: string
+  readonly payload: unknown
+  /** When it was committed, in milliseconds of the Clock. */
+  readonly timeMillis: number
+  /** 1, 2, 3, ... in the order of the commits, over all topics of this coordinator. */
+  readonly sequence: number
+}
