@@ -20,7 +20,7 @@ const malformed = writeLines("malformed.ndjson", [...lines.slice(0, 99), "{", ..
 
 /** What is wrong with a result of the flights example; undefined where it is as it should be. */
 const wrongWith = (stdout, expected) => {
-  const { check, flights, queues } = JSON.parse(stdout)
+  const { check, coordinator, flights, queues } = JSON.parse(stdout)
   if (!check.holds) return `the check does not hold: ${JSON.stringify(check)}`
   if (flights !== expected) return `${flights} flights, not ${expected}`
   for (const [name, { coalesced, dropped, held, offered, refused, settled }] of Object.entries(queues)) {
@@ -28,6 +28,24 @@ const wrongWith = (stdout, expected) => {
       return `the counts of ${name} do not add up`
     }
   }
+  const { accepted, cancelled, completed, failed, queueDepth, running } = coordinator
+  if (completed === 0 || accepted !== completed + failed + cancelled + queueDepth + running) {
+    return "the counts of the coordinator do not add up"
+  }
+}
+
+/** What is wrong with a result of the visits example: without the coordinator a commit a write, with it few. */
+const wrongWithVisits = ({ stdout }) => {
+  const commits = [...stdout.matchAll(/^(?:plain|with a coordinator) +(\d+) commits /gm)].map(([, count]) =>
+    Number(count)
+  )
+  const [plain, coordinated] = commits
+  if (commits.length !== 2 || plain !== 291 || coordinated > 30) {
+    return `wrong numbers of commits: ${commits.join(", ")}`
+  }
+  const announced = stdout.match(/^announced: visits /gm) ?? []
+  if (announced.length !== 3) return `${announced.length} writes were announced`
+  if (!stdout.endsWith("It adds up.\n")) return "it does not add up"
 }
 
 const isMistake = ({ stderr, stdout }) =>
@@ -63,7 +81,8 @@ const runs = [
   mistake("--rate", "1", "--speed", "1"),
   mistake("--db", join(directory, "nowhere", "flights.sqlite")),
   mistake("--db", flights, "--file", flights),
-  { program: "policies", args: [], wrong: ({ stdout }) => stdout.includes("most severe") ? undefined : "no result" }
+  { program: "policies", args: [], wrong: ({ stdout }) => stdout.includes("most severe") ? undefined : "no result" },
+  { program: "visits", args: [], wrong: wrongWithVisits }
 ]
 
 const run = ({ args, code = 0, program, wrong }) => {

@@ -58,6 +58,19 @@ const metrics = {
   retries: 0
 }
 
+const coordinator = {
+  name: "writes",
+  accepted: 3,
+  completed: 2,
+  failed: 1,
+  cancelled: 0,
+  queueDepth: 0,
+  running: 0,
+  waiting: 0,
+  maxQueue: 256,
+  groups: 3
+}
+
 /** Every flight has a row, and the board was written once for each airport. */
 const right: Evidence = {
   input,
@@ -66,7 +79,8 @@ const right: Evidence = {
     board: [airport(input[3], 3, 13, 1), airport(input[1], 1, -3, 1)]
   },
   lost: { flights: [], board: [] },
-  metrics: { flights: metrics, board: { ...metrics, coalesced: 2, settled: 2 } }
+  metrics: { flights: metrics, board: { ...metrics, coalesced: 2, settled: 2 }, coordinator },
+  batches: { flights: 1, board: 1 }
 }
 
 const withRows = (flights: ReadonlyArray<FlightRow>): Evidence => ({
@@ -146,6 +160,18 @@ describe("the check", () => {
       metrics: { ...right.metrics, flights: { ...metrics, offered: 5 } }
     }],
     ["a queue still holds something", { ...right, metrics: { ...right.metrics, board: { ...metrics, held: 1 } } }],
+    ["the coordinator has lost a write without a count", {
+      ...right,
+      metrics: { ...right.metrics, coordinator: { ...coordinator, accepted: 4 } }
+    }],
+    ["the coordinator has completed a write that no queue was told of", {
+      ...right,
+      metrics: { ...right.metrics, coordinator: { ...coordinator, accepted: 4, completed: 3 } }
+    }],
+    ["a queue was told of a write that the coordinator has not completed", {
+      ...right,
+      batches: { flights: 2, board: 1 }
+    }],
     ["a queue has counted a drop that it did not report", {
       ...right,
       metrics: { ...right.metrics, flights: { ...metrics, offered: 5, dropped: 1 } }

@@ -1,3 +1,5 @@
+import { SqliteStore, SqlTransaction } from "@sluice/sql"
+import { Effect } from "effect"
 import { mkdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
@@ -32,10 +34,19 @@ const mistakes: ReadonlyArray<readonly [string, ReadonlyArray<string>, RegExp]> 
   [
     "a database in no directory",
     ["--file", good, "--db", join(directory, "nowhere", "x.sqlite")],
-    /database .*x\.sqlite: /
+    /database .*x\.sqlite: its directory does not exist/
   ],
-  ["a database that is none", ["--file", good, "--db", notDatabase], /not-a\.sqlite: file is not a database/],
-  ["a directory for a database", ["--file", good, "--db", join(directory, "folder")], /database .*folder: /]
+  ["a database that is none", ["--file", good, "--db", notDatabase], /not-a\.sqlite: the file is not a database/],
+  [
+    "a directory for a database",
+    ["--file", good, "--db", join(directory, "folder")],
+    /database .*folder: it cannot be opened: it must be a file/
+  ],
+  [
+    "a database whose name SQLite would not take as it is",
+    ["--file", good, "--db", join(directory, "what?.sqlite")],
+    /database .*what\?\.sqlite: it must be a path without "\?"/
+  ]
 ]
 
 describe("a mistake of the user", { timeout: 20_000 }, () => {
@@ -49,6 +60,17 @@ describe("a mistake of the user", { timeout: 20_000 }, () => {
       expect(stderr).not.toContain("    at ")
     }
   )
+
+  it.concurrent("a database that another program is writing to is waited for, and then told in one line", async () => {
+    const db = join(directory, "locked.sqlite")
+    const { code, stderr, stdout } = await Effect.runPromise(
+      SqlTransaction.withTransaction(Effect.promise(() => run("--file", good, "--db", db))).pipe(
+        Effect.provide(SqliteStore.layer({ filename: db }))
+      )
+    )
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" })
+    expect(stderr).toMatch(/^flights: database [^\n]*locked\.sqlite: another program is writing to it, [^\n]+\n$/)
+  })
 
   it("leaves a file that is no database as it was", async () => {
     const before = readFileSync(notDatabase)

@@ -17,13 +17,22 @@ describe.concurrent("a replay", { timeout: 30_000 }, () => {
     async (policy) => {
       const { code, stderr, stdout } = await run(...quick, "--policy", policy)
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
-      const { check, options, queues, source } = JSON.parse(stdout)
+      const { check, coordinator, options, queues, source } = JSON.parse(stdout)
       expect(check).toMatchObject({ holds: true, examples: [] })
       expect(options).toMatchObject({ policy, rate: null, speed: null })
       expect(source).toBe(file)
       expect(queues.flights.offered).toBe(count)
       expect(queues.board.offered).toBe(count)
       expect(queues.board.coalesced).toBeGreaterThan(0)
+      expect(coordinator).toMatchObject({
+        completed: queues.flights.flushes + queues.board.flushes,
+        failed: queues.flights.retries + queues.board.retries,
+        cancelled: 0,
+        queueDepth: 0,
+        running: 0
+      })
+      expect(coordinator.accepted).toBe(coordinator.completed + coordinator.failed)
+      expect(coordinator.groups).toBeLessThanOrEqual(coordinator.accepted)
       if (policy === "suspend") expect(queues.flights.settled).toBe(count)
       if (policy === "reject") expect(queues.flights.refused).toBeGreaterThan(0)
       if (policy === "dropNewest") expect(queues.flights.droppedByReason["drop-newest"]).toBeGreaterThan(0)
@@ -32,10 +41,14 @@ describe.concurrent("a replay", { timeout: 30_000 }, () => {
     }
   )
 
-  it("shows its result as text, with numbers for both queues", async () => {
+  it("shows its result as text, with numbers for both queues and for the coordinator", async () => {
     const { code, stdout } = await run("--file", file, "--sink-delay", "0")
     expect(code).toBe(0)
     expect(stdout).toContain("flights (suspend)")
+    expect(stdout).toMatch(
+      /│ accepted │ completed │ failed │ cancelled │ +waiting │ running │ groups │ writes a group │/
+    )
+    expect(stdout).toContain("ok    coordinator: completed = batches settled: ")
     expect(stdout).toContain("It adds up.")
   })
 

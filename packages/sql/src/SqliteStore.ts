@@ -248,7 +248,7 @@ export const make = (
     yield* Effect.catchAll(opening.whileBusy(configure(writer, checked)), failed)
     const reader = checked.persistent ? yield* Effect.catchAll(connect(options, true), failed) : undefined
     const transactions = yield* makeTransactions({ ...opening.database, reader })
-    const client = yield* makeClient(transactions, {
+    const client = makeClient(transactions, {
       statement: (run) => transactions.autocommit(run),
       transaction: (effect) => transactions.withTransaction(effect, toSqlError)
     })
@@ -260,10 +260,11 @@ export const make = (
     }
     if (checked.persistent) {
       yield* Effect.forkScoped(
-        Effect.schedule(
+        // Or closing would wait for it for ever, where the store is opened in an uninterruptible region.
+        Effect.interruptible(Effect.schedule(
           Effect.catchAll(store.checkpoint, (error) => Effect.logWarning("a checkpoint failed", error)),
           Schedule.spaced(checked.checkpointMillis)
-        )
+        ))
       )
     }
     return Context.make(SqlClient, client).pipe(

@@ -11,7 +11,6 @@
  *
  * @since 0.1.0
  */
-import * as Reactivity from "@effect/experimental/Reactivity"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { isFragment, type Statement } from "@effect/sql/Statement"
 import * as EventHub from "@sluice/core/EventHub"
@@ -158,6 +157,8 @@ export interface Configurable {
   readonly drainTimeout?: Duration.DurationInput | undefined
 }
 
+export type { WriteChange, WriteOptions } from "./Write.ts"
+
 const checkOptions = (options: Options) =>
   Effect.gen(function*() {
     const { maxGroup = 128, name, queueSize = 256, topic = identity } = options
@@ -274,7 +275,6 @@ const workOf = (
  * ```ts
  * import { SqlClient } from "@effect/sql"
  * import { SqliteStore, WriteCoordinator } from "@sluice/sql"
- * import { Reactivity } from "@effect/experimental"
  * import { Effect } from "effect"
  *
  * const program = Effect.gen(function*() {
@@ -288,7 +288,7 @@ const workOf = (
  *   )
  * }).pipe(
  *   Effect.scoped,
- *   Effect.provide([SqliteStore.layer({ filename: "events.db" }), Reactivity.layer])
+ *   Effect.provide(SqliteStore.layer({ filename: "events.db" }))
  * )
  * ```
  *
@@ -300,13 +300,13 @@ export const make = (
 ): Effect.Effect<
   WriteCoordinator,
   InvalidOption,
-  SqlTransaction | Reactivity.Reactivity | Scope.Scope
+  SqlTransaction | Scope.Scope
 > =>
   Effect.gen(function*() {
     const checked = yield* checkOptions(options)
     const { transactions } = yield* SqlTransaction
     const hub = yield* EventHub.make<WriteChange>()
-    const writer = new GroupWriter(checked, transactions, hub, yield* Reactivity.Reactivity, yield* Effect.clock)
+    const writer = new GroupWriter(checked, transactions, hub, yield* Effect.clock)
     const fork = (loop: Effect.Effect<void>) =>
       Effect.forkDaemon(
         Effect.interruptible(loop).pipe(
@@ -356,7 +356,7 @@ export const make = (
 export const layer = <I>(
   tag: Context.Tag<I, WriteCoordinator>,
   options: Options
-): Layer.Layer<I, InvalidOption, SqlTransaction> => Layer.provide(Layer.scoped(tag, make(options)), Reactivity.layer)
+): Layer.Layer<I, InvalidOption, SqlTransaction> => Layer.scoped(tag, make(options))
 
 /**
  * Like `layer`, with some of the options from a `Config`, which wins.
@@ -384,13 +384,7 @@ export const layerConfig = <I>(
   options: Options,
   config: Config.Config.Wrap<Configurable>
 ): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, SqlTransaction> =>
-  Layer.provide(
-    Layer.scoped(
-      tag,
-      Effect.flatMap(Config.unwrap(config), (configured) => make({ ...options, ...configured }))
-    ),
-    Reactivity.layer
-  )
+  Layer.scoped(tag, Effect.flatMap(Config.unwrap(config), (configured) => make({ ...options, ...configured })))
 
 /**
  * A `SqlClient` whose writes go through a coordinator, so that an app whose queries do not change gains one: outside of
@@ -424,17 +418,11 @@ export const layerConfig = <I>(
 export const layerSqlClient = <I>(
   tag: Context.Tag<I, WriteCoordinator>
 ): Layer.Layer<SqlClient, never, I | SqlTransaction> =>
-  Layer.provide(
-    Layer.effect(
-      SqlClient,
-      Effect.gen(function*() {
-        const { transactions } = yield* SqlTransaction
-        const coordinator = yield* tag
-        return yield* makeClient(transactions, {
-          statement: (run) => coordinator.submitAs(new SingleStatement(run), { name: "sql.statement" }, toSqlError),
-          transaction: (effect) => coordinator.submitAs(effect, { name: "sql.transaction" }, toSqlError)
-        })
-      })
-    ),
-    Reactivity.layer
+  Layer.effect(
+    SqlClient,
+    Effect.zipWith(SqlTransaction, tag, ({ transactions }, coordinator) =>
+      makeClient(transactions, {
+        statement: (run) => coordinator.submitAs(new SingleStatement(run), { name: "sql.statement" }, toSqlError),
+        transaction: (effect) => coordinator.submitAs(effect, { name: "sql.transaction" }, toSqlError)
+      }))
   )

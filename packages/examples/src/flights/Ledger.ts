@@ -1,6 +1,6 @@
 /**
- * What a queue has told us item by item: which departures it did not write, and how long the others took. The counts
- * are the queue's own; see `WriteBehind.metrics`.
+ * What a queue has told us item by item: which departures it did not write, and how long the others took; and how many
+ * batches it wrote. All other counts are the queue's own; see `WriteBehind.metrics`.
  */
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
@@ -30,6 +30,8 @@ export class Latencies {
 export class Account {
   /** What was dropped or refused. */
   readonly lost: Array<Departure> = []
+  /** How many batches were written. */
+  batches = 0
   /** From the offer until its batch was written. */
   readonly latencies = new Latencies()
 }

@@ -9,6 +9,7 @@
  * number of flights, the right sum of delays, and the last flight's own fields.
  */
 import type { WriteBehind } from "@sluice/core"
+import type { WriteCoordinator } from "@sluice/sql"
 import type { Departure } from "./Flight.ts"
 import type { BoardRow, FlightRow, Written } from "./sink.ts"
 
@@ -42,7 +43,13 @@ export interface Evidence {
   readonly input: ReadonlyArray<InputFlight>
   readonly written: Written
   readonly lost: { readonly flights: ReadonlyArray<Departure>; readonly board: ReadonlyArray<Departure> }
-  readonly metrics: { readonly flights: WriteBehind.Metrics; readonly board: WriteBehind.Metrics }
+  readonly metrics: {
+    readonly flights: WriteBehind.Metrics
+    readonly board: WriteBehind.Metrics
+    readonly coordinator: WriteCoordinator.Metrics
+  }
+  /** How many batches the queues have written, as they were told. */
+  readonly batches: { readonly flights: number; readonly board: number }
 }
 
 const examplesShown = 5
@@ -70,6 +77,15 @@ const conservation = (
     `${name}: offered = refused + coalesced + dropped + settled + held`,
     offered,
     refused + coalesced + dropped + settled + held
+  )
+
+const writesConserved = (
+  { accepted, cancelled, completed, failed, queueDepth, running }: WriteCoordinator.Metrics
+): Claim =>
+  claim(
+    "coordinator: accepted = completed + failed + cancelled + queueDepth + running",
+    accepted,
+    completed + failed + cancelled + queueDepth + running
   )
 
 /** What an entry has to stand for. */
@@ -171,7 +187,7 @@ const wrongBoard = (evidence: Evidence): ReadonlyArray<string> => {
 
 /** Compares the sums, and then the queue's own counts with what can be counted in the tables. */
 const claimsOf = (evidence: Evidence): ReadonlyArray<Claim> => {
-  const { input, lost, metrics, written } = evidence
+  const { batches, input, lost, metrics, written } = evidence
   const { board, flights } = written
   const merged = sumOf(flights, (row) => row.flights - 1) + sumOf(lost.flights, (loss) => loss.flights - 1)
   const delays = sumOf(input, delayOf)
@@ -202,7 +218,9 @@ const claimsOf = (evidence: Evidence): ReadonlyArray<Claim> => {
       metrics.flights.dropped + metrics.flights.refused
     ),
     claim("board: settled = writes of its rows", sumOf(board, (row) => row.writes), metrics.board.settled),
-    claim("board: dropped + refused = reported", lost.board.length, metrics.board.dropped + metrics.board.refused)
+    claim("board: dropped + refused = reported", lost.board.length, metrics.board.dropped + metrics.board.refused),
+    writesConserved(metrics.coordinator),
+    claim("coordinator: completed = batches settled", batches.flights + batches.board, metrics.coordinator.completed)
   ]
 }
 

@@ -1,16 +1,38 @@
 /**
- * The SQLite database as a Layer: the user's file, or a temporary one that is removed with the scope.
+ * The SQLite database and its one writer as Layers: the user's file, or a temporary one that is removed with the scope.
+ *
+ * The queues write through `Writes`. Whatever of theirs waits at the same moment shares a transaction, and so one sync
+ * of the disk; each write in it can still fail alone.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
-import type { SqlClient } from "@effect/sql/SqlClient"
-import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
-import * as Cause from "effect/Cause"
+import type { QueueError } from "@sluice/core"
+import { SqliteStore, WriteCoordinator } from "@sluice/sql"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type { Scope } from "effect/Scope"
-import { problemOf, UnusableDatabase } from "./errors.ts"
+import { UnusableDatabase } from "./errors.ts"
+
+export class Writes extends Context.Tag("flights/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
+
+/** How long a lock of another program is waited for: with the default of 30 seconds one might think that we hang. */
+const busyTimeout = "5 seconds"
+
+const problems: Readonly<Record<QueueError.UnavailableReason, string>> = {
+  "locked": "another program is writing to it, and has not ended within 5 seconds",
+  "full": "the disk is full",
+  "io": "the disk failed",
+  "read-only": "it cannot be written to",
+  "permission": "there is no permission to open it",
+  "missing-directory": "its directory does not exist",
+  "cannot-open": "it cannot be opened: it must be a file that can be read and written",
+  "not-a-database": "the file is not a database",
+  "corrupt": "the database is damaged",
+  "closed": "it is closed",
+  "memory": "there is not enough memory to open it"
+}
 
 const temporary: Effect.Effect<string, UnusableDatabase, FileSystem.FileSystem | Path.Path | Scope> = Effect.gen(
   function*() {
@@ -20,15 +42,23 @@ const temporary: Effect.Effect<string, UnusableDatabase, FileSystem.FileSystem |
   }
 ).pipe(Effect.mapError((error) => new UnusableDatabase({ file: "(temporary)", problem: error.message })))
 
+const open = (file: Option.Option<string>) =>
+  Effect.gen(function*() {
+    const filename = yield* Option.match(file, { onNone: () => temporary, onSome: Effect.succeed })
+    const unusable = (problem: string) => Effect.fail(new UnusableDatabase({ file: filename, problem }))
+    return yield* Layer.build(SqliteStore.layer({ filename, busyTimeout })).pipe(
+      Effect.catchTags({
+        StoreUnavailable: ({ reason }) => unusable(problems[reason]),
+        InvalidOption: ({ limit }) => unusable(`it must be ${limit}`)
+      })
+    )
+  })
+
+/** Closing ends the writer first, and then closes the file. */
 export const layer = (
   file: Option.Option<string>
-): Layer.Layer<SqlClient, UnusableDatabase, FileSystem.FileSystem | Path.Path> =>
-  Layer.unwrapScoped(Effect.map(
-    Option.match(file, { onNone: () => temporary, onSome: Effect.succeed }),
-    (filename) =>
-      // The client throws where the file cannot be opened, so that a user's mistake would come as a defect.
-      Layer.catchAllCause(
-        SqliteClient.layer({ filename }),
-        (cause) => Layer.fail(new UnusableDatabase({ file: filename, problem: problemOf(Cause.squash(cause)) }))
-      )
-  ))
+): Layer.Layer<
+  SqliteStore.Services | Writes,
+  UnusableDatabase | QueueError.InvalidOption,
+  FileSystem.FileSystem | Path.Path
+> => Layer.provideMerge(WriteCoordinator.layer(Writes, { name: "writes" }), Layer.scopedContext(open(file)))

@@ -4,7 +4,8 @@
  * `FlightsQueue` writes every flight. It is under the policy that the user chooses: that is where backpressure shows.
  * `BoardQueue` keeps the departures board. Only the last departure of an airport counts, so it coalesces.
  *
- * Closing the Layers' scope drains both: what is held is flushed, and only then does the scope end.
+ * Closing the Layers' scope drains both: what is held is flushed, and only then does the scope end. The sink, and the
+ * coordinator that it writes through, are in a scope around theirs, and still open then.
  */
 import { Backpressure, Retry, WriteBehind } from "@sluice/core"
 import * as Clock from "effect/Clock"
@@ -49,10 +50,11 @@ export const settings = {
 
 const retry = Retry.exponential({ base: "10 millis", cap: "200 millis", retries: 10 })
 
-/** Takes the time when a batch has been written. */
-const recordLatency = (items: ReadonlyArray<Departure>, { latencies }: Account) =>
+/** Counts a batch that has been written, and takes the time. */
+const recordBatch = (items: ReadonlyArray<Departure>, account: Account) =>
   Effect.map(Clock.currentTimeMillis, (now) => {
-    for (const { offeredAtMillis } of items) latencies.add(now - offeredAtMillis)
+    account.batches += 1
+    for (const { offeredAtMillis } of items) account.latencies.add(now - offeredAtMillis)
   })
 
 const flightsQueue = (policy: PolicyName) =>
@@ -67,7 +69,7 @@ const flightsQueue = (policy: PolicyName) =>
       flush: ({ items }) =>
         Sink.pipe(
           Effect.flatMap((sink) => sink.writeFlights(items)),
-          Effect.zipRight(recordLatency(items, account))
+          Effect.zipRight(recordBatch(items, account))
         ),
       onDrop: (departure) => {
         account.lost.push(departure)
@@ -90,7 +92,7 @@ const boardQueue = Layer.unwrapEffect(Effect.map(Ledger, ({ board: account }) =>
     flush: ({ items }) =>
       Sink.pipe(
         Effect.flatMap((sink) => sink.writeBoard(items)),
-        Effect.zipRight(recordLatency(items, account))
+        Effect.zipRight(recordBatch(items, account))
       ),
     onDrop: (departure) => {
       account.lost.push(departure)

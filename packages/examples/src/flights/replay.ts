@@ -5,6 +5,7 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
 import type * as SqlError from "@effect/sql/SqlError"
 import type { QueueError, WriteBehind } from "@sluice/core"
+import type { WriteCoordinator } from "@sluice/sql"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -40,6 +41,8 @@ export interface Outcome {
   /** How long the producer has waited for room in the queues. */
   readonly waitedMillis: number
   readonly queues: { readonly flights: QueueOutcome; readonly board: QueueOutcome }
+  /** Of the one writer that both queues share. */
+  readonly coordinator: WriteCoordinator.Metrics
   readonly verdict: Verdict
   readonly sqliteVersion: string
 }
@@ -115,6 +118,7 @@ const outcomeOf = (queue: WriteBehind.WriteBehind<Departure>, { latencies }: Led
 const replayWith = (source: Source.Source, options: ReplayOptions) =>
   Effect.gen(function*() {
     const sink = yield* Sink.Sink
+    const writes = yield* Database.Writes
     const ledger = yield* Ledger.Ledger
     const startedAt = yield* Clock.currentTimeMillis
     const progress: Progress = { offered: 0, waitedMillis: 0 }
@@ -127,17 +131,20 @@ const replayWith = (source: Source.Source, options: ReplayOptions) =>
       flights: yield* outcomeOf(flights, ledger.flights),
       board: yield* outcomeOf(board, ledger.board)
     }
+    const coordinator = yield* writes.metrics
     const verdict = check({
       input: yield* readInput(options.file, progress.offered),
       written: yield* sink.written,
       lost: { flights: ledger.flights.lost, board: ledger.board.lost },
-      metrics: { flights: queues.flights.metrics, board: queues.board.metrics }
+      metrics: { flights: queues.flights.metrics, board: queues.board.metrics, coordinator },
+      batches: { flights: ledger.flights.batches, board: ledger.board.batches }
     })
     return {
       ...progress,
       interrupted,
       durationMillis: endedAt - startedAt,
       queues,
+      coordinator,
       verdict,
       sqliteVersion: sink.sqliteVersion
     }
@@ -154,7 +161,7 @@ export const replay = (
 ): Effect.Effect<Outcome, Failed, FileSystem.FileSystem | Path.Path> => {
   const file = Option.getOrElse(options.db, () => "(temporary)")
   const services = Sink.layer({ delay: options.sinkDelay, file }).pipe(
-    Layer.provide(Database.layer(options.db)),
+    Layer.provideMerge(Database.layer(options.db)),
     Layer.provide(Failures.layer(options.seed)),
     Layer.merge(Ledger.layer)
   )

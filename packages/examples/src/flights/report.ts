@@ -4,6 +4,7 @@
 import * as Option from "effect/Option"
 import Table from "cli-table3"
 import { Batch } from "@sluice/core"
+import type { WriteCoordinator } from "@sluice/sql"
 import { readFileSync } from "node:fs"
 import type { ReplayOptions } from "./options.ts"
 import { settings } from "./queues.ts"
@@ -38,6 +39,30 @@ const rowsOf = ({ durationMillis, queues }: Outcome): ReadonlyArray<readonly [st
   ]
 }
 
+/** How many writes shared a transaction, on average. */
+const writesPerGroup = ({ completed, failed, groups }: WriteCoordinator.Metrics): number =>
+  groups === 0 ? 0 : Math.round(100 * (completed + failed) / groups) / 100
+
+const coordinatorTable = (metrics: WriteCoordinator.Metrics): string => {
+  const cells: ReadonlyArray<readonly [string, string]> = [
+    ["accepted", count(metrics.accepted)],
+    ["completed", count(metrics.completed)],
+    ["failed", count(metrics.failed)],
+    ["cancelled", count(metrics.cancelled)],
+    ["waiting", `${count(metrics.queueDepth + metrics.waiting)} of ${count(metrics.maxQueue)}`],
+    ["running", count(metrics.running)],
+    ["groups", count(metrics.groups)],
+    ["writes a group", writesPerGroup(metrics).toFixed(2)]
+  ]
+  const table = new Table({
+    head: cells.map(([name]) => name),
+    colAligns: cells.map(() => "right"),
+    style: { head: [], border: [] }
+  })
+  table.push(cells.map(([, value]) => value))
+  return table.toString()
+}
+
 const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
 
 export const text = (outcome: Outcome, source: Source, options: ReplayOptions): string => {
@@ -55,6 +80,8 @@ export const text = (outcome: Outcome, source: Source, options: ReplayOptions): 
     `The producer waited ${seconds(outcome.waitedMillis)} of it for room. Each write waits ${options.sinkDelay} ms`
     + " before it begins, as if the database were far away.",
     table.toString(),
+    "Both write through one coordinator. A failed write was rolled back alone, and tried again by its queue:",
+    coordinatorTable(outcome.coordinator),
     ...claims.map(({ actual, claim, expected, holds }) =>
       `${holds ? "ok   " : "WRONG"} ${claim}: ${count(actual)}${holds ? "" : `, expected ${count(expected)}`}`
     ),
@@ -79,7 +106,7 @@ const paceDocument = ({ pace }: ReplayOptions) => ({
 })
 
 export const json = (outcome: Outcome, source: Source, options: ReplayOptions): string => {
-  const { durationMillis, interrupted, offered, queues, sqliteVersion, verdict, waitedMillis } = outcome
+  const { coordinator, durationMillis, interrupted, offered, queues, sqliteVersion, verdict, waitedMillis } = outcome
   const document = {
     source: source.name,
     flights: offered,
@@ -104,6 +131,7 @@ export const json = (outcome: Outcome, source: Source, options: ReplayOptions): 
       flights: { policy: options.policy, ...settings.flights, ...queueDocument(queues.flights, durationMillis) },
       board: { policy: "coalesceByKey", ...settings.board, ...queueDocument(queues.board, durationMillis) }
     },
+    coordinator: { ...coordinator, writesPerGroup: writesPerGroup(coordinator) },
     check: verdict
   }
   return JSON.stringify(document, undefined, 2)

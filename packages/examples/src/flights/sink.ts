@@ -1,12 +1,14 @@
 /**
- * The slow store: two SQLite tables, written a batch at a time.
+ * The slow store: two SQLite tables, written a batch at a time. Each batch is one write of the coordinator.
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import type * as SqlError from "@effect/sql/SqlError"
+import type { WriteError } from "@sluice/sql"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { Writes } from "./database.ts"
 import { problemOf, UnusableDatabase } from "./errors.ts"
 import { Failures, type SinkFailure } from "./failures.ts"
 import type { Departure } from "./Flight.ts"
@@ -45,17 +47,17 @@ export interface Written {
 
 type Items = ReadonlyArray<Departure>
 
+type WriteFailure = SqlError.SqlError | SinkFailure | WriteError.WriteError
+
 export class Sink extends Context.Tag("flights/Sink")<Sink, {
-  readonly writeFlights: (items: Items) => Effect.Effect<void, SqlError.SqlError | SinkFailure>
-  readonly writeBoard: (items: Items) => Effect.Effect<void, SqlError.SqlError | SinkFailure>
+  readonly writeFlights: (items: Items) => Effect.Effect<void, WriteFailure>
+  readonly writeBoard: (items: Items) => Effect.Effect<void, WriteFailure>
   readonly written: Effect.Effect<Written, SqlError.SqlError>
   readonly sqliteVersion: string
 }>() {}
 
 const createTables = (sql: SqlClient.SqlClient) =>
   Effect.gen(function*() {
-    // A commit waits for the disk. The driver's default leaves that to the operating system.
-    yield* sql`PRAGMA synchronous = FULL`
     yield* sql`DROP TABLE IF EXISTS sluice_flights`
     yield* sql`DROP TABLE IF EXISTS sluice_board`
     yield* sql`CREATE TABLE sluice_flights (
@@ -103,27 +105,28 @@ export const layer = (options: {
   readonly delay: Duration.DurationInput
   /** For messages. */
   readonly file: string
-}): Layer.Layer<Sink, UnusableDatabase, SqlClient.SqlClient | Failures> =>
+}): Layer.Layer<Sink, UnusableDatabase, SqlClient.SqlClient | Writes | Failures> =>
   Layer.effect(
     Sink,
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
+      const writes = yield* Writes
       const failures = yield* Failures
-      const sqliteVersion = yield* createTables(sql).pipe(
+      const sqliteVersion = yield* sql.withTransaction(createTables(sql)).pipe(
         Effect.mapError((error) => new UnusableDatabase({ file: options.file, problem: problemOf(error) }))
       )
       const write = (queue: string, statement: Effect.Effect<unknown, SqlError.SqlError>) =>
         Effect.zipRight(
           Effect.sleep(options.delay),
-          // The failure comes after the write and before the commit. The rollback makes it safe to try again: the
-          // counts on the board would otherwise be added twice.
-          sql.withTransaction(Effect.zipRight(statement, failures.strike(queue)))
+          // The failure comes after the statement and before the commit. It rolls back this write and no other of its
+          // group, which makes it safe to try again: the counts on the board would otherwise be added twice.
+          // Not `retryable`: the queue tries again by itself, whatever has failed, and later each time.
+          writes.submit(Effect.zipRight(statement, failures.strike(queue)), { name: queue })
         )
       return {
         writeFlights: (items) => write("flights", insertFlights(sql, items)),
         writeBoard: (items) => write("board", upsertBoard(sql, items)),
-        // All use of the client is in transactions: a statement outside would run in whichever is open on its one
-        // connection.
+        // In a transaction, so that both tables are of the same moment.
         written: sql.withTransaction(Effect.all({
           flights: sql<FlightRow>`SELECT * FROM sluice_flights ORDER BY seq`,
           board: sql<BoardRow>`SELECT * FROM sluice_board ORDER BY airport`

@@ -5,7 +5,6 @@
  * The stock client looks under one global tag for the connection of a transaction, and so writes what belongs to one
  * database into a transaction of another. This one never looks there.
  */
-import { Reactivity } from "@effect/experimental/Reactivity"
 import * as Client from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
@@ -30,32 +29,27 @@ export interface Writer {
 }
 
 /** @internal */
-export const makeClient = (
-  transactions: Transactions,
-  writer: Writer
-): Effect.Effect<Client.SqlClient, never, Reactivity> =>
-  Effect.map(Reactivity, (reactivity) => {
-    const { compiler, spanAttributes, transformRows } = transactions.database
-    const outside = routingConnection(transactions, writer)
-    const services = {
-      [Client.TypeId]: Client.TypeId,
-      reserve: transactions.reserve,
-      withTransaction: writer.transaction,
-      reactive: reactivity.stream,
-      reactiveMailbox: reactivity.query
-    }
-    const connectionIn = (context: Context.Context<never>) => transactions.currentIn(context)?.connection ?? outside
-    const acquirer = Effect.map(FiberRef.get(FiberRef.currentContext), connectionIn)
-    const withServices = (constructor: Statement.Constructor, withoutTransforms?: Client.SqlClient) => {
-      const client = Object.assign(withoutSpans(constructor, connectionIn), services) as Client.SqlClient
-      Object.assign(client, { safe: client, withoutTransforms: () => withoutTransforms ?? client })
-      return client
-    }
-    const plain = withServices(Statement.make(acquirer, compiler.withoutTransform, spanAttributes, undefined))
-    return transformRows === undefined
-      ? plain
-      : withServices(Statement.make(acquirer, compiler, spanAttributes, transformRows), plain)
-  })
+export const makeClient = (transactions: Transactions, writer: Writer): Client.SqlClient => {
+  const { compiler, spanAttributes, transformRows } = transactions.database
+  const outside = routingConnection(transactions, writer)
+  const connectionIn = (context: Context.Context<never>) => transactions.currentIn(context)?.connection ?? outside
+  const acquirer = Effect.map(FiberRef.get(FiberRef.currentContext), connectionIn)
+  const services = {
+    [Client.TypeId]: Client.TypeId,
+    reserve: transactions.reserve,
+    withTransaction: writer.transaction,
+    reactive: transactions.reactivity.stream,
+    reactiveMailbox: transactions.reactivity.query
+  }
+  const withServices = (constructor: Statement.Constructor, withoutTransforms?: Client.SqlClient) => {
+    const client = Object.assign(withoutSpans(constructor, connectionIn), services) as Client.SqlClient
+    return Object.assign(client, { safe: client, withoutTransforms: () => withoutTransforms ?? client })
+  }
+  const plain = withServices(Statement.make(acquirer, compiler.withoutTransform, spanAttributes, undefined))
+  return transformRows === undefined
+    ? plain
+    : withServices(Statement.make(acquirer, compiler, spanAttributes, transformRows), plain)
+}
 
 /**
  * Statements that make no span where no tracer would see it: the span, the scope and the acquirer of a stock statement

@@ -6,7 +6,6 @@
  * had not started goes into the next group; one that had run is run again only if its submitter said it may be, and then
  * in a transaction of its own, so that it cannot be hurt by others a second time.
  */
-import type { Reactivity } from "@effect/experimental/Reactivity"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import type { Statement } from "@effect/sql/Statement"
@@ -55,7 +54,6 @@ export class GroupWriter {
   readonly options: Options
   private readonly transactions: Transactions
   private readonly hub: EventHub<WriteChange>
-  private readonly reactivity: Reactivity.Service
   private readonly clock: Clock.Clock
   private lifecycle: Lifecycle = { _tag: "Open" }
   /** What is being written now, in order. */
@@ -76,14 +74,12 @@ export class GroupWriter {
     options: Options,
     transactions: Transactions,
     hub: EventHub<WriteChange>,
-    reactivity: Reactivity.Service,
     clock: Clock.Clock
   ) {
     this.options = options
     this.intake = new Intake(options.queueSize)
     this.transactions = transactions
     this.hub = hub
-    this.reactivity = reactivity
     this.clock = clock
   }
 
@@ -181,12 +177,12 @@ export class GroupWriter {
   })
 
   private writeGroup(restore: Restore): Effect.Effect<void> {
-    const upTo = this.submitted
+    const newest = this.submitted - 1
     return Effect.matchEffect(this.transactions.begin(restore), {
       // Whoever waited for this transaction has waited long enough.
       onFailure: (error) =>
         Effect.sync(() => {
-          const waited = [...this.again, ...this.intake.takeUpTo(upTo)]
+          const waited = [...this.again, ...this.intake.takeUpTo(newest)]
           this.again = []
           for (const write of waited) this.finish(write, Exit.fail(write.submission.onError(error)))
         }),
@@ -208,7 +204,9 @@ export class GroupWriter {
         if (open.transaction.isOver) break
         yield* this.transactions.breaks.whenDue
       }
-      const result = yield* Effect.exit(exits.some(Exit.isSuccess) ? open.commit : open.rollback)
+      // Where all have failed there is nothing to commit; where the transaction has ended, committing fails.
+      const { commit, rollback, transaction } = open
+      const result = yield* Effect.exit(transaction.isOver || exits.some(Exit.isSuccess) ? commit : rollback)
       this.counts.groups += 1
       this.group = []
       if (Exit.isSuccess(result)) yield* this.committed(group, exits)
@@ -381,7 +379,7 @@ export class GroupWriter {
             this.announced += 1
             if (this.hub.active) this.hub.emit({ topic, name, payload, timeMillis, sequence: this.announced })
           }
-          if (reactivityKeys !== undefined) this.reactivity.unsafeInvalidate(reactivityKeys)
+          if (reactivityKeys !== undefined) this.transactions.reactivity.unsafeInvalidate(reactivityKeys)
         } catch (error) {
           thrown.push(error)
         }

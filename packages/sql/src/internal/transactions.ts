@@ -45,6 +45,8 @@ const whileBusy = Retry.exponential({ base: "2 millis", cap: "40 millis", jitter
 export class Transactions {
   readonly database: Database
   readonly breaks: Breaks
+  /** Who is told of changes. One for everybody who uses the database, or queries would not hear of all writes. */
+  readonly reactivity: Reactivity.Service
   private readonly lock = new Lock()
   private readonly surroundings: Surroundings
   /** Under this the context of a fiber has the transaction of this database that the fiber is in. */
@@ -52,9 +54,10 @@ export class Transactions {
   /** A rollback has failed, so a transaction may still be open on the connection. */
   private mayBeOpen = false
 
-  constructor(database: Database, breaks: Breaks) {
+  constructor(database: Database, breaks: Breaks, reactivity: Reactivity.Service) {
     this.database = database
     this.breaks = breaks
+    this.reactivity = reactivity
     this.surroundings = {
       store: database.store,
       dialect: database.dialect,
@@ -291,5 +294,5 @@ const untilCommitted = (reactivity: Reactivity.Service, transaction: Transaction
 }
 
 /** @internal */
-export const makeTransactions = (database: Database): Effect.Effect<Transactions> =>
-  Effect.map(makeBreaks, (breaks) => new Transactions(database, breaks))
+export const makeTransactions = (database: Database): Effect.Effect<Transactions, never, Reactivity> =>
+  Effect.zipWith(makeBreaks, Reactivity, (breaks, reactivity) => new Transactions(database, breaks, reactivity))
