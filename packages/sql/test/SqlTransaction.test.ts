@@ -216,6 +216,30 @@ describe("the client", () => {
       yield* sql.withTransaction(all)
     })))
 
+  it.effect("reads and writes numbers at the borders as the guide says", () =>
+    withStore(Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`CREATE TABLE n (i INTEGER, any_type)`
+      const now = 1_700_000_000_000
+      const big = 2n ** 53n + 1n
+      const add = (value: unknown) => sql`INSERT INTO n VALUES (${value as any}, ${value as any})`
+      yield* Effect.forEach([now, big, undefined, Number.NaN, -(2n ** 63n)], add)
+      const types = sql`SELECT typeof(i) AS i, typeof(any_type) AS a FROM n`
+      expect(yield* types).toEqual([
+        { i: "integer", a: "real" },
+        { i: "integer", a: "integer" },
+        { i: "null", a: "null" },
+        { i: "null", a: "null" },
+        { i: "integer", a: "integer" }
+      ])
+      const read = sql<{ i: unknown }>`SELECT i FROM n WHERE i IS NOT NULL ORDER BY rowid`
+      const safe = yield* Effect.provideService(read, SqlClient.SafeIntegers, true)
+      expect(safe.map(({ i }) => i)).toEqual([BigInt(now), big, -(2n ** 63n)])
+      expect((yield* read).map(({ i }) => i)).toEqual([now, Number(big), -(2 ** 63)])
+      const exit = yield* Effect.exit(add(2n ** 63n))
+      expect(tagOf(exit)).toBe("SqlError")
+    })))
+
   it.effect("refuses statements that begin or end a transaction", () =>
     withTable(Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
