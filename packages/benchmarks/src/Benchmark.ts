@@ -4,11 +4,24 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
-/** A contender. A sample is what one operation costs, in the unit. */
+/** How long callers waited, each for one operation, from the call to the answer, in nanoseconds. */
+export interface Latency {
+  readonly p50: number
+  readonly p99: number
+}
+
+export interface Sample {
+  /** What one operation cost, in the unit of the case. */
+  readonly cost: number
+  /** Where callers wait, and for how long is of interest. */
+  readonly latency?: Latency
+}
+
+/** A contender. */
 export interface Case {
   readonly name: string
   readonly unit: "ns/op" | "bytes/item"
-  readonly sample: Effect.Effect<number>
+  readonly sample: Effect.Effect<Sample>
   /** A sample sets everything up anew and warms up by itself: the rounds before those that count leave it out. */
   readonly selfContained?: true
 }
@@ -39,6 +52,8 @@ export interface Plan {
 export interface Benchmark {
   readonly name: string
   readonly title: string
+  /** The npm packages that are compared: the report says which version of each it was. */
+  readonly packages: ReadonlyArray<string>
   /** Sets the contenders up. What they need lives as long as the scope. */
   readonly plan: Effect.Effect<Plan, never, Scope.Scope>
 }
@@ -49,7 +64,7 @@ export const timed = (name: string, operations: number, run: Effect.Effect<void>
   unit: "ns/op",
   sample: Effect.suspend(() => {
     const startedAt = performance.now()
-    return Effect.map(run, () => (performance.now() - startedAt) * 1e6 / operations)
+    return Effect.map(run, () => ({ cost: (performance.now() - startedAt) * 1e6 / operations }))
   })
 })
 
@@ -60,7 +75,7 @@ export const timedSync = (name: string, operations: number, run: () => void): Ca
   sample: Effect.sync(() => {
     const startedAt = performance.now()
     run()
-    return (performance.now() - startedAt) * 1e6 / operations
+    return { cost: (performance.now() - startedAt) * 1e6 / operations }
   })
 })
 

@@ -89,7 +89,7 @@ export const run = (
       rounds,
       (done, of) => stderr(`${benchmark.name}: round ${done} of ${of}`)
     )
-    const report = makeReport(results)
+    const report = makeReport(results, benchmark.packages)
     stdout(json ? toJson(report) : toTable(report))
     return 0
   }))

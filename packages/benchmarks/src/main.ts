@@ -1,8 +1,9 @@
 import * as Effect from "effect/Effect"
 import { run } from "./cli.ts"
 import { writeBehind } from "./write-behind.ts"
+import { writeCoordinator } from "./write-coordinator.ts"
 
-const benchmarks = [writeBehind]
+const benchmarks = [writeBehind, writeCoordinator]
 
 process.exitCode = await Effect.runPromise(
   run(process.argv.slice(2), benchmarks, {

@@ -7,7 +7,7 @@
 import * as Effect from "effect/Effect"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
-import type { Goal, Plan, Ratio } from "./Benchmark.ts"
+import type { Goal, Plan, Ratio, Sample } from "./Benchmark.ts"
 import { quotients, summarize, type Summary } from "./statistics.ts"
 
 /** Rounds before the first that counts: the compiler has seen every case by then. */
@@ -18,6 +18,8 @@ export interface Side {
   readonly case: string
   readonly unit: string
   readonly cost: Summary
+  /** Of what a round found. In nanoseconds, whatever the unit is. */
+  readonly latency?: { readonly p50: Summary; readonly p99: Summary }
 }
 
 export interface Result {
@@ -50,9 +52,9 @@ const sampleAll = (
   { cases }: Plan,
   rounds: number,
   onRound: (done: number, of: number) => void
-): Effect.Effect<ReadonlyMap<string, ReadonlyArray<number>>> =>
+): Effect.Effect<ReadonlyMap<string, ReadonlyArray<Sample>>> =>
   Effect.gen(function*() {
-    const samples = new Map(cases.map(({ name }) => [name, new Array<number>()]))
+    const samples = new Map(cases.map(({ name }) => [name, new Array<Sample>()]))
     if (samples.size < cases.length) throw new Error("two cases have the same name")
     const collect = yield* collectGarbage
     const total = warmUpRounds + rounds
@@ -63,8 +65,8 @@ const sampleAll = (
         if (selfContained && !counts) continue
         // Nobody pays for the garbage of somebody else.
         collect()
-        const cost = yield* sample
-        if (counts) samples.get(name)!.push(cost)
+        const taken = yield* sample
+        if (counts) samples.get(name)!.push(taken)
       }
       onRound(round + 1, total)
     }
@@ -79,14 +81,23 @@ export const measure = (
   onRound: (done: number, of: number) => void = () => {}
 ): Effect.Effect<ReadonlyArray<Result>> =>
   Effect.map(sampleAll(plan, rounds, onRound), (samples) => {
+    const costs = (name: string) => samples.get(name)!.map(({ cost }) => cost)
     const side = (name: string): Side => {
       const found = plan.cases.find((candidate) => candidate.name === name)
       if (found === undefined) throw new Error(`no case is called ${name}`)
-      return { case: name, unit: found.unit, cost: summarize(samples.get(name)!) }
+      const latencies = samples.get(name)!.flatMap(({ latency }) => latency ?? [])
+      return {
+        case: name,
+        unit: found.unit,
+        cost: summarize(costs(name)),
+        ...latencies.length > 0 && {
+          latency: { p50: summarize(latencies.map(({ p50 }) => p50)), p99: summarize(latencies.map(({ p99 }) => p99)) }
+        }
+      }
     }
     return plan.ratios.map(({ above, below, goal, measure, reads, subject }): Result => {
       const [mine, other] = subject === above ? [side(above), side(below)] : [side(below), side(above)]
-      const { high, low, median } = summarize(quotients(samples.get(above)!, samples.get(below)!))
+      const { high, low, median } = summarize(quotients(costs(above), costs(below)))
       return {
         benchmark,
         measure,

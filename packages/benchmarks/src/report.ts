@@ -4,7 +4,7 @@
 import { createRequire } from "node:module"
 import { arch, availableParallelism, cpus, platform } from "node:os"
 import type { Goal } from "./Benchmark.ts"
-import type { Result } from "./measure.ts"
+import type { Result, Side } from "./measure.ts"
 
 export interface Report {
   readonly machine: {
@@ -20,14 +20,14 @@ export interface Report {
 const versionOf = (name: string): string =>
   (createRequire(import.meta.url)(`${name}/package.json`) as { readonly version: string }).version
 
-export const makeReport = (results: ReadonlyArray<Result>): Report => ({
+export const makeReport = (results: ReadonlyArray<Result>, packages: ReadonlyArray<string>): Report => ({
   machine: {
     cores: availableParallelism(),
     cpu: cpus()[0]?.model.trim() ?? "unknown",
     platform: `${platform()} ${arch()}`,
     node: process.versions.node
   },
-  versions: Object.fromEntries(["@sluice/core", "effect", "fastq"].map((name) => [name, versionOf(name)])),
+  versions: Object.fromEntries(packages.map((name) => [name, versionOf(name)])),
   results
 })
 
@@ -61,22 +61,41 @@ const rowOf = (result: Result): ReadonlyArray<string> => [
 ]
 
 const header = ["measure", "ratio", "half of the rounds", "", "goal", "", "medians: measured / against"]
-/** Numbers are easier to compare when they end in the same column. */
-const toTheRight = [1, 2]
 
-export const toTable = ({ machine, results, versions }: Report): string => {
-  const rows = [header, ...results.map(rowOf)]
+/** A line for each case that has latencies, in the order in which they come up. */
+const latencyRows = (results: ReadonlyArray<Result>): ReadonlyArray<ReadonlyArray<string>> => {
+  const sides = new Map(results.flatMap(({ against, subject }) => [subject, against]).map((side) => [side.case, side]))
+  const micros = (nanos: number) => digits(nanos / 1_000)
+  return [...sides.values()].flatMap(({ case: name, latency }: Side) =>
+    latency === undefined ? [] : [[
+      name,
+      micros(latency.p50.median),
+      micros(latency.p99.median),
+      `${micros(latency.p99.low)} to ${micros(latency.p99.high)}`
+    ]]
+  )
+}
+
+const latencyHeader = ["from call to answer, µs", "p50", "p99", "p99, half of the rounds"]
+
+/** Numbers are easier to compare when they end in the same column: those columns are aligned to the right. */
+const layOut = (header: ReadonlyArray<string>, body: ReadonlyArray<ReadonlyArray<string>>, right: Array<number>) => {
+  const rows = [header, ...body]
   const widths = header.map((_, column) => Math.max(...rows.map((row) => row[column].length)))
   const line = (row: ReadonlyArray<string>) =>
-    row.map((cell, column) => toTheRight.includes(column) ? cell.padStart(widths[column]) : cell.padEnd(widths[column]))
+    row.map((cell, column) => right.includes(column) ? cell.padStart(widths[column]) : cell.padEnd(widths[column]))
       .join("  ").trimEnd()
+  return [line(header), widths.map((width) => "-".repeat(width)).join("  "), ...body.map(line)]
+}
+
+export const toTable = ({ machine, results, versions }: Report): string => {
+  const latencies = latencyRows(results)
   const versionList = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")
   return [
     `${machine.cores} cores of ${machine.cpu}, ${machine.platform}, Node ${machine.node}; ${versionList}`,
     `medians of ${results[0]?.rounds ?? 0} rounds in which all cases took turns; lower is better for ns and bytes`,
     "",
-    line(rows[0]),
-    widths.map((width) => "-".repeat(width)).join("  "),
-    ...rows.slice(1).map(line)
+    ...layOut(header, results.map(rowOf), [1, 2]),
+    ...latencies.length === 0 ? [] : ["", ...layOut(latencyHeader, latencies, [1, 2, 3])]
   ].join("\n")
 }

@@ -1,7 +1,7 @@
 /** The arithmetic of a report. */
 
 /** The value that `part` of the values are below, between neighbours where it falls there. There must be a value. */
-const quantile = (values: ReadonlyArray<number>, part: number): number => {
+export const quantile = (values: ReadonlyArray<number>, part: number): number => {
   const sorted = [...values].sort((a, b) => a - b)
   const position = (sorted.length - 1) * part
   const below = Math.floor(position)

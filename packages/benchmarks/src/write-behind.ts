@@ -13,5 +13,6 @@ import { waiting } from "./write-behind/waiting.ts"
 export const writeBehind: Benchmark = {
   name: "write-behind",
   title: "backpressure policies, and items from offered to flushed",
+  packages: ["@sluice/core", "effect", "fastq"],
   plan: Effect.map(Effect.all([policies, offering, coalescing, flushing, waiting, memory]), together)
 }

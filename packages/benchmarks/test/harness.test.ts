@@ -11,12 +11,22 @@ import { Ring } from "../src/write-behind/Ring.ts"
 /** A case whose samples are given: the last one is repeated. The first three are those of the warm-up. */
 const told = (name: string, ...costs: ReadonlyArray<number>): Case => {
   let sample = 0
-  return { name, unit: "ns/op", sample: Effect.sync(() => costs[Math.min(sample++, costs.length - 1)]) }
+  return { name, unit: "ns/op", sample: Effect.sync(() => ({ cost: costs[Math.min(sample++, costs.length - 1)] })) }
+}
+
+/** A case that costs 1,000 ns, and whose callers waited that many times as long in each round. */
+const waited = (name: string, ...times: ReadonlyArray<number>): Case => {
+  const { sample, ...rest } = told(name, ...times)
+  return {
+    ...rest,
+    sample: Effect.map(sample, ({ cost }) => ({ cost: 1_000, latency: { p50: cost * 1_000, p99: cost * 10_000 } }))
+  }
 }
 
 const benchmarkOf = (name: string, goal: Goal = {}): Benchmark => ({
   name,
   title: "a benchmark for tests",
+  packages: ["effect"],
   plan: Effect.sync((): Plan => ({
     cases: [told("ours", 10), told("theirs", 40)],
     ratios: [timesAsFast("ours against theirs", "ours", "theirs", goal), timesItsTime("the time", "ours", "theirs")]
@@ -81,7 +91,7 @@ describe("measure", () => {
     const noting = (name: string): Case => ({
       name,
       unit: "ns/op",
-      sample: Effect.sync(() => turns.push(name))
+      sample: Effect.sync(() => ({ cost: turns.push(name) }))
     })
     const plan = { cases: [noting("a"), noting("b"), { ...noting("c"), selfContained: true as const }], ratios: [] }
     await Effect.runPromise(measure("test", plan, 2))
@@ -91,8 +101,21 @@ describe("measure", () => {
 
   it("a timed case says what one operation costs", async () => {
     const { sample } = timed("sleep", 10, Effect.sleep("20 millis"))
-    const cost = await Effect.runPromise(sample)
+    const { cost } = await Effect.runPromise(sample)
     expect(cost).toBeGreaterThan(1e6)
+  })
+
+  it("reports how long callers waited, where a case says so", async () => {
+    const plan: Plan = {
+      cases: [waited("ours", 9, 9, 9, 3, 1, 2), told("theirs", 40)],
+      ratios: [timesAsFast("speed", "ours", "theirs")]
+    }
+    const [{ against, subject }] = await Effect.runPromise(measure("test", plan, 3))
+    expect(subject.latency).toEqual({
+      p50: { low: 1_500, median: 2_000, high: 2_500 },
+      p99: { low: 15_000, median: 20_000, high: 25_000 }
+    })
+    expect(against).not.toHaveProperty("latency")
   })
 })
 
@@ -104,7 +127,7 @@ describe("the program", () => {
     const report = JSON.parse(stdout[0]) as Report
     expect(Object.keys(report)).toEqual(["machine", "versions", "results"])
     expect(report.machine.cores).toBeGreaterThan(0)
-    expect(report.versions.effect).toMatch(/^\d+\.\d+\.\d+/)
+    expect(report.versions).toEqual({ effect: expect.stringMatching(/^\d+\.\d+\.\d+/) })
     expect(report.results).toHaveLength(2)
     expect(report.results[0]).toMatchObject({
       benchmark: "fast",
@@ -119,6 +142,31 @@ describe("the program", () => {
   it("prints a table with a row for each measure", async () => {
     const { stdout } = await runWith(["fast", "--rounds", "1"], [benchmarkOf("fast", { atLeast: 3 })])
     expect(stdout[0]).toMatch(/ours against theirs +4\.00 .*at least 3\.00 +met +10\.0 \/ 40\.0 ns\/op/)
+  })
+
+  it("prints a second table with a row for each case whose callers waited", async () => {
+    const benchmark: Benchmark = {
+      ...benchmarkOf("slow"),
+      plan: Effect.sync((): Plan => ({
+        cases: [waited("ours", 2), waited("theirs", 40), told("others", 1)],
+        ratios: [
+          timesAsFast("ours against theirs", "ours", "theirs"),
+          timesAsFast("ours against others", "ours", "others")
+        ]
+      }))
+    }
+    const { stdout } = await runWith(["slow", "--rounds", "1"], [benchmark])
+    const lines = stdout[0].split("\n")
+    const header = lines.findIndex((line) => /^from call to answer, µs +p50 +p99 +p99, half of the rounds$/.test(line))
+    expect(lines.slice(header + 2).map((line) => line.split(/ {2,}/))).toEqual([
+      ["ours", "2.00", "20.0", "20.0 to 20.0"],
+      ["theirs", "40.0", "400", "400 to 400"]
+    ])
+  })
+
+  it("prints no such table where no case says how long callers waited", async () => {
+    const { stdout } = await runWith(["fast", "--rounds", "1"], [benchmarkOf("fast")])
+    expect(stdout[0]).not.toContain("from call to answer")
   })
 
   it("a goal that is missed is reported, and is no failure", async () => {

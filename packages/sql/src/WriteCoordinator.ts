@@ -323,9 +323,15 @@ export const make = (
       ([loop, timer]) =>
         Effect.gen(function*() {
           writer.unsafeClose({ drain: options.drain ?? false })
-          // A finalizer cannot be interrupted, and then a timeout would do nothing.
-          const ended = yield* Effect.timeoutOption(Effect.interruptible(Fiber.await(loop)), checked.drainTimeoutMillis)
-          if (ended._tag === "None") writer.unsafeCutShort()
+          // Otherwise it may be waiting for a lock, for writes that have been refused.
+          if (writer.hasWork) {
+            // A finalizer cannot be interrupted, and then a timeout would do nothing.
+            const ended = yield* Effect.timeoutOption(
+              Effect.interruptible(Fiber.await(loop)),
+              checked.drainTimeoutMillis
+            )
+            if (ended._tag === "None") writer.unsafeCutShort()
+          }
           yield* Fiber.interruptAll([loop, timer])
           writer.unsafeEnd()
           yield* writer.failure

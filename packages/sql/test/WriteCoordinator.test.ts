@@ -13,6 +13,7 @@ import {
   FiberRef,
   Layer,
   Logger,
+  LogLevel,
   Option,
   Scope,
   Stream,
@@ -611,6 +612,24 @@ describe("WriteCoordinator", () => {
         expect(yield* values).toEqual(["a"])
       })))
 
+    it.effect("does not wait for a lock when nothing is left to write", () =>
+      withWrites(Effect.gen(function*() {
+        const go = yield* Deferred.make<void>()
+        const holding = yield* Effect.fork(SqlTransaction.withTransaction(Deferred.await(go)))
+        yield* Effect.yieldNow()
+        const scope = yield* Scope.make()
+        const writes = yield* Scope.extend(WriteCoordinator.make({ name: "closing" }), scope)
+        const waiting = yield* Effect.fork(writes.submit(insert("a"), { name: "a" }))
+        yield* Effect.yieldNow()
+        // The clock stands still: it ends by itself, or not at all.
+        yield* Scope.close(scope, Exit.void)
+        expect(tagOf(yield* Fiber.await(waiting))).toBe("CoordinatorClosed")
+        yield* Deferred.succeed(go, undefined)
+        yield* Fiber.join(holding)
+        yield* insert("b")
+        expect(yield* values).toEqual(["b"])
+      })))
+
     it.effect("twice does nothing, and ends the stream of changes", () =>
       withWrites(Effect.gen(function*() {
         const scope = yield* Scope.make()
@@ -624,6 +643,35 @@ describe("WriteCoordinator", () => {
         expect(tagOf(yield* Effect.exit(writes.submit(insert("b"), { name: "b" })))).toBe("CoordinatorClosed")
       })))
   })
+
+  it.effect("that has died of a bug of ours tells everybody, and keeps nobody from writing", () =>
+    withStore(
+      Effect.gen(function*() {
+        yield* createTable
+        const scope = yield* Scope.make()
+        const writes = yield* Scope.extend(WriteCoordinator.make({ name: "writes" }), scope)
+        const first = yield* gate
+        // Nothing of ours dies by itself, so it is given something that nobody expects: a name that throws.
+        const unexpected = {
+          get name(): string {
+            throw new Error("no name")
+          }
+        }
+        const running = yield* Effect.fork(
+          writes.submit(Effect.zipRight(insert("a"), Effect.zipRight(first.hold, Effect.die("oops"))), unexpected)
+        )
+        yield* first.started
+        const queued = yield* Effect.fork(writes.submit(insert("b"), { name: "b" }))
+        yield* Effect.yieldNow()
+        yield* first.go
+        expect(tagOf(yield* Fiber.await(running))).toBe("defect")
+        expect(tagOf(yield* Fiber.await(queued))).toBe("defect")
+        expect(tagOf(yield* Effect.exit(writes.submit(insert("c"), { name: "c" })))).toBe("defect")
+        yield* insert("d")
+        expect(yield* values).toEqual(["d"])
+        expect(Exit.isFailure(yield* Effect.exit(Scope.close(scope, Exit.void)))).toBe(true)
+      }).pipe(Logger.withMinimumLogLevel(LogLevel.None))
+    ))
 
   it.live("fails only those who had waited when the lock of somebody else was given up on", () =>
     Effect.scoped(Effect.gen(function*() {

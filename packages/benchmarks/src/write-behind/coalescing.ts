@@ -72,7 +72,7 @@ const streaming = (
     for (const batch of batches) offerBatch(batch)
     const startedAt = performance.now()
     for (const batch of batches) offerBatch(batch)
-    return (performance.now() - startedAt) * 1e6 / stream
+    return { cost: (performance.now() - startedAt) * 1e6 / stream }
   })
 })
 

@@ -14,9 +14,9 @@ const pending = (contender: Contender): Case => ({
   name: `pending, ${contender}`,
   unit: "bytes/item",
   selfContained: true,
-  sample: Effect.sync(() =>
-    Number(execFileSync(process.execPath, ["--expose-gc", program, contender], { encoding: "utf8" }))
-  )
+  sample: Effect.sync(() => ({
+    cost: Number(execFileSync(process.execPath, ["--expose-gc", program, contender], { encoding: "utf8" }))
+  }))
 })
 
 const against = (contender: Contender, goal = {}) =>

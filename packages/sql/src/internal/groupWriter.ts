@@ -152,6 +152,11 @@ export class GroupWriter {
     })
   )
 
+  /** Whether a group is in progress, or anything waits. */
+  get hasWork(): boolean {
+    return this.group.length > 0 || !this.isIdle
+  }
+
   private get isIdle(): boolean {
     return this.intake.size === 0 && this.again.length === 0
   }
@@ -186,7 +191,8 @@ export class GroupWriter {
           this.again = []
           for (const write of waited) this.finish(write, Exit.fail(write.submission.onError(error)))
         }),
-      onSuccess: (open) => this.writeIn(open)
+      // A bug of ours must not keep the lock.
+      onSuccess: (open) => Effect.onError(this.writeIn(open), () => open.abandon)
     })
   }
 

@@ -7,10 +7,12 @@ import { SqlError } from "@effect/sql/SqlError"
 import type * as Statement from "@effect/sql/Statement"
 import { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Retry from "@sluice/core/Retry"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { Dialect } from "../Dialect.ts"
 import type { TransactionError, TransactionFailed } from "../TransactionError.ts"
@@ -126,15 +128,15 @@ export class Transactions {
         ),
         () => giveBack
       )
-      const begun = Effect.suspend(() =>
-        this.mayBeOpen ? Effect.zipRight(this.rollback(connection), beginning) : beginning
-      )
       const beginning = Effect.mapError(
         this.whileBusy(connection.executeRaw(this.database.dialect.begin, [])),
         (error) => error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "begin", error)
       )
       // An interruption may come right after BEGIN.
-      yield* Effect.onError(restore(begun), () => Effect.zipRight(this.rollback(connection), giveBack))
+      yield* Effect.onError(
+        restore(this.outside(connection, beginning)),
+        () => Effect.zipRight(this.rollback(connection), giveBack)
+      )
       return new OpenTransaction(this.surroundings, new Transaction(this.surroundings, connection), {
         commit: this.commit(connection),
         rollback: this.rollback(connection),
@@ -148,7 +150,9 @@ export class Transactions {
     const { writer } = this.database
     return Effect.zipLeft(
       this.lock.with(
-        Effect.scoped(Effect.flatMap(writer, (connection) => asSqlError(this.whileBusy(run(connection)))))
+        Effect.scoped(
+          Effect.flatMap(writer, (connection) => asSqlError(this.whileBusy(this.outside(connection, run(connection)))))
+        )
       ),
       this.breaks.whenDue
     )
@@ -213,14 +217,20 @@ export class Transactions {
   /** Rolls back whatever is open. The database may have done so by itself, which must not hide why. */
   private rollback(connection: Connection): Effect.Effect<void> {
     const { dialect } = this.database
-    return Effect.match(connection.executeRaw(dialect.rollback, []), {
-      onFailure: (error) => {
-        this.mayBeOpen = !dialect.isNoTransaction(error)
+    return Effect.matchCause(connection.executeRaw(dialect.rollback, []), {
+      onFailure: (cause) => {
+        const error = Cause.failureOption(cause)
+        this.mayBeOpen = Option.isNone(error) || !dialect.isNoTransaction(error.value)
       },
       onSuccess: () => {
         this.mayBeOpen = false
       }
     })
+  }
+
+  /** Runs something that must not get into a transaction that could not be rolled back before. */
+  private outside<X, E>(connection: Connection, run: Effect.Effect<X, E>): Effect.Effect<X, E> {
+    return Effect.suspend(() => this.mayBeOpen ? Effect.zipRight(this.rollback(connection), run) : run)
   }
 }
 
@@ -238,6 +248,9 @@ export class OpenTransaction {
     readonly rollback: Effect.Effect<void>
     readonly giveBack: Effect.Effect<void>
   }
+
+  /** Whether the connection and the lock have been given back. */
+  private done = false
 
   constructor(surroundings: Surroundings, transaction: Transaction, steps: OpenTransaction["steps"]) {
     this.surroundings = surroundings
@@ -259,7 +272,7 @@ export class OpenTransaction {
       )
     return Effect.tapError(undo, () => this.steps.rollback).pipe(
       Effect.zipRight(this.steps.commit),
-      Effect.ensuring(this.steps.giveBack),
+      Effect.ensuring(this.giveBack),
       Effect.zipRight(Effect.suspend(() => this.transaction.committed()))
     )
   })
@@ -267,7 +280,15 @@ export class OpenTransaction {
   /** Rolls back. To be called where interruption is off. */
   readonly rollback: Effect.Effect<void> = Effect.suspend(() => {
     this.transaction.unsafeEnd("finished")
-    return Effect.ensuring(this.steps.rollback, this.steps.giveBack)
+    return Effect.ensuring(this.steps.rollback, this.giveBack)
+  })
+
+  /** Rolls back, unless it has been committed or rolled back already. */
+  readonly abandon: Effect.Effect<void> = Effect.suspend(() => this.done ? Effect.void : this.rollback)
+
+  private readonly giveBack: Effect.Effect<void> = Effect.suspend(() => {
+    this.done = true
+    return this.steps.giveBack
   })
 }
 
