@@ -19,6 +19,8 @@ const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]>
   ["SQLITE_CANTOPEN", "cannot-open"],
   ["SQLITE_PERM", "permission"],
   ["SQLITE_NOMEM", "memory"],
+  // The index of the log has to grow when a file is opened.
+  ["SQLITE_IOERR_SHMSIZE", "full"],
   ["SQLITE_IOERR", "io"]
 ]
 
@@ -63,16 +65,21 @@ export const dialect: Dialect = {
   isNoTransaction: (error) => messageOf(error).includes("no transaction is active"),
   // There is no statement that asks. A second BEGIN is refused inside a transaction, and changes nothing there.
   isOpen: (connection) =>
-    Effect.matchEffect(connection.executeRaw("BEGIN", []), {
+    Effect.matchEffect(connection.execute("BEGIN", [], undefined), {
       onFailure: (error) => Effect.succeed(messageOf(error).includes("within a transaction")),
-      onSuccess: () => Effect.as(Effect.ignore(connection.executeRaw("ROLLBACK", [])), false)
+      onSuccess: () => Effect.as(Effect.ignore(connection.execute("ROLLBACK", [], undefined)), false)
     }),
   kindOf: (sql) => {
+    // Asked for every statement: INSERT, UPDATE and DELETE need no closer look.
+    const first = sql.charCodeAt(0) | 0x20
+    if (first === insert || first === update || first === delete_) return "write"
     const kind = kinds.get(firstWord(sql))
     if (kind === undefined) return "write"
     return kind === "transaction" && rollbackTo.test(sql) ? "savepoint" : kind
   }
 }
+
+const [insert, update, delete_] = Array.from("iud", (letter) => letter.charCodeAt(0))
 
 // WITH may lead to an INSERT, and EXPLAIN and PRAGMA to anything.
 const kinds = new Map<string, SqlKind>([

@@ -50,8 +50,8 @@ export interface Options {
   /** How long a lock of another process is waited for, without blocking the event loop. Default: 30 seconds. */
   readonly busyTimeout?: Duration.DurationInput | undefined
   /**
-   * How often the log is copied into the file and cut to nothing. Without it the log keeps the size that it once had.
-   * Default: 1 minute.
+   * How often it is looked whether the log has become larger than 16 MB, as it does while somebody reads for long, and
+   * then copied into the file and cut. Default: 1 minute.
    */
   readonly checkpointInterval?: Duration.DurationInput | undefined
   /** From a column's name to the name in a row. Default: as it is. */
@@ -78,7 +78,7 @@ export interface SqliteStore {
   readonly durable: boolean
   /**
    * Copies the log into the file, and cuts it to nothing unless somebody still reads from it. Answers how much was in
-   * the log, in bytes. It is called by itself every `checkpointInterval`.
+   * the log, in bytes.
    *
    * **Waits** for its turn among the writes. **Errors**: `StoreUnavailable`: the log stays, and nothing is lost.
    */
@@ -109,8 +109,11 @@ export const logBytes = Metric.gauge("sluice_sqlite_log_bytes", {
 /** How long the driver itself may wait for a lock, with the event loop blocked. */
 const driverWaitMillis = 20
 
-/** After so many pages, of 4 KB each, a commit copies the log into the file: fewer and larger copies than by default. */
-const autoCheckpointPages = 4000
+/**
+ * The size that the file of the log may keep. A log that is cut to nothing has to grow again, and a commit that makes it
+ * grow takes about twice as long as one that overwrites what was there.
+ */
+const keptLogBytes = 16 * 1024 * 1024
 
 /**
  * What the database itself keeps about an open one: `Context` of `SqlClient`, `SqlTransaction` and `SqliteStore`.
@@ -163,7 +166,7 @@ const connect = (options: Options, readonly: boolean): Effect.Effect<Connection,
     prepareCacheSize: options.prepareCacheSize
   }).pipe(
     Effect.flatMap((client) => client.reserve),
-    Effect.map(sqliteConnection),
+    Effect.map((stock) => sqliteConnection(stock, options.prepareCacheSize ?? 200)),
     Effect.tap((connection) => pragma(connection, `busy_timeout = ${driverWaitMillis}`)),
     Effect.catchAllDefect(Effect.fail),
     Effect.provide(Reactivity.layer)
@@ -204,9 +207,10 @@ const configure = (connection: Connection, { durable, persistent }: { durable: b
     yield* setPragma(connection, "synchronous", durable ? "FULL" : "NORMAL", durable ? 2 : 1)
     // On macOS a plain sync does not reach the disk.
     if (durable) yield* setPragma(connection, "fullfsync", "1", 1)
-    yield* setPragma(connection, "wal_autocheckpoint", String(autoCheckpointPages), autoCheckpointPages)
-    // SQLite opens a file that it may not write to without a word.
+    yield* setPragma(connection, "journal_size_limit", String(keptLogBytes), keptLogBytes)
+    // SQLite opens a file that it may not write to without a word, and begins to write to it as well.
     yield* connection.executeUnprepared("BEGIN IMMEDIATE", [], undefined)
+    yield* pragma(connection, "user_version = 1")
     yield* connection.executeUnprepared("ROLLBACK", [], undefined)
   })
 
@@ -259,10 +263,11 @@ export const make = (
       checkpoint: Effect.catchAll(checkpoint(transactions), failed)
     }
     if (checked.persistent) {
+      const keepSmall = Effect.whenEffect(store.checkpoint, Effect.catchAll(isLogLarge(transactions), failed))
       yield* Effect.forkScoped(
         // Or closing would wait for it for ever, where the store is opened in an uninterruptible region.
         Effect.interruptible(Effect.schedule(
-          Effect.catchAll(store.checkpoint, (error) => Effect.logWarning("a checkpoint failed", error)),
+          Effect.catchAll(keepSmall, (error) => Effect.logWarning("a checkpoint failed", error)),
           Schedule.spaced(checked.checkpointMillis)
         ))
       )
@@ -273,16 +278,25 @@ export const make = (
     )
   })
 
+/** How much is in the log, in bytes. Copies what it can into the file without waiting for anybody. */
+const measureLog = (connection: Connection): Effect.Effect<number, SqlError> =>
+  Effect.gen(function*() {
+    const [page] = yield* connection.execute("PRAGMA page_size", [], undefined)
+    const [{ log }] = yield* connection.execute("PRAGMA wal_checkpoint(PASSIVE)", [], undefined)
+    const bytes = Math.max(0, log) * page.page_size
+    yield* Metric.set(logBytes, bytes)
+    return bytes
+  })
+
+const isLogLarge = (transactions: Transactions): Effect.Effect<boolean, SqlError> =>
+  Effect.map(transactions.autocommit(measureLog), (bytes) => bytes > keptLogBytes)
+
 const checkpoint = (transactions: Transactions) =>
   transactions.autocommit((connection) =>
     Effect.gen(function*() {
-      const [page] = yield* connection.execute("PRAGMA page_size", [], undefined)
-      // Looked at first: cutting the log answers that it is empty.
-      const [before] = yield* connection.execute("PRAGMA wal_checkpoint(PASSIVE)", [], undefined)
-      const [after] = yield* connection.execute("PRAGMA wal_checkpoint(TRUNCATE)", [], undefined)
-      const bytes = Math.max(0, before.log) * page.page_size
-      yield* Metric.set(logBytes, bytes)
-      return { logBytes: bytes, cut: after.busy === 0 }
+      const bytes = yield* measureLog(connection)
+      const [{ busy }] = yield* connection.execute("PRAGMA wal_checkpoint(TRUNCATE)", [], undefined)
+      return { logBytes: bytes, cut: busy === 0 }
     })
   )
 

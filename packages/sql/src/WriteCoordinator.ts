@@ -214,20 +214,18 @@ class WriteCoordinatorImpl implements WriteCoordinator {
 
   private enqueue(submission: Submission): Effect.Effect<unknown, unknown> {
     // The write is put in, and its exit waited for, in one step: an interruption cannot come between.
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.suspend(() => {
-        if (!this.writer.isOpen) return this.writer.refuse(submission)
-        const pending = this.writer.add(submission)
-        const ended = Effect.async<unknown, unknown>((resume) => {
-          if (pending.exit !== undefined) resume(pending.exit)
-          else pending.onExit = resume
-        })
-        return Effect.catchAllCause(restore(ended), (cause) =>
-          this.writer.cancel(pending)
-            ? Effect.failCause(cause)
-            : Effect.zipRight(Effect.exit(ended), Effect.failCause(cause)))
+    return Effect.uninterruptibleMask((restore) => {
+      if (!this.writer.isOpen) return this.writer.refuse(submission)
+      const pending = this.writer.add(submission)
+      const ended = Effect.async<unknown, unknown>((resume) => {
+        if (pending.exit !== undefined) resume(pending.exit)
+        else pending.onExit = resume
       })
-    )
+      return Effect.catchAllCause(restore(ended), (cause) => {
+        const interrupted = Effect.failCause(cause)
+        return this.writer.cancel(pending) ? interrupted : Effect.zipRight(Effect.exit(ended), interrupted)
+      })
+    })
   }
 
   /** Runs a write as a part of the transaction that its caller is in. */
@@ -240,10 +238,10 @@ class WriteCoordinatorImpl implements WriteCoordinator {
         Effect.context<never>(),
         (context) => work.run(this.transactions.currentIn(context)!.connection)
       )
-    return transaction.savepoint(effect, submission.onError).pipe(
-      Effect.exit,
-      Effect.flatMap((exit) => withoutDefects(submission, exit)),
-      Effect.zipLeft(Effect.sync(() => transaction.unsafeAfterCommit(this.writer.announce([submission.options]))))
+    const announce = () => this.writer.announce(submission.options)
+    return Effect.flatMap(
+      Effect.exit(transaction.savepoint(effect, submission.onError, announce)),
+      (exit) => withoutDefects(submission, exit)
     )
   }
 }

@@ -527,7 +527,7 @@ describe("WriteCoordinator", () => {
           yield* submit(insert("a"))
           yield* submit(insert("b"))
           expect(yield* values).toEqual(["a", "b"])
-          expect(String(logged[0])).toContain("announcing a write threw")
+          expect(String(logged[0])).toContain("what was called after a commit threw")
         }),
         {
           topic: () => {

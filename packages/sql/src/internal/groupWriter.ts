@@ -48,6 +48,11 @@ type Lifecycle =
   /** A fiber of ours has died: a bug of this library. */
   | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
 
+interface Deadline {
+  readonly atMillis: number
+  readonly ring: () => void
+}
+
 /** @internal */
 export class GroupWriter {
   readonly intake: Intake
@@ -67,7 +72,7 @@ export class GroupWriter {
   private wake: (() => void) | undefined
   private endWait: (() => void) | undefined
   /** When the write that is running has had its time, and what happens then. */
-  private deadline: { readonly atMillis: number; readonly ring: () => void } | undefined
+  private deadline: Deadline | undefined
   private wakeAlarm: (() => void) | undefined
 
   constructor(
@@ -120,13 +125,14 @@ export class GroupWriter {
 
   /** Takes a write out that has not started; answers whether its submitter need not wait for its end. */
   cancel(write: Pending): boolean {
-    if (write.started) return write.exit !== undefined
-    const index = this.again.indexOf(write)
-    if (index >= 0) this.again.splice(index, 1)
-    const from = index >= 0 ? "queue" : this.intake.remove(write)
-    if (from === undefined) return write.exit !== undefined
+    if (write.exit !== undefined) return true
+    if (write.started) return false
     write.started = true
-    if (from === "queue") this.counts.cancelled += 1
+    if (this.intake.remove(write) === "outside") return true
+    // It may have been taken into a group, which has not come to it yet.
+    this.group = this.group.filter((other) => other !== write)
+    this.again = this.again.filter((other) => other !== write)
+    this.counts.cancelled += 1
     return true
   }
 
@@ -170,14 +176,18 @@ export class GroupWriter {
   })
 
   private readonly whenEnough: Effect.Effect<void> = Effect.suspend(() => {
+    let isOver = false
     const enough = Effect.async<void>((resume) => {
-      if (this.intake.size >= this.enough || this.lifecycle._tag !== "Open") return resume(Effect.void)
+      if (isOver || this.intake.size >= this.enough || this.lifecycle._tag !== "Open") return resume(Effect.void)
       this.endWait = () => {
         this.endWait = undefined
         resume(Effect.void)
       }
     })
-    const timer = Effect.zipRight(Effect.sleep(this.options.maxWaitMillis), Effect.sync(() => this.endWait?.()))
+    const timer = Effect.map(Effect.sleep(this.options.maxWaitMillis), () => {
+      isOver = true
+      this.endWait?.()
+    })
     return Effect.scoped(Effect.zipRight(Effect.forkScoped(timer), enough))
   })
 
@@ -198,25 +208,27 @@ export class GroupWriter {
 
   private writeIn(open: OpenTransaction): Effect.Effect<void> {
     return Effect.gen(this, function*() {
-      const group = this.takeGroup()
+      const { commit, rollback, transaction } = open
+      this.group = this.takeGroup()
       // Whoever was waiting may have left while the lock was waited for.
-      if (group.length === 0) return yield* open.rollback
-      this.group = group
-      const exits: Array<Exit.Exit<unknown, unknown>> = []
-      for (const write of group) {
+      if (this.group.length === 0) return yield* rollback
+      for (const write of this.group) {
+        if (write.started) continue
         if (this.lifecycle._tag === "Closed") break
         write.started = true
-        exits.push(yield* this.runWrite(open.transaction, write))
-        if (open.transaction.isOver) break
+        write.outcome = yield* this.runWrite(transaction, write)
+        if (transaction.isOver) break
+        if (Exit.isSuccess(write.outcome)) transaction.unsafeAfterCommit(() => this.announce(write.submission.options))
         yield* this.transactions.breaks.whenDue
       }
       // Where all have failed there is nothing to commit; where the transaction has ended, committing fails.
-      const { commit, rollback, transaction } = open
-      const result = yield* Effect.exit(transaction.isOver || exits.some(Exit.isSuccess) ? commit : rollback)
-      this.counts.groups += 1
+      const some = this.group.some(({ outcome }) => outcome !== undefined && Exit.isSuccess(outcome))
+      const result = yield* Effect.exit(transaction.isOver || some ? commit : rollback)
+      const group = this.group
       this.group = []
-      if (Exit.isSuccess(result)) yield* this.committed(group, exits)
-      else this.rolledBack(group, exits, this.reasonOf(result.cause))
+      this.counts.groups += 1
+      if (Exit.isSuccess(result)) this.committed(group)
+      else this.rolledBack(group, this.reasonOf(result.cause))
     })
   }
 
@@ -227,35 +239,29 @@ export class GroupWriter {
   }
 
   /** The transaction has ended well, for all whose write has. */
-  private committed(group: ReadonlyArray<Pending>, exits: ReadonlyArray<Exit.Exit<unknown, unknown>>) {
+  private committed(group: ReadonlyArray<Pending>): void {
     // Closing may have cut the group short.
-    const exitOf = (i: number) => exits[i] ?? this.refuse(group[i].submission)
-    group.forEach((write, i) => this.count(write, exitOf(i)))
+    for (const write of group) this.count(write, write.outcome ?? this.refuse(write.submission))
     for (const write of group) write.onExit?.(write.exit!)
-    return this.announce(
-      group.filter(({ exit }) => Exit.isSuccess(exit!)).map(({ submission }) => submission.options)
-    )
   }
 
   /** The transaction has failed as a whole. Those that failed by themselves keep their own error. */
-  private rolledBack(
-    group: ReadonlyArray<Pending>,
-    exits: ReadonlyArray<Exit.Exit<unknown, unknown>>,
-    error: TransactionError
-  ): void {
+  private rolledBack(group: ReadonlyArray<Pending>, error: TransactionError): void {
     const told: Array<Pending> = []
     const again: Array<Pending> = []
-    group.forEach((write, i) => {
-      const exit = exits[i]
-      if (exit === undefined || Exit.isSuccess(exit) && (write.submission.options.retryable ?? false) && !write.alone) {
-        write.alone = exit !== undefined
+    for (const write of group) {
+      const { alone, outcome, submission } = write
+      const hasRun = outcome !== undefined
+      if (!hasRun || Exit.isSuccess(outcome) && (submission.options.retryable ?? false) && !alone) {
+        write.alone = alone || hasRun
         write.started = false
+        write.outcome = undefined
         again.push(write)
       } else {
-        this.count(write, Exit.isSuccess(exit) ? Exit.fail(write.submission.onError(error)) : exit)
+        this.count(write, Exit.isSuccess(outcome) ? Exit.fail(submission.onError(error)) : outcome)
         told.push(write)
       }
-    })
+    }
     this.again = [...again, ...this.again]
     for (const write of told) write.onExit?.(write.exit!)
   }
@@ -294,10 +300,10 @@ export class GroupWriter {
     write: Pending,
     run: (connection: Connection) => Effect.Effect<unknown, SqlError>
   ): Effect.Effect<Exit.Exit<unknown, unknown>> {
-    return Effect.map(
-      Effect.exit(transaction.noticeEnd(run(transaction.raw))),
-      (exit) => withoutDefects(write.submission, exit)
-    )
+    return Effect.matchCause(transaction.noticeEnd(run(transaction.raw)), {
+      onFailure: (cause) => withoutDefects(write.submission, Exit.failCause(cause)),
+      onSuccess: Exit.succeed
+    })
   }
 
   private runInSavepoint(transaction: Transaction, write: Pending): Effect.Effect<Exit.Exit<unknown, unknown>> {
@@ -330,7 +336,7 @@ export class GroupWriter {
       const effect = work._tag === "Effect" ? work.effect : work.run(child.connection)
       const fiber = Runtime.runFork(runtime)(effect)
       const { name, writeTimeoutMillis } = this.options
-      this.startAlarm(() => {
+      const deadline = this.startAlarm(() => {
         // Not waited for: it may be uninterruptible, and its connection is of no use to it any more.
         child.unsafeEnd("timeout")
         fiber.unsafeInterruptAsFork(FiberId.none)
@@ -338,15 +344,18 @@ export class GroupWriter {
         resume(Effect.succeed(Exit.fail(onError(timeout))))
       })
       fiber.addObserver((exit) => {
-        this.deadline = undefined
+        // One that was cut off ends when it likes, in the time of another.
+        if (this.deadline === deadline) this.deadline = undefined
         resume(Effect.succeed(exit))
       })
     })
   }
 
-  private startAlarm(ring: () => void): void {
-    this.deadline = { atMillis: this.transactions.breaks.now() + this.options.writeTimeoutMillis, ring }
+  private startAlarm(ring: () => void): Deadline {
+    const deadline = { atMillis: this.transactions.breaks.now() + this.options.writeTimeoutMillis, ring }
+    this.deadline = deadline
     this.wakeAlarm?.()
+    return deadline
   }
 
   /**
@@ -373,29 +382,15 @@ export class GroupWriter {
 
   // --- announcing ---------------------------------------------------------------------------------------------------
 
-  /** Tells of writes that are committed. What the user's own functions throw is logged, and changes nothing. */
-  announce(writes: ReadonlyArray<WriteOptions>): Effect.Effect<void> {
-    return Effect.suspend(() => {
+  /** Tells of a write that is committed. May throw what the user's own functions throw. */
+  announce({ name, payload, reactivityKeys }: WriteOptions): void {
+    const topic = this.options.topic(name)
+    if (topic !== undefined) {
+      this.announced += 1
       const timeMillis = this.clock.unsafeCurrentTimeMillis()
-      const thrown: Array<unknown> = []
-      for (const { name, payload, reactivityKeys } of writes) {
-        try {
-          const topic = this.options.topic(name)
-          if (topic !== undefined) {
-            this.announced += 1
-            if (this.hub.active) this.hub.emit({ topic, name, payload, timeMillis, sequence: this.announced })
-          }
-          if (reactivityKeys !== undefined) this.transactions.reactivity.unsafeInvalidate(reactivityKeys)
-        } catch (error) {
-          thrown.push(error)
-        }
-      }
-      return Effect.forEach(
-        thrown,
-        (error) => Effect.logError(`${this.options.name}: announcing a write threw`, Cause.die(error)),
-        { discard: true }
-      )
-    })
+      if (this.hub.active) this.hub.emit({ topic, name, payload, timeMillis, sequence: this.announced })
+    }
+    if (reactivityKeys !== undefined) this.transactions.reactivity.unsafeInvalidate(reactivityKeys)
   }
 
   // --- the end ------------------------------------------------------------------------------------------------------

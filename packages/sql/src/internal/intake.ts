@@ -53,6 +53,8 @@ export class Pending {
   readonly sequence: number
   /** Whether it has begun to run. */
   started = false
+  /** What it has come to, once it has run: final when its transaction is committed. */
+  outcome: Exit.Exit<unknown, unknown> | undefined = undefined
   /** Whether it runs again, in a transaction of its own. */
   alone = false
   /** How it ended, once that is final. */

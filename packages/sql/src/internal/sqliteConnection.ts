@@ -1,53 +1,97 @@
 /**
- * What the connection of the SQLite client needs before it can be relied on.
+ * The connection of the SQLite client, made fast, and mended where it cannot be relied on.
  */
 import { SafeIntegers } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import * as Stream from "effect/Stream"
 
-/** How many texts are remembered that could not be prepared at some time. */
-const longestMemory = 256
+/**
+ * A statement that is kept prepared: an Effect of the stock connection that can be run again and again, with whatever
+ * its parameters are then.
+ */
+interface Prepared {
+  readonly parameters: Array<unknown>
+  readonly run: Effect.Effect<ReadonlyArray<any>, SqlError>
+}
 
 /**
- * The stock connection keeps its statements by their text. One that was once run with safe integers is so for everybody
- * after, and one that could not be prepared, because its table was still missing, fails for ten minutes. So the text
- * gets blanks at its end: they change nothing but which statement is found.
+ * The stock connection looks its statements up in a cache that costs more than most statements do, keeps a failure for
+ * ten minutes (a table was still missing), waits for ever for somebody who was interrupted while looking, and lets everybody have safe integers once somebody has.
+ *
+ * Here whoever runs a statement takes it out of the pool and puts it back afterwards. Nobody else can have it meanwhile,
+ * and where it fails or is interrupted it is not put back at all.
  *
  * @internal
  */
-export const sqliteConnection = (stock: Connection): Connection => {
-  const failures = new Map<string, number>()
+export const sqliteConnection = (stock: Connection, poolSize: number): Connection => {
+  const pools = { plain: new Map<string, Prepared>(), safe: new Map<string, Prepared>() }
+  const names = new Names()
 
-  const byText = <X>(sql: string, run: (text: string) => Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> =>
-    Effect.flatMap(FiberRef.get(FiberRef.currentContext), (context) => {
-      const mode = Context.get(context as Context.Context<any>, SafeIntegers) ? "\n" : ""
-      if (failures.size === 0) return Effect.catchAll(run(sql + mode), again)
-      return Effect.catchAll(run(sql + mode + " ".repeat(failures.get(sql) ?? 0)), again)
+  const prepare = (sql: string): Prepared => {
+    const parameters: Array<unknown> = []
+    return { parameters, run: stock.executeUnprepared(sql, parameters, undefined) }
+  }
 
-      function again(error: SqlError): Effect.Effect<X, SqlError> {
-        if (!error.message.startsWith("Failed to prepare")) return Effect.fail(error)
-        if (failures.size === longestMemory) failures.clear()
-        const count = (failures.get(sql) ?? 0) % longestMemory + 1
-        failures.set(sql, count)
-        return run(sql + mode + " ".repeat(count))
+  const execute: Connection["execute"] = (sql, params, transformRows) =>
+    Effect.withFiberRuntime((fiber) => {
+      const pool = Context.get(fiber.currentContext as Context.Context<any>, SafeIntegers) ? pools.safe : pools.plain
+      let prepared = pool.get(sql)
+      try {
+        prepared ??= prepare(sql)
+      } catch (cause) {
+        return Effect.fail(new SqlError({ cause, message: "Failed to prepare statement" }))
       }
+      pool.delete(sql)
+      const { parameters, run } = prepared
+      parameters.length = 0
+      for (const param of params) parameters.push(param)
+      return Effect.map(run, (rows) => {
+        if (pool.size >= poolSize) pool.delete(pool.keys().next().value!)
+        pool.set(sql, prepared)
+        return transformRows === undefined ? rows : transformRows(rows)
+      })
     })
 
   return {
-    execute: (sql, params, transformRows) => byText(sql, (text) => stock.execute(text, params, transformRows)),
-    executeRaw: (sql, params) => byText(sql, (text) => stock.executeRaw(text, params)),
-    executeValues: (sql, params) => byText(sql, (text) => stock.executeValues(text, params)),
+    execute,
+    executeRaw: (sql, params) => names.use(sql, (name) => stock.executeRaw(name, params)),
+    executeValues: (sql, params) => names.use(sql, (name) => stock.executeValues(name, params)),
     // Its `prepare` throws, outside of what the stock connection catches.
     executeUnprepared: (sql, params, transformRows) =>
       Effect.flatten(Effect.try({
         try: () => stock.executeUnprepared(sql, params, transformRows),
         catch: (cause) => new SqlError({ cause, message: "Failed to prepare statement" })
       })),
-    executeStream: (sql, params, transformRows) =>
-      Stream.fromIterableEffect(byText(sql, (text) => stock.execute(text, params, transformRows)))
+    // All rows at once: the stock connection has no streams.
+    executeStream: (sql, params, transformRows) => Stream.fromIterableEffect(execute(sql, params, transformRows))
   }
 }
+
+/**
+ * Under which text the stock connection finds a statement in its cache. Blanks at the end change nothing but that: they
+ * keep those who want safe integers apart, and get around a failure that is remembered.
+ */
+class Names {
+  private readonly failures = new Map<string, number>()
+
+  use<X>(sql: string, run: (name: string) => Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
+    return Effect.withFiberRuntime((fiber) => {
+      const mode = Context.get(fiber.currentContext as Context.Context<any>, SafeIntegers) ? "\n" : ""
+      // Whoever is interrupted while it looks something up leaves a place in the cache that everybody else waits for.
+      const find = (blanks: number) => Effect.uninterruptible(run(sql + mode + " ".repeat(blanks)))
+      return Effect.catchAll(find(this.failures.get(sql) ?? 0), (error) => {
+        if (!error.message.startsWith("Failed to prepare")) return Effect.fail(error)
+        if (this.failures.size === longestMemory) this.failures.clear()
+        const count = (this.failures.get(sql) ?? 0) % longestMemory + 1
+        this.failures.set(sql, count)
+        return find(count)
+      })
+    })
+  }
+}
+
+/** How many texts are remembered that could not be prepared at some time, and how many blanks they get. */
+const longestMemory = 256

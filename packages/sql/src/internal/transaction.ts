@@ -3,11 +3,12 @@
  *
  * Nothing is concurrent inside a transaction: a statement or a savepoint waits for the one before it. When a
  * transaction ends, its connection is revoked, and so are those of the savepoints in it, so that a fiber that was forked
- * inside cannot write into a transaction that comes later.
+ * inside cannot write into a transaction that comes later. A statement that such a fiber has begun is waited for first.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import { StoreUnavailable } from "@sluice/core/QueueError"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Dialect } from "../Dialect.ts"
@@ -42,43 +43,58 @@ export class Transaction {
   private readonly surroundings: Surroundings
   private readonly parent: Transaction | undefined
   private readonly depth: number
+  /** Held by the statement, or the savepoint, that is the turn of. */
   private readonly lock = new Lock()
+  /** Held by whoever uses the connection right now. One for the whole transaction. */
+  private readonly use: Lock
   private child: Transaction | undefined
   /** Why it is over, once it is. */
   private end: { readonly reason: TransactionEnded["reason"]; readonly cause: unknown } | undefined
-  private onCommit: Array<Effect.Effect<void>> | undefined
+  private onCommit: Array<() => void> | undefined
 
   constructor(surroundings: Surroundings, raw: Connection, parent?: Transaction) {
     this.surroundings = surroundings
     this.raw = raw
     this.parent = parent
     this.depth = parent === undefined ? 0 : parent.depth + 1
+    this.use = parent === undefined ? new Lock() : parent.use
     this.connection = new GuardedConnection(raw, (sql, run) => this.execute(sql, run))
   }
 
+  /** Whether it has ended, or one that it is in. */
   get isOver(): boolean {
-    return this.end !== undefined
+    return this.end !== undefined || this.parent !== undefined && this.parent.isOver
   }
 
   /** Why it is over. */
   get ended(): TransactionEnded {
-    return new TransactionEnded({ store: this.surroundings.store, ...this.end! })
+    if (this.end === undefined) return this.parent!.ended
+    return new TransactionEnded({ store: this.surroundings.store, ...this.end })
   }
 
-  /** To be run once the whole transaction is committed, and not at all if this part of it is rolled back. */
-  unsafeAfterCommit(effect: Effect.Effect<void>): void {
-    ;(this.onCommit ??= []).push(effect)
+  /** Calls back once the whole transaction is committed, and not at all if this part of it is rolled back. */
+  unsafeAfterCommit(callback: () => void): void {
+    ;(this.onCommit ??= []).push(callback)
   }
 
   private execute<X>(sql: string, run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
     const { breaks, dialect } = this.surroundings
     if (dialect.kindOf(sql) === "transaction") return Effect.fail(refusal(sql))
-    const checked = Effect.suspend(() =>
-      !this.isOver
-        ? this.noticeEnd(run)
-        : Effect.fail(toSqlError(this.ended))
-    )
-    return Effect.zipLeft(this.lock.with(checked), breaks.whenDue)
+    const whenOver = () => toSqlError(this.ended)
+    return Effect.zipLeft(this.lock.with(this.whileOpen(this.noticeEnd(run), whenOver)), breaks.whenDue)
+  }
+
+  /**
+   * Uses the connection, if the transaction is still open then. Whoever ends the transaction uses it too, and so waits
+   * until this is done, or is seen here to have been first.
+   */
+  private whileOpen<X, E>(run: Effect.Effect<X, E>, whenOver: () => E): Effect.Effect<X, E> {
+    return this.using(Effect.suspend(() => this.isOver ? Effect.fail(whenOver()) : run))
+  }
+
+  /** Uses the connection: for whoever has ended the transaction. */
+  using<X, E>(run: Effect.Effect<X, E>): Effect.Effect<X, E> {
+    return this.use.with(run)
   }
 
   /**
@@ -93,47 +109,49 @@ export class Transaction {
       }))
   }
 
-  /** Runs an effect in a savepoint, which is rolled back where the effect fails. Waits for a sibling to end. */
+  /**
+   * Runs an effect in a savepoint, which is rolled back where the effect fails. Waits for a sibling to end. Calls back
+   * as `unsafeAfterCommit` does.
+   */
   savepoint<A, E, R, E2>(
     effect: Effect.Effect<A, E, R>,
-    onError: (error: TransactionError) => E2
+    onError: (error: TransactionError) => E2,
+    afterCommit?: () => void
   ): Effect.Effect<A, E | E2, R> {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Effect.mapError(this.enter(restore), onError), (child) =>
         Effect.flatMap(
           Effect.exit(restore(this.surroundings.provide(child, effect))),
-          (exit): Effect.Effect<A, E | E2> =>
-            Exit.isSuccess(exit)
-              ? Effect.zipRight(Effect.mapError(this.leave(child, true), onError), exit)
-              // The first cause counts; a savepoint that cannot be rolled back has ended the transaction.
-              : Effect.zipRight(Effect.ignore(this.leave(child, false)), exit)
+          (exit): Effect.Effect<A, E | E2> => {
+            if (Exit.isSuccess(exit)) {
+              if (afterCommit !== undefined) child.unsafeAfterCommit(afterCommit)
+              return Effect.zipRight(Effect.mapError(this.leave(child, true), onError), exit)
+            }
+            // The first cause counts; a savepoint that cannot be rolled back has ended the transaction.
+            return Effect.zipRight(Effect.ignore(this.leave(child, false)), exit)
+          }
         ))
     )
   }
 
   /** Begins a savepoint. To be called where interruption is off, and followed by `leave`. */
   enter(restore: Restore): Effect.Effect<Transaction, TransactionError> {
+    const child = new Transaction(this.surroundings, this.raw, this)
+    const begin = Effect.map(this.noticeEnd(this.control(this.surroundings.dialect.savepoint(child.name))), () => {
+      this.child = child
+      return child
+    })
+    const failed = (error: SqlError | TransactionEnded) => {
+      this.lock.release()
+      if (error instanceof TransactionEnded) return error
+      return this.isOver ? this.ended : toTransactionError(this.surroundings, "savepoint", error)
+    }
     return Effect.zipRight(
       this.lock.take(restore),
-      Effect.suspend((): Effect.Effect<Transaction, TransactionError> => {
-        if (this.isOver) {
-          this.lock.release()
-          return Effect.fail(this.ended)
-        }
-        const child = new Transaction(this.surroundings, this.raw, this)
-        return Effect.matchEffect(this.noticeEnd(this.control(this.surroundings.dialect.savepoint(child.name))), {
-          onFailure: (error) => {
-            this.lock.release()
-            return Effect.fail(
-              this.isOver ? this.ended : toTransactionError(this.surroundings, "savepoint", error)
-            )
-          },
-          onSuccess: () => {
-            this.child = child
-            return Effect.succeed(child)
-          }
-        })
-      })
+      Effect.mapError(
+        this.whileOpen<Transaction, SqlError | TransactionEnded>(begin, () => this.ended),
+        failed
+      )
     )
   }
 
@@ -141,43 +159,40 @@ export class Transaction {
   leave(child: Transaction, keep: boolean): Effect.Effect<void, TransactionEnded> {
     return Effect.suspend(() => {
       const cutOff = child.isOver ? child.ended : undefined
-      const open = child.child
       child.unsafeEnd("finished")
-      // It was a part of a transaction that has ended: there is nothing to release any more.
-      if (this.isOver) {
-        this.lock.release()
-        return Effect.fail(cutOff ?? this.ended)
-      }
-      const { release, rollbackTo } = this.surroundings.dialect
-      const kept = keep && cutOff === undefined
-      // What was forked in it may be in the middle of a savepoint of its own.
-      const undo = kept ? open : child
-      const steps = undo === undefined
-        ? this.control(release(child.name))
-        : Effect.zipRight(this.control(rollbackTo(undo.name)), this.control(release(child.name)))
-      return Effect.matchEffect(steps, {
-        onFailure: (error) => {
-          // The savepoint is gone, and with it the transaction that it was in.
-          this.child = undefined
-          this.root.unsafeEnd("ended-inside", error)
-          this.lock.release()
-          return Effect.fail(this.ended)
-        },
-        onSuccess: () => {
-          if (kept && child.onCommit !== undefined) this.onCommit = [...this.onCommit ?? [], ...child.onCommit]
-          this.child = undefined
-          this.lock.release()
-          return keep && cutOff !== undefined ? Effect.fail(cutOff) : Effect.void
-        }
+      const end = Effect.suspend(() => {
+        const kept = keep && cutOff === undefined
+        const { release, rollbackTo } = this.surroundings.dialect
+        // What was forked in it may be in the middle of a savepoint of its own.
+        const undo = kept ? child.child : child
+        const released = this.control(release(child.name))
+        const steps = undo === undefined ? released : Effect.zipRight(this.control(rollbackTo(undo.name)), released)
+        return Effect.mapBoth(steps, {
+          onFailure: (error) => {
+            // The savepoint is gone, and with it the transaction that it was in.
+            this.root.unsafeEnd("ended-inside", error)
+            return this.ended
+          },
+          onSuccess: () => {
+            if (kept && child.onCommit !== undefined) this.onCommit = [...this.onCommit ?? [], ...child.onCommit]
+          }
+        })
       })
+      const left = Effect.ensuring(
+        // If this is over there is nothing to release any more.
+        this.whileOpen(end, () => this.ended),
+        Effect.sync(() => {
+          this.child = undefined
+          this.lock.release()
+        })
+      )
+      return keep && cutOff !== undefined ? Effect.zipRight(Effect.ignore(left), Effect.fail(cutOff)) : left
     })
   }
 
-  /** Revokes the connection, and those of the savepoints that are open below. */
+  /** Revokes the connection, and those of the savepoints in it. */
   unsafeEnd(reason: TransactionEnded["reason"], cause?: unknown): void {
-    if (this.isOver) return
-    this.end = { reason, cause }
-    this.child?.unsafeEnd(reason, cause)
+    if (!this.isOver) this.end = { reason, cause }
   }
 
   /** The savepoint that is open directly below, if any. */
@@ -185,17 +200,22 @@ export class Transaction {
     return this.child?.name
   }
 
-  /** Everything has been committed: runs what was to be run then. What dies is logged, and changes nothing. */
-  committed(): Effect.Effect<void> {
-    if (this.onCommit === undefined) return Effect.void
+  /** Everything has been committed: calls back. What is thrown is logged, and changes nothing. */
+  readonly committed: Effect.Effect<void> = Effect.suspend(() => {
+    const thrown: Array<unknown> = []
+    for (const callback of this.onCommit ?? []) {
+      try {
+        callback()
+      } catch (error) {
+        thrown.push(error)
+      }
+    }
     return Effect.forEach(
-      this.onCommit,
-      Effect.catchAllCause((cause) =>
-        Effect.logError(`${this.surroundings.store}: what was to be done after a commit died`, cause)
-      ),
+      thrown,
+      (error) => Effect.logError(`${this.surroundings.store}: what was called after a commit threw`, Cause.die(error)),
       { discard: true }
     )
-  }
+  })
 
   /** Unique among those that are open, because siblings wait for one another. */
   private get name(): string {
@@ -207,7 +227,7 @@ export class Transaction {
   }
 
   private control(sql: string): Effect.Effect<unknown, SqlError> {
-    return this.raw.executeRaw(sql, [])
+    return this.raw.execute(sql, [], undefined)
   }
 }
 

@@ -129,7 +129,7 @@ export class Transactions {
         () => giveBack
       )
       const beginning = Effect.mapError(
-        this.whileBusy(connection.executeRaw(this.database.dialect.begin, [])),
+        this.whileBusy(connection.execute(this.database.dialect.begin, [], undefined)),
         (error) => error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "begin", error)
       )
       // An interruption may come right after BEGIN.
@@ -204,7 +204,7 @@ export class Transactions {
   }
 
   private commit(connection: Connection): Effect.Effect<void, StoreUnavailable | TransactionFailed> {
-    return this.whileBusy(connection.executeRaw(this.database.dialect.commit, [])).pipe(
+    return this.whileBusy(connection.execute(this.database.dialect.commit, [], undefined)).pipe(
       Effect.mapError((error) =>
         error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "commit", error)
       ),
@@ -217,7 +217,7 @@ export class Transactions {
   /** Rolls back whatever is open. The database may have done so by itself, which must not hide why. */
   private rollback(connection: Connection): Effect.Effect<void> {
     const { dialect } = this.database
-    return Effect.matchCause(connection.executeRaw(dialect.rollback, []), {
+    return Effect.matchCause(connection.execute(dialect.rollback, [], undefined), {
       onFailure: (cause) => {
         const error = Cause.failureOption(cause)
         this.mayBeOpen = Option.isNone(error) || !dialect.isNoTransaction(error.value)
@@ -260,27 +260,32 @@ export class OpenTransaction {
 
   /** Commits, or rolls back and fails. To be called where interruption is off. */
   readonly commit: Effect.Effect<void, TransactionError> = Effect.suspend((): Effect.Effect<void, TransactionError> => {
-    const { isOver, openSavepoint, raw } = this.transaction
-    if (isOver) return Effect.zipRight(this.rollback, Effect.fail(this.transaction.ended))
-    this.transaction.unsafeEnd("finished")
-    // What was forked inside may be in the middle of a savepoint.
-    const undo = openSavepoint === undefined
-      ? Effect.void
-      : Effect.mapError(
-        raw.executeRaw(this.surroundings.dialect.rollbackTo(openSavepoint), []),
-        (error) => toTransactionError(this.surroundings, "commit", error)
-      )
-    return Effect.tapError(undo, () => this.steps.rollback).pipe(
-      Effect.zipRight(this.steps.commit),
-      Effect.ensuring(this.giveBack),
-      Effect.zipRight(Effect.suspend(() => this.transaction.committed()))
+    const { transaction } = this
+    if (transaction.isOver) return Effect.zipRight(this.rollback, Effect.fail(transaction.ended))
+    transaction.unsafeEnd("finished")
+    // Told before the next transaction can be: in the order of the commits.
+    const steps = Effect.zipRight(Effect.zipRight(this.undoOpen, this.steps.commit), transaction.committed)
+    return Effect.ensuring(transaction.using(steps), this.giveBack)
+  })
+
+  /** What was forked inside may be in the middle of a savepoint. */
+  private readonly undoOpen: Effect.Effect<void, StoreUnavailable | TransactionFailed> = Effect.suspend(() => {
+    const { openSavepoint, raw } = this.transaction
+    return openSavepoint === undefined ? Effect.void : raw.execute(
+      this.surroundings.dialect.rollbackTo(openSavepoint),
+      [],
+      undefined
+    ).pipe(
+      Effect.mapError((error) => toTransactionError(this.surroundings, "commit", error)),
+      Effect.tapError(() => this.steps.rollback),
+      Effect.asVoid
     )
   })
 
   /** Rolls back. To be called where interruption is off. */
   readonly rollback: Effect.Effect<void> = Effect.suspend(() => {
     this.transaction.unsafeEnd("finished")
-    return Effect.ensuring(this.steps.rollback, this.giveBack)
+    return Effect.ensuring(this.transaction.using(this.steps.rollback), this.giveBack)
   })
 
   /** Rolls back, unless it has been committed or rolled back already. */
@@ -304,7 +309,7 @@ const untilCommitted = (reactivity: Reactivity.Service, transaction: Transaction
   const unsafeInvalidate: Reactivity.Service["unsafeInvalidate"] = (keys) =>
     transaction.isOver
       ? reactivity.unsafeInvalidate(keys)
-      : transaction.unsafeAfterCommit(reactivity.invalidate(keys))
+      : transaction.unsafeAfterCommit(() => reactivity.unsafeInvalidate(keys))
   const invalidate: Reactivity.Service["invalidate"] = (keys) => Effect.sync(() => unsafeInvalidate(keys))
   return {
     ...reactivity,
