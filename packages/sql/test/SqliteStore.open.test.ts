@@ -109,7 +109,7 @@ describe("a file that cannot be opened fails the layer with its path and the rea
       expect(yield* Effect.flip(openAsNobody({ filename }))).toMatchObject(unavailable(filename, "read-only"))
     }))
 
-  // SQLite finds out at the first page that is written: BEGIN IMMEDIATE alone succeeds, and so does opening.
+  // SQLite finds out at the first page that is written: BEGIN IMMEDIATE alone succeeds.
   it.scopedLive.skipIf(!canBeRefused)(
     "where it may only be read, and has a log that is written ahead",
     () =>

@@ -609,6 +609,7 @@ describe("WriteCoordinator", () => {
         yield* Fiber.join(closed)
         const exits = yield* Effect.forEach(fibers, Fiber.await)
         expect(exits.map(tagOf)).toEqual(["success", "WriteTimeout", "CoordinatorClosed"])
+        expect(exits[1]).toMatchObject({ cause: { error: { write: "b", timeoutMillis: 2000 } } })
         expect(yield* values).toEqual(["a"])
       })))
 

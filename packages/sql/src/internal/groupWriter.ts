@@ -33,6 +33,7 @@ export interface Options {
   readonly maxGroup: number
   readonly maxWaitMillis: number
   readonly writeTimeoutMillis: number
+  readonly drainTimeoutMillis: number
   readonly topic: (name: string) => string | undefined
 }
 
@@ -50,7 +51,8 @@ type Lifecycle =
 
 interface Deadline {
   readonly atMillis: number
-  readonly ring: () => void
+  /** Cuts the write off, which has had so much time. */
+  readonly ring: (timeoutMillis: number) => void
 }
 
 /** @internal */
@@ -335,13 +337,12 @@ export class GroupWriter {
       })
       const effect = work._tag === "Effect" ? work.effect : work.run(child.connection)
       const fiber = Runtime.runFork(runtime)(effect)
-      const { name, writeTimeoutMillis } = this.options
-      const deadline = this.startAlarm(() => {
+      const deadline = this.startAlarm((timeoutMillis) => {
         // Not waited for: it may be uninterruptible, and its connection is of no use to it any more.
         child.unsafeEnd("timeout")
         fiber.unsafeInterruptAsFork(FiberId.none)
-        const timeout = new WriteTimeout({ coordinator: name, write: options.name, timeoutMillis: writeTimeoutMillis })
-        resume(Effect.succeed(Exit.fail(onError(timeout))))
+        const error = new WriteTimeout({ coordinator: this.options.name, write: options.name, timeoutMillis })
+        resume(Effect.succeed(Exit.fail(onError(error))))
       })
       fiber.addObserver((exit) => {
         // One that was cut off ends when it likes, in the time of another.
@@ -351,7 +352,7 @@ export class GroupWriter {
     })
   }
 
-  private startAlarm(ring: () => void): Deadline {
+  private startAlarm(ring: Deadline["ring"]): Deadline {
     const deadline = { atMillis: this.transactions.breaks.now() + this.options.writeTimeoutMillis, ring }
     this.deadline = deadline
     this.wakeAlarm?.()
@@ -368,7 +369,7 @@ export class GroupWriter {
     const left = deadline.atMillis - this.transactions.breaks.now()
     if (left > 0) return Effect.sleep(Math.min(Math.ceil(left), longestSleepMillis))
     this.deadline = undefined
-    deadline.ring()
+    deadline.ring(this.options.writeTimeoutMillis)
     return Effect.void
   }))
 
@@ -407,7 +408,7 @@ export class GroupWriter {
   /** Closing has taken too long: the write that is running is cut off, and no other begins. */
   unsafeCutShort(): void {
     if (this.lifecycle._tag === "Draining") this.lifecycle = { _tag: "Closed" }
-    this.deadline?.ring()
+    this.deadline?.ring(this.options.drainTimeoutMillis)
   }
 
   /** The fibers have ended: whatever is still here will not be run. */

@@ -174,6 +174,7 @@ export class Transaction {
             return this.ended
           },
           onSuccess: () => {
+            this.child = undefined
             if (kept && child.onCommit !== undefined) this.onCommit = [...this.onCommit ?? [], ...child.onCommit]
           }
         })
@@ -181,10 +182,7 @@ export class Transaction {
       const left = Effect.ensuring(
         // If this is over there is nothing to release any more.
         this.whileOpen(end, () => this.ended),
-        Effect.sync(() => {
-          this.child = undefined
-          this.lock.release()
-        })
+        Effect.sync(() => this.lock.release())
       )
       return keep && cutOff !== undefined ? Effect.zipRight(Effect.ignore(left), Effect.fail(cutOff)) : left
     })
