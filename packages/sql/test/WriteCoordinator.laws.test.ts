@@ -241,7 +241,8 @@ const program = (setting: Setting) => (seed: number) => {
         if ("topic" in change) heard.push(change)
         else violated("a change was missed")
       })))
-    // Time only moves when nothing is ready, so that the listener listens by then.
+    // Time may move while the listener is still on its way, so it is given turns.
+    yield* Effect.repeatN(Effect.yieldNow(), 300)
     yield* Effect.sleep(1)
 
     // --- conservation -------------------------------------------------------
