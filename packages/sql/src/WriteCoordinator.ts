@@ -30,7 +30,7 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import { makeClient } from "./internal/client.ts"
 import { executeStatement, GroupWriter, withoutDefects } from "./internal/groupWriter.ts"
-import { SingleStatement, type Submission, type Work } from "./internal/intake.ts"
+import { Pending, SingleStatement } from "./internal/intake.ts"
 import { toSqlError, type Transaction } from "./internal/transaction.ts"
 import type { Transactions } from "./internal/transactions.ts"
 import { SqlTransaction } from "./SqlTransaction.ts"
@@ -198,50 +198,42 @@ class WriteCoordinatorImpl implements WriteCoordinator {
     onError: (error: WriteError) => E2
   ): Effect.Effect<A, E | E2, R> {
     return Effect.withFiberRuntime<unknown, unknown>((fiber) => {
-      const context = fiber.currentContext
-      const submission: Submission = {
-        options,
-        work: workOf(this.transactions, write),
-        context,
-        fiberRefs: fiber.getFiberRefs(),
-        onError
-      }
-      const current = this.transactions.currentIn(context)
-      return current === undefined ? this.enqueue(submission) : this.join(current, submission)
+      const pending = new Pending(options, workOf(this.transactions, write), fiber, onError)
+      const current = this.transactions.currentIn(fiber.currentContext)
+      return current === undefined ? this.enqueue(pending) : this.join(current, pending)
       // The fiber that runs the write has the context of this one, and so what the write requires.
     }) as Effect.Effect<A, E | E2, R>
   }
 
-  private enqueue(submission: Submission): Effect.Effect<unknown, unknown> {
+  private enqueue(write: Pending): Effect.Effect<unknown, unknown> {
     // The write is put in, and its exit waited for, in one step: an interruption cannot come between.
     return Effect.uninterruptibleMask((restore) => {
-      if (!this.writer.isOpen) return this.writer.refuse(submission)
-      const pending = this.writer.add(submission)
+      if (!this.writer.isOpen) return this.writer.refuse(write)
+      this.writer.add(write)
       const ended = Effect.async<unknown, unknown>((resume) => {
-        if (pending.exit !== undefined) resume(pending.exit)
-        else pending.onExit = resume
+        if (write.exit !== undefined) resume(write.exit)
+        else write.onExit = resume
       })
       return Effect.catchAllCause(restore(ended), (cause) => {
         const interrupted = Effect.failCause(cause)
-        return this.writer.cancel(pending) ? interrupted : Effect.zipRight(Effect.exit(ended), interrupted)
+        return this.writer.cancel(write) ? interrupted : Effect.zipRight(Effect.exit(ended), interrupted)
       })
     })
   }
 
   /** Runs a write as a part of the transaction that its caller is in. */
-  private join(transaction: Transaction, submission: Submission): Effect.Effect<unknown, unknown> {
-    const { work } = submission
-    const effect = work._tag === "Effect"
-      ? work.effect
+  private join(transaction: Transaction, write: Pending): Effect.Effect<unknown, unknown> {
+    const { onError, options, work } = write
+    const effect = work instanceof SingleStatement
       // Looked up when it runs, because in the savepoint it has another connection.
-      : Effect.flatMap(
+      ? Effect.flatMap(
         Effect.context<never>(),
         (context) => work.run(this.transactions.currentIn(context)!.connection)
       )
-    const announce = () => this.writer.announce(submission.options)
+      : work
     return Effect.flatMap(
-      Effect.exit(transaction.savepoint(effect, submission.onError, announce)),
-      (exit) => withoutDefects(submission, exit)
+      Effect.exit(transaction.savepoint(effect, onError, () => this.writer.announce(options))),
+      (exit) => withoutDefects(write, exit)
     )
   }
 }
@@ -249,15 +241,10 @@ class WriteCoordinatorImpl implements WriteCoordinator {
 const workOf = (
   transactions: Transactions,
   write: Effect.Effect<any, any, any> | SingleStatement<unknown, any>
-): Work => {
-  if (write instanceof SingleStatement) return { _tag: "Statement", run: write.run }
-  return isFragment(write)
-    ? {
-      _tag: "Statement",
-      run: (connection) => executeStatement(transactions, connection, write as Statement<unknown>)
-    }
-    : { _tag: "Effect", effect: write as Effect.Effect<unknown, unknown> }
-}
+): Pending["work"] =>
+  isFragment(write)
+    ? new SingleStatement((connection) => executeStatement(transactions, connection, write as Statement<unknown>))
+    : write as Exclude<typeof write, Effect.Effect<any, any, any>> | Effect.Effect<unknown, unknown>
 
 /**
  * Makes a coordinator in a scope, whose closing ends it:

@@ -27,11 +27,11 @@ export class Breaks {
   readonly whenDue: Effect.Effect<void> = Effect.suspend(() => this.isDue ? this.take : Effect.void)
 
   // Asked for every statement, so by the wall clock, which is the cheaper one to read. It may jump back.
-  private get isDue(): boolean {
+  get isDue(): boolean {
     return Math.abs(this.clock.unsafeCurrentTimeMillis() - this.takenAt) >= everyMillis
   }
 
-  private readonly take: Effect.Effect<void> = Effect.async<void>((resume) =>
+  readonly take: Effect.Effect<void> = Effect.async<void>((resume) =>
     this.macrotask(() => {
       this.takenAt = this.clock.unsafeCurrentTimeMillis()
       resume(Effect.void)

@@ -60,15 +60,18 @@ const withoutSpans = (
   connectionIn: (context: Context.Context<never>) => Connection
 ): Statement.Constructor => {
   const adapt = <A>(statement: StockStatement<A>): Statement.Statement<A> => {
-    const stock = statement.commit
-    statement.commit = () =>
-      Effect.withFiberRuntime((fiber) => {
-        const traced = fiber.currentTracer !== liveTracer && fiber.getFiberRef(FiberRef.currentTracerEnabled)
-        if (traced || fiber.getFiberRef(Statement.currentTransformer)._tag === "Some") return stock.call(statement)
-        const [sql, params] = statement.compile()
-        return connectionIn(fiber.currentContext).execute(sql, params, statement.transformRows)
-      })
+    statement.commit = commit
     return statement
+  }
+  function commit(this: StockStatement<any>): Effect.Effect<ReadonlyArray<any>, SqlError> {
+    return Effect.withFiberRuntime((fiber) => {
+      const traced = fiber.currentTracer !== liveTracer && fiber.getFiberRef(FiberRef.currentTracerEnabled)
+      if (traced || fiber.getFiberRef(Statement.currentTransformer)._tag === "Some") {
+        return Object.getPrototypeOf(this).commit.call(this)
+      }
+      const [sql, params] = this.compile()
+      return connectionIn(fiber.currentContext).execute(sql, params, this.transformRows)
+    })
   }
   const adapted = (...args: ReadonlyArray<any>) => {
     const made = (constructor as any)(...args)

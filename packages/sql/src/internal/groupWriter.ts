@@ -22,7 +22,7 @@ import { TransactionEnded, type TransactionError } from "../TransactionError.ts"
 import type { WriteChange, WriteOptions } from "../Write.ts"
 import { CoordinatorClosed, WriteDied, WriteTimeout } from "../WriteError.ts"
 import type { Transform } from "./guardedConnection.ts"
-import { Intake, Pending, type Submission } from "./intake.ts"
+import { Intake, type Pending, SingleStatement } from "./intake.ts"
 import { refusal, type Restore, type Transaction } from "./transaction.ts"
 import type { OpenTransaction, Transactions } from "./transactions.ts"
 
@@ -111,18 +111,17 @@ export class GroupWriter {
   }
 
   /** How a write ends that cannot run any more. */
-  refuse({ onError }: Submission): Exit.Exit<never, unknown> {
+  refuse({ onError }: Pending): Exit.Exit<never, unknown> {
     return this.lifecycle._tag === "Failed"
       ? Exit.failCause(this.lifecycle.cause)
       : Exit.fail(onError(new CoordinatorClosed({ coordinator: this.options.name })))
   }
 
-  add(submission: Submission): Pending {
-    const pending = new Pending(submission, this.submitted++)
-    this.intake.add(pending)
+  add(write: Pending): void {
+    write.sequence = this.submitted++
+    this.intake.add(write)
     this.wake?.()
     if (this.intake.size >= this.enough) this.endWait?.()
-    return pending
   }
 
   /** Takes a write out that has not started; answers whether its submitter need not wait for its end. */
@@ -201,7 +200,7 @@ export class GroupWriter {
         Effect.sync(() => {
           const waited = [...this.again, ...this.intake.takeUpTo(newest)]
           this.again = []
-          for (const write of waited) this.finish(write, Exit.fail(write.submission.onError(error)))
+          for (const write of waited) this.finish(write, Exit.fail(write.onError(error)))
         }),
       // A bug of ours must not keep the lock.
       onSuccess: (open) => Effect.onError(this.writeIn(open), () => open.abandon)
@@ -209,28 +208,50 @@ export class GroupWriter {
   }
 
   private writeIn(open: OpenTransaction): Effect.Effect<void> {
-    return Effect.gen(this, function*() {
-      const { commit, rollback, transaction } = open
+    return Effect.suspend(() => {
       this.group = this.takeGroup()
       // Whoever was waiting may have left while the lock was waited for.
-      if (this.group.length === 0) return yield* rollback
-      for (const write of this.group) {
-        if (write.started) continue
-        if (this.lifecycle._tag === "Closed") break
+      return this.group.length === 0 ? open.rollback : Effect.zipRight(this.runGroup(open.transaction), this.end(open))
+    })
+  }
+
+  /** Runs the writes of the group, one after another. No generator: this is where the time goes. */
+  private runGroup(transaction: Transaction): Effect.Effect<void> {
+    const { group } = this
+    const { breaks } = this.transactions
+    let index = 0
+    return Effect.whileLoop({
+      while: () => {
+        // Those that were taken out in the meantime count as started.
+        while (index < group.length && group[index].started) index += 1
+        return index < group.length && !transaction.isOver && this.lifecycle._tag !== "Closed"
+      },
+      body: () => {
+        const write = group[index]
         write.started = true
-        write.outcome = yield* this.runWrite(transaction, write)
-        if (transaction.isOver) break
-        if (Exit.isSuccess(write.outcome)) transaction.unsafeAfterCommit(() => this.announce(write.submission.options))
-        yield* this.transactions.breaks.whenDue
+        const run = this.runWrite(transaction, write)
+        return breaks.isDue ? Effect.zipRight(breaks.take, run) : run
+      },
+      step: (outcome) => {
+        const write = group[index]
+        write.outcome = outcome
+        if (Exit.isSuccess(outcome)) transaction.unsafeAfterCommit(() => this.announce(write.options))
       }
+    })
+  }
+
+  /** Commits the group, and answers everybody. */
+  private end({ commit, rollback, transaction }: OpenTransaction): Effect.Effect<void> {
+    return Effect.suspend(() => {
       // Where all have failed there is nothing to commit; where the transaction has ended, committing fails.
       const some = this.group.some(({ outcome }) => outcome !== undefined && Exit.isSuccess(outcome))
-      const result = yield* Effect.exit(transaction.isOver || some ? commit : rollback)
-      const group = this.group
-      this.group = []
-      this.counts.groups += 1
-      if (Exit.isSuccess(result)) this.committed(group)
-      else this.rolledBack(group, this.reasonOf(result.cause))
+      return Effect.map(Effect.exit(transaction.isOver || some ? commit : rollback), (result) => {
+        const { group } = this
+        this.group = []
+        this.counts.groups += 1
+        if (Exit.isSuccess(result)) this.committed(group)
+        else this.rolledBack(group, this.reasonOf(result.cause))
+      })
     })
   }
 
@@ -243,7 +264,7 @@ export class GroupWriter {
   /** The transaction has ended well, for all whose write has. */
   private committed(group: ReadonlyArray<Pending>): void {
     // Closing may have cut the group short.
-    for (const write of group) this.count(write, write.outcome ?? this.refuse(write.submission))
+    for (const write of group) this.count(write, write.outcome ?? this.refuse(write))
     for (const write of group) write.onExit?.(write.exit!)
   }
 
@@ -252,15 +273,15 @@ export class GroupWriter {
     const told: Array<Pending> = []
     const again: Array<Pending> = []
     for (const write of group) {
-      const { alone, outcome, submission } = write
+      const { alone, onError, options, outcome } = write
       const hasRun = outcome !== undefined
-      if (!hasRun || Exit.isSuccess(outcome) && (submission.options.retryable ?? false) && !alone) {
+      if (!hasRun || Exit.isSuccess(outcome) && (options.retryable ?? false) && !alone) {
         write.alone = alone || hasRun
         write.started = false
         write.outcome = undefined
         again.push(write)
       } else {
-        this.count(write, Exit.isSuccess(outcome) ? Exit.fail(submission.onError(error)) : outcome)
+        this.count(write, Exit.isSuccess(outcome) ? Exit.fail(onError(error)) : outcome)
         told.push(write)
       }
     }
@@ -292,35 +313,38 @@ export class GroupWriter {
   // --- one write ----------------------------------------------------------------------------------------------------
 
   private runWrite(transaction: Transaction, write: Pending): Effect.Effect<Exit.Exit<unknown, unknown>> {
-    return write.submission.work._tag === "Statement" && this.transactions.database.dialect.atomicStatements
-      ? this.runStatement(transaction, write, write.submission.work.run)
+    return write.work instanceof SingleStatement && this.transactions.database.dialect.atomicStatements
+      ? this.runStatement(transaction, write, write.work)
       : this.runInSavepoint(transaction, write)
   }
 
   private runStatement(
     transaction: Transaction,
     write: Pending,
-    run: (connection: Connection) => Effect.Effect<unknown, SqlError>
+    statement: SingleStatement<unknown, SqlError>
   ): Effect.Effect<Exit.Exit<unknown, unknown>> {
-    return Effect.matchCause(transaction.noticeEnd(run(transaction.raw)), {
-      onFailure: (cause) => withoutDefects(write.submission, Exit.failCause(cause)),
-      onSuccess: Exit.succeed
-    })
+    const failed = (cause: Cause.Cause<unknown>) => withoutDefects(write, Exit.failCause(cause))
+    try {
+      return Effect.matchCauseEffect(statement.run(transaction.raw), {
+        onFailure: (cause) => Effect.as(transaction.afterFailure(Cause.squash(cause)), failed(cause)),
+        onSuccess: (value) => Exit.succeed(Exit.succeed(value))
+      })
+    } catch (defect) {
+      return Exit.succeed(failed(Cause.die(defect)))
+    }
   }
 
   private runInSavepoint(transaction: Transaction, write: Pending): Effect.Effect<Exit.Exit<unknown, unknown>> {
+    const failed = (error: TransactionError) => Exit.fail(write.onError(error))
     return Effect.matchEffect(transaction.enter((effect) => effect), {
-      onFailure: (error) => Effect.succeed(Exit.fail(write.submission.onError(error))),
+      onFailure: (error) => Exit.succeed(failed(error)),
       onSuccess: (child) =>
         Effect.flatMap(
           this.runForked(child, write),
           (exit) =>
             Effect.match(transaction.leave(child, Exit.isSuccess(exit)), {
-              onFailure: (error) =>
-                Exit.isSuccess(exit)
-                  ? Exit.fail(write.submission.onError(error))
-                  : withoutDefects(write.submission, exit),
-              onSuccess: () => withoutDefects(write.submission, exit)
+              onFailure: (error) => Exit.isSuccess(exit) ? failed(error) : withoutDefects(write, exit),
+              onSuccess: () => withoutDefects(write, exit)
             })
         )
     })
@@ -329,25 +353,25 @@ export class GroupWriter {
   /** Runs a write as its submitter would have, in a fiber that can be left alone when its time is over. */
   private runForked(child: Transaction, write: Pending): Effect.Effect<Exit.Exit<unknown, unknown>> {
     return Effect.async<Exit.Exit<unknown, unknown>>((resume) => {
-      const { context, fiberRefs, onError, options, work } = write.submission
+      const { context, fiberRefs, onError, options, work } = write
       const runtime = Runtime.make({
         context: this.transactions.enclose(context, child),
         fiberRefs,
         runtimeFlags: Runtime.defaultRuntimeFlags
       })
-      const effect = work._tag === "Effect" ? work.effect : work.run(child.connection)
+      const effect = work instanceof SingleStatement ? Effect.suspend(() => work.run(child.connection)) : work
       const fiber = Runtime.runFork(runtime)(effect)
       const deadline = this.startAlarm((timeoutMillis) => {
         // Not waited for: it may be uninterruptible, and its connection is of no use to it any more.
         child.unsafeEnd("timeout")
         fiber.unsafeInterruptAsFork(FiberId.none)
         const error = new WriteTimeout({ coordinator: this.options.name, write: options.name, timeoutMillis })
-        resume(Effect.succeed(Exit.fail(onError(error))))
+        resume(Exit.succeed(Exit.fail(onError(error))))
       })
       fiber.addObserver((exit) => {
         // One that was cut off ends when it likes, in the time of another.
         if (this.deadline === deadline) this.deadline = undefined
-        resume(Effect.succeed(exit))
+        resume(Exit.succeed(exit))
       })
     })
   }
@@ -415,7 +439,7 @@ export class GroupWriter {
   unsafeEnd(): void {
     if (this.lifecycle._tag !== "Failed") this.lifecycle = { _tag: "Closed" }
     this.refuseQueued()
-    for (const write of [...this.group, ...this.again]) this.finish(write, this.refuse(write.submission))
+    for (const write of [...this.group, ...this.again]) this.finish(write, this.refuse(write))
     this.group = []
     this.again = []
   }
@@ -433,36 +457,36 @@ export class GroupWriter {
   }
 
   private refuseQueued(): void {
-    for (const write of this.intake.takeUpTo(Infinity)) this.finish(write, this.refuse(write.submission))
+    for (const write of this.intake.takeUpTo(Infinity)) this.finish(write, this.refuse(write))
   }
 }
 
 /**
- * Runs a statement without what makes it an Effect of its own: a span, a scope, the look for its connection.
+ * A statement without what makes it an Effect of its own: a span, a scope, the look for its connection. Throws where it
+ * cannot be compiled.
  * @internal
  */
 export const executeStatement = (
   { database }: Transactions,
   connection: Connection,
   statement: Statement<unknown>
-): Effect.Effect<ReadonlyArray<unknown>, SqlError> =>
-  Effect.suspend(() => {
-    const [sql, params] = statement.compile()
-    const kind = database.dialect.kindOf(sql)
-    if (kind === "transaction" || kind === "savepoint") return Effect.fail(refusal(sql))
-    // Not in the type, but what tells a client with transforms from one without.
-    const transformRows = "transformRows" in statement
-      ? statement.transformRows as Transform | undefined
-      : database.transformRows
-    return connection.execute(sql, params, transformRows)
-  })
+): Effect.Effect<ReadonlyArray<unknown>, SqlError> => {
+  const [sql, params] = statement.compile()
+  const kind = database.dialect.kindOf(sql)
+  if (kind === "transaction" || kind === "savepoint") return Effect.fail(refusal(sql))
+  // Not in the type, but what tells a client with transforms from one without.
+  const transformRows = "transformRows" in statement
+    ? statement.transformRows as Transform | undefined
+    : database.transformRows
+  return connection.execute(sql, params, transformRows)
+}
 
 /**
  * A write that died, or interrupted itself, has failed.
  * @internal
  */
 export const withoutDefects = (
-  { onError, options }: Submission,
+  { onError, options }: Pending,
   exit: Exit.Exit<unknown, unknown>
 ): Exit.Exit<unknown, unknown> =>
   Exit.isSuccess(exit) || Option.isSome(Cause.failureOption(exit.cause))

@@ -1,18 +1,21 @@
 /**
  * The writes that wait, first come, first served: a bounded queue, and those who wait for room in it. Unlike in a Queue
  * of Effect, whoever gives up leaves at once, from wherever in the queue, and makes room.
+ *
+ * Both are one linked list. A Set would read better, but makes a new table every few writes.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import type * as FiberRefs from "effect/FiberRefs"
 import type { WriteOptions } from "../Write.ts"
 import type { WriteError } from "../WriteError.ts"
 
 /**
- * One statement, which needs nothing but a connection.
+ * One statement, which needs nothing but a connection. Answers its Effect, or throws where it cannot be made.
  * @internal
  */
 export class SingleStatement<out A, out E> {
@@ -23,34 +26,20 @@ export class SingleStatement<out A, out E> {
   }
 }
 
-/** @internal */
-export type Work =
-  /** One statement, which needs nothing but a connection. */
-  | { readonly _tag: "Statement"; readonly run: (connection: Connection) => Effect.Effect<unknown, SqlError> }
-  | { readonly _tag: "Effect"; readonly effect: Effect.Effect<unknown, unknown> }
-
-/**
- * A write as it was submitted.
- * @internal
- */
-export interface Submission {
-  readonly options: WriteOptions
-  readonly work: Work
-  /** What the submitter's fiber had, so that the write runs as it would have there. */
-  readonly context: Context.Context<never>
-  readonly fiberRefs: FiberRefs.FiberRefs
-  /** What the submitter is told of an error of ours. Those of the write are told as they are. */
-  readonly onError: (error: WriteError) => unknown
-}
-
 /**
  * A write on its way.
  * @internal
  */
 export class Pending {
-  readonly submission: Submission
+  readonly options: WriteOptions
+  readonly work: Effect.Effect<unknown, unknown> | SingleStatement<unknown, SqlError>
+  /** What the submitter's fiber had, so that the write runs as it would have there. */
+  readonly context: Context.Context<never>
+  readonly fiberRefs: FiberRefs.FiberRefs
+  /** What the submitter is told of an error of ours. Those of the write are told as they are. */
+  readonly onError: (error: WriteError) => unknown
   /** In the order of submission. */
-  readonly sequence: number
+  sequence = 0
   /** Whether it has begun to run. */
   started = false
   /** What it has come to, once it has run: final when its transaction is committed. */
@@ -61,10 +50,22 @@ export class Pending {
   exit: Exit.Exit<unknown, unknown> | undefined = undefined
   /** Called once it is. */
   onExit: ((exit: Exit.Exit<unknown, unknown>) => void) | undefined = undefined
+  /** Where it waits, while it does. */
+  place: "queue" | "outside" | undefined = undefined
+  previous: Pending | undefined = undefined
+  next: Pending | undefined = undefined
 
-  constructor(submission: Submission, sequence: number) {
-    this.submission = submission
-    this.sequence = sequence
+  constructor(
+    options: WriteOptions,
+    work: Pending["work"],
+    fiber: Pick<Fiber.RuntimeFiber<unknown, unknown>, "currentContext" | "getFiberRefs">,
+    onError: (error: WriteError) => unknown
+  ) {
+    this.options = options
+    this.work = work
+    this.context = fiber.currentContext
+    this.fiberRefs = fiber.getFiberRefs()
+    this.onError = onError
   }
 }
 
@@ -73,68 +74,85 @@ export class Intake {
   readonly capacity: number
   /** How many writes have ever been in the queue. */
   accepted = 0
-  private readonly queue = new Set<Pending>()
-  private readonly outside = new Set<Pending>()
+  /** How many writes are in the queue. */
+  size = 0
+  /** How many wait for room in it. */
+  waiting = 0
+  private first: Pending | undefined = undefined
+  private last: Pending | undefined = undefined
+  /** The first of those who wait for room. */
+  private firstOutside: Pending | undefined = undefined
 
   constructor(capacity: number) {
     this.capacity = capacity
   }
 
-  /** How many writes are in the queue. */
-  get size(): number {
-    return this.queue.size
-  }
-
-  /** How many wait for room in it. */
-  get waiting(): number {
-    return this.outside.size
-  }
-
   add(write: Pending): void {
-    if (this.queue.size < this.capacity) this.accept(write)
-    else this.outside.add(write)
+    write.previous = this.last
+    if (this.last === undefined) this.first = write
+    else this.last.next = write
+    this.last = write
+    if (this.size < this.capacity) {
+      this.accept(write)
+    } else {
+      write.place = "outside"
+      this.waiting += 1
+      this.firstOutside ??= write
+    }
   }
 
   /** Takes a write out; answers from where, or undefined where it is no longer here. */
   remove(write: Pending): "queue" | "outside" | undefined {
-    if (this.outside.delete(write)) return "outside"
-    if (!this.queue.delete(write)) return undefined
-    this.refill()
-    return "queue"
+    const { next, place, previous } = write
+    if (place === undefined) return undefined
+    if (previous === undefined) this.first = next
+    else previous.next = next
+    if (next === undefined) this.last = previous
+    else next.previous = previous
+    if (this.firstOutside === write) this.firstOutside = next
+    write.place = undefined
+    // What has left must not keep alive what comes after it.
+    write.previous = undefined
+    write.next = undefined
+    if (place === "outside") {
+      this.waiting -= 1
+    } else {
+      this.size -= 1
+      this.refill()
+    }
+    return place
   }
 
   /** Takes the oldest writes, in order. Those who come in meanwhile from outside are taken as well. */
   take(limit: number): Array<Pending> {
-    return this.takeWhile((_, count) => count < limit)
+    const taken: Array<Pending> = []
+    while (this.first !== undefined && taken.length < limit) taken.push(this.shift(this.first))
+    return taken
   }
 
   /** Takes everything that had been submitted up to this one, also from outside. */
   takeUpTo(sequence: number): Array<Pending> {
-    return this.takeWhile((write) => write.sequence <= sequence)
-  }
-
-  private takeWhile(wanted: (write: Pending, count: number) => boolean): Array<Pending> {
     const taken: Array<Pending> = []
-    // A Set hands out what is added while it is being walked.
-    for (const write of this.queue) {
-      if (!wanted(write, taken.length)) break
-      this.queue.delete(write)
-      this.refill()
-      taken.push(write)
-    }
+    while (this.first !== undefined && this.first.sequence <= sequence) taken.push(this.shift(this.first))
     return taken
   }
 
+  private shift(write: Pending): Pending {
+    this.remove(write)
+    return write
+  }
+
   private refill(): void {
-    for (const write of this.outside) {
-      this.outside.delete(write)
-      this.accept(write)
-      return
-    }
+    const write = this.firstOutside
+    if (write === undefined) return
+    this.firstOutside = write.next
+    this.waiting -= 1
+    this.accept(write)
   }
 
   private accept(write: Pending): void {
-    this.queue.add(write)
+    write.place = "queue"
+    this.size += 1
     this.accepted += 1
   }
 }

@@ -15,14 +15,16 @@ import * as Stream from "effect/Stream"
 interface Prepared {
   readonly parameters: Array<unknown>
   readonly run: Effect.Effect<ReadonlyArray<any>, SqlError>
+  isTaken: boolean
 }
 
 /**
  * The stock connection looks its statements up in a cache that costs more than most statements do, keeps a failure for
  * ten minutes (a table was still missing), waits for ever for somebody who was interrupted while looking, and lets everybody have safe integers once somebody has.
  *
- * Here whoever runs a statement takes it out of the pool and puts it back afterwards. Nobody else can have it meanwhile,
- * and where it fails or is interrupted it is not put back at all.
+ * Here whoever runs a statement takes it from the pool and gives it back afterwards. Whoever needs it meanwhile prepares
+ * another, which takes its place; so does whoever comes after one who failed or was interrupted, and did not give it
+ * back.
  *
  * @internal
  */
@@ -32,25 +34,28 @@ export const sqliteConnection = (stock: Connection, poolSize: number): Connectio
 
   const prepare = (sql: string): Prepared => {
     const parameters: Array<unknown> = []
-    return { parameters, run: stock.executeUnprepared(sql, parameters, undefined) }
+    return { parameters, run: stock.executeUnprepared(sql, parameters, undefined), isTaken: false }
   }
 
   const execute: Connection["execute"] = (sql, params, transformRows) =>
     Effect.withFiberRuntime((fiber) => {
       const pool = Context.get(fiber.currentContext as Context.Context<any>, SafeIntegers) ? pools.safe : pools.plain
       let prepared = pool.get(sql)
-      try {
-        prepared ??= prepare(sql)
-      } catch (cause) {
-        return Effect.fail(new SqlError({ cause, message: "Failed to prepare statement" }))
-      }
-      pool.delete(sql)
-      const { parameters, run } = prepared
-      parameters.length = 0
-      for (const param of params) parameters.push(param)
-      return Effect.map(run, (rows) => {
+      if (prepared === undefined || prepared.isTaken) {
+        try {
+          prepared = prepare(sql)
+        } catch (cause) {
+          return Effect.fail(new SqlError({ cause, message: "Failed to prepare statement" }))
+        }
         if (pool.size >= poolSize) pool.delete(pool.keys().next().value!)
         pool.set(sql, prepared)
+      }
+      const taken = prepared
+      taken.isTaken = true
+      taken.parameters.length = 0
+      for (const param of params) taken.parameters.push(param)
+      return Effect.map(taken.run, (rows) => {
+        taken.isTaken = false
         return transformRows === undefined ? rows : transformRows(rows)
       })
     })

@@ -97,16 +97,18 @@ export class Transaction {
     return this.use.with(run)
   }
 
+  private noticeEnd<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
+    return Effect.catchAll(run, (error) => Effect.zipRight(this.afterFailure(error), Effect.fail(error)))
+  }
+
   /**
-   * A statement that fails may have ended the transaction: `OR ROLLBACK`, a full disk. Those after it would each be
-   * committed by themselves.
+   * To be called after a statement has failed. It may have ended the transaction: `OR ROLLBACK`, a full disk. Those
+   * after it would each be committed by themselves.
    */
-  noticeEnd<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
-    return Effect.catchAll(run, (error) =>
-      Effect.flatMap(this.surroundings.dialect.isOpen(this.raw), (open) => {
-        if (!open) this.root.unsafeEnd("ended-inside", error)
-        return Effect.fail(error)
-      }))
+  afterFailure(error: unknown): Effect.Effect<void> {
+    return Effect.map(this.surroundings.dialect.isOpen(this.raw), (open) => {
+      if (!open) this.root.unsafeEnd("ended-inside", error)
+    })
   }
 
   /**
