@@ -28,16 +28,24 @@ import { type Level, makeCheck, type Query, temporaryDirectory } from "./write-c
 
 /** How much is written in a sample. */
 export interface Sizes {
-  readonly submitting: ReadonlyArray<{ readonly submitters: number; readonly writesEach: number }>
+  readonly submitting: ReadonlyArray<{
+    readonly submitters: number
+    /** How many writes each submitter makes: those that share transactions, and those with one of their own. */
+    readonly shared: number
+    readonly own: number
+  }>
   readonly driverWrites: number
 }
 
-/** Enough for the fast ones to be timed, and so few that those with a transaction each take only a second. */
+/**
+ * Enough for the fast ones to run for some tenths of a second, and so few that those with a transaction each take only a
+ * second or two.
+ */
 const sizes: Sizes = {
   submitting: [
-    { submitters: 1, writesEach: 256 },
-    { submitters: 64, writesEach: 64 },
-    { submitters: 1_024, writesEach: 4 }
+    { submitters: 1, shared: 512, own: 512 },
+    { submitters: 64, shared: 512, own: 64 },
+    { submitters: 1_024, shared: 32, own: 4 }
   ],
   driverWrites: 25_000
 }
@@ -91,13 +99,13 @@ const planOf = (
     const limit = timedSync(`${level}, better-sqlite3`, driverWrites, () => writeAll(driverWrites))
     cases.push(yield* makeCase(limit, filename, query, level, driverWrites))
 
-    const ratios = yield* Effect.forEach(submitting, ({ submitters, writesEach }) =>
+    const ratios = yield* Effect.forEach(submitting, ({ own: writesOfOwn, shared, submitters }) =>
       Effect.gen(function*() {
         const prefix = `${level}, ${submittersOf(submitters)}`
         const goal = submitters === 1 ? undefined : goals[level]
-        const effect = yield* add(`${prefix}, Effect`, submitEffect, submitters, writesEach)
-        const statement = yield* add(`${prefix}, Statement`, submitStatement, submitters, writesEach)
-        const own = yield* add(`${prefix}, withTransaction`, withTransaction, submitters, writesEach)
+        const effect = yield* add(`${prefix}, Effect`, submitEffect, submitters, shared)
+        const statement = yield* add(`${prefix}, Statement`, submitStatement, submitters, shared)
+        const own = yield* add(`${prefix}, withTransaction`, withTransaction, submitters, writesOfOwn)
         return [
           timesAsFast(`${prefix} of an Effect, against withTransaction each`, effect, own, goal?.effect),
           timesAsFast(`${prefix} of a Statement, against withTransaction each`, statement, own, goal?.statement),

@@ -74,8 +74,6 @@ export const driver = (
       db.pragma("journal_mode = WAL")
       db.pragma(`synchronous = ${level}`)
       if (level === "FULL") db.pragma("fullfsync = 1")
-      // As the store has it.
-      db.pragma("wal_autocheckpoint = 4000")
       db.exec(createTable)
       const begin = db.prepare("BEGIN IMMEDIATE")
       const insertRow = db.prepare<[number, string]>("INSERT INTO writes (id, value) VALUES (?, ?)")

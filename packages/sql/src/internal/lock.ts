@@ -15,13 +15,17 @@ export class Lock {
   /** Made when somebody has to wait: most locks are never waited for. */
   private waiters: Set<Waiter> | undefined
 
+  /** Takes the lock if it is free. Whoever does must see to it that it is released. */
+  tryTake(): boolean {
+    if (this.held) return false
+    this.held = true
+    return true
+  }
+
   /** Takes the lock. To be called where interruption is off; `restore` turns it on for the waiting. */
   take(restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (!this.held) {
-        this.held = true
-        return Effect.void
-      }
+      if (this.tryTake()) return Effect.void
       const waiter: Waiter = { granted: false, resume: undefined }
       const waiters = this.waiters ??= new Set()
       waiters.add(waiter)
@@ -54,19 +58,22 @@ export class Lock {
   /** Runs an effect with the lock held. */
   with<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.uninterruptibleMask((restore) => {
-      const held = Effect.matchCauseEffect(restore(effect), {
-        onFailure: (cause) => {
-          this.release()
-          return Effect.failCause(cause)
-        },
-        onSuccess: (value) => {
-          this.release()
-          return Effect.succeed(value)
-        }
-      })
-      if (this.held) return Effect.zipRight(this.take(restore), held)
-      this.held = true
-      return held
+      const held = this.releaseAfter(restore(effect))
+      return this.tryTake() ? held : Effect.zipRight(this.take(restore), held)
+    })
+  }
+
+  /** Releases the lock at the end of an effect. To be called where interruption is off. */
+  releaseAfter<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return Effect.matchCauseEffect(effect, {
+      onFailure: (cause) => {
+        this.release()
+        return Effect.failCause(cause)
+      },
+      onSuccess: (value) => {
+        this.release()
+        return Effect.succeed(value)
+      }
     })
   }
 }

@@ -80,16 +80,21 @@ export class Transaction {
   private execute<X>(sql: string, run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
     const { breaks, dialect } = this.surroundings
     if (dialect.kindOf(sql) === "transaction") return Effect.fail(refusal(sql))
-    const whenOver = () => toSqlError(this.ended)
-    return Effect.zipLeft(this.lock.with(this.whileOpen(this.noticeEnd(run), whenOver)), breaks.whenDue)
+    const executed = Effect.uninterruptibleMask((restore) => {
+      const use = () =>
+        this.lock.releaseAfter(this.whileOpen(() => this.noticeEnd(restore(run)), () => toSqlError(this.ended)))
+      return this.lock.tryTake() ? use() : Effect.flatMap(this.lock.take(restore), use)
+    })
+    return Effect.flatMap(executed, (result) => breaks.isDue ? Effect.as(breaks.take, result) : Effect.succeed(result))
   }
 
   /**
    * Uses the connection, if the transaction is still open then. Whoever ends the transaction uses it too, and so waits
-   * until this is done, or is seen here to have been first.
+   * until this is done, or is seen here to have been first. To be called where interruption is off, and run at once.
    */
-  private whileOpen<X, E>(run: Effect.Effect<X, E>, whenOver: () => E): Effect.Effect<X, E> {
-    return this.using(Effect.suspend(() => this.isOver ? Effect.fail(whenOver()) : run))
+  private whileOpen<X, E>(run: () => Effect.Effect<X, E>, whenOver: () => E): Effect.Effect<X, E> {
+    const use = () => this.use.releaseAfter(this.isOver ? Effect.fail(whenOver()) : run())
+    return this.use.tryTake() ? use() : Effect.flatMap(this.use.take((effect) => effect), use)
   }
 
   /** Uses the connection: for whoever has ended the transaction. */
@@ -136,58 +141,55 @@ export class Transaction {
     )
   }
 
-  /** Begins a savepoint. To be called where interruption is off, and followed by `leave`. */
+  /** Begins a savepoint. To be called where interruption is off, run at once, and followed by `leave`. */
   enter(restore: Restore): Effect.Effect<Transaction, TransactionError> {
     const child = new Transaction(this.surroundings, this.raw, this)
-    const begin = Effect.map(this.noticeEnd(this.control(this.surroundings.dialect.savepoint(child.name))), () => {
-      this.child = child
-      return child
-    })
-    const failed = (error: SqlError | TransactionEnded) => {
-      this.lock.release()
-      if (error instanceof TransactionEnded) return error
-      return this.isOver ? this.ended : toTransactionError(this.surroundings, "savepoint", error)
-    }
-    return Effect.zipRight(
-      this.lock.take(restore),
+    const savepoint = () =>
+      Effect.map(this.noticeEnd(this.control(this.surroundings.dialect.savepoint(child.name))), () => {
+        this.child = child
+        return child
+      })
+    const begin = () =>
       Effect.mapError(
-        this.whileOpen<Transaction, SqlError | TransactionEnded>(begin, () => this.ended),
-        failed
+        this.whileOpen<Transaction, SqlError | TransactionEnded>(savepoint, () => this.ended),
+        (error) => {
+          this.lock.release()
+          if (error instanceof TransactionEnded) return error
+          return this.isOver ? this.ended : toTransactionError(this.surroundings, "savepoint", error)
+        }
       )
-    )
+    return this.lock.tryTake() ? begin() : Effect.flatMap(this.lock.take(restore), begin)
   }
 
-  /** Ends a savepoint: keeps what was written in it, or rolls it back. */
+  /**
+   * Ends a savepoint: keeps what was written in it, or rolls it back. To be called where interruption is off, and run at
+   * once.
+   */
   leave(child: Transaction, keep: boolean): Effect.Effect<void, TransactionEnded> {
-    return Effect.suspend(() => {
-      const cutOff = child.isOver ? child.ended : undefined
-      child.unsafeEnd("finished")
-      const end = Effect.suspend(() => {
-        const kept = keep && cutOff === undefined
-        const { release, rollbackTo } = this.surroundings.dialect
-        // What was forked in it may be in the middle of a savepoint of its own.
-        const undo = kept ? child.child : child
-        const released = this.control(release(child.name))
-        const steps = undo === undefined ? released : Effect.zipRight(this.control(rollbackTo(undo.name)), released)
-        return Effect.mapBoth(steps, {
-          onFailure: (error) => {
-            // The savepoint is gone, and with it the transaction that it was in.
-            this.root.unsafeEnd("ended-inside", error)
-            return this.ended
-          },
-          onSuccess: () => {
-            this.child = undefined
-            if (kept && child.onCommit !== undefined) this.onCommit = [...this.onCommit ?? [], ...child.onCommit]
-          }
-        })
+    const cutOff = child.isOver ? child.ended : undefined
+    const kept = keep && cutOff === undefined
+    child.unsafeEnd("finished")
+    const end = () => {
+      const { release, rollbackTo } = this.surroundings.dialect
+      // What was forked in it may be in the middle of a savepoint of its own.
+      const undo = kept ? child.child : child
+      const released = this.control(release(child.name))
+      const steps = undo === undefined ? released : Effect.zipRight(this.control(rollbackTo(undo.name)), released)
+      return Effect.mapBoth(steps, {
+        onFailure: (error) => {
+          // The savepoint is gone, and with it the transaction that it was in.
+          this.root.unsafeEnd("ended-inside", error)
+          return this.ended
+        },
+        onSuccess: () => {
+          this.child = undefined
+          if (kept && child.onCommit !== undefined) this.onCommit = [...this.onCommit ?? [], ...child.onCommit]
+        }
       })
-      const left = Effect.ensuring(
-        // If this is over there is nothing to release any more.
-        this.whileOpen(end, () => this.ended),
-        Effect.sync(() => this.lock.release())
-      )
-      return keep && cutOff !== undefined ? Effect.zipRight(Effect.ignore(left), Effect.fail(cutOff)) : left
-    })
+    }
+    // If this is over there is nothing to release any more.
+    const left = this.lock.releaseAfter(this.whileOpen(end, () => this.ended))
+    return keep && cutOff !== undefined ? Effect.zipRight(Effect.ignore(left), Effect.fail(cutOff)) : left
   }
 
   /** Revokes the connection, and those of the savepoints in it. */
