@@ -20,7 +20,7 @@ import { type Level, type Query, temporaryDirectory } from "../src/write-coordin
 const run = <A>(effect: Effect.Effect<A, never, Scope.Scope>) => Effect.runPromise(Effect.scoped(effect))
 
 const small: Sizes = {
-  submitting: [{ submitters: 1, writesEach: 3 }, { submitters: 64, writesEach: 2 }],
+  submitting: [{ submitters: 1, shared: 3, own: 3 }, { submitters: 64, shared: 3, own: 2 }],
   driverWrites: 250
 }
 

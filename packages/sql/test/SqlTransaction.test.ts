@@ -2,7 +2,22 @@ import * as Reactivity from "@effect/experimental/Reactivity"
 import { SqlClient, type SqlError, Statement } from "@effect/sql"
 import * as SqliteMigrator from "@effect/sql-sqlite-node/SqliteMigrator"
 import { describe, it } from "@effect/vitest"
-import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, Option, Scope, Stream, Tracer } from "effect"
+import {
+  Cause,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Metric,
+  Option,
+  Scope,
+  Stream,
+  TestClock,
+  Tracer
+} from "effect"
+import { statSync } from "node:fs"
 import { expect } from "vitest"
 import { SqliteStore, SqlTransaction, WriteCoordinator } from "../src/index.ts"
 import { createTable, foreign, insert, temporaryFile, values, withStore } from "./database.ts"
@@ -163,6 +178,56 @@ describe("the layer", () => {
   it.live("can be closed where it was opened uninterruptibly", () => Effect.uninterruptible(withTable(insert("a"))))
 })
 
+describe("the log", () => {
+  const logSize = (filename: string) => statSync(`${filename}-wal`).size
+  const megabyte = "x".repeat(1_000_000)
+
+  it.effect("is cut by a checkpoint, unless somebody reads", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      yield* Effect.gen(function*() {
+        const { checkpoint } = yield* SqliteStore.SqliteStore
+        yield* createTable
+        yield* insert("a")
+        const other = yield* foreign(filename)
+        const reading = other.prepare("SELECT v FROM t").iterate()
+        reading.next()
+        yield* insert("b")
+        const held = yield* checkpoint
+        expect(held.cut).toBe(false)
+        expect(held.logBytes).toBeGreaterThan(0)
+        expect(logSize(filename)).toBeGreaterThan(0)
+        reading.return?.()
+        expect(yield* checkpoint).toMatchObject({ cut: true })
+        expect(logSize(filename)).toBe(0)
+        expect(yield* values).toEqual(["a", "b"])
+      }).pipe(Effect.provide(SqliteStore.layer({ filename, busyTimeout: 0 })))
+    })))
+
+  it.effect("that has grown while somebody read is cut by itself, and a small one is left alone", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      yield* Effect.gen(function*() {
+        yield* createTable
+        yield* insert("small")
+        const small = logSize(filename)
+        yield* TestClock.adjust("1 minute")
+        expect(logSize(filename)).toBe(small)
+        const other = yield* foreign(filename)
+        const reading = other.prepare("SELECT v FROM t").iterate()
+        reading.next()
+        for (let n = 0; n < 20; n++) yield* insert(`${n} ${megabyte}`)
+        yield* TestClock.adjust("1 minute")
+        expect(logSize(filename)).toBeGreaterThan(20_000_000)
+        expect((yield* Metric.value(SqliteStore.logBytes)).value).toBeGreaterThan(20_000_000)
+        reading.return?.()
+        yield* TestClock.adjust("1 minute")
+        expect(logSize(filename)).toBeLessThan(17_000_000)
+        expect(yield* values).toHaveLength(21)
+      }).pipe(Effect.provide(SqliteStore.layer({ filename, durable: false })))
+    })))
+})
+
 describe("the client", () => {
   it.effect("reads what is committed past a transaction that is open", () =>
     withTable(Effect.gen(function*() {
@@ -275,6 +340,41 @@ describe("the client", () => {
       expect((yield* values).filter((v) => v !== "waits")).toEqual(["a"])
       expect(tagOf(yield* Effect.exit(kept.executeRaw("INSERT INTO t VALUES ('late')", [])))).toBe("SqlError")
     })))
+
+  it.effect("gives a statement that is kept prepared the parameters of each call", () =>
+    withTable(
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const numbers = Array.from({ length: 200 }, (_, n) => n)
+        // With few operations between two yields, several of them run at the same time.
+        const read = yield* Effect.forEach(numbers, (n) => sql<{ n: number }>`SELECT ${n} AS n`, {
+          concurrency: "unbounded"
+        })
+        expect(read.map(([row]) => row.n)).toEqual(numbers)
+        const written = yield* Effect.forEach(numbers, (n) => sql`INSERT INTO t VALUES (${`${n}`}) RETURNING v`, {
+          concurrency: "unbounded"
+        })
+        expect(written.map(([row]) => row.v)).toEqual(numbers.map(String))
+        // One that has failed, or was interrupted, works the next time.
+        for (const _ of [1, 2]) expect(tagOf(yield* Effect.exit(insert("0")))).toBe("SqlError")
+        yield* Effect.forEach(numbers, (n) =>
+          Effect.gen(function*() {
+            const fiber = yield* Effect.fork(sql`SELECT ${n} AS m`)
+            yield* Effect.repeatN(Effect.yieldNow(), n % 20)
+            yield* Fiber.interrupt(fiber)
+            expect(yield* sql`SELECT ${n} AS m`).toEqual([{ m: n }])
+          }))
+      }).pipe(Effect.withMaxOpsBeforeYield(40))
+    ))
+
+  it.effect("keeps no more statements prepared than it may", () =>
+    withTable(
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        for (let n = 0; n < 10; n++) expect(yield* sql.unsafe(`SELECT ${n % 4} AS n`)).toEqual([{ n: n % 4 }])
+      }),
+      { prepareCacheSize: 2 }
+    ))
 
   it.effect("transforms names, and has a copy that does not", () =>
     withStore(
