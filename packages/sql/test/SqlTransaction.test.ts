@@ -2,6 +2,7 @@ import * as Reactivity from "@effect/experimental/Reactivity"
 import { SqlClient, type SqlError, Statement } from "@effect/sql"
 import * as SqliteMigrator from "@effect/sql-sqlite-node/SqliteMigrator"
 import { describe, it } from "@effect/vitest"
+import { SeededRun } from "@sluice/core/testing"
 import {
   Cause,
   Context,
@@ -175,6 +176,26 @@ describe("withTransaction", () => {
 })
 
 describe("the layer", () => {
+  it.effect("takes its options from a configuration", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      const layer = SqliteStore.layerConfig({
+        filename: Config.string("FILE"),
+        durable: Config.boolean("DURABLE").pipe(Config.withDefault(true))
+      })
+      const provider = (entries: ReadonlyArray<readonly [string, string]>) =>
+        Layer.setConfigProvider(ConfigProvider.fromMap(new Map(entries)))
+      const store = yield* SqliteStore.SqliteStore.pipe(
+        Effect.provide(layer),
+        Effect.provide(provider([["FILE", filename], ["DURABLE", "false"]]))
+      )
+      expect(store).toMatchObject({ filename, durable: false, persistent: true })
+      const missing = yield* Effect.flip(Effect.provide(SqliteStore.SqliteStore, layer)).pipe(
+        Effect.provide(provider([]))
+      )
+      expect(String(missing)).toContain("FILE")
+    })))
+
   it.live("can be closed where it was opened uninterruptibly", () => Effect.uninterruptible(withTable(insert("a"))))
 })
 
@@ -341,31 +362,29 @@ describe("the client", () => {
       expect(tagOf(yield* Effect.exit(kept.executeRaw("INSERT INTO t VALUES ('late')", [])))).toBe("SqlError")
     })))
 
-  it.effect("gives a statement that is kept prepared the parameters of each call", () =>
-    withTable(
-      Effect.gen(function*() {
-        const sql = yield* SqlClient.SqlClient
-        const numbers = Array.from({ length: 200 }, (_, n) => n)
-        // With few operations between two yields, several of them run at the same time.
-        const read = yield* Effect.forEach(numbers, (n) => sql<{ n: number }>`SELECT ${n} AS n`, {
-          concurrency: "unbounded"
-        })
-        expect(read.map(([row]) => row.n)).toEqual(numbers)
-        const written = yield* Effect.forEach(numbers, (n) => sql`INSERT INTO t VALUES (${`${n}`}) RETURNING v`, {
-          concurrency: "unbounded"
-        })
-        expect(written.map(([row]) => row.v)).toEqual(numbers.map(String))
-        // One that has failed, or was interrupted, works the next time.
-        for (const _ of [1, 2]) expect(tagOf(yield* Effect.exit(insert("0")))).toBe("SqlError")
-        yield* Effect.forEach(numbers, (n) =>
-          Effect.gen(function*() {
-            const fiber = yield* Effect.fork(sql`SELECT ${n} AS m`)
-            yield* Effect.repeatN(Effect.yieldNow(), n % 20)
-            yield* Fiber.interrupt(fiber)
-            expect(yield* sql`SELECT ${n} AS m`).toEqual([{ m: n }])
-          }))
-      }).pipe(Effect.withMaxOpsBeforeYield(40))
-    ))
+  it("gives a statement that is kept prepared the parameters of each call", () => {
+    const numbers = Array.from({ length: 30 }, (_, n) => n)
+    const program = withTable(Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const read = (n: number) => sql<{ n: number }>`SELECT ${n} AS n`
+      const rows = yield* Effect.forEach(numbers, read, { concurrency: "unbounded" })
+      // One that has failed, or was interrupted, works the next time.
+      yield* insert("a")
+      for (const _ of [1, 2]) expect(tagOf(yield* Effect.exit(insert("a")))).toBe("SqlError")
+      yield* Effect.forEach(numbers, (n) =>
+        Effect.gen(function*() {
+          const fiber = yield* Effect.fork(read(-1))
+          yield* Effect.repeatN(Effect.yieldNow(), n)
+          yield* Fiber.interrupt(fiber)
+          expect(yield* read(n)).toEqual([{ n }])
+        }))
+      return rows.map(([row]) => row.n)
+    }))
+    // Between any two operations another fiber may come.
+    SeededRun.forSeeds(() => program, { runs: 5, yieldProbability: 0.3 }, ({ exit }) => {
+      expect(exit).toEqual(Exit.succeed(numbers))
+    })
+  })
 
   it.effect("keeps no more statements prepared than it may", () =>
     withTable(

@@ -20,7 +20,7 @@ import {
   TestClock
 } from "effect"
 import { expect } from "vitest"
-import { SqliteStore, SqlTransaction, WriteCoordinator } from "../src/index.ts"
+import { SqliteStore, SqlTransaction, TransactionError, WriteCoordinator, WriteError } from "../src/index.ts"
 import { createTable, foreign, insert, temporaryFile, values, withStore } from "./database.ts"
 
 class Writes extends Context.Tag("test/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
@@ -698,6 +698,27 @@ describe("WriteCoordinator", () => {
         ))
       )
     })))
+
+  it("says in each of its errors what happened, and to whom", () => {
+    const cause = new SqlError.SqlError({ cause: new Error("FOREIGN KEY constraint failed"), message: "Failed" })
+    const told = (error: Error) => error.message
+    expect(told(new WriteError.CoordinatorClosed({ coordinator: "w" }))).toBe("the write coordinator \"w\" is closed")
+    expect(told(new WriteError.WriteTimeout({ coordinator: "w", write: "order", timeoutMillis: 5 }))).toBe(
+      "w: the write \"order\" took more than 5 ms, and is rolled back"
+    )
+    expect(told(new WriteError.WriteDied({ write: "order", cause: Cause.die(new Error("a bug")) }))).toContain("a bug")
+    expect(told(new TransactionError.TransactionFailed({ store: "a.db", step: "commit", cause }))).toBe(
+      "a.db: commit failed, everything is rolled back: FOREIGN KEY constraint failed"
+    )
+    expect(told(new TransactionError.TransactionFailed({ store: "a.db", step: "begin", cause: "odd" }))).toContain(
+      "odd"
+    )
+    expect(told(new TransactionError.TransactionEnded({ store: "a.db", reason: "ended-inside", cause }))).toBe(
+      "a.db: the transaction was ended from inside, nothing of it is written: FOREIGN KEY constraint failed"
+    )
+    expect(told(new TransactionError.TransactionEnded({ store: "a.db", reason: "finished" }))).toContain("already")
+    expect(told(new TransactionError.TransactionEnded({ store: "a.db", reason: "timeout" }))).toContain("too long")
+  })
 
   it.effect("names the option that cannot work", () =>
     withStore(Effect.gen(function*() {
