@@ -5,6 +5,8 @@ import { describe, it } from "@effect/vitest"
 import { SeededRun } from "@sluice/core/testing"
 import {
   Cause,
+  Config,
+  ConfigProvider,
   Context,
   Deferred,
   Effect,

@@ -14,7 +14,7 @@ const holds = <A, E>(
   scenario: Effect.Effect<A, E, SqlClient.SqlClient>,
   expected: A
 ) =>
-  describe(behaviour, () => {
+  describe(`${behaviour}`, () => {
     it("holds", async () => {
       expect(await Effect.runPromise(withStore(scenario))).toEqual(expected)
     }, 20_000)

@@ -1,4 +1,4 @@
-import { SqlClient, type SqlError } from "@effect/sql"
+import type { SqlClient, SqlError } from "@effect/sql"
 import type { QueueError, QueueEvent } from "@sluice/core"
 import {
   SqliteStore,
@@ -8,7 +8,7 @@ import {
   WriteCoordinator,
   type WriteError
 } from "@sluice/sql"
-import { Config, type ConfigError, Context, Effect, type Layer, type Scope, type Stream } from "effect"
+import { Config, type ConfigError, Context, type Effect, type Layer, type Scope, type Stream } from "effect"
 import { describe, expect, it } from "tstyche"
 
 class Writes extends Context.Tag("app/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
