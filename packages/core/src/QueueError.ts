@@ -24,13 +24,13 @@ const withoutStack = <E>(construct: () => E): E => {
 }
 
 /**
- * An option that cannot work, found when a queue is made. Retrying makes no sense: change the option.
+ * An option that cannot work, found when a queue, a coordinator or a store is made. Retrying makes no sense: change the option.
  *
  * @since 0.1.0
  * @category errors
  */
 export class InvalidOption extends Data.TaggedError("InvalidOption")<{
-  /** The name of the queue, or the module where there is none yet. */
+  /** The name of what was to be made, or the module where there is none yet. */
   readonly queue: string
   /** The option at fault. */
   readonly field: string

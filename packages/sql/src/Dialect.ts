@@ -46,12 +46,13 @@ export interface Dialect {
  * - `"read"`: it cannot write, so that it may run on a connection that only reads. When in doubt, it can.
  * - `"transaction"`: it begins or ends a transaction.
  * - `"savepoint"`: it is about a part of a transaction; outside of one it would begin one.
+ * - `"outside"`: it does nothing, or something else, inside of a transaction.
  * - `"write"`: everything else.
  *
  * @since 0.1.0
  * @category models
  */
-export type SqlKind = "read" | "transaction" | "savepoint" | "write"
+export type SqlKind = "read" | "transaction" | "savepoint" | "outside" | "write"
 
 /**
  * The first word of some SQL, in capitals, behind blanks and comments.
@@ -61,4 +62,5 @@ export type SqlKind = "read" | "transaction" | "savepoint" | "write"
  */
 export const firstWord = (sql: string): string => leading.exec(sql)?.[1].toUpperCase() ?? ""
 
-const leading = /^(?:\s|;|--[^\n]*|\/\*[\s\S]*?\*\/)*([A-Za-z]+)/
+// Each part can end in one place only: otherwise a line of dashes would be tried in every way there is to split it.
+const leading = /^(?:\s|;|--[^\n]*(?:\n|$)|\/\*(?:[^*]|\*(?!\/))*\*\/)*([A-Za-z]+)/

@@ -81,7 +81,7 @@ export const dialect: Dialect = {
 
 const [insert, update, delete_] = Array.from("iud", (letter) => letter.charCodeAt(0))
 
-// WITH may lead to an INSERT, and EXPLAIN and PRAGMA to anything.
+// WITH may lead to an INSERT.
 const kinds = new Map<string, SqlKind>([
   ["SELECT", "read"],
   ["VALUES", "read"],
@@ -90,7 +90,11 @@ const kinds = new Map<string, SqlKind>([
   ["END", "transaction"],
   ["ROLLBACK", "transaction"],
   ["SAVEPOINT", "savepoint"],
-  ["RELEASE", "savepoint"]
+  ["RELEASE", "savepoint"],
+  ["PRAGMA", "outside"],
+  ["VACUUM", "outside"],
+  ["ATTACH", "outside"],
+  ["DETACH", "outside"]
 ])
 
 const rollbackTo = /\bROLLBACK(\s+TRANSACTION)?\s+TO\b/i

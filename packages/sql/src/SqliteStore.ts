@@ -23,10 +23,11 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import { makeBreaks } from "./internal/breaks.ts"
 import { makeClient } from "./internal/client.ts"
 import { sqliteConnection } from "./internal/sqliteConnection.ts"
 import { toSqlError } from "./internal/transaction.ts"
-import { makeTransactions, type Transactions } from "./internal/transactions.ts"
+import { makeTransactions, type Transactions, waitWhileBusy } from "./internal/transactions.ts"
 import { dialect, unavailableReason } from "./SqliteDialect.ts"
 import * as SqlTransaction from "./SqlTransaction.ts"
 
@@ -116,7 +117,7 @@ const driverWaitMillis = 20
 const keptLogBytes = 16 * 1024 * 1024
 
 /**
- * What the database itself keeps about an open one: `Context` of `SqlClient`, `SqlTransaction` and `SqliteStore`.
+ * What opening a file provides.
  *
  * @since 0.1.0
  * @category models
@@ -236,22 +237,21 @@ export const make = (
     const checked = yield* checkOptions(options)
     const failed = unavailable(filename)
     const writer = yield* Effect.catchAll(connect(options, false), failed)
-    const opening = yield* makeTransactions({
-      store: filename,
-      dialect,
+    const breaks = yield* makeBreaks
+    // Somebody else may hold the file just now.
+    const bound = { store: filename, dialect, busyTimeoutMillis: checked.busyTimeoutMillis }
+    yield* Effect.catchAll(waitWhileBusy(bound, breaks, configure(writer, checked)), failed)
+    const database = {
+      ...bound,
       writer: Effect.succeed(writer),
-      reader: undefined,
-      busyTimeoutMillis: checked.busyTimeoutMillis,
+      reader: checked.persistent ? yield* Effect.catchAll(connect(options, true), failed) : undefined,
       compiler: Statement.makeCompilerSqlite(options.transformQueryNames),
       transformRows: options.transformResultNames === undefined
         ? undefined
         : Statement.defaultTransforms(options.transformResultNames).array,
-      spanAttributes: [...Object.entries(options.spanAttributes ?? {}), ["db.system.name", "sqlite"]]
-    })
-    // Somebody else may hold the file just now.
-    yield* Effect.catchAll(opening.whileBusy(configure(writer, checked)), failed)
-    const reader = checked.persistent ? yield* Effect.catchAll(connect(options, true), failed) : undefined
-    const transactions = yield* makeTransactions({ ...opening.database, reader })
+      spanAttributes: [...Object.entries(options.spanAttributes ?? {}), ["db.system.name", "sqlite"] as const]
+    }
+    const transactions = yield* makeTransactions(database, breaks)
     const client = makeClient(transactions, {
       statement: (run) => transactions.autocommit(run),
       transaction: (effect) => transactions.withTransaction(effect, toSqlError)

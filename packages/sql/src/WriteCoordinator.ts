@@ -11,8 +11,8 @@
  *
  * @since 0.1.0
  */
-import { SqlClient } from "@effect/sql/SqlClient"
-import { isFragment, type Statement } from "@effect/sql/Statement"
+import { SafeIntegers, SqlClient } from "@effect/sql/SqlClient"
+import { currentTransformer } from "@effect/sql/Statement"
 import * as EventHub from "@sluice/core/EventHub"
 import * as Check from "@sluice/core/OptionCheck"
 import type { InvalidOption } from "@sluice/core/QueueError"
@@ -29,8 +29,9 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import { makeClient } from "./internal/client.ts"
-import { executeStatement, GroupWriter, withoutDefects } from "./internal/groupWriter.ts"
-import { Pending, SingleStatement } from "./internal/intake.ts"
+import { GroupWriter, withoutDefects } from "./internal/groupWriter.ts"
+import { Pending } from "./internal/intake.ts"
+import { isStatementFor, SingleStatement, singleStatement } from "./internal/singleStatement.ts"
 import { toSqlError, type Transaction } from "./internal/transaction.ts"
 import type { Transactions } from "./internal/transactions.ts"
 import { SqlTransaction } from "./SqlTransaction.ts"
@@ -57,9 +58,10 @@ export interface WriteCoordinator {
    * Runs a write, and answers with its result once the transaction that it shares with others is committed.
    *
    * `write` is an Effect that uses `SqlClient`, with as many statements as it likes, or one statement
-   * (``sql`INSERT ...` ``), which runs on the connection directly and is several times as fast: it gets no span. The
-   * Effect runs with the context and the fiber refs of the caller. Inside another write, or a transaction of the same
-   * database, it runs at once, as a part of that.
+   * (``sql`INSERT ...` ``) of a client of the same store, which runs on the connection directly and is several times as
+   * fast: it gets no span. The Effect runs with the context and the fiber refs of the caller; what it forks ends with it.
+   * Inside another write, or a transaction of the same database, it runs at once, as a part of that, also while the
+   * coordinator closes.
    *
    * **Waits** for its turn, in the order submitted, first of all for room in the queue; and for the commit. **Errors**:
    * those of the write. `WriteDied` (it died, or interrupted itself) and `WriteTimeout` (it took longer than
@@ -198,7 +200,11 @@ class WriteCoordinatorImpl implements WriteCoordinator {
     onError: (error: WriteError) => E2
   ): Effect.Effect<A, E | E2, R> {
     return Effect.withFiberRuntime<unknown, unknown>((fiber) => {
-      const pending = new Pending(options, workOf(this.transactions, write), fiber, onError)
+      const transformed = fiber.getFiberRef(currentTransformer)._tag === "Some"
+      const work = !transformed && isStatementFor(write, this.transactions)
+        ? singleStatement(write, this.transactions)
+        : write as Pending["work"]
+      const pending = new Pending(options, work, fiber, onError)
       const current = this.transactions.currentIn(fiber.currentContext)
       return current === undefined ? this.enqueue(pending) : this.join(current, pending)
       // The fiber that runs the write has the context of this one, and so what the write requires.
@@ -237,14 +243,6 @@ class WriteCoordinatorImpl implements WriteCoordinator {
     )
   }
 }
-
-const workOf = (
-  transactions: Transactions,
-  write: Effect.Effect<any, any, any> | SingleStatement<unknown, any>
-): Pending["work"] =>
-  isFragment(write)
-    ? new SingleStatement((connection) => executeStatement(transactions, connection, write as Statement<unknown>))
-    : write as Exclude<typeof write, Effect.Effect<any, any, any>> | Effect.Effect<unknown, unknown>
 
 /**
  * Makes a coordinator in a scope, whose closing ends it:
@@ -295,6 +293,7 @@ export const make = (
     const fork = (loop: Effect.Effect<void>) =>
       Effect.forkDaemon(
         Effect.interruptible(loop).pipe(
+          Effect.provideService(SafeIntegers, false),
           Effect.catchAllDefect((defect) =>
             Effect.zipRight(
               Effect.sync(() => writer.unsafeFail(Cause.die(defect))),
@@ -378,10 +377,15 @@ export const layerConfig = <I>(
   Layer.scoped(tag, Effect.flatMap(Config.unwrap(config), (configured) => make({ ...options, ...configured })))
 
 /**
- * A `SqlClient` whose writes go through a coordinator, so that an app whose queries do not change gains one: outside of
- * a transaction a `SELECT` or `VALUES` reads past the writer, what has been committed; every other statement is a write,
- * with the name `"sql.statement"`; and `withTransaction` submits its whole effect as one write, with the name
- * `"sql.transaction"`. The errors of the coordinator come as the `cause` of a `SqlError`.
+ * A `SqlClient` whose writes go through a coordinator, so that an app whose queries do not change gains one. Outside of a
+ * transaction a `SELECT` or `VALUES` reads past the writer, what has been committed, on a connection that sees nothing of
+ * the writer's session; what does not work in a transaction (`PRAGMA`, `VACUUM`, `ATTACH`) waits for its turn and runs by
+ * itself; every other statement is a write, with the name `"sql.statement"`. `withTransaction` submits its whole effect
+ * as one write, with the name `"sql.transaction"`: it runs with the context and the fiber refs of its caller, what it
+ * changes in them is not seen outside, what it forks ends with it, and `writeTimeout` is its time.
+ *
+ * **Waits** like `submit`. **Errors**: those of the coordinator come as the `cause` of a `SqlError`. **Interruption** as
+ * for `submit`: a transaction that has started is committed.
  *
  * @example
  * ```ts

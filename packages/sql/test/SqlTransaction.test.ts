@@ -1,5 +1,5 @@
 import * as Reactivity from "@effect/experimental/Reactivity"
-import { SqlClient, type SqlError, Statement } from "@effect/sql"
+import { SqlClient, type SqlError, SqlResolver, Statement } from "@effect/sql"
 import * as SqliteMigrator from "@effect/sql-sqlite-node/SqliteMigrator"
 import { describe, it } from "@effect/vitest"
 import { SeededRun } from "@sluice/core/testing"
@@ -15,6 +15,7 @@ import {
   Layer,
   Metric,
   Option,
+  Schema,
   Scope,
   Stream,
   TestClock,
@@ -22,7 +23,7 @@ import {
 } from "effect"
 import { statSync } from "node:fs"
 import { expect } from "vitest"
-import { SqliteStore, SqlTransaction, WriteCoordinator } from "../src/index.ts"
+import { SqliteDialect, SqliteStore, SqlTransaction, WriteCoordinator } from "../src/index.ts"
 import { createTable, foreign, insert, temporaryFile, values, withStore } from "./database.ts"
 
 class Writes extends Context.Tag("test/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
@@ -397,6 +398,33 @@ describe("the client", () => {
       { prepareCacheSize: 2 }
     ))
 
+  it.effect("answers rows, values and raw results of one text, all at the same time", () =>
+    withTable(
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        yield* insert("a")
+        const text = sql`SELECT v FROM t`
+        const results = yield* Effect.forEach(
+          Array.from({ length: 60 }, (_, n) => n % 3),
+          (n) => Effect.map([text, text.values, text.raw][n] as Effect.Effect<unknown>, (result) => [n, result]),
+          { concurrency: "unbounded" }
+        )
+        for (const [n, result] of results) expect(result).toEqual(n === 1 ? [["a"]] : [{ v: "a" }])
+      }).pipe(Effect.withMaxOpsBeforeYield(23))
+    ))
+
+  it.effect("gives the connection of a transaction to who reserves one inside", () =>
+    withTable(Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      yield* Effect.ignore(sql.withTransaction(Effect.gen(function*() {
+        const connection = yield* Effect.scoped(sql.reserve)
+        yield* connection.executeRaw("INSERT INTO t VALUES ('a')", [])
+        expect(yield* values).toEqual(["a"])
+        yield* Effect.fail("rolled back")
+      })))
+      expect(yield* values).toEqual([])
+    })))
+
   it.effect("transforms names, and has a copy that does not", () =>
     withStore(
       Effect.gen(function*() {
@@ -499,6 +527,73 @@ describe("the client", () => {
     ))
 })
 
+describe("batched requests", () => {
+  const scenario = Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const find = yield* SqlResolver.findById("Find", {
+      Id: Schema.String,
+      Result: Schema.Struct({ v: Schema.String }),
+      ResultId: ({ v }) => v,
+      execute: (ids) => sql`SELECT v FROM t WHERE ${sql.in("v", ids)}`
+    })
+    const add = yield* SqlResolver.void("Add", {
+      Request: Schema.String,
+      execute: (vs) => sql`INSERT INTO t ${sql.insert(vs.map((v) => ({ v })))}`
+    })
+    const seen = yield* Effect.all(
+      [sql.withTransaction(Effect.zipRight(insert("mine"), find.execute("mine"))), find.execute("nobody")],
+      { batching: true, concurrency: "unbounded" }
+    )
+    yield* Effect.all([sql.withTransaction(add.execute("a")), sql.withTransaction(add.execute("b"))], {
+      batching: true,
+      concurrency: "unbounded"
+    })
+    const nested = Effect.all([sql.withTransaction(add.execute("c")), sql.withTransaction(add.execute("d"))], {
+      batching: true,
+      concurrency: "unbounded"
+    })
+    yield* Effect.ignore(sql.withTransaction(Effect.zipRight(nested, Effect.fail("rolled back"))))
+    yield* sql.withTransaction(Effect.forEach(["e", "f"], (v) => add.execute(v), { batching: true, discard: true }))
+    return { seen: seen.map(Option.isSome), stored: yield* values }
+  })
+  const expected = { seen: [true, false], stored: ["mine", "a", "b", "e", "f"] }
+
+  it.live("stay in the transaction that they are made in", () =>
+    Effect.map(withTable(scenario), (result) => expect(result).toEqual(expected)))
+
+  it.live("stay in it also through a coordinator", () =>
+    withTable(Effect.provide(
+      scenario,
+      Layer.provideMerge(
+        WriteCoordinator.layerSqlClient(Writes),
+        WriteCoordinator.layer(Writes, { name: "writes", writeTimeout: "2 seconds" })
+      )
+    )).pipe(Effect.map((result) => expect(result).toEqual(expected))))
+})
+
+describe("what a statement does", () => {
+  const { kindOf } = SqliteDialect.dialect
+
+  it("is seen behind blanks and comments", () => {
+    expect(kindOf("SELECT 1")).toBe("read")
+    expect(kindOf("  /* COMMIT */ -- ROLLBACK\n\tvalues (1)")).toBe("read")
+    expect(kindOf("/* a * b **/ COMMIT")).toBe("transaction")
+    expect(kindOf("ROLLBACK TO x")).toBe("savepoint")
+    expect(kindOf("pragma user_version")).toBe("outside")
+    expect(kindOf("WITH x AS (SELECT 1) DELETE FROM t")).toBe("write")
+    expect(kindOf("")).toBe("write")
+  })
+
+  it("is found at once, whatever the comments are made of", () => {
+    for (
+      const text of [`-- ${"-".repeat(10_000)}`, "/*".repeat(10_000), `/*${"*".repeat(10_000)}`, " ;".repeat(10_000)]
+    ) {
+      expect(kindOf(text)).toBe("write")
+      expect(kindOf(`-- ${text}\nSELECT 1`)).toBe("read")
+    }
+  })
+})
+
 describe("layerSqlClient", () => {
   const withClient = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Partial<WriteCoordinator.Options> = {}) =>
     withStore(
@@ -542,6 +637,54 @@ describe("layerSqlClient", () => {
       yield* Effect.forEach(Array.from({ length: 50 }, (_, i) => `${i}`), insert, { concurrency: "unbounded" })
       expect((yield* writes.metrics).groups - before).toBeLessThan(10)
       expect(yield* values).toHaveLength(50)
+    })))
+
+  it.effect("runs what does not work in a transaction by itself", () =>
+    withClient(Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const writes = yield* Writes
+      const before = (yield* writes.metrics).accepted
+      yield* sql`PRAGMA foreign_keys = OFF`
+      expect(yield* sql`PRAGMA foreign_keys`).toEqual([{ foreign_keys: 0 }])
+      yield* sql`VACUUM`
+      expect((yield* writes.metrics).accepted).toBe(before)
+      const error = yield* Effect.flip(writes.submit(sql`VACUUM`, { name: "vacuum" }))
+      expect(error.message).toContain("run it with SqlClient")
+    })))
+
+  it.effect("reads the integers of a write as its caller wants them", () =>
+    withClient(Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const writes = yield* Writes
+      const big = sql`WITH x AS (SELECT 9007199254740993 AS n) SELECT n FROM x`
+      const safely = Effect.provideService(SqlClient.SafeIntegers, true)
+      for (const write of [big, writes.submit(big, { name: "big" }), sql.withTransaction(big)]) {
+        expect(yield* safely(write)).toEqual([{ n: 9007199254740993n }])
+        expect(yield* write).toEqual([{ n: 9007199254740992 }])
+      }
+    })))
+
+  it.effect("lets a transformer see the statements that are submitted", () =>
+    withClient(Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const writes = yield* Writes
+      yield* Statement.withTransformer(
+        writes.submit(sql`INSERT INTO t VALUES ('a')`, { name: "insert" }),
+        (_, sql) => Effect.succeed(sql`INSERT INTO t VALUES ('instead')`)
+      )
+      expect(yield* values).toEqual(["instead"])
+    })))
+
+  it.effect("leaves a statement for another database to that", () =>
+    withClient(Effect.gen(function*() {
+      const writes = yield* Writes
+      const others = yield* withTable(Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        yield* writes.submit(sql`INSERT INTO t VALUES ('theirs')`, { name: "insert" })
+        return yield* values
+      }))
+      expect(others).toEqual(["theirs"])
+      expect(yield* values).toEqual([])
     })))
 
   it.effect("tells the errors of the coordinator as the cause of a SqlError", () =>

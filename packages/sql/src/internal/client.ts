@@ -15,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
-import type { Transform } from "./guardedConnection.ts"
+import { type OwnStatement, setOwner } from "./singleStatement.ts"
 import { refusal } from "./transaction.ts"
 import type { Transactions } from "./transactions.ts"
 
@@ -42,7 +42,7 @@ export const makeClient = (transactions: Transactions, writer: Writer): Client.S
     reactiveMailbox: transactions.reactivity.query
   }
   const withServices = (constructor: Statement.Constructor, withoutTransforms?: Client.SqlClient) => {
-    const client = Object.assign(withoutSpans(constructor, connectionIn), services) as Client.SqlClient
+    const client = Object.assign(withoutSpans(constructor, transactions, connectionIn), services) as Client.SqlClient
     return Object.assign(client, { safe: client, withoutTransforms: () => withoutTransforms ?? client })
   }
   const plain = withServices(Statement.make(acquirer, compiler.withoutTransform, spanAttributes, undefined))
@@ -57,13 +57,15 @@ export const makeClient = (transactions: Transactions, writer: Writer): Client.S
  */
 const withoutSpans = (
   constructor: Statement.Constructor,
+  transactions: Transactions,
   connectionIn: (context: Context.Context<never>) => Connection
 ): Statement.Constructor => {
-  const adapt = <A>(statement: StockStatement<A>): Statement.Statement<A> => {
+  const adapt = <A>(statement: OwnStatement<A>): Statement.Statement<A> => {
     statement.commit = commit
+    setOwner(statement, transactions)
     return statement
   }
-  function commit(this: StockStatement<any>): Effect.Effect<ReadonlyArray<any>, SqlError> {
+  function commit(this: OwnStatement<any>): Effect.Effect<ReadonlyArray<any>, SqlError> {
     return Effect.withFiberRuntime((fiber) => {
       const traced = fiber.currentTracer !== liveTracer && fiber.getFiberRef(FiberRef.currentTracerEnabled)
       if (traced || fiber.getFiberRef(Statement.currentTransformer)._tag === "Some") {
@@ -76,19 +78,12 @@ const withoutSpans = (
   const adapted = (...args: ReadonlyArray<any>) => {
     const made = (constructor as any)(...args)
     // A call with a string makes an identifier.
-    return Statement.isFragment(made) ? adapt(made as StockStatement<unknown>) : made
+    return Statement.isFragment(made) ? adapt(made as OwnStatement<unknown>) : made
   }
   return Object.assign(adapted, constructor, {
     unsafe: <A extends object>(sql: string, params?: ReadonlyArray<unknown>) =>
-      adapt(constructor.unsafe<A>(sql, params) as StockStatement<A>)
+      adapt(constructor.unsafe<A>(sql, params) as OwnStatement<A>)
   }) as Statement.Constructor
-}
-
-/** What a statement is besides its type. */
-interface StockStatement<A> extends Statement.Statement<A> {
-  /** Runs it. */
-  commit(): Effect.Effect<ReadonlyArray<A>, SqlError>
-  readonly transformRows: Transform | undefined
 }
 
 /** Effect's own tracer keeps its spans to itself. */
@@ -99,8 +94,9 @@ const routingConnection = (transactions: Transactions, writer: Writer): Connecti
   const { dialect, reader } = transactions.database
   const route = <X>(sql: string, run: (connection: Connection) => Effect.Effect<X, SqlError>) => {
     const kind = dialect.kindOf(sql)
-    if (kind === "transaction" || kind === "savepoint") return Effect.fail(refusal(sql))
-    return kind === "read" && reader !== undefined ? transactions.read(run(reader)) : writer.statement(run)
+    if (kind === "transaction" || kind === "savepoint") return Effect.fail(refusal(sql, kind))
+    if (kind === "read" && reader !== undefined) return transactions.read(run(reader))
+    return kind === "outside" ? transactions.autocommit(run) : writer.statement(run)
   }
   return {
     execute: (sql, params, transformRows) => route(sql, (_) => _.execute(sql, params, transformRows)),

@@ -6,24 +6,24 @@
  * had not started goes into the next group; one that had run is run again only if its submitter said it may be, and then
  * in a transaction of its own, so that it cannot be hurt by others a second time.
  */
-import type { Connection } from "@effect/sql/SqlConnection"
+import { SafeIntegers } from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
-import type { Statement } from "@effect/sql/Statement"
 import type { EventHub } from "@sluice/core/EventHub"
 import { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
-import { TransactionEnded, type TransactionError } from "../TransactionError.ts"
+import { TransactionEnded, type TransactionError, TransactionFailed } from "../TransactionError.ts"
 import type { WriteChange, WriteOptions } from "../Write.ts"
 import { CoordinatorClosed, WriteDied, WriteTimeout } from "../WriteError.ts"
-import type { Transform } from "./guardedConnection.ts"
-import { Intake, type Pending, SingleStatement } from "./intake.ts"
-import { refusal, type Restore, type Transaction } from "./transaction.ts"
+import { Intake, type Pending } from "./intake.ts"
+import { SingleStatement } from "./singleStatement.ts"
+import type { Restore, Transaction } from "./transaction.ts"
 import type { OpenTransaction, Transactions } from "./transactions.ts"
 
 /** @internal */
@@ -292,7 +292,10 @@ export class GroupWriter {
   /** A transaction that a full or broken disk has ended says so. */
   private reasonOf(cause: Cause.Cause<TransactionError>): TransactionError {
     const { dialect, store } = this.transactions.database
-    const error = Option.getOrThrow(Cause.failureOption(cause))
+    const error = Option.getOrElse(
+      Cause.failureOption(cause),
+      () => new TransactionFailed({ store, step: "commit", cause: Cause.squash(cause) })
+    )
     if (!(error instanceof TransactionEnded) || !(error.cause instanceof SqlError)) return error
     const reason = dialect.unavailable(error.cause)
     return reason === undefined ? error : new StoreUnavailable({ store, reason, cause: error.cause.cause })
@@ -325,7 +328,10 @@ export class GroupWriter {
   ): Effect.Effect<Exit.Exit<unknown, unknown>> {
     const failed = (cause: Cause.Cause<unknown>) => withoutDefects(write, Exit.failCause(cause))
     try {
-      return Effect.matchCauseEffect(statement.run(transaction.raw), {
+      const run = statement.run(transaction.raw)
+      // The caller's word on integers counts, not that of who made the coordinator.
+      const asked = Context.get(write.context as Context.Context<any>, SafeIntegers)
+      return Effect.matchCauseEffect(asked ? Effect.provideService(run, SafeIntegers, true) : run, {
         onFailure: (cause) => Effect.as(transaction.afterFailure(Cause.squash(cause)), failed(cause)),
         onSuccess: (value) => Exit.succeed(Exit.succeed(value))
       })
@@ -459,26 +465,6 @@ export class GroupWriter {
   private refuseQueued(): void {
     for (const write of this.intake.takeUpTo(Infinity)) this.finish(write, this.refuse(write))
   }
-}
-
-/**
- * A statement without what makes it an Effect of its own: a span, a scope, the look for its connection. Throws where it
- * cannot be compiled.
- * @internal
- */
-export const executeStatement = (
-  { database }: Transactions,
-  connection: Connection,
-  statement: Statement<unknown>
-): Effect.Effect<ReadonlyArray<unknown>, SqlError> => {
-  const [sql, params] = statement.compile()
-  const kind = database.dialect.kindOf(sql)
-  if (kind === "transaction" || kind === "savepoint") return Effect.fail(refusal(sql))
-  // Not in the type, but what tells a client with transforms from one without.
-  const transformRows = "transformRows" in statement
-    ? statement.transformRows as Transform | undefined
-    : database.transformRows
-  return connection.execute(sql, params, transformRows)
 }
 
 /**

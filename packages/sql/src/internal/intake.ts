@@ -4,7 +4,6 @@
  *
  * Both are one linked list. A Set would read better, but makes a new table every few writes.
  */
-import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
@@ -13,18 +12,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as FiberRefs from "effect/FiberRefs"
 import type { WriteOptions } from "../Write.ts"
 import type { WriteError } from "../WriteError.ts"
-
-/**
- * One statement, which needs nothing but a connection. Answers its Effect, or throws where it cannot be made.
- * @internal
- */
-export class SingleStatement<out A, out E> {
-  readonly run: (connection: Connection) => Effect.Effect<A, E>
-
-  constructor(run: (connection: Connection) => Effect.Effect<A, E>) {
-    this.run = run
-  }
-}
+import type { SingleStatement } from "./singleStatement.ts"
 
 /**
  * A write on its way.

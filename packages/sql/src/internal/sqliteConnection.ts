@@ -7,6 +7,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import { Lock } from "./lock.ts"
 
 /**
  * A statement that is kept prepared: an Effect of the stock connection that can be run again and again, with whatever
@@ -31,6 +32,7 @@ interface Prepared {
 export const sqliteConnection = (stock: Connection, poolSize: number): Connection => {
   const pools = { plain: new Map<string, Prepared>(), safe: new Map<string, Prepared>() }
   const names = new Names()
+  const values = new Lock()
 
   const prepare = (sql: string): Prepared => {
     const parameters: Array<unknown> = []
@@ -47,14 +49,14 @@ export const sqliteConnection = (stock: Connection, poolSize: number): Connectio
         } catch (cause) {
           return Effect.fail(new SqlError({ cause, message: "Failed to prepare statement" }))
         }
-        if (pool.size >= poolSize) pool.delete(pool.keys().next().value!)
+        if (pool.size >= poolSize && !pool.has(sql)) pool.delete(pool.keys().next().value!)
         pool.set(sql, prepared)
       }
       const taken = prepared
       taken.isTaken = true
-      taken.parameters.length = 0
       for (const param of params) taken.parameters.push(param)
       return Effect.map(taken.run, (rows) => {
+        taken.parameters.length = 0
         taken.isTaken = false
         return transformRows === undefined ? rows : transformRows(rows)
       })
@@ -63,7 +65,8 @@ export const sqliteConnection = (stock: Connection, poolSize: number): Connectio
   return {
     execute,
     executeRaw: (sql, params) => names.use(sql, (name) => stock.executeRaw(name, params)),
-    executeValues: (sql, params) => names.use(sql, (name) => stock.executeValues(name, params)),
+    // For as long as it runs, the statement answers in another way: to nobody else.
+    executeValues: (sql, params) => values.with(names.use(`${sql}\t`, (name) => stock.executeValues(name, params))),
     // Its `prepare` throws, outside of what the stock connection catches.
     executeUnprepared: (sql, params, transformRows) =>
       Effect.flatten(Effect.try({
@@ -89,8 +92,8 @@ class Names {
       const find = (blanks: number) => Effect.uninterruptible(run(sql + mode + " ".repeat(blanks)))
       return Effect.catchAll(find(this.failures.get(sql) ?? 0), (error) => {
         if (!error.message.startsWith("Failed to prepare")) return Effect.fail(error)
-        if (this.failures.size === longestMemory) this.failures.clear()
-        const count = (this.failures.get(sql) ?? 0) % longestMemory + 1
+        if (this.failures.size === mostTexts) this.failures.clear()
+        const count = (this.failures.get(sql) ?? 0) % mostBlanks + 1
         this.failures.set(sql, count)
         return find(count)
       })
@@ -99,4 +102,5 @@ class Names {
 }
 
 /** How many texts are remembered that could not be prepared at some time, and how many blanks they get. */
-const longestMemory = 256
+const mostTexts = 256
+const mostBlanks = 256

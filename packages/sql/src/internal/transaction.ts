@@ -11,7 +11,8 @@ import { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Dialect } from "../Dialect.ts"
+import * as Fiber from "effect/Fiber"
+import type { Dialect, SqlKind } from "../Dialect.ts"
 import { TransactionEnded, type TransactionError, TransactionFailed } from "../TransactionError.ts"
 import type { Breaks } from "./breaks.ts"
 import { GuardedConnection } from "./guardedConnection.ts"
@@ -79,7 +80,8 @@ export class Transaction {
 
   private execute<X>(sql: string, run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
     const { breaks, dialect } = this.surroundings
-    if (dialect.kindOf(sql) === "transaction") return Effect.fail(refusal(sql))
+    const kind = dialect.kindOf(sql)
+    if (kind === "transaction") return Effect.fail(refusal(sql, kind))
     const executed = Effect.uninterruptibleMask((restore) => {
       const use = () =>
         this.lock.releaseAfter(this.whileOpen(() => this.noticeEnd(restore(run)), () => toSqlError(this.ended)))
@@ -128,7 +130,7 @@ export class Transaction {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Effect.mapError(this.enter(restore), onError), (child) =>
         Effect.flatMap(
-          Effect.exit(restore(this.surroundings.provide(child, effect))),
+          inFiberOfItsOwn(restore, this.surroundings.provide(child, effect)),
           (exit): Effect.Effect<A, E | E2> => {
             if (Exit.isSuccess(exit)) {
               if (afterCommit !== undefined) child.unsafeAfterCommit(afterCommit)
@@ -212,11 +214,10 @@ export class Transaction {
         thrown.push(error)
       }
     }
-    return Effect.forEach(
-      thrown,
-      (error) => Effect.logError(`${this.surroundings.store}: what was called after a commit threw`, Cause.die(error)),
-      { discard: true }
-    )
+    const log = (error: unknown) =>
+      Effect.logError(`${this.surroundings.store}: what was called after a commit threw`, Cause.die(error))
+    // A logger that throws must not make a failure of what is committed either.
+    return Effect.ignore(Effect.sandbox(Effect.forEach(thrown, log, { discard: true })))
   })
 
   /** Unique among those that are open, because siblings wait for one another. */
@@ -234,16 +235,41 @@ export class Transaction {
 }
 
 /**
+ * Runs what a transaction is for. In a fiber of its own, because an Effect that is blocked on a request leaves its whole
+ * fiber, and the request runs there, outside: it would wait for the lock that its own transaction holds. What is forked
+ * inside belongs to the caller nevertheless.
+ *
+ * @internal
+ */
+export const inFiberOfItsOwn = <A, E, R>(
+  restore: Restore,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<Exit.Exit<A, E>, never, R> =>
+  Effect.transplant((graft) =>
+    Effect.flatMap(Effect.fork(restore(graft(effect))), (fiber) =>
+      restore(Fiber.await(fiber)).pipe(
+        Effect.onInterrupt(() => Fiber.interrupt(fiber)),
+        Effect.catchAllCause(() => Fiber.await(fiber)),
+        Effect.zipLeft(Fiber.inheritAll(fiber))
+      ))
+  )
+
+/**
  * What those who only know `SqlError` see of an error of ours.
  * @internal
  */
 export const toSqlError = (error: Error): SqlError => new SqlError({ cause: error, message: error.message })
 
-/** @internal */
-export const refusal = (sql: string): SqlError =>
+/**
+ * What is told of a statement that may not run where it is.
+ * @internal
+ */
+export const refusal = (sql: string, kind: SqlKind): SqlError =>
   new SqlError({
     cause: new Error(sql.trim()),
-    message: "a transaction is begun and ended by withTransaction, not by a statement"
+    message: kind === "outside"
+      ? "this statement does not work in a transaction: run it with SqlClient, by itself"
+      : "a transaction is begun and ended by withTransaction, not by a statement"
   })
 
 /**

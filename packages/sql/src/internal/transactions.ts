@@ -16,10 +16,17 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { Dialect } from "../Dialect.ts"
 import type { TransactionError, TransactionFailed } from "../TransactionError.ts"
-import { type Breaks, makeBreaks } from "./breaks.ts"
+import type { Breaks } from "./breaks.ts"
 import { GuardedConnection, type Transform } from "./guardedConnection.ts"
 import { Lock } from "./lock.ts"
-import { type Restore, type Surroundings, toSqlError, toTransactionError, Transaction } from "./transaction.ts"
+import {
+  inFiberOfItsOwn,
+  type Restore,
+  type Surroundings,
+  toSqlError,
+  toTransactionError,
+  Transaction
+} from "./transaction.ts"
 
 /**
  * What opening a database hands over.
@@ -43,6 +50,27 @@ export interface Database {
 /** How often a lock of somebody else is looked at. The driver itself would wait with the event loop blocked. */
 const whileBusy = Retry.exponential({ base: "2 millis", cap: "40 millis", jitter: 0.5 })
 
+/**
+ * Tries again while somebody else holds a lock, without blocking the event loop, up to the bound.
+ * @internal
+ */
+export const waitWhileBusy = <X>(
+  { busyTimeoutMillis, dialect, store }: Pick<Database, "busyTimeoutMillis" | "dialect" | "store">,
+  breaks: Breaks,
+  run: Effect.Effect<X, SqlError>
+): Effect.Effect<X, SqlError | StoreUnavailable> =>
+  Effect.catchAll(run, (error) => {
+    if (!dialect.isBusy(error)) return Effect.fail(error)
+    const until = breaks.now() + busyTimeoutMillis
+    return run.pipe(
+      Effect.retry({ schedule: whileBusy, while: (error) => dialect.isBusy(error) && breaks.now() < until }),
+      Effect.delay(2),
+      Effect.mapError((error) =>
+        dialect.isBusy(error) ? new StoreUnavailable({ store, reason: "locked", cause: error.cause }) : error
+      )
+    )
+  })
+
 /** @internal */
 export class Transactions {
   readonly database: Database
@@ -65,7 +93,10 @@ export class Transactions {
       dialect: database.dialect,
       breaks,
       provide: (transaction, effect) =>
-        Effect.mapInputContext(effect, (context: Context.Context<any>) => this.enclose(context, transaction))
+        Effect.mapInputContext(
+          effect,
+          (context: Context.Context<any>) => this.enclose(context, transaction)
+        )
     }
   }
 
@@ -105,7 +136,7 @@ export class Transactions {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Effect.mapError(this.begin(restore), onError), (open) =>
         Effect.flatMap(
-          Effect.exit(restore(this.surroundings.provide(open.transaction, effect))),
+          inFiberOfItsOwn(restore, this.surroundings.provide(open.transaction, effect)),
           (exit): Effect.Effect<A, E | E2> =>
             Effect.zipRight(Exit.isSuccess(exit) ? Effect.mapError(open.commit, onError) : open.rollback, exit)
         ))
@@ -114,7 +145,6 @@ export class Transactions {
 
   /**
    * Waits for the lock and begins. To be called where interruption is off, and followed by `commit` or `rollback`.
-   * `wanted` is asked before it waits longer for somebody else.
    */
   begin(restore: Restore): Effect.Effect<OpenTransaction, StoreUnavailable | TransactionFailed> {
     return Effect.gen(this, function*() {
@@ -164,12 +194,22 @@ export class Transactions {
   }
 
   /** The writer's connection for as long as the scope is open; a transaction that is left open is rolled back. */
-  readonly reserve: Effect.Effect<Connection, SqlError, Scope.Scope> = Effect.uninterruptibleMask((restore) =>
+  readonly reserve: Effect.Effect<Connection, SqlError, Scope.Scope> = Effect.flatMap(
+    FiberRef.get(FiberRef.currentContext),
+    // In a transaction that is the connection already; waiting for the writer would be waiting for oneself.
+    (context): Effect.Effect<Connection, SqlError, Scope.Scope> => {
+      const current = this.currentIn(context)
+      return current === undefined ? this.reserveWriter : Effect.succeed(current.connection)
+    }
+  )
+
+  private readonly reserveWriter = Effect.uninterruptibleMask((restore) =>
     Effect.gen(this, function*() {
       const scope = yield* Effect.scope
       yield* this.lock.take(restore)
       yield* Scope.addFinalizer(scope, Effect.sync(() => this.lock.release()))
       const connection = yield* restore(this.database.writer)
+      yield* this.outside(connection, Effect.void)
       let closed = false
       yield* Scope.addFinalizer(
         scope,
@@ -178,29 +218,14 @@ export class Transactions {
           return this.rollback(connection)
         })
       )
+      const whenClosed = new SqlError({ message: "the connection was reserved for a scope that has closed" })
       return new GuardedConnection(connection, (_, run) =>
-        Effect.suspend(() =>
-          closed
-            ? Effect.fail(new SqlError({ message: "the connection was reserved for a scope that has closed" }))
-            : run
-        ))
+        Effect.suspend(() => closed ? Effect.fail(whenClosed) : asSqlError(this.whileBusy(run))))
     })
   )
 
-  /** Tries again while somebody else holds a lock, without blocking the event loop, up to the bound. */
-  whileBusy<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError | StoreUnavailable> {
-    const { busyTimeoutMillis, dialect, store } = this.database
-    return Effect.catchAll(run, (error) => {
-      if (!dialect.isBusy(error)) return Effect.fail(error)
-      const until = this.breaks.now() + busyTimeoutMillis
-      return run.pipe(
-        Effect.retry({ schedule: whileBusy, while: (error) => dialect.isBusy(error) && this.breaks.now() < until }),
-        Effect.delay(2),
-        Effect.mapError((error) =>
-          dialect.isBusy(error) ? new StoreUnavailable({ store, reason: "locked", cause: error.cause }) : error
-        )
-      )
-    })
+  private whileBusy<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError | StoreUnavailable> {
+    return waitWhileBusy(this.database, this.breaks, run)
   }
 
   private commit(connection: Connection): Effect.Effect<void, StoreUnavailable | TransactionFailed> {
@@ -320,5 +345,5 @@ const untilCommitted = (reactivity: Reactivity.Service, transaction: Transaction
 }
 
 /** @internal */
-export const makeTransactions = (database: Database): Effect.Effect<Transactions, never, Reactivity> =>
-  Effect.zipWith(makeBreaks, Reactivity, (breaks, reactivity) => new Transactions(database, breaks, reactivity))
+export const makeTransactions = (database: Database, breaks: Breaks): Effect.Effect<Transactions, never, Reactivity> =>
+  Effect.map(Reactivity, (reactivity) => new Transactions(database, breaks, reactivity))
