@@ -342,7 +342,9 @@ const program = (setting: Setting) => (seed: number) => {
             : "WriteDied"
           // The time of the write around it may be over before this one begins.
           const cutOff = setting.slow === true && tag === "TransactionEnded"
-          if (tag !== wanted && !cutOff) violated(`the nested write ${inner.id} ${inner.ending}, but its caller got ${tag}`)
+          if (tag !== wanted && !cutOff) {
+            violated(`the nested write ${inner.id} ${inner.ending}, but its caller got ${tag}`)
+          }
           nested.push(Exit.isSuccess(exit) ? exit.value : undefined)
         }
         yield* end(plan)
