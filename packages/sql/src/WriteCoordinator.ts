@@ -303,7 +303,7 @@ export const make = (
         )
       )
     yield* Effect.acquireRelease(
-      Effect.all([fork(writer.run), fork(writer.keepTime)]),
+      Effect.all([fork(writer.run), fork(writer.alarm.run)]),
       ([loop, timer]) =>
         Effect.gen(function*() {
           writer.unsafeClose({ drain: options.drain ?? false })

@@ -21,6 +21,7 @@ import * as Runtime from "effect/Runtime"
 import { TransactionEnded, type TransactionError, TransactionFailed } from "../TransactionError.ts"
 import type { WriteChange, WriteOptions } from "../Write.ts"
 import { CoordinatorClosed, WriteDied, WriteTimeout } from "../WriteError.ts"
+import { Alarm } from "./alarm.ts"
 import { Intake, type Pending } from "./intake.ts"
 import { SingleStatement } from "./singleStatement.ts"
 import type { Restore, Transaction } from "./transaction.ts"
@@ -37,9 +38,6 @@ export interface Options {
   readonly topic: (name: string) => string | undefined
 }
 
-/** Timers of JavaScript cannot sleep longer. */
-const longestSleepMillis = 2 ** 31 - 1
-
 /** What the fiber does when there is nothing to do. */
 type Lifecycle =
   | { readonly _tag: "Open" }
@@ -49,16 +47,12 @@ type Lifecycle =
   /** A fiber of ours has died: a bug of this library. */
   | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
 
-interface Deadline {
-  readonly atMillis: number
-  /** Cuts the write off, which has had so much time. */
-  readonly ring: (timeoutMillis: number) => void
-}
-
 /** @internal */
 export class GroupWriter {
   readonly intake: Intake
   readonly options: Options
+  /** Cuts off the write that is running. */
+  readonly alarm: Alarm
   private readonly transactions: Transactions
   private readonly hub: EventHub<WriteChange>
   private readonly clock: Clock.Clock
@@ -73,9 +67,6 @@ export class GroupWriter {
   /** Resumes the fiber where it waits for work, or for more of it. */
   private wake: (() => void) | undefined
   private endWait: (() => void) | undefined
-  /** When the write that is running has had its time, and what happens then. */
-  private deadline: Deadline | undefined
-  private wakeAlarm: (() => void) | undefined
 
   constructor(
     options: Options,
@@ -85,6 +76,7 @@ export class GroupWriter {
   ) {
     this.options = options
     this.intake = new Intake(options.queueSize)
+    this.alarm = new Alarm(transactions.breaks, options.writeTimeoutMillis)
     this.transactions = transactions
     this.hub = hub
     this.clock = clock
@@ -367,7 +359,7 @@ export class GroupWriter {
       })
       const effect = work instanceof SingleStatement ? Effect.suspend(() => work.run(child.connection)) : work
       const fiber = Runtime.runFork(runtime)(effect)
-      const deadline = this.startAlarm((timeoutMillis) => {
+      const deadline = this.alarm.start((timeoutMillis) => {
         // Not waited for: it may be uninterruptible, and its connection is of no use to it any more.
         child.unsafeEnd("timeout")
         fiber.unsafeInterruptAsFork(FiberId.none)
@@ -375,41 +367,11 @@ export class GroupWriter {
         resume(Exit.succeed(Exit.fail(onError(error))))
       })
       fiber.addObserver((exit) => {
-        // One that was cut off ends when it likes, in the time of another.
-        if (this.deadline === deadline) this.deadline = undefined
+        this.alarm.stop(deadline)
         resume(Exit.succeed(exit))
       })
     })
   }
-
-  private startAlarm(ring: Deadline["ring"]): Deadline {
-    const deadline = { atMillis: this.transactions.breaks.now() + this.options.writeTimeoutMillis, ring }
-    this.deadline = deadline
-    this.wakeAlarm?.()
-    return deadline
-  }
-
-  /**
-   * Rings when a write has had its time. One timer serves all of them: it is never cut short, and when it ends looks
-   * for how long the write that is running then has left.
-   */
-  readonly keepTime: Effect.Effect<void> = Effect.forever(Effect.suspend(() => {
-    const { deadline } = this
-    if (deadline === undefined) return this.whenStarted
-    const left = deadline.atMillis - this.transactions.breaks.now()
-    if (left > 0) return Effect.sleep(Math.min(Math.ceil(left), longestSleepMillis))
-    this.deadline = undefined
-    deadline.ring(this.options.writeTimeoutMillis)
-    return Effect.void
-  }))
-
-  private readonly whenStarted: Effect.Effect<void> = Effect.async<void>((resume) => {
-    if (this.deadline !== undefined) return resume(Effect.void)
-    this.wakeAlarm = () => {
-      this.wakeAlarm = undefined
-      resume(Effect.void)
-    }
-  })
 
   // --- announcing ---------------------------------------------------------------------------------------------------
 
@@ -438,7 +400,7 @@ export class GroupWriter {
   /** Closing has taken too long: the write that is running is cut off, and no other begins. */
   unsafeCutShort(): void {
     if (this.lifecycle._tag === "Draining") this.lifecycle = { _tag: "Closed" }
-    this.deadline?.ring(this.options.drainTimeoutMillis)
+    this.alarm.ringNow(this.options.drainTimeoutMillis)
   }
 
   /** The fibers have ended: whatever is still here will not be run. */
