@@ -12,6 +12,8 @@ import { type Dialect, firstWord, type SqlKind } from "./Dialect.ts"
 const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]> = [
   ["SQLITE_BUSY", "locked"],
   ["SQLITE_LOCKED", "locked"],
+  // Too many others were about to read the log.
+  ["SQLITE_PROTOCOL", "locked"],
   ["SQLITE_FULL", "full"],
   ["SQLITE_READONLY", "read-only"],
   ["SQLITE_CORRUPT", "corrupt"],
@@ -24,6 +26,17 @@ const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]>
   ["SQLITE_IOERR", "io"]
 ]
 
+const codeOf = (error: unknown): string | undefined =>
+  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined
+
+/**
+ * Whether an error comes from SQLite.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const isDriverError = (error: unknown): boolean => codeOf(error)?.startsWith("SQLITE_") ?? false
+
 /**
  * What an error of better-sqlite3 says about the file; undefined where the fault is elsewhere.
  *
@@ -31,11 +44,11 @@ const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]>
  * @category errors
  */
 export const unavailableReason = (error: unknown): UnavailableReason | undefined => {
-  if (!(error instanceof Error)) return undefined
-  const code: unknown = "code" in error ? error.code : undefined
-  if (typeof code === "string") {
+  const code = codeOf(error)
+  if (code !== undefined) {
     return reasons.find(([prefix]) => code === prefix || code.startsWith(`${prefix}_`))?.[1]
   }
+  if (!(error instanceof Error)) return undefined
   // These two come from better-sqlite3 itself, as a TypeError without a code.
   if (error.message.includes("directory does not exist")) return "missing-directory"
   if (error.message.includes("database connection is not open")) return "closed"

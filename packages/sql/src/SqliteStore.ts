@@ -28,7 +28,7 @@ import { makeClient } from "./internal/client.ts"
 import { sqliteConnection } from "./internal/sqliteConnection.ts"
 import { toSqlError } from "./internal/transaction.ts"
 import { makeTransactions, type Transactions, waitWhileBusy } from "./internal/transactions.ts"
-import { dialect, unavailableReason } from "./SqliteDialect.ts"
+import { dialect, isDriverError, unavailableReason } from "./SqliteDialect.ts"
 import * as SqlTransaction from "./SqlTransaction.ts"
 
 /**
@@ -146,12 +146,12 @@ const checkOptions = (options: Options) =>
     return { busyTimeoutMillis, checkpointMillis, durable: options.durable ?? true, persistent: filename !== inMemory }
   })
 
-/** Why the file cannot be used. What does not come from the file is a bug, and stays a defect. */
+/** Why the file cannot be used. What does not come from the driver is a bug, and stays a defect. */
 const unavailable = (filename: string) => (error: unknown): Effect.Effect<never, StoreUnavailable> => {
   if (error instanceof StoreUnavailable) return Effect.fail(error)
   const cause = error instanceof SqlError ? error.cause : error
   if (cause instanceof StoreUnavailable) return Effect.fail(cause)
-  const reason = unavailableReason(cause)
+  const reason = unavailableReason(cause) ?? (isDriverError(cause) ? "cannot-open" : undefined)
   return reason === undefined
     ? Effect.die(error)
     : Effect.fail(new StoreUnavailable({ store: filename, reason, cause }))
@@ -267,7 +267,8 @@ export const make = (
       yield* Effect.forkScoped(
         // Or closing would wait for it for ever, where the store is opened in an uninterruptible region.
         Effect.interruptible(Effect.schedule(
-          Effect.catchAll(keepSmall, (error) => Effect.logWarning("a checkpoint failed", error)),
+          // Whatever it is: otherwise there would be no other, and nobody would know.
+          Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", cause)),
           Schedule.spaced(checked.checkpointMillis)
         ))
       )

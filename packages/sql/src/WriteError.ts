@@ -23,8 +23,7 @@ export class CoordinatorClosed extends Data.TaggedError("CoordinatorClosed")<{
 
 /**
  * The write took longer than `writeTimeout`, or than `drainTimeout` while the coordinator closed. What it wrote is
- * rolled back, and what it still tries to write is refused.
- * A retry makes sense if it was slow for a reason that passes.
+ * rolled back, and what it still tries to write is refused. A retry makes sense if it was slow for a reason that passes.
  *
  * @since 0.1.0
  * @category errors

@@ -21,7 +21,8 @@ interface Prepared {
 
 /**
  * The stock connection looks its statements up in a cache that costs more than most statements do, keeps a failure for
- * ten minutes (a table was still missing), waits for ever for somebody who was interrupted while looking, and lets everybody have safe integers once somebody has.
+ * ten minutes (a table was still missing), waits for ever for somebody who was interrupted while looking, and lets
+ * everybody have safe integers once somebody has.
  *
  * Here whoever runs a statement takes it from the pool and gives it back afterwards. Whoever needs it meanwhile prepares
  * another, which takes its place; so does whoever comes after one who failed or was interrupted, and did not give it
