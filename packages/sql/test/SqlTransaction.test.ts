@@ -4,7 +4,6 @@ import * as SqliteMigrator from "@effect/sql-sqlite-node/SqliteMigrator"
 import { describe, it } from "@effect/vitest"
 import { SeededRun } from "@sluice/core/testing"
 import {
-  Cause,
   Config,
   ConfigProvider,
   Context,
@@ -24,22 +23,12 @@ import {
 import { statSync } from "node:fs"
 import { expect } from "vitest"
 import { SqliteDialect, SqliteStore, SqlTransaction, WriteCoordinator } from "../src/index.ts"
-import { createTable, foreign, insert, temporaryFile, values, withStore } from "./database.ts"
+import { createTable, foreign, insert, tagOf, temporaryFile, values, withStore } from "./database.ts"
 
 class Writes extends Context.Tag("test/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
 
 const withTable = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Partial<SqliteStore.Options> = {}) =>
   withStore(Effect.zipRight(createTable, effect), { durable: false, ...options })
-
-const tagOf = (exit: Exit.Exit<unknown, { readonly _tag: string } | string>): string =>
-  Exit.match(exit, {
-    onSuccess: () => "success",
-    onFailure: (cause) =>
-      Option.match(Cause.failureOption(cause), {
-        onNone: () => Cause.isInterruptedOnly(cause) ? "interrupted" : "defect",
-        onSome: (error) => typeof error === "string" ? error : error._tag
-      })
-  })
 
 describe("withTransaction", () => {
   it.effect("commits what succeeds, and rolls back what fails, dies or is interrupted", () =>
@@ -569,6 +558,22 @@ describe("batched requests", () => {
         WriteCoordinator.layer(Writes, { name: "writes", writeTimeout: "2 seconds" })
       )
     )).pipe(Effect.map((result) => expect(result).toEqual(expected))))
+})
+
+describe("what an error of the driver says", () => {
+  const error = (code: string) => Object.assign(new Error("of the driver"), { code })
+
+  it("is told by its code, also by an extended one", () => {
+    expect(SqliteDialect.unavailableReason(error("SQLITE_BUSY_SNAPSHOT"))).toBe("locked")
+    expect(SqliteDialect.unavailableReason(error("SQLITE_PROTOCOL"))).toBe("locked")
+    expect(SqliteDialect.unavailableReason(error("SQLITE_IOERR_WRITE"))).toBe("io")
+    expect(SqliteDialect.unavailableReason(error("SQLITE_IOERR_SHMSIZE"))).toBe("full")
+    expect(SqliteDialect.unavailableReason(error("SQLITE_CONSTRAINT_UNIQUE"))).toBe(undefined)
+    expect(SqliteDialect.unavailableReason("no error")).toBe(undefined)
+    expect(SqliteDialect.isDriverError(error("SQLITE_ERROR"))).toBe(true)
+    expect(SqliteDialect.isDriverError(error("ENOENT"))).toBe(false)
+    expect(SqliteDialect.isDriverError(new Error("SQLITE_ERROR"))).toBe(false)
+  })
 })
 
 describe("what a statement does", () => {

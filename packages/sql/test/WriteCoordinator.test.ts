@@ -14,14 +14,13 @@ import {
   Layer,
   Logger,
   LogLevel,
-  Option,
   Scope,
   Stream,
   TestClock
 } from "effect"
 import { expect } from "vitest"
 import { SqliteStore, SqlTransaction, TransactionError, WriteCoordinator, WriteError } from "../src/index.ts"
-import { createTable, foreign, insert, temporaryFile, values, withStore } from "./database.ts"
+import { createTable, foreign, insert, tagOf, temporaryFile, values, withStore } from "./database.ts"
 
 class Writes extends Context.Tag("test/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
 
@@ -41,16 +40,6 @@ const submit = <A, E, R>(write: Effect.Effect<A, E, R>, options: Partial<WriteCo
   Effect.flatMap(Writes, (writes) => writes.submit(write, { name: "write", ...options }))
 
 const metrics = Effect.flatMap(Writes, (writes) => writes.metrics)
-
-const tagOf = (exit: Exit.Exit<unknown, { readonly _tag: string } | string>): string =>
-  Exit.match(exit, {
-    onSuccess: () => "success",
-    onFailure: (cause) =>
-      Option.match(Cause.failureOption(cause), {
-        onNone: () => Cause.isInterruptedOnly(cause) ? "interrupted" : "defect",
-        onSome: (error) => typeof error === "string" ? error : error._tag
-      })
-  })
 
 /** A write that runs until it is let go, and says when it has started. */
 const gate = Effect.gen(function*() {

@@ -4,7 +4,7 @@
 import { SqlClient } from "@effect/sql"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import Sqlite from "better-sqlite3"
-import { Effect, Layer, type Scope } from "effect"
+import { Cause, Effect, Exit, Layer, Option, type Scope } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -59,3 +59,14 @@ export const values = Effect.flatMap(
 export const createTable = Effect.flatMap(SqlClient.SqlClient, (sql) => sql`CREATE TABLE t (v TEXT UNIQUE)`)
 
 export const insert = (v: string) => Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO t VALUES (${v})`)
+
+/** How something ended, in a word: the tag of its error, or its error where that is a string. */
+export const tagOf = (exit: Exit.Exit<unknown, { readonly _tag: string } | string>): string =>
+  Exit.match(exit, {
+    onSuccess: () => "success",
+    onFailure: (cause) =>
+      Option.match(Cause.failureOption(cause), {
+        onNone: () => Cause.isInterruptedOnly(cause) ? "interrupted" : "defect",
+        onSome: (error) => typeof error === "string" ? error : error._tag
+      })
+  })
