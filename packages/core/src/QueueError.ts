@@ -199,6 +199,7 @@ export class HandlerDefect extends Data.TaggedError("HandlerDefect")<{ readonly 
  *   itself has to be mended first.
  * - `"closed"`: the connection is closed. Retrying on the same client makes no sense.
  * - `"memory"`: there was no memory for it.
+ * - `"failed"`: it answered with an error of another kind, which is in `cause`: a table is missing, for example.
  *
  * @since 0.1.0
  * @category models
@@ -215,6 +216,7 @@ export type UnavailableReason =
   | "corrupt"
   | "closed"
   | "memory"
+  | "failed"
 
 /**
  * The store could not be opened, or not be written to. Nothing was written.
@@ -231,5 +233,84 @@ export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<{
   override get message(): string {
     const detail = this.cause instanceof Error ? `: ${this.cause.message}` : ""
     return `the store ${JSON.stringify(this.store)} is not available (${this.reason})${detail}`
+  }
+}
+
+/**
+ * The lease of a batch was lost: it had run out, and somebody else may have the batch by now. Nothing was done about it.
+ * Retrying makes no sense.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LeaseLost extends Data.TaggedError("LeaseLost")<{
+  readonly queue: string
+  /** The batches whose lease was lost, by their place in the queue. */
+  readonly sequences: ReadonlyArray<number>
+}> {
+  override get message(): string {
+    return `queue "${this.queue}": the lease of ${this.sequences.length} batches was lost`
+  }
+}
+
+/**
+ * What is wrong with an item.
+ *
+ * - `"type"`: it does not fit the schema.
+ * - `"text"`: it contains text that is not well-formed, which no store would give back as it was.
+ * - `"too-deep"`: it is nested too deeply.
+ * - `"too-large"`: it has too many bytes.
+ * - `"unsupported"`: it contains a value that the format cannot carry, such as NaN in JSON.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Malformation = "type" | "text" | "too-deep" | "too-large" | "unsupported"
+
+/**
+ * An item cannot be stored. Retrying makes no sense. It is not in the queue.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class MalformedItem<out A = unknown> extends Data.TaggedError("MalformedItem")<
+  Refusal<any> & {
+    readonly reason: Malformation
+    /** Where in the item, such as `address.lines[2]`; empty for the item as a whole, and where the schema refuses. */
+    readonly path: string
+    readonly detail: string
+  }
+> {
+  declare readonly item: A
+  declare readonly notTaken: ReadonlyArray<A>
+  override get message(): string {
+    const where = this.path === "" ? "an item" : `"${this.path}" of an item`
+    return `queue "${this.queue}": ${where} cannot be stored (${this.reason}): ${this.detail}`
+  }
+  /** @internal */
+  static of<A>(
+    refusal: Refusal<A>,
+    fault: { readonly reason: Malformation; readonly path: string; readonly detail: string }
+  ): MalformedItem<A> {
+    return withoutStack(() => new MalformedItem<A>({ ...refusal, ...fault }))
+  }
+}
+
+/**
+ * An item that somebody waited for will not be stored: the policy dropped it, or it was left when the queue closed, or
+ * what it was merged into cannot be stored.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ItemDropped<out A = unknown> extends Data.TaggedError("ItemDropped")<{
+  readonly queue: string
+  readonly item: any
+  /** Why: see `QueueEvent.DropReason`. */
+  readonly reason: string
+}> {
+  declare readonly item: A
+  override get message(): string {
+    return `queue "${this.queue}" dropped an item (${this.reason})`
   }
 }

@@ -10,6 +10,8 @@ export * as Backpressure from "./Backpressure.ts"
 export * as BackingQueue from "./BackingQueue.ts"
 /** What a handler is given. @since 0.1.0 */
 export * as Batch from "./Batch.ts"
+/** Where a durable queue keeps its batches. @since 0.1.0 */
+export * as BatchStore from "./BatchStore.ts"
 /** What happens to items inside an open batch. @since 0.1.0 */
 export * as Buffer from "./Buffer.ts"
 /** Announces events to whoever listens. @since 0.1.0 */

@@ -31,7 +31,8 @@ const problems: Readonly<Record<QueueError.UnavailableReason, string>> = {
   "not-a-database": "the file is not a database",
   "corrupt": "the database is damaged",
   "closed": "it is closed",
-  "memory": "there is not enough memory to open it"
+  "memory": "there is not enough memory to open it",
+  "failed": "it answered with an error that is not known"
 }
 
 const temporary: Effect.Effect<string, UnusableDatabase, FileSystem.FileSystem | Path.Path | Scope> = Effect.gen(
