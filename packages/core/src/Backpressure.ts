@@ -115,6 +115,8 @@ export interface DropOldest extends Policy<unknown> {
 export interface CoalesceByKey<in A> extends Policy<A> {
   readonly _tag: "coalesceByKey"
   readonly key: (item: A) => unknown
+  /** Makes one item of the waiting one and the offered one; without it, the offered one replaces the other. */
+  readonly merge: ((queued: any, offered: any) => any) | undefined
   /** What happens to an item of a new key when the queue is full. */
   readonly whenFull: Suspend | Reject | DropNewest | DropOldest
 }
@@ -261,6 +263,7 @@ export const coalesceByKey = <A>(
   return {
     _tag: "coalesceByKey",
     key,
+    merge,
     whenFull,
     pair: (pairOptions) => {
       if (pairOptions.weigh !== undefined) {

@@ -26,11 +26,12 @@ export type Outcome = "accepted" | "coalesced" | "dropped"
  * - `drop-oldest`: it was the oldest when a newer one came, under `dropOldest`.
  * - `retries-exhausted`: its batch failed, and the retry schedule ended.
  * - `shutdown`: it was still held when the time to drain was over.
+ * - `malformed`: what it was merged into cannot be stored, or the buffer threw.
  *
  * @since 0.1.0
  * @category models
  */
-export type DropReason = "drop-newest" | "drop-oldest" | "retries-exhausted" | "shutdown" | (string & {})
+export type DropReason = "drop-newest" | "drop-oldest" | "retries-exhausted" | "shutdown" | "malformed" | (string & {})
 
 /**
  * An item was dropped: it will not be handled. `cause` is why its batch failed, where there was one.
@@ -117,6 +118,86 @@ export interface Retried {
 }
 
 /**
+ * A batch was stored: what is in it survives this process, where the store does.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Stored {
+  readonly _tag: "Stored"
+  readonly size: number
+  readonly trigger: Trigger
+}
+
+/**
+ * A worker has claimed batches, under a lease.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Claimed {
+  readonly _tag: "Claimed"
+  /** The worker. */
+  readonly shard: number
+  /** Their places in the queue. */
+  readonly sequences: ReadonlyArray<number>
+  /** How many items are in them. */
+  readonly size: number
+}
+
+/**
+ * A worker has put batches back, to be claimed again after `delayMillis`: their retries wait for longer than a worker
+ * does, or the queue is closing, or another version of Sluice has to read them.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Released {
+  readonly _tag: "Released"
+  readonly shard: number
+  readonly sequences: ReadonlyArray<number>
+  readonly delayMillis: number
+}
+
+/**
+ * A batch was set aside. It can be looked at, redriven and discarded.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface DeadLettered {
+  readonly _tag: "DeadLettered"
+  readonly shard: number
+  readonly sequence: number
+  readonly size: number
+  readonly reason: DeadLetterReason
+  readonly error: string
+}
+
+/**
+ * Why a batch was set aside.
+ *
+ * - `deliveries-exhausted`: it has failed, or taken its worker with it, as many times as it may.
+ * - `undecodable`: it cannot be read: the schema has changed, or the bytes are damaged.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type DeadLetterReason = "deliveries-exhausted" | "undecodable"
+
+/**
+ * A worker has lost the lease of batches: somebody else may have them, and they may be handled twice.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface LeaseWasLost {
+  readonly _tag: "LeaseWasLost"
+  readonly shard: number
+  readonly sequences: ReadonlyArray<number>
+}
+
+/**
  * A subscriber was too slow, and this many events before the next one were not kept for it.
  *
  * @since 0.1.0
@@ -126,6 +207,20 @@ export interface Missed {
   readonly _tag: "Missed"
   readonly events: number
 }
+
+/**
+ * Everything a durable queue announces. What `shard` says is the worker here.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type BatchQueueEvent<A> =
+  | QueueEvent<A>
+  | Stored
+  | Claimed
+  | Released
+  | DeadLettered
+  | LeaseWasLost
 
 /**
  * Everything a queue announces.

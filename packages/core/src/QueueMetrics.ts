@@ -15,7 +15,23 @@
  * | `sluice_in_flight_items` | gauge | |
  * | `sluice_oldest_age_ms` | gauge | |
  *
- * Each has the tags `system` (such as `write_behind`) and `queue` (its name). Numbers are counted in plain fields and
+ * A `BatchQueue` has metrics of its own, under a prefix (default: `sluice_batch_queue`) and with tags of your choice:
+ *
+ * | metric | kind | tags |
+ * | --- | --- | --- |
+ * | `<prefix>_stored_batches` | gauge | |
+ * | `<prefix>_stored_items` | gauge | |
+ * | `<prefix>_dead_batches` | gauge | |
+ * | `<prefix>_oldest_age_ms` | gauge | |
+ * | `<prefix>_items_offered_total` | counter | |
+ * | `<prefix>_items_dropped_total` | counter | |
+ * | `<prefix>_items_flushed_total` | counter | `trigger` |
+ * | `<prefix>_items_processed_total` | counter | |
+ * | `<prefix>_process_errors_total` | counter | |
+ * | `<prefix>_process_duration_ms` | histogram | |
+ *
+ * The others have the tags `system` (such as `write_behind`) and `queue` (its name), which a `BatchQueue` has as well.
+ * Numbers are counted in plain fields and
  * published when a queue rests (under load every 10 ms, while its sink hangs every second), and the labels are part of
  * the metric's key: an update of a tagged metric costs a thousand times as much.
  *
@@ -106,6 +122,23 @@ const makeTotal = (key: MetricKey.MetricKey.Counter<number>): (total: number) =>
   }
 }
 
+/** Makes metrics with these labels. */
+const labelled = (labels: ReadonlyArray<MetricLabel.MetricLabel>) => ({
+  counter: (name: string, description: string, ...extra: ReadonlyArray<MetricLabel.MetricLabel>) =>
+    makeTotal(
+      MetricKey.taggedWithLabels(MetricKey.counter(name, { description, incremental: true }), [...labels, ...extra])
+    ),
+  gauge: (name: string, description: string) => {
+    const metric = Metric.fromMetricKey(MetricKey.taggedWithLabels(MetricKey.gauge(name, { description }), labels))
+    return (value: number) => metric.unsafeUpdate(value, [])
+  },
+  histogram: (name: string, boundaries: MetricBoundaries.MetricBoundaries, description: string) => {
+    const key = MetricKey.histogram(name, boundaries, description)
+    const metric = Metric.fromMetricKey(MetricKey.taggedWithLabels(key, labels))
+    return (value: number) => metric.unsafeUpdate(value, [])
+  }
+})
+
 /**
  * Makes the metrics of one queue. Metrics of the same system and name add up.
  *
@@ -113,15 +146,10 @@ const makeTotal = (key: MetricKey.MetricKey.Counter<number>): (total: number) =>
  * @category constructors
  */
 export const make = (system: string, queue: string): QueueMetrics => {
-  const labels = [MetricLabel.make("system", system), MetricLabel.make("queue", queue)]
-  const counter = (name: string, description: string, ...extra: ReadonlyArray<MetricLabel.MetricLabel>) =>
-    makeTotal(
-      MetricKey.taggedWithLabels(MetricKey.counter(name, { description, incremental: true }), [...labels, ...extra])
-    )
-  const gauge = (name: string, description: string) => {
-    const metric = Metric.fromMetricKey(MetricKey.taggedWithLabels(MetricKey.gauge(name, { description }), labels))
-    return (value: number) => metric.unsafeUpdate(value, [])
-  }
+  const { counter, gauge, histogram } = labelled([
+    MetricLabel.make("system", system),
+    MetricLabel.make("queue", queue)
+  ])
   const offered = counter("sluice_items_offered_total", "Items offered")
   const refused = counter("sluice_items_refused_total", "Items refused")
   const coalesced = counter("sluice_items_coalesced_total", "Items that replaced or were merged into a waiting one")
@@ -136,12 +164,7 @@ export const make = (system: string, queue: string): QueueMetrics => {
   const depth = gauge("sluice_depth_items", "Items waiting")
   const inFlight = gauge("sluice_in_flight_items", "Items being handled")
   const oldestAge = gauge("sluice_oldest_age_ms", "Age of the oldest item held")
-  const duration = Metric.fromMetricKey(
-    MetricKey.taggedWithLabels(
-      MetricKey.histogram("sluice_flush_duration_ms", durationBoundaries, "Duration of a flush"),
-      labels
-    )
-  )
+  const flushDuration = histogram("sluice_flush_duration_ms", durationBoundaries, "Duration of a flush")
   return {
     publish: (totals, readings) => {
       offered(totals.offered)
@@ -159,6 +182,110 @@ export const make = (system: string, queue: string): QueueMetrics => {
       inFlight(readings.inFlight)
       oldestAge(readings.oldestAgeMillis)
     },
-    flushDuration: (millis) => duration.unsafeUpdate(millis, [])
+    flushDuration
+  }
+}
+
+/**
+ * What the metrics of a `BatchQueue` are called, and how fine its histogram is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchQueueOptions {
+  /** What their names begin with. Default: `sluice_batch_queue`. */
+  readonly prefix?: string | undefined
+  /** Tags of your own. Never a key or an id: each value makes a metric of its own. Default: none. */
+  readonly tags?: Readonly<Record<string, string>> | undefined
+  /** The boundaries of the histogram of durations, in milliseconds, rising. Default: 0.1 ms, doubling, to a minute. */
+  readonly boundaries?: ReadonlyArray<number> | undefined
+}
+
+/**
+ * The totals of a `BatchQueue` that are published as counters.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchQueueTotals {
+  readonly offered: number
+  readonly dropped: number
+  readonly settled: number
+  readonly processErrors: number
+  readonly flushedByTrigger: Readonly<Record<Trigger, number>>
+}
+
+/**
+ * The readings of a `BatchQueue` that are published as gauges.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchQueueReadings {
+  readonly storedBatches: number
+  readonly storedItems: number
+  readonly deadBatches: number
+  readonly oldestAgeMillis: number
+}
+
+/**
+ * The metrics of one `BatchQueue`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchQueueMetrics {
+  readonly publishTotals: (totals: BatchQueueTotals) => void
+  readonly publishReadings: (readings: BatchQueueReadings) => void
+  readonly processDuration: (millis: number) => void
+}
+
+/**
+ * Makes the metrics of one `BatchQueue`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeBatchQueue = (queue: string, options: BatchQueueOptions = {}): BatchQueueMetrics => {
+  const { boundaries, prefix = "sluice_batch_queue", tags = {} } = options
+  const { counter, gauge, histogram } = labelled([
+    MetricLabel.make("system", "batch_queue"),
+    MetricLabel.make("queue", queue),
+    ...Object.entries(tags).map(([name, value]) => MetricLabel.make(name, value))
+  ])
+  const offered = counter(`${prefix}_items_offered_total`, "Items offered")
+  const dropped = counter(`${prefix}_items_dropped_total`, "Items dropped")
+  const settled = counter(`${prefix}_items_processed_total`, "Items handled")
+  const errors = counter(`${prefix}_process_errors_total`, "Attempts that failed")
+  const flushed = triggers.map((trigger) =>
+    [
+      trigger,
+      counter(`${prefix}_items_flushed_total`, "Items stored", MetricLabel.make("trigger", trigger))
+    ] as const
+  )
+  const storedBatches = gauge(`${prefix}_stored_batches`, "Batches stored and not done")
+  const storedItems = gauge(`${prefix}_stored_items`, "Items stored and not done")
+  const deadBatches = gauge(`${prefix}_dead_batches`, "Dead letters")
+  const oldestAge = gauge(`${prefix}_oldest_age_ms`, "Age of the oldest item that can be claimed")
+  const duration = histogram(
+    `${prefix}_process_duration_ms`,
+    boundaries === undefined ? durationBoundaries : MetricBoundaries.fromIterable(boundaries),
+    "Duration of an attempt"
+  )
+  return {
+    publishTotals: (totals) => {
+      offered(totals.offered)
+      dropped(totals.dropped)
+      settled(totals.settled)
+      errors(totals.processErrors)
+      for (const [trigger, publish] of flushed) publish(totals.flushedByTrigger[trigger])
+    },
+    publishReadings: (readings) => {
+      storedBatches(readings.storedBatches)
+      storedItems(readings.storedItems)
+      deadBatches(readings.deadBatches)
+      oldestAge(readings.oldestAgeMillis)
+    },
+    processDuration: duration
   }
 }

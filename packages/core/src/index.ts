@@ -10,10 +10,14 @@ export * as Backpressure from "./Backpressure.ts"
 export * as BackingQueue from "./BackingQueue.ts"
 /** What a handler is given. @since 0.1.0 */
 export * as Batch from "./Batch.ts"
+/** Durable queues whose batches workers claim, retry and settle. @since 0.1.0 */
+export * as BatchQueue from "./BatchQueue.ts"
 /** Where a durable queue keeps its batches. @since 0.1.0 */
 export * as BatchStore from "./BatchStore.ts"
 /** What happens to items inside an open batch. @since 0.1.0 */
 export * as Buffer from "./Buffer.ts"
+/** From items to bytes, and back. @since 0.1.0 */
+export * as Codec from "./Codec.ts"
 /** Announces events to whoever listens. @since 0.1.0 */
 export * as EventHub from "./EventHub.ts"
 /** When an open batch is due. @since 0.1.0 */

@@ -11,17 +11,17 @@ import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import type * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import type { Batch, Trigger } from "../Batch.ts"
 import * as FlushPolicy from "../FlushPolicy.ts"
 import { makeImpl, type Options as IntakeOptions, type PolicyQueueImpl } from "../PolicyQueue.ts"
-import { HandlerDefect, type InvalidOption, PartialFailure } from "../QueueError.ts"
+import type { InvalidOption } from "../QueueError.ts"
 import type { DropReason } from "../QueueEvent.ts"
 import { withAlarm } from "./alarm.ts"
 import { type Barrier, Barriers } from "./barriers.ts"
+import { failureOf } from "./failure.ts"
 import { everyMillis, Macrotask } from "../Macrotask.ts"
 import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
@@ -471,22 +471,6 @@ export class Batcher<in out A> {
       })
     )
   })
-}
-
-/** What a retry schedule is told, and which items are to be tried again: all of them, or those at `indexes`. */
-const failureOf = (
-  cause: Cause.Cause<unknown>,
-  size: number
-): { readonly error: unknown; readonly indexes?: ReadonlyArray<number> } => {
-  const failure = Cause.failureOrCause(cause)
-  if (Either.isRight(failure)) return { error: new HandlerDefect({ defect: Cause.squash(failure.right) }) }
-  const error = failure.left
-  if (!(error instanceof PartialFailure)) return { error }
-  // Beside a defect, an interruption or another failure nobody knows what became of the rest.
-  const known = Cause.size(cause) === 1
-    && new Set(error.indexes).size === error.indexes.length
-    && error.indexes.every((index) => Number.isInteger(index) && index >= 0 && index < size)
-  return known ? { error: error.error, indexes: error.indexes } : { error: new HandlerDefect({ defect: error }) }
 }
 
 /** @internal */

@@ -52,6 +52,9 @@ export class Transaction {
   /** Why it is over, once it is. */
   private end: { readonly reason: TransactionEnded["reason"]; readonly cause: unknown } | undefined
   private onCommit: Array<() => void> | undefined
+  private onEnd: Array<(committed: boolean) => void> | undefined
+  /** What has become of what was written in this part: once it is kept, that is for the parent to say. */
+  private outcome: "committed" | "kept" | "undone" | undefined
 
   constructor(surroundings: Surroundings, raw: Connection, parent?: Transaction) {
     this.surroundings = surroundings
@@ -76,6 +79,16 @@ export class Transaction {
   /** Calls back once the whole transaction is committed, and not at all if this part of it is rolled back. */
   unsafeAfterCommit(callback: () => void): void {
     ;(this.onCommit ??= []).push(callback)
+  }
+
+  /**
+   * Calls back once, when it is clear what becomes of this part: whether the whole transaction is committed with it, or
+   * it is rolled back.
+   */
+  unsafeOnEnd(listener: (committed: boolean) => void): void {
+    if (this.outcome === undefined) (this.onEnd ??= []).push(listener)
+    else if (this.outcome === "kept") this.parent!.unsafeOnEnd(listener)
+    else listener(this.outcome === "committed")
   }
 
   private execute<X>(sql: string, run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
@@ -185,13 +198,21 @@ export class Transaction {
         },
         onSuccess: () => {
           this.child = undefined
-          if (kept && child.onCommit !== undefined) this.onCommit = [...this.onCommit ?? [], ...child.onCommit]
+          if (kept) this.adopt(child)
         }
-      })
+      }).pipe(Effect.zipLeft(Effect.suspend(() => undo === undefined ? Effect.void : undo.undone)))
     }
     // If this is over there is nothing to release any more.
     const left = this.lock.releaseAfter(this.whileOpen(end, () => this.ended))
     return keep && cutOff !== undefined ? Effect.zipRight(Effect.ignore(left), Effect.fail(cutOff)) : left
+  }
+
+  /** Takes over what is to be called back for a savepoint that is kept. */
+  private adopt(child: Transaction): void {
+    child.outcome = "kept"
+    if (child.onCommit !== undefined) this.onCommit = [...this.onCommit ?? [], ...child.onCommit]
+    if (child.onEnd !== undefined) this.onEnd = [...this.onEnd ?? [], ...child.onEnd]
+    child.onEnd = undefined
   }
 
   /** Revokes the connection, and those of the savepoints in it. */
@@ -206,8 +227,28 @@ export class Transaction {
 
   /** Everything has been committed: calls back. What is thrown is logged, and changes nothing. */
   readonly committed: Effect.Effect<void> = Effect.suspend(() => {
+    const callbacks = this.onCommit ?? []
+    return Effect.zipRight(this.told("committed"), this.callBack(callbacks, "commit"))
+  })
+
+  /** It has been rolled back: calls back. */
+  readonly undone: Effect.Effect<void> = Effect.suspend(() => this.told("undone"))
+
+  /** A savepoint that is still open when this ends is never kept: what was forked inside has begun it. */
+  private told(outcome: "committed" | "undone"): Effect.Effect<void> {
+    if (this.outcome !== undefined) return Effect.void
+    this.outcome = outcome
+    const listeners = this.onEnd ?? []
+    this.onEnd = undefined
+    const calls = listeners.map((listener) => () => listener(outcome === "committed"))
+    const own = this.callBack(calls, outcome === "committed" ? "commit" : "rollback")
+    return this.child === undefined ? own : Effect.zipRight(this.child.undone, own)
+  }
+
+  private callBack(callbacks: ReadonlyArray<() => void>, after: "commit" | "rollback"): Effect.Effect<void> {
+    if (callbacks.length === 0) return Effect.void
     const thrown: Array<unknown> = []
-    for (const callback of this.onCommit ?? []) {
+    for (const callback of callbacks) {
       try {
         callback()
       } catch (error) {
@@ -215,10 +256,10 @@ export class Transaction {
       }
     }
     const log = (error: unknown) =>
-      Effect.logError(`${this.surroundings.store}: what was called after a commit threw`, Cause.die(error))
+      Effect.logError(`${this.surroundings.store}: what was called after a ${after} threw`, Cause.die(error))
     // A logger that throws must not make a failure of what is committed either.
     return Effect.ignore(Effect.sandbox(Effect.forEach(thrown, log, { discard: true })))
-  })
+  }
 
   /** Unique among those that are open, because siblings wait for one another. */
   private get name(): string {

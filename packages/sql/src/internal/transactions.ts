@@ -289,7 +289,10 @@ export class OpenTransaction {
     if (transaction.isOver) return Effect.zipRight(this.rollback, Effect.fail(transaction.ended))
     transaction.unsafeEnd("finished")
     // Told before the next transaction can be: in the order of the commits.
-    const steps = Effect.zipRight(Effect.zipRight(this.undoOpen, this.steps.commit), transaction.committed)
+    const steps = Effect.matchCauseEffect(Effect.zipRight(this.undoOpen, this.steps.commit), {
+      onFailure: (cause) => Effect.zipRight(transaction.undone, Effect.failCause(cause)),
+      onSuccess: () => transaction.committed
+    })
     return Effect.ensuring(transaction.using(steps), this.giveBack)
   })
 
@@ -310,7 +313,8 @@ export class OpenTransaction {
   /** Rolls back. To be called where interruption is off. */
   readonly rollback: Effect.Effect<void> = Effect.suspend(() => {
     this.transaction.unsafeEnd("finished")
-    return Effect.ensuring(this.transaction.using(this.steps.rollback), this.giveBack)
+    const steps = Effect.zipRight(this.steps.rollback, this.transaction.undone)
+    return Effect.ensuring(this.transaction.using(steps), this.giveBack)
   })
 
   /** Rolls back, unless it has been committed or rolled back already. */

@@ -1,0 +1,1122 @@
+/**
+ * The durable queue: items are gathered in memory, stored in batches, and handled by workers that claim, retry and
+ * settle them. What is stored outlives the process, where the store does.
+ *
+ * An item's life here: `offer` puts it into the intake, and from there into the open batch; when that is due it is
+ * encoded and appended to the store; a worker claims it, oldest first, under a lease that it renews; the user's `process`
+ * gets it; then the batch is settled, or retried, or set aside as a dead letter. `docs/state-machine.md` draws it.
+ *
+ * An item is handled at least once: a worker that dies, or loses its lease, may have handled it already.
+ *
+ * At every moment offered = refused + coalesced + duplicates + dropped + settled + dead + discarded + held.
+ *
+ * @since 0.1.0
+ */
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Schedule from "effect/Schedule"
+import type * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import * as Backpressure from "./Backpressure.ts"
+import type { Batch } from "./Batch.ts"
+import { type Amount, BatchStore, type DeadLetter, type QueueStore, type Stats } from "./BatchStore.ts"
+import type { Buffer } from "./Buffer.ts"
+import * as Codec from "./Codec.ts"
+import * as EventHub from "./EventHub.ts"
+import * as FlushPolicy from "./FlushPolicy.ts"
+import { Appender } from "./internal/appender.ts"
+import { BatchTally, type Totals } from "./internal/batchTally.ts"
+import { type Ending, Entry } from "./internal/gathering.ts"
+import { makeGuard } from "./internal/guard.ts"
+import { malformed, utf8Bytes } from "./internal/inspection.ts"
+import { isTracing } from "./internal/tracing.ts"
+import { Workers } from "./internal/workers.ts"
+import { Macrotask } from "./Macrotask.ts"
+import * as Check from "./OptionCheck.ts"
+import { makeImpl, offerEach, type PolicyQueueImpl, type Taken, type UnsafeOutcome } from "./PolicyQueue.ts"
+import {
+  type HandlerDefect,
+  InvalidOption,
+  InvalidWeight,
+  ItemDropped,
+  MalformedItem,
+  type OfferError,
+  OfferTimeout,
+  type PartialFailure,
+  QueueClosed,
+  QueueFull,
+  type StoreUnavailable
+} from "./QueueError.ts"
+import type { BatchQueueEvent, DropReason, Outcome } from "./QueueEvent.ts"
+import * as QueueMetrics from "./QueueMetrics.ts"
+import * as Retry from "./Retry.ts"
+
+/**
+ * A durable queue of items of type `A`. Make a tag of your own for each, and fill it with `layer`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchQueue<in out A> {
+  readonly name: string
+  /**
+   * Offers one item and answers what became of it: `"accepted"`, `"coalesced"` or `"dropped"`. It is not stored yet: it
+   * will be when its batch is due, and until then it is lost if the process dies.
+   *
+   * **Waits** under the policy `suspend` while the intake has no room, first come first served. **Errors**:
+   * `MalformedItem`, `QueueClosed`: retrying makes no sense; `QueueFull` (policy `reject`, or `maxPending` that rejects)
+   * and `OfferTimeout`: retry later. The item is not in. **Interruption** while it waits takes the item out; once it is
+   * in, it stays.
+   */
+  readonly offer: (item: A) => Effect.Effect<Outcome, BatchOfferError<A>>
+  /**
+   * Offers items in order and answers the counts. Takes a prefix.
+   *
+   * **Waits** and **Interruption** are those of `offer`, item by item; an `OfferInterrupted` event says how many were
+   * taken. **Errors** are those of `offer`: `taken` says how many were taken, `notTaken` carries the rest.
+   */
+  readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, BatchOfferError<A>>
+  /** Offers one item at once, without an Effect. It never waits: under `suspend` it answers `"full"`. */
+  readonly unsafeOffer: (item: A) => UnsafeOutcome | "malformed"
+  /**
+   * Offers one item and answers once it is stored: its open batch is due at once, and callers at the same time share one
+   * commit. With an `id` it counts once for as long as ids are remembered (`idWindow`), whatever becomes of the item
+   * later: `"duplicate"` says that it was in already. Ids that rise, such as UUIDv7, are cheaper to remember than random
+   * ones.
+   *
+   * Inside a transaction of the store's database it is a part of that: rolled back with it, and to be claimed once that
+   * is committed.
+   *
+   * **Waits** like `offer`, and then until the commit, for as long as the store cannot be used. **Errors**: those of
+   * `offer`; `ItemDropped`: the policy dropped it, or the queue closed before the store could be used; `StoreUnavailable`:
+   * only inside a transaction. With either it is not stored. **Interruption** while it waits for room takes the item out;
+   * later it ends only the waiting.
+   */
+  readonly offerStored: (
+    item: A,
+    options?: { readonly id?: string | undefined }
+  ) => Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable>
+  /**
+   * Stores everything that was offered before.
+   *
+   * **Waits** until it is committed, or dropped. Inside a transaction of the store's database it becomes a part of that,
+   * and waits for nothing: what is just being stored otherwise is stored after it. **Errors**: `QueueClosed`;
+   * `StoreUnavailable` inside a transaction: everything is still held. **Interruption** ends only the waiting.
+   */
+  readonly flush: Effect.Effect<void, QueueClosed | StoreUnavailable>
+  /** Claims nothing more, in this process, until `resume`. What is being handled goes on, and offers are stored. */
+  readonly pause: Effect.Effect<void>
+  readonly resume: Effect.Effect<void>
+  readonly isPaused: Effect.Effect<boolean>
+  readonly deadLetters: DeadLetters<A>
+  /** What is in the store, of this and of other processes. */
+  readonly stats: Effect.Effect<Stats, StoreUnavailable>
+  /**
+   * What happens in this process, from the moment of subscription until the queue is closed. A subscriber that is too
+   * slow slows nothing down: it is told how many events it has missed.
+   */
+  readonly events: Stream.Stream<BatchQueueEvent<A>>
+  /** The counts of this process; also after the queue has been closed. */
+  readonly metrics: Effect.Effect<Metrics>
+}
+
+/**
+ * The batches that were set aside.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeadLetters<out A> {
+  /** Those after the one with the id `after` (default: from the first), by id. `limit` defaults to 100. */
+  readonly list: (
+    options?: { readonly limit?: number | undefined; readonly after?: number | undefined }
+  ) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable>
+  /** One of them, with its items, or with why they cannot be read. */
+  readonly inspect: (id: number) => Effect.Effect<Option.Option<InspectedLetter<A>>, StoreUnavailable>
+  /** Puts them back, each in its old place, as if they had never been delivered. Answers how much that was. */
+  readonly redrive: (ids: ReadonlyArray<number> | "all") => Effect.Effect<Amount, StoreUnavailable>
+  /** Deletes them. Answers how much that was. */
+  readonly discard: (ids: ReadonlyArray<number> | "all") => Effect.Effect<Amount, StoreUnavailable>
+}
+
+/**
+ * A dead letter that was opened.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InspectedLetter<out A> extends DeadLetter {
+  readonly payload: Uint8Array
+  readonly content: Either.Either<ReadonlyArray<A>, Codec.Unreadable>
+}
+
+/**
+ * What a handler may do with its own queue, also while the queue is closing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Handle<in out A> {
+  readonly name: string
+  /**
+   * Offers items back, past the policy and `maxPending`, because a handler must not wait for room that only its own end
+   * can make. They are stored before the queue is closed. Where the handler fails afterwards they are in nevertheless,
+   * and will be offered again when it is retried.
+   *
+   * **Errors**: `MalformedItem`: none of them is in; `QueueClosed`: the queue has ended, and what calls is no handler any
+   * more.
+   */
+  readonly offer: (...items: ReadonlyArray<A>) => Effect.Effect<void, MalformedItem<A> | QueueClosed<A>>
+}
+
+/**
+ * Everything that an offer can fail with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type BatchOfferError<A> = OfferError<A> | MalformedItem<A>
+
+/**
+ * The counts of one process.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Metrics extends Totals {
+  /** Items that wait to get in, or in the intake. */
+  readonly waiting: number
+  /** Items in the open batch, or on their way into the store. */
+  readonly buffered: number
+  /** Items in the hands of workers. They are stored as well. */
+  readonly inFlight: number
+}
+
+/**
+ * What the retry schedule is told of a failed attempt: the error of the user's `process` (of a partial failure, the
+ * error in it), or that it died.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RetryInput<E> = (E extends PartialFailure<infer Inner> ? Inner : E) | HandlerDefect
+
+/**
+ * The policies that an intake can have.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type IntakePolicy<A> =
+  | Backpressure.Suspend
+  | Backpressure.Reject
+  | Backpressure.DropNewest
+  | Backpressure.DropOldest
+  | Backpressure.CoalesceByKey<A>
+
+/**
+ * The options, with their defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<A, I, E, R, R2 = never, R3 = never> {
+  /** For the store, metrics, events and errors. Not blank, at most 512 bytes, without NUL. */
+  readonly name: string
+  /** What an item is. It must not be asynchronous. */
+  readonly schema: Schema.Schema<A, I>
+  /**
+   * Handles a batch. It may fail with `Batch.failSome`; a defect counts as a failure. It is interrupted where its lease
+   * is lost, and where closing takes longer than `drainTimeout`.
+   */
+  readonly process: (batch: Batch<A>, queue: Handle<A>) => Effect.Effect<void, E, R>
+  /** What happens to items inside a batch, before it is stored and again when several are claimed. Default: appended. */
+  readonly buffer?: Buffer<A, any> | undefined
+  /** How many items wait in memory while the store is busy, besides those of the open batch. Default: 10,000. */
+  readonly capacity?: number | undefined
+  /** What happens when the intake is full. Default: `Backpressure.suspend()`. */
+  readonly policy?: IntakePolicy<A> | undefined
+  /** When the open batch is stored. Default: at every item; everything that waits shares the commit. */
+  readonly flush?: {
+    /** Items in the batch. 0: no such limit. Default: 1, or none where another limit is given. */
+    readonly size?: number | undefined
+    /** Offers since it was opened: more than `size` where the buffer merges. Default: no limit. */
+    readonly pushes?: number | undefined
+    /** Bytes in the batch, about as JSON would have them. Default: no limit but 16 MiB. */
+    readonly bytes?: number | undefined
+    /** Time since its first item came. Default: no limit. */
+    readonly linger?: Duration.DurationInput | undefined
+  } | undefined
+  /** How many workers this process has: fibers that handle batches. 0: this process only offers. Default: 1. */
+  readonly workers?: number | undefined
+  /** How many stored batches a worker claims at once, to be handled as one. Default: 1. */
+  readonly batches?: number | undefined
+  /**
+   * When a failed batch is tried again. How many attempts have failed is stored. Default: after 1 second, doubling, at
+   * most 1 hour, 10 % more or less, without limit.
+   */
+  readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
+  /** A worker itself waits for a delay up to this long; for a longer one it puts the batches back. Default: 1 second. */
+  readonly inlineDelay?: Duration.DurationInput | undefined
+  /** How long a batch rests once its retry schedule has ended, before that begins anew. Default: 0. */
+  readonly cooldown?: Duration.DurationInput | undefined
+  /**
+   * How many times a batch is claimed: one that has failed, or taken its process with it, as often becomes a dead letter.
+   * Default: no limit.
+   */
+  readonly maxDeliveries?: number | undefined
+  /** After how long the batches of a process that has died are given to others. Default: 30 seconds. */
+  readonly leaseDuration?: Duration.DurationInput | undefined
+  /** How soon batches that other processes have stored are noticed. Default: 1 second. */
+  readonly pollInterval?: Duration.DurationInput | undefined
+  /** How encoded items become bytes. Default: JSON. */
+  readonly format?: Codec.Format | undefined
+  /** What an item may be. Default: 1 MiB, and nested 64 deep. */
+  readonly limits?: Partial<Codec.Limits> | undefined
+  /**
+   * How many items may be stored and not done. What is over that waits in memory (`"suspend"`), where the policy of the
+   * intake holds, or offers fail with `QueueFull` (`"reject"`). A number alone suspends. Default: no limit.
+   */
+  readonly maxPending?: number | {
+    readonly items: number
+    readonly whenFull: "suspend" | "reject"
+  } | undefined
+  /** For how long the ids of `offerStored` are remembered. Default: 1 day. */
+  readonly idWindow?: Duration.DurationInput | undefined
+  /**
+   * How long closing the scope waits for handlers that run; then they are interrupted. As long, but at least 5 seconds,
+   * closing tries to store what is buffered. Default: 30 seconds.
+   */
+  readonly drainTimeout?: Duration.DurationInput | undefined
+  /** Told of each attempt that fails. Default: logs it. */
+  readonly onProcessError?:
+    | ((cause: Cause.Cause<NoInfer<E>>, batch: Batch<A>) => Effect.Effect<void, never, R3>)
+    | undefined
+  /**
+   * Told of each failure of the store, which is tried again, and of each lost lease; `operation` says at what. Default:
+   * logs it.
+   */
+  readonly onInternalError?:
+    | ((cause: Cause.Cause<unknown>, operation: string) => Effect.Effect<void, never, R3>)
+    | undefined
+  /** Called once for each item that is dropped, in the step in which it is dropped. One that throws is logged. */
+  readonly onDrop?: ((item: A, reason: DropReason) => void) | undefined
+  /** What the metrics are called; false: there are none. Default: see `QueueMetrics`. */
+  readonly metrics?: QueueMetrics.BatchQueueOptions | false | undefined
+}
+
+/**
+ * The default retry schedule: 1 second, doubling, at most 1 hour, 10 % more or less, without limit.
+ *
+ * @since 0.1.0
+ * @category defaults
+ */
+export const defaultRetry: Schedule.Schedule<number> = Retry.exponential({
+  base: "1 second",
+  cap: "1 hour",
+  jitter: 0.1
+})
+
+/** How long closing tries to store what is buffered, and to put back what was claimed, at the least. */
+const lastWordsMillis = 5000
+
+/** How often the gauges are read from the store. */
+const readEveryMillis = 1000
+
+/** How many items one transaction stores at most. */
+const mostInRound = 10_000
+
+interface Checked {
+  readonly capacity: number
+  readonly workers: number
+  readonly batches: number
+  readonly flushPolicy: FlushPolicy.FlushPolicy
+  readonly inlineDelayMillis: number
+  readonly cooldownMillis: number
+  readonly maxDeliveries: number
+  readonly leaseMillis: number
+  readonly pollMillis: number
+  readonly idWindowMillis: number
+  readonly drainTimeoutMillis: number
+  readonly maxPending: { readonly items: number; readonly whenFull: "suspend" | "reject" } | undefined
+}
+
+/** Whether a store gives some text back as it was. */
+const isText = (text: unknown): boolean =>
+  typeof text === "string" && text !== "" && !text.includes("\0") && utf8Bytes(text) !== malformed
+  && utf8Bytes(text) <= 512
+
+const checkOptions = (options: Options<any, any, any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
+  Effect.gen(function*() {
+    const { batches = 1, capacity = 10_000, flush = {}, format = Codec.json, maxDeliveries, name, workers = 1 } =
+      options
+    yield* Check.name("BatchQueue", name)
+    yield* Check.check(
+      isText(name),
+      "BatchQueue",
+      "name",
+      name,
+      "well-formed text of at most 512 bytes, without NUL"
+    )
+    yield* Check.positiveInteger(name, "capacity", capacity)
+    yield* Check.positiveInteger(name, "batches", batches)
+    yield* Check.check(
+      Number.isSafeInteger(workers) && workers >= 0,
+      name,
+      "workers",
+      workers,
+      "an integer of at least 0"
+    )
+    const limit = (field: "size" | "pushes" | "bytes") =>
+      Check.check(
+        flush[field] === undefined || Number.isSafeInteger(flush[field]) && flush[field] >= 0,
+        name,
+        `flush.${field}`,
+        flush[field],
+        "an integer of at least 0"
+      )
+    yield* Effect.all([limit("size"), limit("pushes"), limit("bytes")])
+    const lingerMillis = yield* Check.millis(name, "flush.linger", flush.linger ?? 0)
+    const hasOther = [flush.pushes, flush.bytes, lingerMillis].some((other) => other !== undefined && other > 0)
+    const flushPolicy = FlushPolicy.make({ ...flush, size: flush.size ?? (hasOther ? 0 : 1), linger: lingerMillis })
+    if (maxDeliveries !== undefined) yield* Check.positiveInteger(name, "maxDeliveries", maxDeliveries)
+    yield* Check.check(
+      /^[\w.-]{1,32}$/.test(format.name),
+      name,
+      "format.name",
+      format.name,
+      "1 to 32 letters, digits, \".\", \"_\" and \"-\""
+    )
+    const limits = { ...Codec.defaultLimits, ...options.limits }
+    yield* Check.positiveInteger(name, "limits.maxItemBytes", limits.maxItemBytes)
+    yield* Check.positiveInteger(name, "limits.maxDepth", limits.maxDepth)
+    const maxPending = typeof options.maxPending === "number"
+      ? { items: options.maxPending, whenFull: "suspend" as const }
+      : options.maxPending
+    if (maxPending !== undefined) yield* Check.positiveInteger(name, "maxPending", maxPending.items)
+    const millis = (field: keyof Configurable & keyof typeof durations, least: number) =>
+      Effect.tap(
+        Check.millis(name, field, options[field] ?? durations[field]),
+        (value) =>
+          Check.check(
+            value >= least && value < Infinity,
+            name,
+            field,
+            options[field],
+            `finite, and at least ${least} milliseconds`
+          )
+      )
+    return {
+      capacity,
+      workers,
+      batches,
+      flushPolicy,
+      inlineDelayMillis: yield* millis("inlineDelay", 0),
+      cooldownMillis: yield* millis("cooldown", 0),
+      maxDeliveries: maxDeliveries ?? Infinity,
+      leaseMillis: yield* millis("leaseDuration", 10),
+      pollMillis: yield* millis("pollInterval", 1),
+      idWindowMillis: yield* millis("idWindow", 1),
+      drainTimeoutMillis: yield* millis("drainTimeout", 0),
+      maxPending
+    }
+  })
+
+/** The default durations, in milliseconds. */
+const durations = {
+  inlineDelay: 1000,
+  cooldown: 0,
+  leaseDuration: 30_000,
+  pollInterval: 1000,
+  idWindow: 24 * 60 * 60 * 1000,
+  drainTimeout: 30_000
+}
+
+/** What the queue as a whole is at. Changed by `become` alone. */
+type Lifecycle =
+  | { readonly _tag: "Open" }
+  /** Offers are refused, but for those of handlers that still run. */
+  | { readonly _tag: "Closing" }
+  | { readonly _tag: "Closed" }
+  /** A fiber of ours has died: a bug of this library. */
+  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
+
+const outcomes: Readonly<Record<Outcome, Effect.Effect<Outcome>>> = {
+  accepted: Effect.succeed("accepted"),
+  coalesced: Effect.succeed("coalesced"),
+  dropped: Effect.succeed("dropped")
+}
+
+/** A refusal of an entry is told as one of its item. */
+const ofItems = <A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>): OfferError<A> => {
+  const notTaken = all === undefined ? error.notTaken.map(({ item }) => item) : all.slice(error.taken)
+  const refusal = { queue: error.queue, item: notTaken[0], taken: error.taken, notTaken }
+  switch (error._tag) {
+    case "QueueFull":
+      return QueueFull.of(refusal)
+    case "OfferTimeout":
+      return OfferTimeout.of(refusal, error.timeoutMillis)
+    case "InvalidWeight":
+      return InvalidWeight.of(refusal, error.weight, error.capacity)
+    case "QueueClosed":
+      return QueueClosed.of(error.queue, error.taken, notTaken)
+  }
+}
+
+/** The parts of a queue. */
+interface Parts<in out A> {
+  readonly name: string
+  readonly clock: Clock.Clock
+  readonly codec: Codec.Codec<A>
+  readonly store: QueueStore
+  readonly intake: PolicyQueueImpl<Entry<A>>
+  readonly appender: Appender<A>
+  readonly workers: Workers<A>
+  readonly tally: BatchTally<A>
+  readonly checked: Checked
+  readonly events: Stream.Stream<BatchQueueEvent<A>>
+}
+
+class BatchQueueImpl<in out A> implements BatchQueue<A> {
+  readonly name: string
+  readonly events: Stream.Stream<BatchQueueEvent<A>>
+  readonly deadLetters: DeadLetters<A>
+  readonly handle: Handle<A>
+  private readonly parts: Parts<A>
+  private lifecycle: Lifecycle = { _tag: "Open" }
+  /** How many items are stored and not done, as far as is known here. */
+  private pending = 0
+
+  constructor(parts: Parts<A>) {
+    this.name = parts.name
+    this.events = parts.events
+    this.parts = parts
+    this.deadLetters = this.makeDeadLetters()
+    this.handle = { name: parts.name, offer: (...items) => this.offerBack(items) }
+  }
+
+  private become(lifecycle: Lifecycle): void {
+    this.lifecycle = lifecycle
+  }
+
+  // --- offers -------------------------------------------------------------------------------------------------------
+
+  /** What an item is in the intake, or why it cannot be stored. */
+  private entryOf(item: A, awaited?: { readonly id?: string }): Entry<A> | Codec.Fault {
+    const { clock, codec } = this.parts
+    const encoded = codec.encodeItem(item)
+    if (Either.isLeft(encoded)) return encoded.left
+    return new Entry(item, clock.unsafeCurrentTimeMillis(), encoded.right, awaited)
+  }
+
+  private malformed(item: A, fault: Codec.Fault, taken = 0, notTaken: ReadonlyArray<A> = [item]) {
+    return Effect.fail(MalformedItem.of({ queue: this.name, item, taken, notTaken }, fault))
+  }
+
+  /** Whether the store has as many items as it may, so that offers are to be rejected. */
+  private get isBacklogFull(): boolean {
+    const { appender, checked: { maxPending } } = this.parts
+    return maxPending !== undefined && maxPending.whenFull === "reject"
+      && this.pending + appender.held >= maxPending.items
+  }
+
+  unsafeOffer(item: A): UnsafeOutcome | "malformed" {
+    const { intake, tally } = this.parts
+    const entry = this.entryOf(item)
+    if (!(entry instanceof Entry)) {
+      tally.refusedAside()
+      return "malformed"
+    }
+    if (this.isBacklogFull) {
+      tally.refusedAside()
+      return "full"
+    }
+    return intake.unsafeOffer(entry)
+  }
+
+  offer(item: A): Effect.Effect<Outcome, BatchOfferError<A>> {
+    return Effect.suspend(() => this.offerEntry(this.entryOf(item), item))
+  }
+
+  private offerEntry(entry: Entry<A> | Codec.Fault, item: A): Effect.Effect<Outcome, BatchOfferError<A>> {
+    const { intake, tally } = this.parts
+    if (!(entry instanceof Entry)) {
+      tally.refusedAside()
+      return this.malformed(item, entry)
+    }
+    if (this.isBacklogFull) {
+      tally.refusedAside()
+      return Effect.fail(QueueFull.of({ queue: this.name, item, taken: 0, notTaken: [item] }))
+    }
+    const outcome = intake.offerNow(entry, undefined)
+    return typeof outcome === "string" ? outcomes[outcome] : Effect.mapError(outcome, (error) => ofItems(error))
+  }
+
+  offerAll(items: Iterable<A>): Effect.Effect<Taken, BatchOfferError<A>> {
+    return Effect.suspend(() => {
+      const { intake, tally } = this.parts
+      const all = Array.from(items)
+      const entries: Array<Entry<A>> = []
+      let refusal: ((taken: number) => Effect.Effect<never, BatchOfferError<A>>) | undefined
+      for (const item of all) {
+        const entry = this.entryOf(item)
+        if (!(entry instanceof Entry)) {
+          refusal = (taken) => this.malformed(item, entry, taken, all.slice(taken))
+          break
+        }
+        if (this.isBacklogFull) {
+          refusal = (taken) => Effect.fail(QueueFull.of({ queue: this.name, item, taken, notTaken: all.slice(taken) }))
+          break
+        }
+        entries.push(entry)
+      }
+      const rest = all.length - entries.length
+      const offered = Effect.mapError(offerEach(entries, () => intake), (error) => ofItems(error, all))
+      return Effect.flatMap(
+        rest === 0 ? offered : Effect.onExit(offered, () => Effect.sync(() => tally.refusedAside(rest))),
+        (taken): Effect.Effect<Taken, BatchOfferError<A>> =>
+          refusal === undefined ? Effect.succeed(taken) : refusal(entries.length)
+      )
+    })
+  }
+
+  offerStored(
+    item: A,
+    options?: { readonly id?: string | undefined }
+  ): Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        this.parts.store.transaction,
+        (transaction): ReturnType<typeof this.offerStored> => {
+          const id = options?.id
+          if (id !== undefined && !isText(id)) {
+            this.parts.tally.refusedAside()
+            return this.malformed(item, {
+              reason: "text",
+              path: "",
+              detail: "its id must be well-formed text of 1 to 512 bytes, without NUL"
+            })
+          }
+          const entry = this.entryOf(item, id === undefined ? {} : { id })
+          if (Option.isSome(transaction) && entry instanceof Entry) {
+            return this.offerWithin(entry, transaction.value.unsafeOnEnd)
+          }
+          return Effect.flatMap(restore(this.offerEntry(entry, item)), () => restore(this.ended(entry as Entry<A>)))
+        }
+      )
+    )
+  }
+
+  /** Waits until an entry is stored. */
+  private ended(entry: Entry<A>): Effect.Effect<"stored" | "duplicate", ItemDropped<A>> {
+    const exit = (ending: Ending) =>
+      ending._tag === "Dropped"
+        ? Effect.fail(new ItemDropped<A>({ queue: this.name, item: entry.item, reason: ending.reason }))
+        : Effect.succeed(ending._tag === "Stored" ? "stored" as const : "duplicate" as const)
+    return Effect.async((resume) => {
+      if (entry.ending !== undefined) return resume(exit(entry.ending))
+      entry.onEnd = (ending) => resume(exit(ending))
+    })
+  }
+
+  /** Stores an item as a part of the transaction that the caller is in. */
+  private offerWithin(
+    { encoded, id, item, offeredAt }: Entry<A>,
+    unsafeOnEnd: (listener: (committed: boolean) => void) => void
+  ): Effect.Effect<"stored" | "duplicate", QueueClosed<A> | QueueFull<A> | StoreUnavailable> {
+    return Effect.suspend((): ReturnType<typeof this.offerWithin> => {
+      const { checked: { idWindowMillis, maxPending }, codec, store, tally } = this.parts
+      if (this.lifecycle._tag !== "Open") {
+        tally.refusedAside()
+        return Effect.fail(QueueClosed.of(this.name, 0, [item]))
+      }
+      const payload = codec.encodeBatch([encoded!.value], { trigger: "manual", openedAtMillis: offeredAt })
+      const ids = id === undefined ? undefined : [id]
+      const appended = store.append({
+        batches: [{ payload, items: 1, oldestAtMillis: offeredAt, ids }],
+        maxPendingItems: maxPending?.items,
+        idWindowMillis
+      })
+      return Effect.flatMap(
+        Effect.tapErrorCause(appended, () => Effect.sync(() => tally.refusedAside())),
+        ({ appended, duplicates }) => {
+          if (duplicates.length > 0) {
+            tally.offeredAside()
+            tally.duplicate()
+            return Effect.succeed("duplicate" as const)
+          }
+          if (appended === 0) {
+            tally.refusedAside()
+            return Effect.fail(QueueFull.of({ queue: this.name, item, taken: 0, notTaken: [item] }))
+          }
+          tally.offeredAside()
+          unsafeOnEnd((committed) => {
+            if (!committed) return tally.tookBack()
+            tally.stored(1, "manual")
+            tally.available(1)
+          })
+          return Effect.succeed("stored" as const)
+        }
+      )
+    })
+  }
+
+  private offerBack(items: ReadonlyArray<A>): Effect.Effect<void, MalformedItem<A> | QueueClosed<A>> {
+    return Effect.suspend((): ReturnType<typeof this.offerBack> => {
+      const { appender, tally } = this.parts
+      const entries: Array<Entry<A>> = []
+      for (const item of items) {
+        const entry = this.entryOf(item)
+        if (!(entry instanceof Entry)) {
+          tally.refusedAside(items.length)
+          return this.malformed(item, entry, 0, items)
+        }
+        entries.push(entry)
+      }
+      if (this.lifecycle._tag !== "Open" && this.lifecycle._tag !== "Closing") {
+        tally.refusedAside(items.length)
+        return Effect.fail(QueueClosed.of(this.name, 0, items))
+      }
+      for (const entry of entries) {
+        tally.offeredAside()
+        appender.unsafePut(entry)
+      }
+      return Effect.void
+    })
+  }
+
+  get flush(): Effect.Effect<void, QueueClosed | StoreUnavailable> {
+    const { appender, store } = this.parts
+    return Effect.flatMap(store.transaction, (transaction): Effect.Effect<void, QueueClosed | StoreUnavailable> => {
+      if (this.lifecycle._tag !== "Open") return this.whenNotOpen
+      if (Option.isSome(transaction)) return appender.flushWithin(transaction.value.unsafeOnEnd)
+      const stored = Effect.unsafeMakeLatch()
+      const forget = appender.unsafeFlush(() => stored.unsafeOpen())
+      return Effect.onInterrupt(
+        Effect.zipRight(
+          stored.await,
+          Effect.suspend(() =>
+            this.lifecycle._tag === "Open" || this.lifecycle._tag === "Closing" ? Effect.void : this.whenNotOpen
+          )
+        ),
+        () => Effect.sync(forget)
+      )
+    })
+  }
+
+  private get whenNotOpen(): Effect.Effect<never, QueueClosed> {
+    return this.lifecycle._tag === "Failed"
+      ? Effect.failCause(this.lifecycle.cause)
+      : Effect.fail(QueueClosed.of<never>(this.name, 0, []))
+  }
+
+  // --- operating ----------------------------------------------------------------------------------------------------
+
+  readonly pause: Effect.Effect<void> = Effect.sync(() => this.parts.workers.unsafePause())
+  readonly resume: Effect.Effect<void> = Effect.sync(() => this.parts.workers.unsafeResume())
+  readonly isPaused: Effect.Effect<boolean> = Effect.sync(() => this.parts.workers.isPaused)
+
+  private makeDeadLetters(): DeadLetters<A> {
+    const { appender, codec, store, tally, workers } = this.parts
+    return {
+      list: ({ after, limit = 100 } = {}) => store.deadLetters({ after, limit }),
+      inspect: (id) =>
+        Effect.map(
+          store.inspect(id),
+          Option.map((letter) => ({
+            ...letter,
+            content: Either.map(codec.decodeBatch(letter.payload), ({ items }) => items)
+          }))
+        ),
+      redrive: (ids) =>
+        Effect.tap(store.redrive(ids), (amount) =>
+          Effect.sync(() => {
+            tally.redrove(amount)
+            workers.wake(amount.batches)
+          })),
+      discard: (ids) =>
+        Effect.tap(store.discard(ids), (amount) =>
+          Effect.sync(() => {
+            tally.discardedDead(amount)
+            appender.onRoom()
+          }))
+    }
+  }
+
+  get stats(): Effect.Effect<Stats, StoreUnavailable> {
+    return this.parts.store.stats
+  }
+
+  get metrics(): Effect.Effect<Metrics> {
+    return Effect.sync(() => {
+      const { appender, intake, tally, workers } = this.parts
+      return {
+        ...tally.totals(intake.unsafeCounts()),
+        waiting: intake.unsafeLength() + intake.unsafeWaiting(),
+        buffered: appender.buffered,
+        inFlight: workers.inFlight
+      }
+    })
+  }
+
+  /** Reads the gauges, for as long as the queue is open. */
+  get readings(): Effect.Effect<void> {
+    const { intake, store, tally } = this.parts
+    const read = Effect.map(store.stats, (stats) => {
+      this.pending = stats.pending.items
+      tally.publishStats(stats)
+      tally.publish(intake.unsafeCounts())
+    })
+    // Whoever uses the store otherwise tells that it cannot be used.
+    return Effect.forever(Effect.zipLeft(Effect.ignore(Effect.sandbox(read)), Effect.sleep(readEveryMillis)))
+  }
+
+  countPending(items: number): void {
+    this.pending += items
+  }
+
+  // --- ending -------------------------------------------------------------------------------------------------------
+
+  /**
+   * A fiber of ours has died. It is logged, and whoever waits, and whoever closes the scope, dies of it too; what was not
+   * stored is reported as dropped.
+   */
+  fail(cause: Cause.Cause<never>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.lifecycle._tag === "Closed" || this.lifecycle._tag === "Failed") return Effect.void
+      this.become({ _tag: "Failed", cause })
+      this.parts.workers.unsafeStop()
+      this.parts.workers.unsafeInterrupt()
+      return Effect.zipRight(
+        Effect.logFatal(`${this.name}: a fiber of the queue died; what was not stored is dropped`, cause),
+        Effect.exit(this.parts.appender.abandon)
+      )
+    })
+  }
+
+  close({ loop, timers, workers: loops }: Fibers): Effect.Effect<void> {
+    const { appender, checked: { drainTimeoutMillis }, intake, tally, workers } = this.parts
+    // A finalizer cannot be interrupted, and then a timeout would do nothing.
+    const within = (millis: number, fibers: ReadonlyArray<Fiber.RuntimeFiber<void>>) =>
+      Effect.timeoutOption(Effect.interruptible(Fiber.awaitAll(fibers)), millis)
+    return Effect.gen(this, function*() {
+      if (this.lifecycle._tag === "Open") {
+        this.become({ _tag: "Closing" })
+        intake.unsafeClose()
+        appender.unsafeDrain()
+        workers.unsafeStop()
+        const ended = yield* within(drainTimeoutMillis, loops)
+        if (Option.isNone(ended)) {
+          workers.unsafeInterrupt()
+          yield* within(lastWordsMillis, loops)
+        }
+        appender.unsafeFinish()
+        yield* within(Math.max(drainTimeoutMillis, lastWordsMillis), [loop])
+      }
+      workers.unsafeGiveUp()
+      // First of all: a strategy may die of its shutdown, and no fiber may be left behind then.
+      yield* Effect.forEach([loop, ...loops, ...timers], Fiber.interruptFork, { discard: true })
+      if (this.lifecycle._tag !== "Failed") {
+        this.become({ _tag: "Closed" })
+        yield* appender.abandon
+      }
+      tally.publish(intake.unsafeCounts())
+      if (this.lifecycle._tag === "Failed") yield* Effect.failCause(this.lifecycle.cause)
+    })
+  }
+}
+
+/** The fibers of a queue. */
+interface Fibers {
+  /** The one that stores. */
+  readonly loop: Fiber.RuntimeFiber<void>
+  readonly workers: ReadonlyArray<Fiber.RuntimeFiber<void>>
+  readonly timers: ReadonlyArray<Fiber.RuntimeFiber<void>>
+}
+
+/** The policy of the user's, for entries. */
+const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> =>
+  policy._tag === "coalesceByKey"
+    ? Backpressure.coalesceByKey((entry: Entry<A>) => policy.key(entry.item), {
+      whenFull: policy.whenFull,
+      merge: (held, next) =>
+        Entry.merged(policy.merge === undefined ? next.item : policy.merge(held.item, next.item) as A, held, next)
+    })
+    : policy
+
+/**
+ * Makes a queue in a scope, whose closing ends it:
+ *
+ * 1. offers are refused, and those that wait are woken, with `QueueClosed`; nothing more is claimed;
+ * 2. what is buffered is stored; handlers that run may end, and offer back, within `drainTimeout`; a retry that a worker
+ *    waits for is put back for others;
+ * 3. handlers that still run are interrupted, and their batches put back, without a delivery being counted;
+ * 4. what handlers have offered is stored, within `drainTimeout` again, but at least 5 seconds. Where the store cannot be
+ *    used for as long, what is left is dropped with reason `"shutdown"`, and reported like every drop.
+ *
+ * A stop that went well leaves no lease behind. It does not wait for batches that nobody handles: they are stored.
+ *
+ * **Errors**: `InvalidOption`, which names the field, its value and the limit; `StoreUnavailable`.
+ *
+ * @example
+ * ```ts
+ * import { BatchQueue, BatchStore } from "@sluice/core"
+ * import { Console, Effect, Schema } from "effect"
+ *
+ * const program = Effect.gen(function*() {
+ *   const queue = yield* BatchQueue.make({
+ *     name: "emails",
+ *     schema: Schema.Struct({ to: Schema.String }),
+ *     flush: { size: 100, linger: "50 millis" },
+ *     workers: 4,
+ *     process: (batch) => Console.log(`${batch.items.length} emails, attempt ${batch.attempt}`)
+ *   })
+ *   yield* queue.offerStored({ to: "ada@example.com" })
+ * }).pipe(Effect.scoped, Effect.provide(BatchStore.layerMemory))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <A, I, E, R, R2 = never, R3 = never>(
+  options: Options<A, I, E, R, R2, R3>
+): Effect.Effect<
+  BatchQueue<A>,
+  InvalidOption | StoreUnavailable,
+  R | R2 | R3 | BatchStore | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    const { buffer, name } = options
+    const checked = yield* checkOptions(options)
+    const { capacity, flushPolicy, maxPending } = checked
+    const store = yield* Effect.flatMap(BatchStore, (stores) => stores.queue(name))
+    const context = yield* Effect.context<R | R2 | R3>()
+    const clock = yield* Effect.clock
+    const macrotask = yield* Macrotask
+    const tracing = yield* isTracing
+    const guard = yield* makeGuard(name)
+    const hub = yield* EventHub.make<BatchQueueEvent<A>>()
+    const codec = Codec.make(options.schema, { format: options.format, limits: options.limits })
+    const metrics = options.metrics === false ? undefined : yield* makeMetrics(name, options.metrics)
+    const tally = new BatchTally<A>({
+      name,
+      metrics,
+      clock,
+      onDrop: options.onDrop ? guard("onDrop", options.onDrop) : () => {},
+      onProcessError: guarded(name, "onProcessError", options.onProcessError ?? logProcessError(name)),
+      onInternalError: guarded(name, "onInternalError", options.onInternalError ?? logInternalError(name)),
+      available: (batches) => workers.wake(batches),
+      room: () => appender.onRoom(),
+      pending: (items) => queue.countPending(items)
+    }, hub)
+    const intake = yield* makeImpl<Entry<A>>(
+      {
+        name,
+        capacity,
+        policy: entryPolicy(options.policy ?? Backpressure.suspend()),
+        onDrop: (entry, reason) => {
+          tally.droppedByPolicy(entry.item, reason)
+          entry.end({ _tag: "Dropped", reason })
+        },
+        onCoalesce: (replaced, entry) => tally.coalescedInIntake(replaced.item, entry.item),
+        onInterrupt: (taken, notTaken) => tally.interrupted(taken, notTaken.map(({ item }) => item))
+      },
+      {
+        accepted: () => appender.signal(),
+        coalesced: () => {},
+        waiting: () => appender.signal()
+      }
+    )
+    const most = Math.min(mostInRound, Math.max(capacity, flushPolicy.size))
+    const appender: Appender<A> = new Appender({
+      intake,
+      store,
+      codec,
+      buffer,
+      flushPolicy,
+      mostInBatch: Math.min(most, maxPending?.items ?? Infinity),
+      mostClosed: most,
+      maxPendingItems: maxPending?.items,
+      idWindowMillis: checked.idWindowMillis,
+      pollMillis: checked.pollMillis,
+      observer: tally,
+      clock,
+      macrotask
+    })
+    const process = (batch: Batch<A>) => options.process(batch, queue.handle)
+    const workers: Workers<A> = new Workers({
+      ...checked,
+      queue: name,
+      store,
+      codec,
+      buffer,
+      // Both run in the fibers of workers, which have the context.
+      process: (tracing ? (batch: Batch<A>) => withProcessSpan(name, batch, process(batch)) : process) as (
+        batch: Batch<A>
+      ) => Effect.Effect<void, unknown>,
+      retry: (options.retry ?? defaultRetry) as Schedule.Schedule<unknown, unknown>,
+      observer: tally,
+      clock,
+      macrotask
+    })
+    const queue = new BatchQueueImpl<A>({
+      name,
+      clock,
+      codec,
+      store,
+      intake,
+      appender,
+      workers,
+      tally,
+      checked,
+      events: hub.stream
+    })
+    const fork = (loop: Effect.Effect<void>) =>
+      Effect.forkDaemon(
+        Effect.interruptible(loop).pipe(
+          Effect.catchAllDefect((defect) => queue.fail(Cause.die(defect))),
+          Effect.provide(context)
+        )
+      )
+    yield* Effect.acquireRelease(
+      Effect.all({
+        loop: fork(appender.run),
+        workers: Effect.forEach(workers.loops, fork),
+        timers: Effect.forEach(
+          [appender.lingering.run, appender.polling.run, workers.polling.run, workers.heartbeat.run, queue.readings],
+          fork
+        )
+      }),
+      (fibers) => queue.close(fibers)
+    )
+    return queue
+  })
+
+const makeMetrics = (name: string, options: QueueMetrics.BatchQueueOptions | undefined) =>
+  Effect.try({
+    try: () => QueueMetrics.makeBatchQueue(name, options),
+    catch: () =>
+      new InvalidOption({ queue: name, field: "metrics", value: options, limit: "names, tags and boundaries" })
+  })
+
+const logProcessError = (name: string) => (cause: Cause.Cause<unknown>, { attempt, items }: Batch<unknown>) =>
+  Effect.logWarning(`${name}: attempt ${attempt} at ${items.length} items failed`, cause)
+
+const logInternalError = (name: string) => (cause: Cause.Cause<unknown>, operation: string) =>
+  Effect.logError(`${name}: ${operation} failed`, cause)
+
+/** A handler of errors that dies is logged, and disturbs nothing. */
+const guarded = <Args extends ReadonlyArray<any>>(
+  queue: string,
+  field: string,
+  handler: (...args: Args) => Effect.Effect<void, never, any>
+) =>
+(...args: Args): Effect.Effect<void> =>
+  Effect.catchAllDefect(
+    Effect.suspend(() => handler(...args)) as Effect.Effect<void>,
+    (defect) => Effect.logError(`${queue}: ${field} died`, Cause.die(defect))
+  )
+
+const withProcessSpan = <A, E, R>(
+  name: string,
+  batch: Batch<A>,
+  process: Effect.Effect<void, E, R>
+): Effect.Effect<void, E, R> =>
+  Effect.withSpan(process, "BatchQueue.process", {
+    root: true,
+    attributes: {
+      "sluice.queue": name,
+      "sluice.batch.items": batch.items.length,
+      "sluice.batch.trigger": batch.trigger,
+      "sluice.batch.attempt": batch.attempt
+    }
+  }) as Effect.Effect<void, E, R>
+
+/**
+ * Fills a tag of your own with a queue, which is closed when the layer is torn down.
+ *
+ * @example
+ * ```ts
+ * import { BatchQueue, BatchStore } from "@sluice/core"
+ * import { Console, Context, Layer, Schema } from "effect"
+ *
+ * class Emails extends Context.Tag("app/Emails")<Emails, BatchQueue.BatchQueue<string>>() {}
+ *
+ * const EmailsLive = BatchQueue.layer(Emails, {
+ *   name: "emails",
+ *   schema: Schema.String,
+ *   process: (batch) => Console.log(batch.items)
+ * }).pipe(Layer.provide(BatchStore.layerMemory))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <Id, A, I, E, R, R2 = never, R3 = never>(
+  tag: Context.Tag<Id, BatchQueue<A>>,
+  options: Options<NoInfer<A>, I, E, R, R2, R3>
+): Layer.Layer<Id, InvalidOption | StoreUnavailable, R | R2 | R3 | BatchStore> =>
+  Layer.scoped(tag, make<A, I, E, R, R2, R3>(options))
+
+/**
+ * The options that can come from a configuration.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Configurable {
+  readonly capacity?: number
+  readonly workers?: number
+  readonly batches?: number
+  readonly maxDeliveries?: number
+  readonly maxPending?: number
+  readonly inlineDelay?: Duration.DurationInput
+  readonly cooldown?: Duration.DurationInput
+  readonly leaseDuration?: Duration.DurationInput
+  readonly pollInterval?: Duration.DurationInput
+  readonly idWindow?: Duration.DurationInput
+  readonly drainTimeout?: Duration.DurationInput
+}
+
+/**
+ * Like `layer`, with some of the options from a `Config`, which wins.
+ *
+ * **Errors**: `ConfigError` where the configuration is missing or malformed, and those of `layer`.
+ *
+ * @example
+ * ```ts
+ * import { BatchQueue } from "@sluice/core"
+ * import { Config, Console, Context, Schema } from "effect"
+ *
+ * class Emails extends Context.Tag("app/Emails")<Emails, BatchQueue.BatchQueue<string>>() {}
+ *
+ * const EmailsLive = BatchQueue.layerConfig(
+ *   Emails,
+ *   { name: "emails", schema: Schema.String, process: (batch) => Console.log(batch.items) },
+ *   { workers: Config.integer("EMAILS_WORKERS").pipe(Config.withDefault(4)) }
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = <Id, A, I, E, R, R2 = never, R3 = never>(
+  tag: Context.Tag<Id, BatchQueue<A>>,
+  options: Options<NoInfer<A>, I, E, R, R2, R3>,
+  config: Config.Config.Wrap<Configurable>
+): Layer.Layer<Id, InvalidOption | StoreUnavailable | ConfigError.ConfigError, R | R2 | R3 | BatchStore> =>
+  Layer.scoped(
+    tag,
+    Effect.flatMap(Config.unwrap(config), (configured) => make<A, I, E, R, R2, R3>({ ...options, ...configured }))
+  )

@@ -1,0 +1,288 @@
+/**
+ * From items to the bytes that a store keeps, and back: a Schema, a format, and an envelope around them.
+ *
+ * The envelope is a line of text before the bytes of the format: `sluice/1 json size 1700000000000`. It names its own
+ * version, the format, why the batch was flushed, and when it was opened. Whoever reads a version that is newer than its
+ * own knows that it is newer, and not broken.
+ *
+ * Items are looked at one by one when they are offered, so that whoever offers what cannot be stored is told so, and the
+ * others are not held up by it.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import { type Trigger, triggers } from "./Batch.ts"
+import { type Fault, Inspection } from "./internal/inspection.ts"
+
+// Of every platform that JavaScript runs on; the standard library of the language alone does not declare them.
+declare const TextEncoder: new() => { encode(text: string): Uint8Array }
+declare const TextDecoder: new(label: "utf-8", options: { readonly fatal: boolean }) => {
+  decode(bytes: Uint8Array): string
+}
+
+/**
+ * How encoded items become bytes. Supply your own for another: it must give back what it was given.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Format {
+  /** What the envelope calls it: letters, digits, `.`, `_` and `-`, at most 32. Batches of another name are not read. */
+  readonly name: string
+  /** The bytes of some values. It may throw. */
+  readonly encode: (values: ReadonlyArray<unknown>) => Uint8Array
+  /** The values again. It may throw. */
+  readonly decode: (bytes: Uint8Array) => unknown
+  /**
+   * Whether it carries a value other than null, a boolean, a finite number, text, an array and a plain object: a Date,
+   * NaN, a bigint, `undefined` in an array. Default: it carries none of them.
+   */
+  readonly carries?: ((value: unknown) => boolean) | undefined
+}
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder("utf-8", { fatal: true })
+
+/**
+ * JSON, as UTF-8.
+ *
+ * @since 0.1.0
+ * @category formats
+ */
+export const json: Format = {
+  name: "json",
+  encode: (values) => encoder.encode(JSON.stringify(values)),
+  decode: (bytes) => JSON.parse(decoder.decode(bytes))
+}
+
+/**
+ * What the items of a batch may be.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Limits {
+  /** How many bytes an item may have, as JSON would have them. Default: 1 MiB. */
+  readonly maxItemBytes: number
+  /** How deep arrays and objects may be nested in it. Default: 64. */
+  readonly maxDepth: number
+}
+
+/**
+ * The default limits of an item.
+ *
+ * @since 0.1.0
+ * @category defaults
+ */
+export const defaultLimits: Limits = { maxItemBytes: 1024 * 1024, maxDepth: 64 }
+
+/**
+ * An item as its schema encodes it, and how large it is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EncodedItem {
+  readonly value: unknown
+  /** About as many bytes as JSON would need. */
+  readonly bytes: number
+}
+
+/**
+ * What an envelope says of the batch in it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Envelope {
+  readonly trigger: Trigger
+  readonly openedAtMillis: number
+}
+
+/**
+ * A batch that was read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DecodedBatch<out A> extends Envelope {
+  readonly items: ReadonlyArray<A>
+}
+
+/**
+ * Why a batch cannot be read: it was written by a newer version of Sluice, which a rolling deployment has running
+ * elsewhere; or nobody can read it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Unreadable =
+  | { readonly _tag: "Newer"; readonly version: number }
+  | { readonly _tag: "Broken"; readonly detail: string }
+
+/**
+ * A codec of items of type `A`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Codec<in out A> {
+  /** Encodes one item, or says what is wrong with it. Never throws. */
+  readonly encodeItem: (item: A) => Either.Either<EncodedItem, Fault>
+  /** One item again. Never throws. */
+  readonly decodeItem: (value: unknown) => Either.Either<A, Fault>
+  /** The bytes of a batch of encoded items. Throws what the format throws. */
+  readonly encodeBatch: (values: ReadonlyArray<unknown>, envelope: Envelope) => Uint8Array
+  /** Reads a batch. Never throws. */
+  readonly decodeBatch: (bytes: Uint8Array) => Either.Either<DecodedBatch<A>, Unreadable>
+}
+
+export type { Fault } from "./internal/inspection.ts"
+
+/** The version of the envelope that this writes, and the newest that it reads. */
+const version = 1
+
+/**
+ * Makes a codec. The schema is compiled once. It must not need anything, nor be asynchronous: an item whose encoding
+ * is asynchronous is refused as malformed.
+ *
+ * @example
+ * ```ts
+ * import { Codec } from "@sluice/core"
+ * import { Schema } from "effect"
+ *
+ * const Order = Schema.Struct({ id: Schema.String, at: Schema.Date })
+ * const codec = Codec.make(Order)
+ * const bytes = codec.encodeBatch([{ id: "a-1", at: "2026-01-01T00:00:00.000Z" }], {
+ *   trigger: "size",
+ *   openedAtMillis: 1_767_225_600_000
+ * })
+ * codec.decodeBatch(bytes) // Right({ items: [{ id: "a-1", at: a Date }], ... })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <A, I>(
+  schema: Schema.Schema<A, I>,
+  options?: { readonly format?: Format | undefined; readonly limits?: Partial<Limits> | undefined }
+): Codec<A> => {
+  const format = options?.format ?? json
+  const limits = { ...defaultLimits, ...options?.limits }
+  const encode = ParseResult.encodeUnknownEither(schema)
+  const decodeOne = ParseResult.decodeUnknownEither(schema)
+  const decode = ParseResult.decodeUnknownEither(Schema.Array(schema))
+  const inspection = new Inspection(limits, format.carries ?? carriesNothing)
+  const records = hasRecords(schema.ast)
+  const formats = new Map([[json.name, json], [format.name, format]])
+  return {
+    encodeItem: (item) => {
+      try {
+        // A record that a schema makes anew would get it as its prototype.
+        if (records && hasProto(item)) return Either.left(protoFault)
+        const encoded = encode(item)
+        if (Either.isLeft(encoded)) return Either.left(faultOf(encoded.left))
+        return inspection.inspect(encoded.right)
+      } catch (error) {
+        return Either.left(thrown(error))
+      }
+    },
+    decodeItem: (value) => {
+      try {
+        return Either.mapLeft(decodeOne(value), faultOf)
+      } catch (error) {
+        return Either.left(thrown(error))
+      }
+    },
+    encodeBatch: (values, { openedAtMillis, trigger }) =>
+      withHeader(`sluice/${version} ${format.name} ${trigger} ${openedAtMillis}\n`, format.encode(values)),
+    decodeBatch: (bytes) => {
+      try {
+        const end = bytes.subarray(0, longestHeader).indexOf(newline)
+        const header = headerPattern.exec(end < 0 ? "" : decoder.decode(bytes.subarray(0, end)))
+        if (header === null) return broken("it has no envelope of Sluice")
+        if (Number(header[1]) > version) return Either.left({ _tag: "Newer", version: Number(header[1]) })
+        const [, , name, trigger, openedAt] = header
+        if (name === undefined) return broken("its envelope is cut off")
+        const reader = formats.get(name)
+        if (reader === undefined) return broken(`its format is ${JSON.stringify(name)}`)
+        if (!isTrigger(trigger)) return broken(`its trigger is ${JSON.stringify(trigger)}`)
+        const decoded = decode(reader.decode(bytes.subarray(end + 1)))
+        return Either.isLeft(decoded)
+          ? broken(detailOf(decoded.left))
+          : Either.right({ items: decoded.right, trigger, openedAtMillis: Number(openedAt) })
+      } catch (error) {
+        return broken(thrown(error).detail)
+      }
+    }
+  }
+}
+
+const newline = 10
+const longestHeader = 128
+const headerPattern = /^sluice\/(\d{1,6})(?: ([\w.-]{1,32}) ([a-z]+) (\d{1,16})$| )/
+
+const withHeader = (header: string, body: Uint8Array): Uint8Array => {
+  const bytes = new Uint8Array(header.length + body.length)
+  // It has no character beyond ASCII.
+  for (let i = 0; i < header.length; i++) bytes[i] = header.charCodeAt(i)
+  bytes.set(body, header.length)
+  return bytes
+}
+
+const isTrigger = (text: string): text is Trigger => (triggers as ReadonlyArray<string>).includes(text)
+
+const broken = (detail: string): Either.Either<never, Unreadable> => Either.left({ _tag: "Broken", detail })
+
+const carriesNothing = (): boolean => false
+
+const detailOf = (error: ParseResult.ParseIssue): string => ParseResult.TreeFormatter.formatIssueSync(error)
+
+const faultOf = (error: ParseResult.ParseIssue): Fault => ({ reason: "type", path: "", detail: detailOf(error) })
+
+/** What the user's schema or format threw; deep nesting overflows the stack of a schema. */
+const thrown = (error: unknown): Fault => {
+  const detail = error instanceof Error ? error.message : "it threw what is no error"
+  return { reason: error instanceof RangeError ? "too-deep" : "type", path: "", detail }
+}
+
+const protoFault: Fault = {
+  reason: "unsupported",
+  path: "",
+  detail: "it has a key \"__proto__\", which would be lost"
+}
+
+/** Whether there is a `__proto__` of its own anywhere in an item. */
+const hasProto = (value: unknown): boolean => {
+  if (typeof value !== "object" || value === null) return false
+  if (Object.hasOwn(value, "__proto__")) return true
+  return Array.isArray(value) ? value.some(hasProto) : Object.values(value).some(hasProto)
+}
+
+/** Whether a schema makes objects of keys that it is not told beforehand. */
+const hasRecords = (ast: SchemaAST.AST, seen = new Set<SchemaAST.AST>()): boolean => {
+  if (seen.has(ast)) return false
+  seen.add(ast)
+  const any = (asts: ReadonlyArray<SchemaAST.AST>) => asts.some((each) => hasRecords(each, seen))
+  switch (ast._tag) {
+    case "TypeLiteral":
+      return ast.indexSignatures.length > 0 || any(ast.propertySignatures.map(({ type }) => type))
+    case "TupleType":
+      return any([...ast.elements, ...ast.rest].map(({ type }) => type))
+    case "Union":
+      return any(ast.types)
+    case "Refinement":
+      return hasRecords(ast.from, seen)
+    case "Transformation":
+      return any([ast.from, ast.to])
+    case "Suspend":
+      return hasRecords(ast.f(), seen)
+    case "Declaration":
+      return any(ast.typeParameters)
+    default:
+      return false
+  }
+}

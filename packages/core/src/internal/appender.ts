@@ -1,0 +1,587 @@
+/**
+ * The way in: an intake under a policy, an open batch that items gather in, and one fiber that stores what is due.
+ *
+ * The fiber takes whatever waits, closes every batch that is due, and appends them all in one transaction, so that
+ * everybody who came while it was busy shares the next commit. It never waits in a `take`: it waits for a signal, and
+ * then removes items in one synchronous step, so that an interruption cannot lose any.
+ */
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import type { Trigger } from "../Batch.ts"
+import type { NewBatch, QueueStore } from "../BatchStore.ts"
+import type { Buffer } from "../Buffer.ts"
+import type { Codec, EncodedItem, Fault } from "../Codec.ts"
+import * as FlushPolicy from "../FlushPolicy.ts"
+import { everyMillis } from "../Macrotask.ts"
+import type { PolicyQueueImpl } from "../PolicyQueue.ts"
+import type { StoreUnavailable } from "../QueueError.ts"
+import type { DropReason } from "../QueueEvent.ts"
+import { withAlarm } from "./alarm.ts"
+import { type Closed, type Ending, type Entry, type Gathering, open } from "./gathering.ts"
+import { monotonicMillis, Timekeeper } from "./timekeeper.ts"
+
+/** What the fiber is at. Changed by `become` alone. */
+type State<A> =
+  | { readonly _tag: "Gathering" }
+  /** Batches are being appended, or wait to be tried again. */
+  | { readonly _tag: "Storing"; readonly batches: Arr.NonEmptyReadonlyArray<Closed<A>>; readonly failures: number }
+  /** Drained, or given up. */
+  | { readonly _tag: "Stopped" }
+
+const gathering = { _tag: "Gathering" } as const
+const stopped = { _tag: "Stopped" } as const
+
+/** How much is stored in one transaction, or little more. */
+const mostBatches = 256
+const mostBytes = 32 * 1024 * 1024
+
+/** A batch with so many bytes is due, because databases have limits of their own. */
+const mostBytesInBatch = 16 * 1024 * 1024
+
+/** How many items are taken from the intake at a time. */
+const takenAtOnce = 1024
+
+const firstDelayMillis = 100
+const longestDelayMillis = 5000
+
+/**
+ * Who is told what becomes of items. It must not throw.
+ * @internal
+ */
+export interface Observer<in A> {
+  /** A batch was stored: so many items, of so many that were offered. */
+  readonly stored: (items: number, trigger: Trigger) => void
+  readonly coalesced: (count: number) => void
+  readonly duplicate: () => void
+  readonly dropped: (item: A, reason: DropReason, cause: Cause.Cause<unknown> | undefined) => void
+  readonly failed: (operation: "append", cause: Cause.Cause<unknown>) => Effect.Effect<void>
+  /** The store has got something to claim. */
+  readonly available: (batches: number) => void
+}
+
+/** @internal */
+export interface Options<in out A> {
+  readonly intake: PolicyQueueImpl<Entry<A>>
+  readonly store: QueueStore
+  readonly codec: Codec<A>
+  readonly buffer: Buffer<A, any> | undefined
+  readonly flushPolicy: FlushPolicy.FlushPolicy
+  /** An open batch is due when it has so many items, whatever the policy says: it must fit into memory and store. */
+  readonly mostInBatch: number
+  /** How many items are held, besides those of the intake and of one batch, before they are stored. */
+  readonly mostClosed: number
+  readonly maxPendingItems: number | undefined
+  readonly idWindowMillis: number
+  /** How often it is looked whether a store that was full has room again. */
+  readonly pollMillis: number
+  readonly observer: Observer<A>
+  readonly clock: Clock.Clock
+  readonly macrotask: (task: () => void) => void
+}
+
+/** A caller that waits until everything offered before is stored. */
+interface Flusher {
+  /** How many entries must have left the intake. */
+  readonly upTo: number
+  readonly onGathered: () => void
+}
+
+/** @internal */
+export class Appender<in out A> {
+  private readonly options: Options<A>
+  private state: State<A> = gathering
+  private batch: Gathering<A> | undefined
+  /** Due, in the order in which they are to be stored. */
+  private closed: Array<Closed<A>> = []
+  /** Those with an id that are not stored yet. */
+  private readonly identified = new Map<string, Entry<A>>()
+  private flushers: Array<Flusher> = []
+  /** How many entries have left the intake to be stored. */
+  private taken = 0
+  /** What is in batches that are closed or being stored. */
+  private closedItems = 0
+  private closedBytes = 0
+  private isDraining = false
+  /** Whether nothing more will come, so that the fiber ends when everything is stored. */
+  private isFinishing = false
+  /** Whether the store has as many items as it may, as far as is known. */
+  private isFull = false
+  private wake: (() => void) | undefined
+  private brokeAt: number
+  /** Keeps the time until the open batch is due. */
+  readonly lingering: Timekeeper
+  /** Keeps the time until it is looked for room: others may settle what is stored, which nobody tells us of. */
+  readonly polling: Timekeeper
+
+  constructor(options: Options<A>) {
+    this.options = options
+    this.brokeAt = this.now()
+    this.lingering = new Timekeeper(options.clock, () => this.signal())
+    this.polling = new Timekeeper(options.clock, () => this.onRoom())
+  }
+
+  private readonly now = (): number => monotonicMillis(this.options.clock)
+
+  // --- numbers ------------------------------------------------------------------------------------------------------
+
+  /** Items that wait to get in, or are in and not stored yet. */
+  get held(): number {
+    const { intake } = this.options
+    return intake.unsafeLength() + intake.unsafeWaiting() + this.buffered
+  }
+
+  /** Items that no policy touches any more, and that are not stored yet. */
+  get buffered(): number {
+    return (this.batch?.size ?? 0) + this.closedItems
+  }
+
+  // --- signals ------------------------------------------------------------------------------------------------------
+
+  /** Lets the fiber look again, if it is parked. */
+  signal(): void {
+    const wake = this.wake
+    if (wake === undefined) return
+    this.wake = undefined
+    wake()
+  }
+
+  /** There may be room in a store that was full. */
+  onRoom(): void {
+    if (!this.isFull) return
+    this.isFull = false
+    this.signal()
+  }
+
+  /** Puts an item in past the intake: a handler must not wait for room that only its own end can make. */
+  unsafePut(entry: Entry<A>): void {
+    this.gather(entry, true)
+    this.signal()
+  }
+
+  /** Whether nothing more is taken. */
+  get isOver(): boolean {
+    return this.state._tag === "Stopped"
+  }
+
+  private become(state: State<A>): void {
+    this.state = state
+  }
+
+  // --- gathering ----------------------------------------------------------------------------------------------------
+
+  /** Runs until everything is stored, and nothing more will come. */
+  readonly run: Effect.Effect<void> = Effect.whileLoop({
+    while: () => this.state._tag !== "Stopped",
+    body: () => this.step(),
+    step: () => {}
+  })
+
+  private step(): Effect.Effect<void> {
+    if (this.state._tag === "Storing") return this.store(this.state.batches, this.state.failures)
+    const now = this.now()
+    if (now - this.brokeAt >= everyMillis) {
+      this.brokeAt = now
+      return this.takeBreak
+    }
+    this.takeAll()
+    const [first, ...others] = this.nextRound()
+    if (first !== undefined) {
+      this.become({ _tag: "Storing", batches: [first, ...others], failures: 0 })
+      return Effect.void
+    }
+    if (this.isFinishing && this.held === 0) {
+      this.become(stopped)
+      return Effect.void
+    }
+    return this.park
+  }
+
+  /** Takes what waits, and closes what is due. */
+  private takeAll(): void {
+    const { intake } = this.options
+    while (this.mayTake) {
+      const entries = intake.unsafeTakeUpTo(takenAtOnce)
+      if (entries.length === 0) break
+      this.taken += entries.length
+      for (const entry of entries) this.gather(entry, false)
+    }
+    const trigger = this.due()
+    if (trigger !== undefined) this.close(trigger)
+    this.tellFlushers()
+    if (this.batch !== undefined && this.options.flushPolicy.lingerMillis > 0) {
+      this.lingering.within(this.batch.openedAt + this.options.flushPolicy.lingerMillis - this.now())
+    }
+  }
+
+  private get mayTake(): boolean {
+    return this.closed.length === 0
+      || !this.isFull && this.closedItems < this.options.mostClosed && this.closedBytes < mostBytes
+        && this.closed.length < mostBatches
+  }
+
+  /** Why the open batch is to be stored now, if it is. */
+  private due(): Trigger | undefined {
+    const { batch } = this
+    if (batch === undefined) return undefined
+    const decision = FlushPolicy.decide(this.options.flushPolicy, batch, this.now())
+    if (decision._tag === "Due") return decision.trigger
+    if (batch.size >= this.options.mostInBatch) return "size"
+    if (batch.isWanted || this.flushers.length > 0 && this.isIntakeEmpty) return "manual"
+    return this.isDraining ? "shutdown" : undefined
+  }
+
+  private get isIntakeEmpty(): boolean {
+    return this.options.intake.unsafeLength() === 0
+  }
+
+  private gather(entry: Entry<A>, isExempt: boolean): void {
+    const { buffer, clock } = this.options
+    const first = entry.id === undefined ? undefined : this.identified.get(entry.id)
+    if (first !== undefined) {
+      this.options.observer.duplicate()
+      first.repeated.push(entry)
+      return
+    }
+    // An item that counts once must not be merged: it may turn out to be in already.
+    const kept = entry.id === undefined ? buffer : undefined
+    if (this.batch !== undefined && this.isOfOtherKind(kept)) this.close("manual")
+    if (kept === undefined && entry.encoded === undefined) {
+      const encoded = this.encode(entry.item)
+      if ("reason" in encoded) return this.drop(entry, "malformed", faultCause(encoded))
+      entry.encoded = encoded
+    }
+    this.batch ??= open<A>(kept, this.now(), clock.unsafeCurrentTimeMillis())
+    this.batchBuffer = kept
+    const { batch } = this
+    try {
+      batch.push(entry)
+    } catch (error) {
+      return this.drop(entry, "malformed", Cause.die(error))
+    }
+    if (entry.id !== undefined) this.identified.set(entry.id, entry)
+    if (isExempt) batch.isExempt = true
+    if (batch.size >= this.options.mostInBatch) return this.close("size")
+    const { bytes, pushes, size } = this.options.flushPolicy
+    if (size > 0 && batch.size >= size) this.close("size")
+    else if (pushes > 0 && batch.pushes >= pushes) this.close("pushes")
+    else if (batch.bytes >= (bytes || mostBytesInBatch)) this.close("bytes")
+  }
+
+  /** What the open batch was opened with. */
+  private batchBuffer: Buffer<A, any> | undefined
+
+  private isOfOtherKind(buffer: Buffer<A, any> | undefined): boolean {
+    return this.batchBuffer !== buffer
+  }
+
+  private encode(item: A): EncodedItem | Fault {
+    return Either.merge(this.options.codec.encodeItem(item))
+  }
+
+  private close(trigger: Trigger): void {
+    const batch = this.batch!
+    this.batch = undefined
+    const { awaited, broken, ids, values } = this.closeBuffer(batch)
+    this.options.observer.coalesced(batch.pushes - values.length - broken.length)
+    for (const { fault, item } of broken) this.options.observer.dropped(item, "malformed", faultCause(fault))
+    // Whose item it was nobody can tell any more: whoever waits for one of these batches is told the worse.
+    if (broken.length > 0) { for (const entry of awaited) entry.end({ _tag: "Dropped", reason: "malformed" }) }
+    if (values.length === 0) return
+    this.closedItems += values.length
+    this.closedBytes += batch.bytes
+    this.closed.push({
+      bytes: batch.bytes,
+      trigger,
+      openedAtMillis: batch.openedAtMillis,
+      oldestAtMillis: batch.oldestAtMillis,
+      isExempt: batch.isExempt,
+      values,
+      ids,
+      awaited,
+      payload: undefined,
+      onDone: []
+    })
+  }
+
+  private closeBuffer(batch: Gathering<A>) {
+    return batch.close((item) => this.encode(item))
+  }
+
+  private drop(entry: Entry<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
+    this.options.observer.dropped(entry.item, reason, cause)
+    entry.end({ _tag: "Dropped", reason })
+  }
+
+  private readonly takeBreak: Effect.Effect<void> = Effect.async<void>((resume) =>
+    this.options.macrotask(() => resume(Effect.void))
+  )
+
+  private readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
+    // Looking and parking are one step, so that no signal is lost in between.
+    if (this.hasWork) return resume(Effect.void)
+    this.wake = () => resume(Effect.void)
+  })
+
+  private get hasWork(): boolean {
+    return this.mayTake && (!this.isIntakeEmpty || this.flushers.length > 0)
+      || !this.isFull && this.closed.length > 0
+      || this.due() !== undefined
+      || this.isFinishing && this.held === 0
+  }
+
+  // --- storing ------------------------------------------------------------------------------------------------------
+
+  private nextRound(): ReadonlyArray<Closed<A>> {
+    if (this.isFull && !this.closed.some(({ isExempt }) => isExempt) && !this.isDraining) return []
+    return this.closed.splice(0)
+  }
+
+  private store(batches: Arr.NonEmptyReadonlyArray<Closed<A>>, failures: number): Effect.Effect<void> {
+    return Effect.matchCauseEffect(this.append(batches), {
+      onSuccess: (left) =>
+        Effect.sync(() => {
+          if (this.state._tag === "Stopped") return
+          this.closed = [...left, ...this.closed]
+          this.become(gathering)
+        }),
+      onFailure: (cause) => {
+        if (this.state._tag === "Stopped") return Effect.void
+        this.become({ _tag: "Storing", batches, failures: failures + 1 })
+        const delayMillis = Math.min(longestDelayMillis, firstDelayMillis * 2 ** failures)
+        return Effect.zipRight(this.options.observer.failed("append", cause), this.backOff(delayMillis))
+      }
+    })
+  }
+
+  /** Appends batches, and answers those that are still to be. */
+  private append(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<ReadonlyArray<Closed<A>>, unknown> {
+    return Effect.suspend(() => {
+      const { idWindowMillis, maxPendingItems, observer, store } = this.options
+      const mayExceed = this.isDraining || batches.some(({ isExempt }) => isExempt)
+      const encoded = this.encodeAll(batches)
+      if (!Arr.isNonEmptyReadonlyArray(encoded)) return Effect.succeed([])
+      if (encoded.length < batches.length) return Effect.succeed(batches.filter(({ payload }) => payload !== undefined))
+      return Effect.map(
+        store.append({
+          batches: encoded,
+          maxPendingItems: mayExceed ? undefined : maxPendingItems,
+          idWindowMillis
+        }),
+        ({ appended, duplicates }) => {
+          if (duplicates.length > 0) return this.withoutDuplicates(batches, new Set(duplicates))
+          for (const batch of batches.slice(0, appended)) this.onStored(batch)
+          if (appended > 0) observer.available(appended)
+          const left = batches.slice(appended)
+          if (left.length > 0) {
+            this.isFull = true
+            this.polling.within(this.options.pollMillis)
+          }
+          return left
+        }
+      )
+    })
+  }
+
+  /** What the store is given of batches. Those that the user's format throws at are given up. */
+  private encodeAll(batches: ReadonlyArray<Closed<A>>): ReadonlyArray<NewBatch> {
+    const encoded: Array<NewBatch> = []
+    for (const batch of batches) {
+      const { ids, oldestAtMillis, values } = batch
+      try {
+        batch.payload ??= this.options.codec.encodeBatch(values, batch)
+      } catch (error) {
+        this.giveUp(batch, "malformed", Cause.die(error))
+        continue
+      }
+      encoded.push({
+        payload: batch.payload,
+        items: values.length,
+        oldestAtMillis,
+        ids: ids === undefined ? undefined : ids.filter((id) => id !== undefined)
+      })
+    }
+    return encoded
+  }
+
+  private leave(batch: Closed<A>): void {
+    this.closedItems -= batch.values.length
+    this.closedBytes -= batch.bytes
+  }
+
+  private onStored(batch: Closed<A>): void {
+    this.leave(batch)
+    this.options.observer.stored(batch.values.length, batch.trigger)
+    this.end(batch.awaited, { _tag: "Stored" })
+    for (const done of batch.onDone) done()
+  }
+
+  private end(entries: ReadonlyArray<Entry<A>>, ending: Ending): void {
+    for (const entry of entries) {
+      if (entry.id !== undefined) this.identified.delete(entry.id)
+      entry.end(ending)
+    }
+  }
+
+  /** Takes items out that are stored from before. What is left is tried again. */
+  private withoutDuplicates(
+    batches: ReadonlyArray<Closed<A>>,
+    duplicates: ReadonlySet<string>
+  ): ReadonlyArray<Closed<A>> {
+    return batches.filter((batch) => {
+      const { ids } = batch
+      if (ids === undefined) return true
+      const isKept = (_: unknown, i: number) => ids[i] === undefined || !duplicates.has(ids[i])
+      const kept = batch.values.filter(isKept)
+      if (kept.length === batch.values.length) return true
+      this.closedItems -= batch.values.length - kept.length
+      const [fresh, known] = Arr.partition(
+        batch.awaited,
+        ({ id }) => id !== undefined && duplicates.has(id)
+      )
+      batch.values = kept
+      batch.ids = ids.filter(isKept)
+      batch.awaited = fresh
+      batch.payload = undefined
+      for (const _ of known) this.options.observer.duplicate()
+      this.end(known, { _tag: "Duplicate" })
+      if (kept.length > 0) return true
+      this.leave(batch)
+      for (const done of batch.onDone) done()
+      return false
+    })
+  }
+
+  private endBackOff: (() => void) | undefined
+
+  private backOff(delayMillis: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const over = Effect.unsafeMakeLatch()
+      this.endBackOff = () => over.unsafeOpen()
+      return withAlarm(over.await, delayMillis, this.endBackOff)
+    })
+  }
+
+  // --- from outside -------------------------------------------------------------------------------------------------
+
+  /** Calls back once everything that is held now is stored, or given up. Answers how to take that back. */
+  unsafeFlush(onDone: () => void): () => void {
+    let missing = 1
+    const isDone = () => {
+      missing -= 1
+      if (missing === 0) onDone()
+    }
+    const { intake } = this.options
+    const flusher: Flusher = {
+      upTo: this.taken + intake.unsafeLength() + intake.unsafeWaiting(),
+      onGathered: () => {
+        const storing = this.state._tag === "Storing" ? this.state.batches : []
+        for (const batch of [...storing, ...this.closed]) {
+          missing += 1
+          batch.onDone.push(isDone)
+        }
+        isDone()
+      }
+    }
+    this.flushers.push(flusher)
+    this.signal()
+    return () => {
+      this.flushers = this.flushers.filter((other) => other !== flusher)
+    }
+  }
+
+  /** Those whose items have all left the intake now wait for batches only. */
+  private tellFlushers(): void {
+    if (this.flushers.length === 0) return
+    const isEmpty = this.isIntakeEmpty
+    const [left, gathered] = Arr.partition(this.flushers, ({ upTo }) => isEmpty || upTo <= this.taken)
+    if (gathered.length === 0) return
+    if (this.batch !== undefined) this.close("manual")
+    this.flushers = left
+    for (const flusher of gathered) flusher.onGathered()
+  }
+
+  /**
+   * Stores what waits, and is not being stored yet, as a part of the transaction that the caller is in. Where that is
+   * rolled back the fiber stores it.
+   */
+  flushWithin(unsafeOnEnd: (listener: (committed: boolean) => void) => void): Effect.Effect<void, StoreUnavailable> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        this.takeAll()
+        if (this.batch !== undefined) this.close("manual")
+        return this.appendWithin(this.closed.splice(0), restore, unsafeOnEnd)
+      })
+    )
+  }
+
+  private appendWithin(
+    batches: ReadonlyArray<Closed<A>>,
+    restore: <B, E>(effect: Effect.Effect<B, E>) => Effect.Effect<B, E>,
+    unsafeOnEnd: (listener: (committed: boolean) => void) => void
+  ): Effect.Effect<void, StoreUnavailable> {
+    const { idWindowMillis, observer, store } = this.options
+    const encoded = this.encodeAll(batches)
+    const left = batches.filter(({ payload }) => payload !== undefined)
+    const giveBack = () => {
+      if (this.state._tag === "Stopped") for (const batch of left) this.giveUp(batch, "shutdown")
+      else this.closed = [...left, ...this.closed]
+      this.signal()
+    }
+    if (!Arr.isNonEmptyReadonlyArray(encoded)) return Effect.void
+    return Effect.matchCauseEffect(restore(store.append({ batches: encoded, idWindowMillis })), {
+      onFailure: (cause) => Effect.zipRight(Effect.sync(giveBack), Effect.failCause(cause)),
+      onSuccess: ({ duplicates }) => {
+        if (duplicates.length > 0) {
+          return this.appendWithin(this.withoutDuplicates(left, new Set(duplicates)), restore, unsafeOnEnd)
+        }
+        unsafeOnEnd((committed) => {
+          if (!committed) return giveBack()
+          for (const batch of left) this.onStored(batch)
+          observer.available(left.length)
+        })
+        return Effect.void
+      }
+    })
+  }
+
+  /** Stores everything that is held; a backoff is cut short. The intake has been closed. */
+  unsafeDrain(): void {
+    this.isDraining = true
+    this.endBackOff?.()
+    this.signal()
+  }
+
+  /** Nothing more will come: `run` ends when everything is stored. */
+  unsafeFinish(): void {
+    this.isFinishing = true
+    this.endBackOff?.()
+    this.signal()
+  }
+
+  /** Drops everything that is still held. What an append that is running does is not told any more. */
+  readonly abandon: Effect.Effect<void> = Effect.suspend(() => {
+    const storing = this.state._tag === "Storing" ? this.state.batches : []
+    this.become(stopped)
+    if (this.batch !== undefined) this.close("shutdown")
+    for (const batch of [...storing, ...this.closed.splice(0)]) this.giveUp(batch, "shutdown")
+    for (const flusher of this.flushers.splice(0)) flusher.onGathered()
+    return this.options.intake.shutdown
+  })
+
+  /** Drops the items of a batch. */
+  private giveUp(batch: Closed<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
+    const { codec, observer } = this.options
+    this.leave(batch)
+    for (const value of batch.values) {
+      // Merged, or as good as gone already: it is told as it would have been read.
+      Either.map(codec.decodeItem(value), (item) => observer.dropped(item, reason, cause))
+    }
+    this.end(batch.awaited, { _tag: "Dropped", reason })
+    for (const done of batch.onDone) done()
+  }
+}
+
+const faultCause = (fault: Fault): Cause.Cause<unknown> => Cause.fail(fault)

@@ -1,0 +1,154 @@
+/**
+ * Looks at an encoded item before it is stored: whether the format can carry it, whether its text is well-formed, how
+ * deep and how large it is.
+ */
+import * as Either from "effect/Either"
+import type { Malformation } from "../QueueError.ts"
+
+/**
+ * What is wrong with an item.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Fault {
+  readonly reason: Malformation
+  /** Where in the item, such as `address.lines[2]`. */
+  readonly path: string
+  readonly detail: string
+}
+
+/**
+ * What is answered in place of a size where there is something wrong.
+ * @internal
+ */
+export const malformed = -1
+
+/** @internal */
+export class Inspection {
+  private readonly limits: { readonly maxItemBytes: number; readonly maxDepth: number }
+  private readonly carries: (value: unknown) => boolean
+  private fault: Fault | undefined
+
+  constructor(
+    limits: { readonly maxItemBytes: number; readonly maxDepth: number },
+    carries: (value: unknown) => boolean
+  ) {
+    this.limits = limits
+    this.carries = carries
+  }
+
+  inspect(value: unknown): Either.Either<{ readonly value: unknown; readonly bytes: number }, Fault> {
+    const bytes = this.measure(value, 0)
+    if (bytes === malformed) return Either.left(this.fault!)
+    const { maxItemBytes } = this.limits
+    return bytes > maxItemBytes
+      ? Either.left({ reason: "too-large", path: "", detail: `it has ${bytes} bytes, and may have ${maxItemBytes}` })
+      : Either.right({ value, bytes })
+  }
+
+  /** How many bytes a value has as JSON, or so. Each item that is offered comes through here. */
+  private measure(value: unknown, depth: number): number {
+    switch (typeof value) {
+      case "string": {
+        const bytes = utf8Bytes(value)
+        return bytes === malformed ? this.fail("text", notWellFormed) : bytes + 2
+      }
+      case "number":
+        if (Number.isFinite(value)) return 8
+        break
+      case "boolean":
+        return 5
+      case "object":
+        if (value === null) return 4
+        if (Array.isArray(value)) return this.measureArray(value, depth + 1)
+        if (isPlain(value)) return this.measureObject(value, depth + 1)
+        break
+    }
+    return this.carries(value) ? 8 : this.fail("unsupported", `the format cannot carry ${nameOf(value)}`)
+  }
+
+  private measureArray(values: ReadonlyArray<unknown>, depth: number): number {
+    if (depth > this.limits.maxDepth) return this.failDepth()
+    let bytes = 2
+    for (let i = 0; i < values.length; i++) {
+      const size = this.measure(values[i], depth)
+      if (size === malformed) return this.failIn(`[${i}]`)
+      bytes += size + 1
+    }
+    return bytes
+  }
+
+  private measureObject(object: Record<string, unknown>, depth: number): number {
+    if (depth > this.limits.maxDepth) return this.failDepth()
+    let bytes = 2
+    for (const key in object) {
+      const value = object[key]
+      // It is left out, and is as absent when it is read as it was before.
+      if (value === undefined) continue
+      const keyBytes = utf8Bytes(key)
+      if (keyBytes === malformed) return this.fail("text", `a key of it is ${notWellFormed}`)
+      if (key === "__proto__") return this.fail("unsupported", "it has a key \"__proto__\", which would be lost")
+      const size = this.measure(value, depth)
+      if (size === malformed) return this.failIn(key)
+      bytes += keyBytes + size + 4
+    }
+    return bytes
+  }
+
+  private fail(reason: Malformation, detail: string): number {
+    this.fault = { reason, path: "", detail }
+    return malformed
+  }
+
+  private failDepth(): number {
+    return this.fail("too-deep", `it is nested deeper than ${this.limits.maxDepth}`)
+  }
+
+  /** Puts the way to a fault in front of where it is. */
+  private failIn(step: string): number {
+    const { path, ...fault } = this.fault!
+    const way = path === "" || path.startsWith("[") ? `${step}${path}` : `${step}.${path}`
+    // Of a very deep item the way would be longer than the item.
+    this.fault = { ...fault, path: way.slice(0, longestPath) }
+    return malformed
+  }
+}
+
+const longestPath = 200
+
+const notWellFormed = "text that is not well-formed (half of a surrogate pair)"
+
+/**
+ * How many bytes text has as UTF-8.
+ * @internal
+ */
+export const utf8Bytes = (text: string): number => {
+  let bytes = text.length
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i)
+    if (unit < 0x80) continue
+    if (unit < 0x800) bytes += 1
+    else if (unit < 0xd800 || unit > 0xdfff) bytes += 2
+    else {
+      const next = text.charCodeAt(i + 1)
+      // Not `next < 0xdc00 ||`, because of NaN at the end.
+      if (unit > 0xdbff || !(next >= 0xdc00 && next <= 0xdfff)) return malformed
+      bytes += 2
+      i += 1
+    }
+  }
+  return bytes
+}
+
+const isPlain = (value: object): value is Record<string, unknown> => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+const nameOf = (value: unknown): string => {
+  if (typeof value === "number" || value === undefined) return String(value)
+  if (typeof value !== "object" || value === null) return `a ${typeof value}`
+  const { constructor } = value
+  return typeof constructor === "function" && constructor.name !== "" ? `a ${constructor.name}` : "such an object"
+}

@@ -1,0 +1,161 @@
+/**
+ * How batches get into the store of SQLite, and the ids that are remembered of them.
+ *
+ * An id is kept in a bucket of time. Buckets are at least as wide as the window, so that those that a window reaches
+ * into are the current one and the one before, and those before that can be forgotten. So ordered ids are always added
+ * at the end of the table, and there is no index by time.
+ */
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { Append, Appended, NewBatch } from "@sluice/core/BatchStore"
+import * as Effect from "effect/Effect"
+import type { Operations, Run } from "../BatchStoreDialect.ts"
+import { tables } from "./sqliteSchema.ts"
+
+/** How many rows one INSERT has at most. Texts are few, as each is a prepared statement: all powers of two up to here. */
+const mostRows = 64
+
+/** How many ids are forgotten at once, besides twice as many as are added. */
+const forgottenAtOnce = 1000
+
+/** The number of a bucket begins with its width, so that buckets of two widths never mix. */
+const perWidth = 2 ** 43
+const mostBits = 52
+
+const bitsFor = (windowMillis: number): number =>
+  windowMillis <= 1 ? 0 : Math.min(mostBits, Math.ceil(Math.log2(windowMillis)))
+
+const bucketAt = (bits: number, millis: number): number => bits * perWidth + Math.floor(Math.max(0, millis) / 2 ** bits)
+
+const none: ReadonlyArray<string> = []
+const nothing: Appended = { appended: 0, duplicates: none }
+
+const longestFitting = (batches: ReadonlyArray<NewBatch>, room: number): ReadonlyArray<NewBatch> => {
+  let left = room
+  const end = batches.findIndex(({ items }) => (left -= items) < 0)
+  return end < 0 ? batches : batches.slice(0, end)
+}
+
+const hasIds = ({ batches }: Append): boolean => batches.some(({ ids }) => ids !== undefined && ids.length > 0)
+
+const idsOf = (batches: ReadonlyArray<NewBatch>): ReadonlyArray<string> => batches.flatMap(({ ids }) => ids ?? none)
+
+/** @internal */
+export const makeIntake = (prefix: string): Pick<Operations, "append" | "isSingle" | "queueId"> => {
+  const { appends, ids, queues } = tables(prefix)
+  const into = `INSERT INTO ${appends} (queue_id, items, oldest_ms, payload)`
+  const sql = {
+    addQueue: `INSERT INTO ${queues} (name) VALUES (?) ON CONFLICT DO NOTHING`,
+    queueId: `SELECT id FROM ${queues} WHERE name = ?`,
+    room: `SELECT pending_items, bucket_bits FROM ${queues} WHERE id = ?`,
+    appendBounded: `${into} SELECT ?, ?, ?, ? WHERE (SELECT pending_items FROM ${queues} WHERE id = ?) + ? <= ?
+      RETURNING 1`,
+    // A process whose clock is ahead may be in the bucket after this one.
+    duplicates: `SELECT given.value AS id FROM json_each(?) AS given CROSS JOIN ${ids} AS known
+      ON known.queue_id = ? AND known.bucket IN (?, ?, ?) AND known.id = given.value WHERE known.at_ms > ?`,
+    remember: `INSERT INTO ${ids} (queue_id, bucket, id, at_ms) SELECT ?, ?, value, ? FROM json_each(?) WHERE true
+      ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms`,
+    forget: `DELETE FROM ${ids} WHERE (queue_id, bucket, id) IN (
+      SELECT queue_id, bucket, id FROM ${ids} WHERE queue_id = ? AND bucket < ? LIMIT ?)`,
+    widen: `INSERT INTO ${ids} (queue_id, bucket, id, at_ms)
+      SELECT queue_id, ? + (at_ms >> ?), id, at_ms FROM ${ids} WHERE queue_id = ? AND bucket < ?
+      ON CONFLICT DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)`,
+    dropNarrow: `DELETE FROM ${ids} WHERE queue_id = ? AND bucket < ?`,
+    setBits: `UPDATE ${queues} SET bucket_bits = ? WHERE id = ?`
+  }
+  const rows = new Map<number, string>()
+  for (let count = 1; count <= mostRows; count *= 2) {
+    rows.set(count, `${into} VALUES ${Array.from({ length: count }, () => "(?, ?, ?, ?)").join(", ")}`)
+  }
+
+  const insert = (connection: Connection, queueId: number, batches: ReadonlyArray<NewBatch>, from: number) => {
+    const count = Math.min(mostRows, 2 ** Math.floor(Math.log2(batches.length - from)))
+    const params: Array<unknown> = []
+    for (let index = from; index < from + count; index++) {
+      const { items, oldestAtMillis, payload } = batches[index]
+      params.push(queueId, items, Math.floor(oldestAtMillis), payload)
+    }
+    return Effect.as(connection.execute(rows.get(count)!, params, undefined), from + count)
+  }
+
+  const insertAll = (connection: Connection, queueId: number, batches: ReadonlyArray<NewBatch>): Run<Appended> => {
+    const appended: Appended = { appended: batches.length, duplicates: none }
+    const loop = (from: number): Run<Appended> =>
+      from >= batches.length
+        ? Effect.succeed(appended)
+        : Effect.flatMap(insert(connection, queueId, batches, from), loop)
+    return loop(0)
+  }
+
+  const appendOne = (connection: Connection, queueId: number, batch: NewBatch, most: number): Run<Appended> => {
+    const { items, oldestAtMillis, payload } = batch
+    const params = [queueId, items, Math.floor(oldestAtMillis), payload, queueId, items, most]
+    return Effect.map(
+      connection.execute(sql.appendBounded, params, undefined),
+      ({ length }) => length === 0 ? nothing : { appended: 1, duplicates: none }
+    )
+  }
+
+  /** Once: the window of a queue has become wider than its buckets. What is remembered moves into wider ones. */
+  const widen = (connection: Connection, queueId: number, bits: number): Run<void> => {
+    const from = bits * perWidth
+    return connection.execute(sql.widen, [from, bits, queueId, from], undefined).pipe(
+      Effect.zipRight(connection.execute(sql.dropNarrow, [queueId, from], undefined)),
+      Effect.zipRight(connection.execute(sql.setBits, [bits, queueId], undefined)),
+      Effect.asVoid
+    )
+  }
+
+  const appendWithIds = (
+    connection: Connection,
+    queueId: number,
+    { batches, idWindowMillis = Infinity }: Append,
+    fitting: ReadonlyArray<NewBatch>,
+    bits: number,
+    now: number
+  ): Run<Appended> =>
+    Effect.gen(function*() {
+      const needed = bitsFor(idWindowMillis)
+      if (needed > bits) yield* widen(connection, queueId, needed)
+      const width = Math.max(bits, needed)
+      const bucket = bucketAt(width, now)
+      const given = idsOf(fitting)
+      const texts = JSON.stringify(given)
+      // No time is before the time of SQLite's smallest integer.
+      const since = Math.max(now - idWindowMillis, -Number.MAX_SAFE_INTEGER)
+      const params = [texts, queueId, bucket - 1, bucket, bucket + 1, since]
+      const known = yield* connection.execute(sql.duplicates, params, undefined)
+      if (known.length > 0) {
+        const remembered = new Set<string>(known.map(({ id }) => id))
+        return { appended: 0, duplicates: given.filter((id) => remembered.has(id)) }
+      }
+      const forgotten = forgottenAtOnce + 2 * idsOf(batches).length
+      yield* connection.execute(sql.forget, [queueId, bucket - 1, forgotten], undefined)
+      if (given.length > 0) yield* connection.execute(sql.remember, [queueId, bucket, now, texts], undefined)
+      return yield* insertAll(connection, queueId, fitting)
+    })
+
+  return {
+    queueId: (connection, name) =>
+      Effect.flatMap(connection.execute(sql.queueId, [name], undefined), (found) =>
+        found.length > 0
+          ? Effect.succeed<number>(found[0].id)
+          : Effect.zipRight(
+            connection.execute(sql.addQueue, [name], undefined),
+            Effect.map(connection.execute(sql.queueId, [name], undefined), ([{ id }]): number => id)
+          )),
+    isSingle: (append) => append.batches.length === 1 && !hasIds(append),
+    append: (connection, queueId, append, now) => {
+      const { batches, maxPendingItems } = append
+      const withIds = hasIds(append)
+      if (!withIds && maxPendingItems === undefined) return insertAll(connection, queueId, batches)
+      const most = Math.min(maxPendingItems ?? Infinity, Number.MAX_SAFE_INTEGER)
+      if (!withIds && batches.length === 1) return appendOne(connection, queueId, batches[0], most)
+      return Effect.flatMap(connection.execute(sql.room, [queueId], undefined), ([{ bucket_bits, pending_items }]) => {
+        const fitting = longestFitting(batches, most - pending_items)
+        return withIds
+          ? appendWithIds(connection, queueId, append, fitting, bucket_bits, now)
+          : insertAll(connection, queueId, fitting)
+      })
+    }
+  }
+}
