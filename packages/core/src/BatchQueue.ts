@@ -982,6 +982,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       checked,
       events: hub.stream
     })
+    const isRead = metrics !== undefined || maxPending?.whenFull === "reject"
     const fork = (loop: Effect.Effect<void>) =>
       Effect.forkDaemon(
         Effect.interruptible(loop).pipe(
@@ -994,7 +995,13 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
         loop: fork(appender.run),
         workers: Effect.forEach(workers.loops, fork),
         timers: Effect.forEach(
-          [appender.lingering.run, appender.polling.run, workers.polling.run, workers.heartbeat.run, queue.readings],
+          [
+            appender.lingering.run,
+            appender.polling.run,
+            workers.polling.run,
+            workers.heartbeat.run,
+            ...isRead ? [queue.readings] : []
+          ],
           fork
         )
       }),

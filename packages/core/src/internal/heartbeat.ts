@@ -24,6 +24,7 @@ export class Heartbeat {
   private readonly leaseMillis: number
   private readonly failed: (operation: "extend", cause: Cause.Cause<unknown>) => Effect.Effect<void>
   private readonly holders = new Set<Holder>()
+  private wake: (() => void) | undefined
 
   constructor(
     store: QueueStore,
@@ -37,6 +38,9 @@ export class Heartbeat {
 
   add(holder: Holder): void {
     this.holders.add(holder)
+    const wake = this.wake
+    this.wake = undefined
+    wake?.()
   }
 
   remove(holder: Holder): void {
@@ -48,10 +52,17 @@ export class Heartbeat {
     return this.holders.has(holder)
   }
 
-  /** Beats until it is interrupted. */
+  /** Beats until it is interrupted, and rests while nobody holds anything. */
   readonly run: Effect.Effect<never> = Effect.suspend(() =>
-    Effect.forever(Effect.zipRight(Effect.sleep(this.leaseMillis / beatsPerLease), this.beat))
+    Effect.forever(
+      Effect.zipRight(this.whenHeld, Effect.zipRight(Effect.sleep(this.leaseMillis / beatsPerLease), this.beat))
+    )
   )
+
+  private readonly whenHeld: Effect.Effect<void> = Effect.async<void>((resume) => {
+    if (this.holders.size > 0) return resume(Effect.void)
+    this.wake = () => resume(Effect.void)
+  })
 
   private readonly beat: Effect.Effect<void> = Effect.suspend(() => {
     const claims = Array.from(this.holders).flatMap((holder) => holder.claims)

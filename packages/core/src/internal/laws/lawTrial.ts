@@ -1,0 +1,134 @@
+/**
+ * What the laws of a store are written with.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import { BatchStore, type Claim, type ClaimedBatch, type NewBatch, type QueueStore } from "../../BatchStore.ts"
+import type { LeaseLost, StoreUnavailable } from "../../QueueError.ts"
+
+/**
+ * A store broke a law.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LawFailure extends Data.TaggedError("LawFailure")<{
+  /** What the law says. */
+  readonly law: string
+  /** What was looked at. */
+  readonly step: string
+  readonly message: string
+}> {}
+
+/** @internal */
+export type Failures = LawFailure | StoreUnavailable | LeaseLost
+
+/**
+ * A queue under trial.
+ * @internal
+ */
+export interface Trial {
+  readonly queue: QueueStore
+  /** Another one of the same store. */
+  readonly other: Effect.Effect<QueueStore, StoreUnavailable>
+  /** Fails where two values differ. */
+  readonly same: (step: string, actual: unknown, expected: unknown) => Effect.Effect<void, LawFailure>
+  /** Fails unless the leases of exactly these are lost. */
+  readonly loses: (
+    step: string,
+    run: Effect.Effect<unknown, StoreUnavailable | LeaseLost>,
+    claims: ReadonlyArray<Claim>
+  ) => Effect.Effect<void, LawFailure | StoreUnavailable>
+}
+
+/** @internal */
+export interface Law {
+  readonly name: string
+  readonly check: Effect.Effect<void, Failures, BatchStore>
+}
+
+/** Bytes are told by their values, whatever kind of array they are in, and fields in any order. */
+const plain = (value: unknown): unknown => {
+  if (ArrayBuffer.isView(value)) return Array.from(value as Uint8Array)
+  if (Array.isArray(value)) return value.map(plain)
+  if (typeof value !== "object" || value === null) return value === undefined ? "undefined" : value
+  const fields = Object.entries(value).sort(([one], [other]) => one < other ? -1 : 1)
+  return Object.fromEntries(fields.map(([key, field]) => [key, plain(field)]))
+}
+
+const show = (value: unknown): string => JSON.stringify(plain(value))
+
+/** @internal */
+export const differs = (law: string, step: string, actual: unknown, expected: unknown): LawFailure | undefined => {
+  const [is, mustBe] = [show(actual), show(expected)]
+  if (is === mustBe) return undefined
+  // The message is made here and not by a getter: test runners copy an error's fields one by one.
+  const message = `the law "${law}" does not hold\n${step}: expected ${mustBe}, but it was ${is}`
+  return new LawFailure({ law, step, message })
+}
+
+const sequencesOf = (claims: ReadonlyArray<Claim>) => claims.map(({ sequence }) => sequence).sort((a, b) => a - b)
+
+/** @internal */
+export const law = (name: string, check: (trial: Trial) => Effect.Effect<void, Failures>): Law => {
+  const same: Trial["same"] = (step, actual, expected) => {
+    const failure = differs(name, step, actual, expected)
+    return failure === undefined ? Effect.void : Effect.fail(failure)
+  }
+  const loses: Trial["loses"] = (step, run, claims) =>
+    Effect.matchEffect(run, {
+      onFailure: (error) =>
+        error._tag === "LeaseLost"
+          ? same(step, [...error.sequences].sort((a, b) => a - b), sequencesOf(claims))
+          : Effect.fail(error),
+      onSuccess: (answer) => same(step, answer, "LeaseLost")
+    })
+  return {
+    name,
+    check: Effect.flatMap(BatchStore, (store) =>
+      Effect.flatMap(
+        store.queue(name),
+        (queue) => check({ queue, other: store.queue(`${name} (another)`), same, loses })
+      ))
+  }
+}
+
+/**
+ * A batch whose bytes are this number.
+ * @internal
+ */
+export const batch = (n: number, rest: Partial<NewBatch> = {}): NewBatch => ({
+  payload: Uint8Array.of(n),
+  items: 1,
+  oldestAtMillis: n,
+  ...rest
+})
+
+/**
+ * What the bytes of batches are.
+ * @internal
+ */
+export const numbersOf = (batches: ReadonlyArray<{ readonly payload: Uint8Array }>): ReadonlyArray<number> =>
+  batches.map(({ payload }) => payload[0])
+
+/**
+ * Appends batches of these numbers.
+ * @internal
+ */
+export const add = (queue: QueueStore, ...numbers: ReadonlyArray<number>) => {
+  const [first, ...rest] = numbers.map((n) => batch(n))
+  return queue.append({ batches: [first, ...rest] })
+}
+
+/** @internal */
+export const leaseMillis = 1000
+
+/** @internal */
+export const take = (queue: QueueStore, limit = 1): Effect.Effect<ReadonlyArray<ClaimedBatch>, StoreUnavailable> =>
+  Effect.map(queue.claim({ limit, leaseMillis }), ({ batches }) => batches)
+
+/** @internal */
+export const claimOf = ({ sequence, token }: Claim): Claim => ({ sequence, token })
+
+/** @internal */
+export const failure = { attempts: 3, failedAtMillis: 77, error: "it failed" }

@@ -1,0 +1,133 @@
+import { describe, expect, it } from "@effect/vitest"
+import { BatchStore } from "@sluice/core"
+import { Effect, Schedule, Stream, TestClock } from "effect"
+import { numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
+import { failing } from "./support/sink.ts"
+
+const onMemory = Effect.provide(BatchStore.layerMemory)
+
+const testStore = Effect.flatMap(BatchStore.BatchStore, (stores) => stores.queue("test"))
+
+describe("a lease", () => {
+  it.scoped("is renewed while the handler runs, so that nobody else gets the batch", () =>
+    Effect.gen(function*() {
+      const slow = yield* numbers({ leaseDuration: "1 second" })
+      const other = yield* numbers({ leaseDuration: "1 second", pollInterval: 100 })
+      slow.sink.script.push(() => Effect.sleep("1 minute"))
+      other.sink.script.push(() => Effect.sleep("1 minute"))
+      yield* slow.queue.offerStored(1)
+      yield* TestClock.adjust("61 seconds")
+      expect(slow.sink.items.length + other.sink.items.length).toBe(1)
+      expect((yield* slow.queue.stats).pending.batches).toBe(0)
+      expect((yield* slow.queue.metrics).leasesLost).toBe(0)
+    }).pipe(onMemory))
+
+  it.scoped("of a process that has died runs out, and its batches are delivered again, in order", () =>
+    Effect.gen(function*() {
+      const store = yield* testStore
+      const { queue, sink } = yield* numbers({ pollInterval: "1 hour", flush: { size: 2 } })
+      yield* queue.pause
+      yield* queue.offerAll([1, 2, 3, 4, 5, 6])
+      yield* queue.flush
+      yield* store.claim({ limit: 2, leaseMillis: 5000 })
+      yield* queue.resume
+      yield* settleDown
+      expect(sink.items).toEqual([[5, 6]])
+      yield* TestClock.adjust(4999)
+      expect(sink.items).toEqual([[5, 6]])
+      yield* TestClock.adjust(1)
+      expect(sink.items).toEqual([[5, 6], [1, 2], [3, 4]])
+    }).pipe(onMemory))
+
+  it.scoped("of others is not touched when a queue is opened", () =>
+    Effect.gen(function*() {
+      const store = yield* testStore
+      const producer = yield* numbers({ workers: 0 })
+      yield* producer.queue.offerStored(1)
+      const { batches } = yield* store.claim({ limit: 1, leaseMillis: 60_000 })
+      const { sink } = yield* numbers({ pollInterval: "10 seconds" })
+      yield* TestClock.adjust(59_999)
+      expect(sink.items).toEqual([])
+      yield* store.settle(batches)
+      yield* TestClock.adjust("10 seconds")
+      expect(sink.items).toEqual([])
+    }).pipe(onMemory))
+
+  it.scoped("that is lost interrupts the handler, and is told as LeaseLost; the worker goes on", () =>
+    Effect.gen(function*() {
+      const store = yield* testStore
+      const { internal, queue, sink } = yield* numbers({ leaseDuration: 300 })
+      const events: Array<unknown> = []
+      yield* Effect.forkScoped(
+        Stream.runForEach(
+          Stream.filter(queue.events, ({ _tag }) => _tag === "LeaseWasLost"),
+          (event) => Effect.sync(() => events.push(event))
+        )
+      )
+      yield* settleDown
+      let interrupted = false
+      sink.script.push(() => Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted = true)))
+      yield* queue.offerStored(1)
+      yield* settleDown
+      // What a process that stood still for too long comes back to: somebody else has the batch.
+      const [claim] = sink.attempts.map(() => ({ sequence: 1, token: 1 }))
+      yield* store.release([claim], {})
+      const stolen = yield* store.claim({ limit: 1, leaseMillis: 60_000 })
+      expect(stolen.batches).toMatchObject([{ sequence: 1, token: 2 }])
+      yield* TestClock.adjust(100)
+      expect(interrupted).toBe(true)
+      expect(internal).toEqual(["lease"])
+      expect(events).toEqual([{ _tag: "LeaseWasLost", shard: 0, sequences: [1] }])
+      yield* queue.offerStored(2)
+      yield* settleDown
+      expect(sink.items).toEqual([[1], [2]])
+      expect(yield* queue.metrics).toMatchObject({ settled: 1, leasesLost: 1, inFlight: 0 })
+      // The other one still has it.
+      yield* store.settle(stolen.batches)
+    }).pipe(onMemory))
+
+  it.scoped("that is lost before settling is no success", () =>
+    Effect.gen(function*() {
+      const store = yield* testStore
+      const { internal, queue, sink } = yield* numbers()
+      sink.script.push(() =>
+        Effect.gen(function*() {
+          yield* store.release([{ sequence: 1, token: 1 }], {})
+          yield* store.claim({ limit: 1, leaseMillis: 60_000 })
+        }).pipe(Effect.orDie)
+      )
+      yield* queue.offerStored(1)
+      yield* settleDown
+      expect(yield* queue.metrics).toMatchObject({ settled: 0, leasesLost: 1 })
+      expect(internal).toEqual(["lease"])
+      expect((yield* queue.stats).pending.batches).toBe(1)
+    }).pipe(onMemory))
+
+  it.scoped("that is lost before a failure is noted leaves the batch to others", () =>
+    Effect.gen(function*() {
+      const store = yield* testStore
+      const steal = Effect.gen(function*() {
+        yield* store.release([{ sequence: 1, token: 1 }], {})
+        return yield* store.claim({ limit: 1, leaseMillis: 60_000 })
+      }).pipe(Effect.orDie)
+      const { queue, sink } = yield* numbers({ retry: Schedule.spaced(10) })
+      sink.script.push((batch) => Effect.zipRight(steal, failing("no")(batch)))
+      yield* queue.offerStored(1)
+      yield* TestClock.adjust("10 seconds")
+      expect(sink.items).toEqual([[1]])
+      expect(yield* queue.metrics).toMatchObject({ settled: 0, leasesLost: 1, inFlight: 0 })
+    }).pipe(onMemory))
+})
+
+describe("a restart", () => {
+  it.scoped("delivers everything that was stored, in order", () =>
+    Effect.gen(function*() {
+      const first = yield* numbersInProcess({ workers: 0, flush: { size: 3, linger: 10 } })
+      yield* first.queue.offerAll([1, 2, 3, 4, 5, 6, 7])
+      yield* first.stop
+      const second = yield* numbersInProcess()
+      yield* settleDown
+      expect(second.sink.items).toEqual([[1, 2, 3], [4, 5, 6], [7]])
+      yield* second.stop
+    }).pipe(onMemory))
+})

@@ -1,0 +1,40 @@
+import { BatchQueue, type BatchStore } from "@sluice/core"
+import { Clock, Effect, Exit, Schema, Scope, TestClock } from "effect"
+import { Sink } from "./sink.ts"
+
+export type Options = Partial<BatchQueue.Options<number, number, unknown, never>>
+
+/** A queue of numbers whose handler does as its script says, and which tells nobody of errors. */
+export const numbers = (options?: Options) =>
+  Effect.gen(function*() {
+    const sink = new Sink<number>()
+    const times: Array<number> = []
+    const dropped: Array<readonly [number, string]> = []
+    const internal: Array<string> = []
+    const queue = yield* BatchQueue.make<number, number, unknown, never>({
+      name: "test",
+      schema: Schema.Number,
+      process: (batch) =>
+        Effect.zipRight(Effect.map(Clock.currentTimeMillis, (now) => times.push(now)), sink.flush(batch)),
+      onDrop: (item, reason) => dropped.push([item, reason]),
+      onProcessError: () => Effect.void,
+      onInternalError: (_, operation) => Effect.sync(() => internal.push(operation)),
+      metrics: false,
+      ...options
+    })
+    return { queue, sink, times, dropped, internal }
+  })
+
+/** A queue in a scope of its own, as a process of its own would have it: `stop` closes it. */
+export const numbersInProcess = (options?: Options) =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.make()
+    const made = yield* Scope.extend(numbers(options), scope)
+    return { ...made, stop: Scope.close(scope, Exit.void) }
+  })
+
+/** Lets everything happen that needs no time. */
+export const settleDown = TestClock.adjust(0)
+
+/** The claims of somebody else, who never comes back. */
+export const claimAll = (store: BatchStore.QueueStore, leaseMillis: number) => store.claim({ limit: 1000, leaseMillis })
