@@ -111,7 +111,7 @@ describe("a lease", () => {
         return yield* store.claim({ limit: 1, leaseMillis: 60_000 })
       }).pipe(Effect.orDie)
       const { queue, sink } = yield* numbers({ retry: Schedule.spaced(10) })
-      sink.script.push((batch) => Effect.zipRight(steal, failing("no")(batch)))
+      sink.script.push(() => Effect.zipRight(steal, failing("no")()))
       yield* queue.offerStored(1)
       yield* TestClock.adjust("10 seconds")
       expect(sink.items).toEqual([[1]])
