@@ -1,0 +1,55 @@
+import * as FaultyStore from "@sluice/core/testing/FaultyStore"
+import * as SeededRun from "@sluice/core/testing/SeededRun"
+import { Cause, Exit } from "effect"
+import { describe, expect, it } from "vitest"
+import { program, type Setting } from "./support/batchPrograms.ts"
+
+const faults: ReadonlyArray<readonly [FaultyStore.Fault, number]> = [
+  [{ _tag: "Fails" }, 0.08],
+  [{ _tag: "Dies" }, 0.03],
+  [{ _tag: "Slow", millis: 3 }, 0.1],
+  [{ _tag: "Slow", millis: 40 }, 0.03],
+  [{ _tag: "Hangs" }, 0.01]
+]
+
+const inTime: Setting = { plan: () => FaultyStore.never, losesAnswers: false, isInTime: true }
+const tooSlow: Setting = { ...inTime, isInTime: false }
+const failing: Setting = {
+  plan: (seed) => FaultyStore.seeded(seed, faults),
+  losesAnswers: false,
+  isInTime: false
+}
+const losing: Setting = {
+  plan: (seed) => FaultyStore.seeded(seed, [[{ _tag: "LosesAnswer" }, 0.1], ...faults]),
+  losesAnswers: true,
+  isInTime: false
+}
+
+describe("over random offers, handlers, redrives, closings and schedules, and a second process that handles the rest", () => {
+  it.each([
+    ["in time", inTime, 0, 800],
+    ["on a machine that is too slow", tooSlow, 0.02, 400],
+    ["on a store that fails, dies, hangs and is slow", failing, 0, 600],
+    ["on such a store, and a machine that is too slow", failing, 0.02, 300],
+    ["on a store that loses its answers as well", losing, 0, 300]
+  ])(
+    "%s nothing is lost, invented or counted wrong, nothing hangs, and closing leaves nothing behind",
+    (_, setting, timerProbability, runs) => {
+      const seen: Record<string, number> = {}
+      SeededRun.forSeeds(
+        program(setting),
+        { runs, yieldProbability: 0.05, timerProbability },
+        ({ exit, leftFibers, leftTimers }) => {
+          if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
+          expect(exit.value.violations).toEqual([])
+          expect(leftFibers).toEqual([])
+          expect(leftTimers).toBe(0)
+          for (const [key, count] of Object.entries(exit.value.seen)) seen[key] = (seen[key] ?? 0) + count
+        }
+      )
+      // The programs are only worth something while they reach every outcome.
+      for (const [key, count] of Object.entries(seen)) expect([key, count > runs / 20]).toEqual([key, true])
+    },
+    60_000
+  )
+})

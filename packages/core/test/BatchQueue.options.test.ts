@@ -1,0 +1,166 @@
+import { describe, expect, it } from "@effect/vitest"
+import { Backpressure, BatchQueue, BatchStore, type QueueError } from "@sluice/core"
+import { Config, ConfigProvider, Context, Effect, Layer, Metric, Schedule, Schema, Stream, TestClock } from "effect"
+import { numbers, settleDown } from "./support/batchQueue.ts"
+import { failing } from "./support/sink.ts"
+
+const onMemory = Effect.provide(BatchStore.layerMemory)
+
+type Options = BatchQueue.Options<number, number, never, never>
+
+const valid: Options = { name: "test", schema: Schema.Number, process: () => Effect.void }
+
+describe("an invalid option", () => {
+  const cases: ReadonlyArray<readonly [field: string, value: unknown, options: object]> = [
+    ["name", " ", { name: " " }],
+    ["name", "a\0b", { name: "a\0b" }],
+    ["name", "\ud800", { name: "\ud800" }],
+    ["name", "é".repeat(257), { name: "é".repeat(257) }],
+    ["capacity", 0, { capacity: 0 }],
+    ["capacity", 1.5, { capacity: 1.5 }],
+    ["workers", -1, { workers: -1 }],
+    ["workers", NaN, { workers: NaN }],
+    ["batches", 0, { batches: 0 }],
+    ["flush.size", -1, { flush: { size: -1 } }],
+    ["flush.pushes", 0.5, { flush: { pushes: 0.5 } }],
+    ["flush.bytes", Infinity, { flush: { bytes: Infinity } }],
+    ["flush.linger", -1, { flush: { linger: -1 } }],
+    ["inlineDelay", NaN, { inlineDelay: NaN }],
+    ["cooldown", Infinity, { cooldown: Infinity }],
+    ["maxDeliveries", 0, { maxDeliveries: 0 }],
+    ["leaseDuration", 0, { leaseDuration: 0 }],
+    ["pollInterval", 0, { pollInterval: 0 }],
+    ["idWindow", 0, { idWindow: 0 }],
+    ["drainTimeout", "soon", { drainTimeout: "soon" }],
+    ["maxPending", 0, { maxPending: 0 }],
+    ["maxPending", -3, { maxPending: { items: -3, whenFull: "reject" } }],
+    ["format.name", "my format", { format: { name: "my format" } }],
+    ["limits.maxDepth", 0, { limits: { maxDepth: 0 } }],
+    ["limits.maxItemBytes", -1, { limits: { maxItemBytes: -1 } }],
+    ["policy.timeout", -1, { policy: Backpressure.suspend({ timeout: -1 }) }]
+  ]
+  for (const [field, value, options] of cases) {
+    it.effect(`is told by field, value and limit: ${field} = ${JSON.stringify(value)}`, () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(BatchQueue.make({ ...valid, ...options }))
+        expect(error).toMatchObject({ _tag: "InvalidOption", field, value })
+        expect((error as QueueError.InvalidOption).limit).not.toBe("")
+      }).pipe(Effect.scoped, onMemory))
+  }
+})
+
+describe("the defaults", () => {
+  it.scoped("store each item by itself, with one worker that claims one batch", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* numbers()
+      yield* queue.offerAll([1, 2, 3])
+      yield* settleDown
+      expect(sink.items).toEqual([[1], [2], [3]])
+      expect((yield* queue.metrics).flushedByTrigger.size).toBe(3)
+    }).pipe(onMemory))
+
+  it.scoped("have no limit of size where another limit is given", () =>
+    Effect.gen(function*() {
+      const { queue } = yield* numbers({ workers: 0, flush: { linger: "1 minute" } })
+      yield* queue.offerAll([1, 2, 3])
+      yield* settleDown
+      expect((yield* queue.metrics).buffered).toBe(3)
+    }).pipe(onMemory))
+})
+
+class Numbers extends Context.Tag("test/Numbers")<Numbers, BatchQueue.BatchQueue<number>>() {}
+
+describe("layers", () => {
+  it.effect("fill a tag, and close the queue when they are torn down", () =>
+    Effect.gen(function*() {
+      const queue = yield* Effect.provide(
+        Effect.tap(Numbers, (queue) => queue.offer(1)),
+        BatchQueue.layer(Numbers, { ...valid, workers: 0, flush: { size: 10 } })
+      )
+      expect(yield* queue.metrics).toMatchObject({ offered: 1, stored: 1, buffered: 0 })
+    }).pipe(onMemory))
+
+  it.effect("take options from a configuration, which wins, and are checked", () =>
+    Effect.gen(function*() {
+      const layer = BatchQueue.layerConfig(Numbers, { ...valid, capacity: 7 }, {
+        capacity: Config.integer("CAPACITY"),
+        leaseDuration: Config.duration("LEASE").pipe(Config.withDefault("1 second"))
+      })
+      const withCapacity = (capacity: string) =>
+        Effect.flip(Effect.provide(
+          Numbers,
+          Layer.provide(layer, Layer.setConfigProvider(ConfigProvider.fromMap(new Map([["CAPACITY", capacity]]))))
+        ))
+      expect(yield* withCapacity("0")).toMatchObject({ _tag: "InvalidOption", field: "capacity", value: 0 })
+      expect(String(yield* withCapacity("many"))).toContain("CAPACITY")
+    }).pipe(onMemory))
+})
+
+describe("events", () => {
+  it.scoped("tell what becomes of items and batches", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* numbers({ flush: { size: 2 }, retry: Schedule.recurs(1), maxDeliveries: 1 })
+      const seen: Array<{ readonly _tag: string }> = []
+      yield* Effect.forkScoped(Stream.runForEach(queue.events, (event) => Effect.sync(() => seen.push(event))))
+      yield* settleDown
+      sink.script.push(failing("a"), failing("b"))
+      yield* queue.offerAll([1, 2, 3])
+      yield* queue.flush
+      yield* settleDown
+      expect(seen.map((event) => ({ ...event, cause: undefined, durationMillis: undefined }))).toMatchObject([
+        { _tag: "Stored", size: 2, trigger: "size" },
+        { _tag: "Stored", size: 1, trigger: "manual" },
+        { _tag: "Claimed", shard: 0, sequences: [1], size: 2 },
+        { _tag: "Flushed", size: 2, trigger: "size", attempt: 1 },
+        { _tag: "Retried", size: 2, attempt: 1, delayMillis: 0 },
+        { _tag: "Flushed", size: 2, trigger: "size", attempt: 2 },
+        { _tag: "DeadLettered", sequence: 1, size: 2, reason: "deliveries-exhausted", error: "Error: b" },
+        { _tag: "Claimed", sequences: [2], size: 1 },
+        { _tag: "Flushed", size: 1, attempt: 1 },
+        { _tag: "Settled", size: 1, attempt: 1 }
+      ])
+    }).pipe(onMemory))
+})
+
+describe("metrics", () => {
+  it.scoped("are published under the prefix, with the tags, and with the boundaries that were asked for", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* numbers({
+        name: "measured",
+        flush: { size: 2 },
+        retry: Schedule.recurs(1),
+        metrics: { prefix: "app_queue", tags: { team: "blue" }, boundaries: [1, 10, 100] }
+      })
+      sink.script.push(failing("no"), () => Effect.sleep(50))
+      yield* queue.offerAll([1, 2, 3])
+      yield* queue.flush
+      yield* settleDown
+      yield* queue.pause
+      yield* TestClock.adjust(1000)
+      yield* TestClock.adjust(1000)
+      const all = (yield* Metric.snapshot).filter(({ metricKey }) => metricKey.name.startsWith("app_queue_"))
+      const read = (name: string, trigger?: string): any =>
+        all.find(({ metricKey }) =>
+          metricKey.name === `app_queue_${name}`
+          && (trigger === undefined || metricKey.tags.some(({ key, value }) => key === "trigger" && value === trigger))
+        )?.metricState
+      expect(read("items_offered_total").count).toBe(3)
+      expect(read("items_flushed_total", "size").count).toBe(2)
+      expect(read("items_flushed_total", "manual").count).toBe(1)
+      expect(read("items_processed_total").count).toBe(2)
+      expect(read("process_errors_total").count).toBe(1)
+      expect(read("stored_batches").value).toBe(1)
+      expect(read("stored_items").value).toBe(1)
+      expect(read("oldest_age_ms").value).toBe(2000)
+      expect(read("process_duration_ms").count).toBe(2)
+      expect(read("process_duration_ms").buckets.map(([boundary]: [number]) => boundary).slice(0, 3)).toEqual([
+        1,
+        10,
+        100
+      ])
+      for (const { metricKey } of all) {
+        const tags = Object.fromEntries(metricKey.tags.map(({ key, value }) => [key, value]))
+        expect(tags).toMatchObject({ queue: "measured", system: "batch_queue", team: "blue" })
+      }
+    }).pipe(onMemory))
+})

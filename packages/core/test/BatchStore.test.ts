@@ -1,0 +1,10 @@
+import { describe, it } from "@effect/vitest"
+import { BatchStore } from "@sluice/core"
+import * as BatchStoreLaws from "@sluice/core/testing/BatchStoreLaws"
+import { Effect } from "effect"
+
+describe("a store in memory keeps the laws", () => {
+  for (const { check, name } of BatchStoreLaws.laws({ runs: 200 })) {
+    it.effect(name, () => Effect.provide(check, BatchStore.layerMemory))
+  }
+})
