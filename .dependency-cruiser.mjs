@@ -112,14 +112,15 @@ export default {
     },
     {
       name: "sql-imports-core-and-effect-sql",
-      comment: "sql imports core, effect, and the packages for SQL.",
+      comment: "sql imports core, effect, the packages for SQL, and MessagePack.",
       severity: "error",
       from: { path: "^packages/sql/src/" },
       to: {
         pathNot: [
           "^packages/(core|sql)/(src|dist)/",
           effect,
-          "(^|/)node_modules/@effect/(sql[a-z0-9-]*|platform|experimental)/"
+          "(^|/)node_modules/@effect/(sql[a-z0-9-]*|platform|experimental)/",
+          "(^|/)node_modules/msgpackr/"
         ]
       }
     },

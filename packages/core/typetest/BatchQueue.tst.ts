@@ -51,7 +51,7 @@ describe("make", () => {
   })
 
   it("gives the handler items as the schema has them, and its own queue", () => {
-    BatchQueue.make({
+    const made = BatchQueue.make({
       name: "orders",
       schema,
       process: (batch, queue) => {
@@ -60,10 +60,11 @@ describe("make", () => {
         return Effect.void
       }
     })
+    expect(made).type.toBeAssignableTo<Effect.Effect<BatchQueue.BatchQueue<Order>, unknown, unknown>>()
   })
 
   it("tells the schedule and the handler of errors the handler's own error", () => {
-    BatchQueue.make({
+    const made = BatchQueue.make({
       name: "orders",
       schema,
       process: writing,
@@ -73,6 +74,7 @@ describe("make", () => {
         return Effect.void
       }
     })
+    expect(made).type.toBeAssignableTo<Effect.Effect<BatchQueue.BatchQueue<Order>, unknown, unknown>>()
     expect(boxed(BatchQueue.make<Order, typeof schema.Encoded, DatabaseError, Database>)).type.not.toBeCallableWith({
       name: "orders",
       schema,
