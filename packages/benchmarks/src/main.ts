@@ -1,9 +1,10 @@
 import * as Effect from "effect/Effect"
+import { batchQueue } from "./batch-queue.ts"
 import { run } from "./cli.ts"
 import { writeBehind } from "./write-behind.ts"
 import { writeCoordinator } from "./write-coordinator.ts"
 
-const benchmarks = [writeBehind, writeCoordinator]
+const benchmarks = [writeBehind, writeCoordinator, batchQueue]
 
 process.exitCode = await Effect.runPromise(
   run(process.argv.slice(2), benchmarks, {

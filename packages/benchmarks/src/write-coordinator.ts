@@ -16,6 +16,8 @@ import {
   timesItsTime,
   together
 } from "./Benchmark.ts"
+import { type Level, type Query, temporaryDirectory } from "./files.ts"
+import { submitAll } from "./submitting.ts"
 import {
   type Contender,
   driver,
@@ -23,8 +25,7 @@ import {
   submitStatement,
   withTransaction
 } from "./write-coordinator/contenders.ts"
-import { submitAll } from "./write-coordinator/submitting.ts"
-import { type Level, makeCheck, type Query, temporaryDirectory } from "./write-coordinator/table.ts"
+import { makeCheck } from "./write-coordinator/table.ts"
 
 /** How much is written in a sample. */
 export interface Sizes {

@@ -6,6 +6,8 @@ import { existsSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
 import { timedSync } from "../src/Benchmark.ts"
+import { type Level, type Query, temporaryDirectory } from "../src/files.ts"
+import { submitAll } from "../src/submitting.ts"
 import { makeCase, makePlan, type Sizes, writeCoordinator } from "../src/write-coordinator.ts"
 import {
   type Contender,
@@ -14,8 +16,6 @@ import {
   submitStatement,
   withTransaction
 } from "../src/write-coordinator/contenders.ts"
-import { submitAll } from "../src/write-coordinator/submitting.ts"
-import { type Level, type Query, temporaryDirectory } from "../src/write-coordinator/table.ts"
 
 const run = <A>(effect: Effect.Effect<A, never, Scope.Scope>) => Effect.runPromise(Effect.scoped(effect))
 
@@ -106,7 +106,6 @@ describe("contenders", () => {
   })
 
   const context = Context.make(SqlClient, {} as SqlClient)
-  const query: Query = () => Effect.succeed([])
 
   it("all submitters have a write under way before one has its second turn, even where a write never waits", async () => {
     const order: Array<number | undefined> = []
@@ -118,13 +117,13 @@ describe("contenders", () => {
         order.push(numbers.get(fiber))
         return Effect.void
       })
-    await run(submitAll({ query, context, write }, 3, 2))
+    await run(submitAll({ context, write }, 3, 2))
     expect(order).toEqual([0, 1, 2, 0, 1, 2])
   })
 
   it("a write that fails fails the sample", async () => {
     const write = (id: number) => id === 2 ? Effect.fail("refused") : Effect.void
-    await expect(run(submitAll({ query, context, write }, 3, 2))).rejects.toThrow("refused")
+    await expect(run(submitAll({ context, write }, 3, 2))).rejects.toThrow("refused")
   })
 })
 

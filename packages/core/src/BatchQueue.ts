@@ -12,7 +12,6 @@
  *
  * @since 0.1.0
  */
-import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
@@ -44,7 +43,7 @@ import { isTracing } from "./internal/tracing.ts"
 import { Workers } from "./internal/workers.ts"
 import { Macrotask } from "./Macrotask.ts"
 import * as Check from "./OptionCheck.ts"
-import { makeImpl, offerEach, type PolicyQueueImpl, type Taken, type UnsafeOutcome } from "./PolicyQueue.ts"
+import { makeImpl, Offer, offerEach, type PolicyQueueImpl, type Taken, type UnsafeOutcome } from "./PolicyQueue.ts"
 import {
   type HandlerDefect,
   InvalidOption,
@@ -92,8 +91,8 @@ export interface BatchQueue<in out A> {
   /**
    * Offers one item and answers once it is stored: its open batch is due at once, and callers at the same time share one
    * commit. With an `id` it counts once for as long as ids are remembered (`idWindow`), whatever becomes of the item
-   * later: `"duplicate"` says that it was in already. Ids that rise, such as UUIDv7, are cheaper to remember than random
-   * ones.
+   * later: `"duplicate"` says that it was in already. It is not merged or coalesced with others on its way in. Ids that
+   * rise, such as UUIDv7, are cheaper to remember than random ones.
    *
    * Inside a transaction of the store's database it is a part of that: rolled back with it, and to be claimed once that
    * is committed.
@@ -132,7 +131,7 @@ export interface BatchQueue<in out A> {
 }
 
 /**
- * The batches that were set aside.
+ * The batches that were set aside. A `redrive` or `discard` that has begun cannot be interrupted: it is counted.
  *
  * @since 0.1.0
  * @category models
@@ -452,12 +451,6 @@ type Lifecycle =
   /** A fiber of ours has died: a bug of this library. */
   | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
 
-const outcomes: Readonly<Record<Outcome, Effect.Effect<Outcome>>> = {
-  accepted: Effect.succeed("accepted"),
-  coalesced: Effect.succeed("coalesced"),
-  dropped: Effect.succeed("dropped")
-}
-
 /** A refusal of an entry is told as one of its item. */
 const ofItems = <A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>): OfferError<A> => {
   const notTaken = all === undefined ? error.notTaken.map(({ item }) => item) : all.slice(error.taken)
@@ -524,11 +517,11 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
     return Effect.fail(MalformedItem.of({ queue: this.name, item, taken, notTaken }, fault))
   }
 
-  /** Whether the store has as many items as it may, so that offers are to be rejected. */
-  private get isBacklogFull(): boolean {
+  /** Whether the store will have as many items as it may, with so many more, so that offers are to be rejected. */
+  private isBacklogFull(more = 0): boolean {
     const { appender, checked: { maxPending } } = this.parts
     return maxPending !== undefined && maxPending.whenFull === "reject"
-      && this.pending + appender.held >= maxPending.items
+      && this.pending + appender.held + more >= maxPending.items
   }
 
   unsafeOffer(item: A): UnsafeOutcome | "malformed" {
@@ -538,7 +531,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
       tally.refusedAside()
       return "malformed"
     }
-    if (this.isBacklogFull) {
+    if (this.isBacklogFull()) {
       tally.refusedAside()
       return "full"
     }
@@ -546,21 +539,28 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   }
 
   offer(item: A): Effect.Effect<Outcome, BatchOfferError<A>> {
-    return Effect.suspend(() => this.offerEntry(this.entryOf(item), item))
+    return new Offer<A, BatchOfferError<A>>(this, item, undefined)
   }
 
-  private offerEntry(entry: Entry<A> | Codec.Fault, item: A): Effect.Effect<Outcome, BatchOfferError<A>> {
+  offerNow(item: A): Outcome | Effect.Effect<Outcome, BatchOfferError<A>> {
+    return this.offerEntry(this.entryOf(item), item)
+  }
+
+  private offerEntry(
+    entry: Entry<A> | Codec.Fault,
+    item: A
+  ): Outcome | Effect.Effect<Outcome, BatchOfferError<A>> {
     const { intake, tally } = this.parts
     if (!(entry instanceof Entry)) {
       tally.refusedAside()
       return this.malformed(item, entry)
     }
-    if (this.isBacklogFull) {
+    if (this.isBacklogFull()) {
       tally.refusedAside()
       return Effect.fail(QueueFull.of({ queue: this.name, item, taken: 0, notTaken: [item] }))
     }
     const outcome = intake.offerNow(entry, undefined)
-    return typeof outcome === "string" ? outcomes[outcome] : Effect.mapError(outcome, (error) => ofItems(error))
+    return typeof outcome === "string" ? outcome : Effect.mapError(outcome, (error) => ofItems(error))
   }
 
   offerAll(items: Iterable<A>): Effect.Effect<Taken, BatchOfferError<A>> {
@@ -575,7 +575,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
           refusal = (taken) => this.malformed(item, entry, taken, all.slice(taken))
           break
         }
-        if (this.isBacklogFull) {
+        if (this.isBacklogFull(entries.length)) {
           refusal = (taken) => Effect.fail(QueueFull.of({ queue: this.name, item, taken, notTaken: all.slice(taken) }))
           break
         }
@@ -612,7 +612,9 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
           if (Option.isSome(transaction) && entry instanceof Entry) {
             return this.offerWithin(entry, transaction.value.unsafeOnEnd)
           }
-          return Effect.flatMap(restore(this.offerEntry(entry, item)), () => restore(this.ended(entry as Entry<A>)))
+          const offered = this.offerEntry(entry, item)
+          const ended = restore(this.ended(entry as Entry<A>))
+          return typeof offered === "string" ? ended : Effect.zipRight(restore(offered), ended)
         }
       )
     )
@@ -729,6 +731,9 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
 
   private makeDeadLetters(): DeadLetters<A> {
     const { appender, codec, store, tally, workers } = this.parts
+    // Whoever is interrupted when it is done must not leave it uncounted.
+    const counted = (operation: Effect.Effect<Amount, StoreUnavailable>, count: (amount: Amount) => void) =>
+      Effect.uninterruptible(Effect.tap(operation, (amount) => Effect.sync(() => count(amount))))
     return {
       list: ({ after, limit = 100 } = {}) => store.deadLetters({ after, limit }),
       inspect: (id) =>
@@ -740,17 +745,15 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
           }))
         ),
       redrive: (ids) =>
-        Effect.tap(store.redrive(ids), (amount) =>
-          Effect.sync(() => {
-            tally.redrove(amount)
-            workers.wake(amount.batches)
-          })),
+        counted(store.redrive(ids), (amount) => {
+          tally.redrove(amount)
+          workers.wake(amount.batches)
+        }),
       discard: (ids) =>
-        Effect.tap(store.discard(ids), (amount) =>
-          Effect.sync(() => {
-            tally.discardedDead(amount)
-            appender.onRoom()
-          }))
+        counted(store.discard(ids), (amount) => {
+          tally.discardedDead(amount)
+          appender.onRoom()
+        })
     }
   }
 
@@ -761,8 +764,10 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   get metrics(): Effect.Effect<Metrics> {
     return Effect.sync(() => {
       const { appender, intake, tally, workers } = this.parts
+      const totals = tally.totals(intake.unsafeCounts())
       return {
-        ...tally.totals(intake.unsafeCounts()),
+        ...totals,
+        coalesced: totals.coalesced + appender.merged,
         waiting: intake.unsafeLength() + intake.unsafeWaiting(),
         buffered: appender.buffered,
         inFlight: workers.inFlight
@@ -848,7 +853,8 @@ interface Fibers {
 /** The policy of the user's, for entries. */
 const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> =>
   policy._tag === "coalesceByKey"
-    ? Backpressure.coalesceByKey((entry: Entry<A>) => policy.key(entry.item), {
+    // An item that counts once is a key of its own: merged with others it would lose its id.
+    ? Backpressure.coalesceByKey((entry: Entry<A>) => entry.id === undefined ? policy.key(entry.item) : entry, {
       whenFull: policy.whenFull,
       merge: (held, next) =>
         Entry.merged(policy.merge === undefined ? next.item : policy.merge(held.item, next.item) as A, held, next)

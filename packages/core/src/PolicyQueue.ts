@@ -476,31 +476,39 @@ const done: Readonly<Record<Outcome, Iterator<never, Outcome>>> = {
 }
 
 /**
+ * Where an item can be offered at once: answers an effect only for what may wait or fails.
+ * @internal
+ */
+export interface Offered<in A, out E> {
+  readonly offerNow: (item: A, origin: unknown) => Outcome | Effect.Effect<Outcome, E>
+}
+
+/**
  * The effect of one offer. In `Effect.gen`, `yield*` asks an effect for an iterator at the moment in which it is to be
  * run. So an offer that is in at once is over there and then, without a turn through the run loop of the fiber, which
  * costs several times as much as the offer itself.
  *
  * @internal
  */
-export class Offer<A> extends Effectable.Class<Outcome, OfferError<A>> {
+export class Offer<A, E = OfferError<A>> extends Effectable.Class<Outcome, E> {
   private static inARow = 0
-  private readonly queue: PolicyQueueImpl<A>
+  private readonly queue: Offered<A, E>
   private readonly item: A
   private readonly origin: unknown
 
-  constructor(queue: PolicyQueueImpl<A>, item: A, origin: unknown) {
+  constructor(queue: Offered<A, E>, item: A, origin: unknown) {
     super()
     this.queue = queue
     this.item = item
     this.origin = origin
   }
 
-  override commit(): Effect.Effect<Outcome, OfferError<A>> {
+  override commit(): Effect.Effect<Outcome, E> {
     const outcome = this.queue.offerNow(this.item, this.origin)
     return typeof outcome === "string" ? exits[outcome] : outcome
   }
 
-  override [Symbol.iterator](): Effect.EffectGenerator<Effect.Effect<Outcome, OfferError<A>>> {
+  override [Symbol.iterator](): Effect.EffectGenerator<Effect.Effect<Outcome, E>> {
     Offer.inARow += 1
     if (Offer.inARow >= offersInARow) {
       Offer.inARow = 0

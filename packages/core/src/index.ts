@@ -34,6 +34,8 @@ export * as QueueError from "./QueueError.ts"
 export * as QueueEvent from "./QueueEvent.ts"
 /** Every metric. @since 0.1.0 */
 export * as QueueMetrics from "./QueueMetrics.ts"
+/** What a durable queue asks of its store. @since 0.1.0 */
+export * as QueueStore from "./QueueStore.ts"
 /** The default retry schedules. @since 0.1.0 */
 export * as Retry from "./Retry.ts"
 /** From a key to a shard. @since 0.1.0 */

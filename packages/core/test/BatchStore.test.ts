@@ -4,7 +4,7 @@ import * as BatchStoreLaws from "@sluice/core/testing/BatchStoreLaws"
 import { Effect } from "effect"
 
 describe("a store in memory keeps the laws", () => {
-  for (const { check, name } of BatchStoreLaws.laws({ runs: 200 })) {
-    it.effect(name, () => Effect.provide(check, BatchStore.layerMemory))
+  for (const { check, name } of BatchStoreLaws.laws({ runs: 100 })) {
+    it.effect(name, () => Effect.provide(check, BatchStore.layerMemory), 60_000)
   }
 })

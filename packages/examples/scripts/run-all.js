@@ -23,11 +23,16 @@ const wrongWith = (stdout, expected) => {
   const { check, coordinator, flights, queues } = JSON.parse(stdout)
   if (!check.holds) return `the check does not hold: ${JSON.stringify(check)}`
   if (flights !== expected) return `${flights} flights, not ${expected}`
-  for (const [name, { coalesced, dropped, held, offered, refused, settled }] of Object.entries(queues)) {
+  const { routes, ...others } = queues
+  for (const [name, { coalesced, dropped, held, offered, refused, settled }] of Object.entries(others)) {
     if (offered !== flights || offered !== refused + coalesced + dropped + settled + held) {
       return `the counts of ${name} do not add up`
     }
   }
+  if (routes.pending.batches !== 0 || routes.kill.batchesInFlight === 0 || routes.restarts !== 1) {
+    return `the routes were not all counted, or by a process that was not killed: ${JSON.stringify(routes)}`
+  }
+  if (routes.deliveries !== routes.storedBatches + routes.kill.batchesCountedTwice) return "wrong number of deliveries"
   const { accepted, cancelled, completed, failed, queueDepth, running } = coordinator
   if (completed === 0 || accepted !== completed + failed + cancelled + queueDepth + running) {
     return "the counts of the coordinator do not add up"

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest"
-import { check, type Evidence, type InputFlight } from "../src/flights/check.ts"
+import { check, type Evidence } from "../src/flights/check.ts"
 import { type Departure, departure, Flight, merge } from "../src/flights/Flight.ts"
 import type { BoardRow, FlightRow } from "../src/flights/sink.ts"
+import type { InputFlight } from "../src/flights/Verdict.ts"
 
 const flight = (seq: number, origin: string, destination: string, delay: number): InputFlight => ({
   seq,

@@ -24,6 +24,12 @@ describe.concurrent("a replay", { timeout: 30_000 }, () => {
       expect(queues.flights.offered).toBe(count)
       expect(queues.board.offered).toBe(count)
       expect(queues.board.coalesced).toBeGreaterThan(0)
+      expect(queues.routes).toMatchObject({
+        offered: count,
+        restarts: 1,
+        pending: { batches: 0 },
+        dead: { batches: 0 }
+      })
       expect(coordinator).toMatchObject({
         completed: queues.flights.flushes + queues.board.flushes,
         failed: queues.flights.retries + queues.board.retries,
@@ -72,7 +78,7 @@ describe.concurrent("a replay", { timeout: 30_000 }, () => {
   it("adds up when there is no flight at all", async () => {
     const { code, stdout } = await run("--json", "--file", writeLines(directory, "none.ndjson", [""]))
     expect(code).toBe(0)
-    expect(JSON.parse(stdout)).toMatchObject({ flights: 0, check: { holds: true } })
+    expect(JSON.parse(stdout)).toMatchObject({ flights: 0, check: { holds: true }, queues: { routes: { kill: null } } })
   })
 
   it("leaves its tables in the database that it was given, and replaces those of the last run", async () => {

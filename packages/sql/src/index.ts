@@ -4,10 +4,18 @@
  * @since 0.1.0
  */
 
+/** What the store of batches has to know of a database. @since 0.1.0 */
+export * as BatchStoreDialect from "./BatchStoreDialect.ts"
 /** What the package has to know of a database. @since 0.1.0 */
 export * as Dialect from "./Dialect.ts"
+/** Keeps the batches of queues in a SQL database. @since 0.1.0 */
+export * as SqlBatchStore from "./SqlBatchStore.ts"
+/** The store of batches in SQLite. @since 0.1.0 */
+export * as SqliteBatchStore from "./SqliteBatchStore.ts"
 /** SQLite. @since 0.1.0 */
 export * as SqliteDialect from "./SqliteDialect.ts"
+/** MessagePack as the format of a queue. @since 0.1.0 */
+export * as MessagePack from "./MessagePack.ts"
 /** Opens a SQLite file. @since 0.1.0 */
 export * as SqliteStore from "./SqliteStore.ts"
 /** Transactions that hold. @since 0.1.0 */

@@ -7,6 +7,7 @@ import { SqliteStore } from "@sluice/sql"
 import { Effect } from "effect"
 import * as path from "node:path"
 import { child, temporaryDirectory } from "./children/spawn.ts"
+import { printSeed, randomFrom, seed } from "./seed.ts"
 
 const killsPerFile = 16
 const submitters = 50
@@ -23,14 +24,6 @@ const rowsOf = new Map([
 ])
 
 const expectedRows = (id: string): number | undefined => rowsOf.get(id.slice(id.lastIndexOf(".") + 1))
-
-/** Numbers from 0 to 1 that the seed decides. */
-const randomFrom = (seed: number) => () => {
-  seed = seed + 0x6D2B79F5 | 0
-  let mixed = Math.imul(seed ^ seed >>> 15, 1 | seed)
-  mixed = mixed + Math.imul(mixed ^ mixed >>> 7, 61 | mixed) ^ mixed
-  return ((mixed ^ mixed >>> 14) >>> 0) / 2 ** 32
-}
 
 /** Starts a writer, kills it after some answers and then some moments, and gives back all that it said. */
 const killedWriter = (filename: string, run: number, random: () => number) =>
@@ -64,12 +57,10 @@ const readAll = (filename: string) =>
     return { integrity, undone, rows: new Map(rows.map(({ count, id }) => [id, count])) }
   }).pipe(Effect.provide(SqliteStore.layer({ filename })))
 
-const seed = Number(process.env.SLUICE_SEED ?? Math.floor(Math.random() * 2 ** 31))
-
 it.scopedLive(
   `every answer is true after kill -9, over ${2 * killsPerFile} restarts, and no write is there in part`,
-  ({ onTestFailed }) => {
-    onTestFailed(() => console.log(`the seed was SLUICE_SEED=${seed}`))
+  (test) => {
+    printSeed(test)
     return Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const totals = { ok: 0, failed: 0, cutInTheMiddle: 0 }

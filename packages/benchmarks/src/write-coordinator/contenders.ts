@@ -8,14 +8,13 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { createTable, type Level, type Query, valueOf } from "./table.ts"
+import type { Level, Query } from "../files.ts"
+import type { Writes } from "../submitting.ts"
+import { createTable, valueOf } from "./table.ts"
 
 /** An open file, and how a submitter writes to it. */
-export interface Database {
+export interface Database extends Writes<SqlClient> {
   readonly query: Query
-  readonly write: (id: number) => Effect.Effect<unknown, unknown, SqlClient>
-  /** What submitters run with. */
-  readonly context: Context.Context<SqlClient>
 }
 
 export type Contender = (filename: string, level: Level) => Effect.Effect<Database, never, Scope.Scope>

@@ -11,7 +11,7 @@ import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type { Trigger } from "../Batch.ts"
-import type { NewBatch, QueueStore } from "../BatchStore.ts"
+import type { Appended, NewBatch, QueueStore } from "../BatchStore.ts"
 import type { Buffer } from "../Buffer.ts"
 import type { Codec, EncodedItem, Fault } from "../Codec.ts"
 import * as FlushPolicy from "../FlushPolicy.ts"
@@ -138,6 +138,11 @@ export class Appender<in out A> {
     return (this.batch?.size ?? 0) + this.closedItems
   }
 
+  /** Items of the open batch that are merged into others already; they are reported when it is closed. */
+  get merged(): number {
+    return this.batch === undefined ? 0 : this.batch.pushes - this.batch.size
+  }
+
   // --- signals ------------------------------------------------------------------------------------------------------
 
   /** Lets the fiber look again, if it is parked. */
@@ -180,7 +185,7 @@ export class Appender<in out A> {
   })
 
   private step(): Effect.Effect<void> {
-    if (this.state._tag === "Storing") return this.store(this.state.batches, this.state.failures)
+    if (this.state._tag === "Storing") return this.store(this.state.batches)
     const now = this.now()
     if (now - this.brokeAt >= everyMillis) {
       this.brokeAt = now
@@ -242,7 +247,7 @@ export class Appender<in out A> {
     const first = entry.id === undefined ? undefined : this.identified.get(entry.id)
     if (first !== undefined) {
       this.options.observer.duplicate()
-      first.repeated.push(entry)
+      first.repeated = [...first.repeated, entry]
       return
     }
     // An item that counts once must not be merged: it may turn out to be in already.
@@ -327,7 +332,7 @@ export class Appender<in out A> {
 
   private get hasWork(): boolean {
     return this.mayTake && (!this.isIntakeEmpty || this.flushers.length > 0)
-      || !this.isFull && this.closed.length > 0
+      || this.mayStore
       || this.due() !== undefined
       || this.isFinishing && this.held === 0
   }
@@ -335,54 +340,62 @@ export class Appender<in out A> {
   // --- storing ------------------------------------------------------------------------------------------------------
 
   private nextRound(): ReadonlyArray<Closed<A>> {
-    if (this.isFull && !this.closed.some(({ isExempt }) => isExempt) && !this.isDraining) return []
-    return this.closed.splice(0)
+    return this.mayStore ? this.closed.splice(0) : []
   }
 
-  private store(batches: Arr.NonEmptyReadonlyArray<Closed<A>>, failures: number): Effect.Effect<void> {
+  private get mayStore(): boolean {
+    return this.closed.length > 0 && (!this.isFull || this.isDraining || this.closed.some(({ isExempt }) => isExempt))
+  }
+
+  private store(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<void> {
     return Effect.matchCauseEffect(this.append(batches), {
-      onSuccess: (left) =>
-        Effect.sync(() => {
-          if (this.state._tag === "Stopped") return
-          this.closed = [...left, ...this.closed]
-          this.become(gathering)
-        }),
+      onSuccess: () => Effect.void,
       onFailure: (cause) => {
-        if (this.state._tag === "Stopped") return Effect.void
-        this.become({ _tag: "Storing", batches, failures: failures + 1 })
-        const delayMillis = Math.min(longestDelayMillis, firstDelayMillis * 2 ** failures)
-        return Effect.zipRight(this.options.observer.failed("append", cause), this.backOff(delayMillis))
+        if (this.state._tag !== "Storing") return Effect.void
+        this.become({ _tag: "Storing", batches, failures: this.state.failures + 1 })
+        return Effect.zipRight(this.options.observer.failed("append", cause), this.backOff)
       }
     })
   }
 
-  /** Appends batches, and answers those that are still to be. */
-  private append(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<ReadonlyArray<Closed<A>>, unknown> {
+  /** Appends batches, and goes on with those that are still to be. */
+  private append(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<void, unknown> {
     return Effect.suspend(() => {
-      const { idWindowMillis, maxPendingItems, observer, store } = this.options
+      const { idWindowMillis, maxPendingItems, store } = this.options
       const mayExceed = this.isDraining || batches.some(({ isExempt }) => isExempt)
       const encoded = this.encodeAll(batches)
-      if (!Arr.isNonEmptyReadonlyArray(encoded)) return Effect.succeed([])
-      if (encoded.length < batches.length) return Effect.succeed(batches.filter(({ payload }) => payload !== undefined))
+      if (!Arr.isNonEmptyReadonlyArray(encoded) || encoded.length < batches.length) {
+        this.goOn(batches.filter(({ payload }) => payload !== undefined))
+        return Effect.void
+      }
       return Effect.map(
         store.append({
           batches: encoded,
           maxPendingItems: mayExceed ? undefined : maxPendingItems,
           idWindowMillis
         }),
-        ({ appended, duplicates }) => {
-          if (duplicates.length > 0) return this.withoutDuplicates(batches, new Set(duplicates))
-          for (const batch of batches.slice(0, appended)) this.onStored(batch)
-          if (appended > 0) observer.available(appended)
-          const left = batches.slice(appended)
-          if (left.length > 0) {
-            this.isFull = true
-            this.polling.within(this.options.pollMillis)
-          }
-          return left
-        }
+        (answer) => this.appended(batches, answer)
       )
     })
+  }
+
+  /** Counts what was stored and goes on, in one step: whoever closes in between would drop it as well. */
+  private appended(batches: ReadonlyArray<Closed<A>>, { appended, duplicates }: Appended): void {
+    if (this.state._tag === "Stopped") return
+    if (duplicates.length > 0) return this.goOn(this.withoutDuplicates(batches, new Set(duplicates)))
+    for (const batch of batches.slice(0, appended)) this.onStored(batch)
+    if (appended > 0) this.options.observer.available(appended)
+    const left = batches.slice(appended)
+    if (left.length > 0) {
+      this.isFull = true
+      this.polling.within(this.options.pollMillis)
+    }
+    this.goOn(left)
+  }
+
+  private goOn(left: ReadonlyArray<Closed<A>>): void {
+    this.closed = [...left, ...this.closed]
+    this.become(gathering)
   }
 
   /** What the store is given of batches. Those that the user's format throws at are given up. */
@@ -456,13 +469,13 @@ export class Appender<in out A> {
 
   private endBackOff: (() => void) | undefined
 
-  private backOff(delayMillis: number): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const over = Effect.unsafeMakeLatch()
-      this.endBackOff = () => over.unsafeOpen()
-      return withAlarm(over.await, delayMillis, this.endBackOff)
-    })
-  }
+  private readonly backOff: Effect.Effect<void> = Effect.suspend(() => {
+    // Closing begins anew, or it could be over before the store is tried once more.
+    const failures = this.state._tag === "Storing" ? this.state.failures : 0
+    const over = Effect.unsafeMakeLatch()
+    this.endBackOff = () => over.unsafeOpen()
+    return withAlarm(over.await, Math.min(longestDelayMillis, firstDelayMillis * 2 ** (failures - 1)), this.endBackOff)
+  })
 
   // --- from outside -------------------------------------------------------------------------------------------------
 
@@ -526,7 +539,7 @@ export class Appender<in out A> {
     const encoded = this.encodeAll(batches)
     const left = batches.filter(({ payload }) => payload !== undefined)
     const giveBack = () => {
-      if (this.state._tag === "Stopped") for (const batch of left) this.giveUp(batch, "shutdown")
+      if (this.state._tag === "Stopped") { for (const batch of left) this.giveUp(batch, "shutdown") }
       else this.closed = [...left, ...this.closed]
       this.signal()
     }
@@ -550,6 +563,7 @@ export class Appender<in out A> {
   /** Stores everything that is held; a backoff is cut short. The intake has been closed. */
   unsafeDrain(): void {
     this.isDraining = true
+    if (this.state._tag === "Storing") this.become({ ...this.state, failures: 0 })
     this.endBackOff?.()
     this.signal()
   }

@@ -15,6 +15,9 @@ export type Ending =
   | { readonly _tag: "Duplicate" }
   | { readonly _tag: "Dropped"; readonly reason: string }
 
+/** One for all: there is an entry for each item that is offered. */
+const nobody: ReadonlyArray<never> = []
+
 /**
  * An offered item on its way into the store.
  * @internal
@@ -30,9 +33,9 @@ export class Entry<in out A> {
   /** Whether somebody waits until it is stored. */
   readonly isAwaited: boolean
   /** Others that it was merged with, and that somebody waits for. */
-  joined: ReadonlyArray<Entry<A>> = []
+  joined: ReadonlyArray<Entry<A>> = nobody
   /** Others of the same id, which count as this one does. */
-  readonly repeated: Array<Entry<A>> = []
+  repeated: ReadonlyArray<Entry<A>> = nobody
   ending: Ending | undefined
   onEnd: ((ending: Ending) => void) | undefined
 

@@ -65,21 +65,23 @@ export class Heartbeat {
   })
 
   private readonly beat: Effect.Effect<void> = Effect.suspend(() => {
-    const claims = Array.from(this.holders).flatMap((holder) => holder.claims)
+    const holders = Array.from(this.holders)
+    const claims = holders.flatMap((holder) => holder.claims)
     if (claims.length === 0) return Effect.void
     return Effect.catchAllCause(
       Effect.catchTag(
         this.store.extend(claims, { leaseMillis: this.leaseMillis }),
         "LeaseLost",
-        ({ sequences }) => this.tell(new Set(sequences))
+        ({ sequences }) => this.tell(holders, new Set(sequences))
       ),
       // The next beat may succeed; until then the lease still runs.
       (cause) => this.failed("extend", cause)
     )
   })
 
-  private tell(lost: ReadonlySet<number>): Effect.Effect<void> {
-    return Effect.forEach(Array.from(this.holders), (holder) => {
+  /** Tells those who were asked about: by now somebody else may hold the same batch, under a lease of its own. */
+  private tell(holders: ReadonlyArray<Holder>, lost: ReadonlySet<number>): Effect.Effect<void> {
+    return Effect.forEach(holders, (holder) => {
       const sequences = holder.claims.map(({ sequence }) => sequence).filter((sequence) => lost.has(sequence))
       // It may have been settled in the meantime.
       return sequences.length === 0 || !this.has(holder) ? Effect.void : holder.onLost(sequences)

@@ -8,7 +8,6 @@ import type {
   Amount,
   Append,
   Appended,
-  BatchStore,
   Claim,
   Claimed,
   ClaimedBatch,
@@ -17,7 +16,7 @@ import type {
   Failure,
   NewBatch,
   QueueStore
-} from "../BatchStore.ts"
+} from "../QueueStore.ts"
 import { LeaseLost } from "../QueueError.ts"
 import { Heap } from "./heap.ts"
 
@@ -355,12 +354,12 @@ const deadLetterOf = ({ batch, deliveries, failure, sequence, state }: Stored): 
 })
 
 /** @internal */
-export const makeMemoryStore = (): BatchStore => {
+export const makeMemoryStore = () => {
   const queues = new Map<string, MemoryQueue>()
   return {
     name: ":memory:",
     persistent: false,
-    queue: (name) =>
+    queue: (name: string) =>
       Effect.sync(() => {
         let queue = queues.get(name)
         if (queue === undefined) queues.set(name, queue = new MemoryQueue(name))

@@ -105,8 +105,10 @@ interface Group<A> {
 type State<A> =
   | { readonly _tag: "Free" }
   | { readonly _tag: "Handling"; readonly group: Group<A> }
-  /** It has failed, and is tried again by this very worker. */
-  | { readonly _tag: "Retrying"; readonly group: Group<A> }
+  /** The handler is over, and the store is being told of it; it tells by itself of a lease that was lost. */
+  | { readonly _tag: "Ending"; readonly group: Group<A> }
+  /** It has failed, and is tried again by this very worker, from `dueAt` on, by the clock that only grows. */
+  | { readonly _tag: "Retrying"; readonly group: Group<A>; readonly failure: Failure; readonly dueAt: number }
   /** The handler is done, and the batches are still to be deleted. */
   | { readonly _tag: "Done"; readonly group: Group<A>; readonly durationMillis: number }
   | { readonly _tag: "Ended" }
@@ -175,7 +177,7 @@ class Worker<in out A> {
     const { pool, state } = this
     switch (state._tag) {
       case "Retrying":
-        return this.handle(state.group, restore)
+        return this.tryAgain(state, restore)
       case "Done":
         if (pool.mayClaim) break
         return this.settle(state.group, state.durationMillis)
@@ -242,13 +244,16 @@ class Worker<in out A> {
         asides.push(this.release([claimed], pollMillis, { giveBack: true }))
       } else asides.push(this.setAside(claimed, "undecodable", { ...claimed, error: decoded.left.detail }))
     }
-    const handled = Effect.suspend(() => {
-      if (!Arr.isNonEmptyReadonlyArray(readable)) return Effect.void
-      const group = this.groupOf(readable)
-      this.pool.heartbeat.add(group.holder)
-      return this.handle(group, restore)
-    })
-    return asides.length === 0 ? handled : Effect.zipRight(Effect.all(asides, { discard: true }), handled)
+    const setAside = Effect.all(asides, { discard: true })
+    if (!Arr.isNonEmptyReadonlyArray(readable)) return setAside
+    const group = this.groupOf(readable)
+    this.pool.heartbeat.add(group.holder)
+    if (asides.length === 0) return this.handle(group, restore)
+    // Setting aside may take as long as the store is down, and the lease may be lost meanwhile.
+    return Effect.zipRight(
+      setAside,
+      Effect.suspend(() => this.isLost(group) ? Effect.void : this.handle(group, restore))
+    )
   }
 
   private groupOf(readable: Arr.NonEmptyReadonlyArray<Readable<A>>): Group<A> {
@@ -304,13 +309,13 @@ class Worker<in out A> {
   private onLost(holder: Holder, sequences: ReadonlyArray<number>): Effect.Effect<void> {
     return Effect.suspend(() => {
       const { state } = this
+      // Where the store is asked to delete or release a batch, a beat may find that done already.
+      if (state._tag !== "Handling" && state._tag !== "Retrying" || state.group.holder !== holder) return Effect.void
       this.pool.heartbeat.remove(holder)
-      if (state._tag !== "Free" && state._tag !== "Ended" && state.group.holder === holder) {
-        if (state._tag === "Handling") {
-          this.isSpent = true
-          this.interrupt()
-        } else this.become(free)
-      }
+      if (state._tag === "Handling") {
+        this.isSpent = true
+        this.interrupt()
+      } else this.become(free)
       return this.pool.options.observer.leaseLost(this.index, sequences)
     })
   }
@@ -320,6 +325,7 @@ class Worker<in out A> {
   private handle(group: Group<A>, restore: Restore): Effect.Effect<void> {
     const { clock, observer, process } = this.pool.options
     const { batch } = group
+    if (this.pool.isInterrupting) return this.giveBack(group)
     this.become({ _tag: "Handling", group })
     // A buffer that gives nothing leaves nothing to be handled.
     if (batch.items.length === 0) return Effect.sync(() => this.become({ _tag: "Done", group, durationMillis: 0 }))
@@ -340,11 +346,31 @@ class Worker<in out A> {
           return Effect.void
         }
         if (this.pool.isInterrupting && Cause.isInterrupted(cause)) {
-          return this.release(group.claims, 0, { giveBack: true }, group)
+          return this.giveBack(group)
         }
         return this.fail(group, cause, restore)
       }
     })
+  }
+
+  /** Puts it back as if it had never been claimed. */
+  private giveBack(group: Group<A>): Effect.Effect<void> {
+    this.become({ _tag: "Ending", group })
+    return this.release(group.claims, 0, { giveBack: true }, group)
+  }
+
+  /** Waits until it is due, and tries it again; or puts it back for others, if the queue is closing. */
+  private tryAgain(
+    { dueAt, failure, group }: Extract<State<A>, { readonly _tag: "Retrying" }>,
+    restore: Restore
+  ): Effect.Effect<void> {
+    const left = Math.max(0, Math.ceil(dueAt - monotonicMillis(this.pool.options.clock)))
+    if (this.pool.isStopping) {
+      this.become({ _tag: "Ending", group })
+      return this.release(group.claims, left, { failure }, group)
+    }
+    // An interruption ends the waiting, but nothing else: then another fiber goes on here.
+    return left > 0 ? restore(this.pool.pause(left)) : this.handle(group, restore)
   }
 
   private isLost({ holder }: Group<A>): boolean {
@@ -354,6 +380,7 @@ class Worker<in out A> {
   private fail(failed: Group<A>, cause: Cause.Cause<unknown>, restore: Restore): Effect.Effect<void> {
     return Effect.gen(this, function*() {
       const { clock, inlineDelayMillis, leaseMillis, observer, retry, store } = this.pool.options
+      this.become({ _tag: "Ending", group: failed })
       yield* Effect.ignore(Effect.sandbox(restore(observer.processFailed(cause, failed.batch))))
       const { error, indexes } = failureOf(cause, failed.batch.items.length)
       const group = indexes === undefined ? failed : yield* this.keepFailed(failed, indexes)
@@ -390,12 +417,7 @@ class Worker<in out A> {
         failedAtMillis,
         scheduleState: step.state
       }
-      this.become({ _tag: "Retrying", group: again })
-      if (delayMillis > 0) yield* restore(this.pool.pause(delayMillis))
-      if (this.pool.isStopping && this.state._tag === "Retrying") {
-        const left = Math.max(0, nowMillis + delayMillis - clock.unsafeCurrentTimeMillis())
-        yield* this.release(group.claims, left, { failure }, group)
-      }
+      this.become({ _tag: "Retrying", group: again, failure, dueAt: monotonicMillis(clock) + delayMillis })
     })
   }
 
@@ -438,7 +460,7 @@ class Worker<in out A> {
       }
       this.pool.heartbeat.remove(group.holder)
       this.pool.heartbeat.add(rest.holder)
-      this.become({ _tag: "Handling", group: rest })
+      this.become({ _tag: "Ending", group: rest })
       return rest
     })
   }
@@ -606,7 +628,11 @@ export class Workers<in out A> {
 
   constructor(options: Options<A>) {
     this.options = options
-    this.heartbeat = new Heartbeat(options.store, options.leaseMillis, options.observer.failed)
+    this.heartbeat = new Heartbeat(
+      options.store,
+      options.leaseMillis,
+      (operation, cause) => options.observer.failed(operation, cause)
+    )
     this.polling = new Timekeeper(options.clock, () => this.wake(1))
     this.brokeAt = monotonicMillis(options.clock)
     this.workers = Array.from({ length: options.workers }, (_, index) => new Worker(this, index))
@@ -652,16 +678,18 @@ export class Workers<in out A> {
 
   /** Waits, unless the queue is closing. */
   pause(millis: number): Effect.Effect<void> {
-    return Effect.suspend(() => this.isStopping ? Effect.void : this.sleep(millis))
+    return this.sleep(millis, () => this.isStopping)
   }
 
   /** Waits for a store that has failed, unless nobody waits for it any more. */
   pauseForStore(millis: number): Effect.Effect<void> {
-    return this.sleep(millis)
+    return this.sleep(millis, () => this.isOver)
   }
 
-  private sleep(millis: number): Effect.Effect<void> {
+  private sleep(millis: number, isOff: () => boolean): Effect.Effect<void> {
     return Effect.suspend(() => {
+      // Looking and noting down are one step, so that no end is missed in between.
+      if (isOff()) return Effect.void
       const over = Effect.unsafeMakeLatch()
       const end = () => over.unsafeOpen()
       this.pauses.add(end)

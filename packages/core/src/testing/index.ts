@@ -4,6 +4,10 @@
  * @since 0.1.0
  */
 
+/** The laws of stores. @since 0.1.0 */
+export * as BatchStoreLaws from "./BatchStoreLaws.ts"
+/** A store that fails as planned. @since 0.1.0 */
+export * as FaultyStore from "./FaultyStore.ts"
 /** The laws of backpressure policies. @since 0.1.0 */
 export * as PolicyLaws from "./PolicyLaws.ts"
 /** What the built-in policies keep. @since 0.1.0 */

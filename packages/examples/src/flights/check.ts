@@ -12,31 +12,7 @@ import type { WriteBehind } from "@sluice/core"
 import type { WriteCoordinator } from "@sluice/sql"
 import type { Departure } from "./Flight.ts"
 import type { BoardRow, FlightRow, Written } from "./sink.ts"
-
-/** A flight as it stands in the input. */
-export interface InputFlight {
-  readonly seq: number
-  readonly date: string
-  readonly delay: number
-  readonly distance: number
-  readonly origin: string
-  readonly destination: string
-}
-
-/** One number that was computed in two ways. */
-export interface Claim {
-  readonly claim: string
-  readonly expected: number
-  readonly actual: number
-  readonly holds: boolean
-}
-
-export interface Verdict {
-  readonly holds: boolean
-  readonly claims: ReadonlyArray<Claim>
-  /** The first few things that are wrong with single rows. */
-  readonly examples: ReadonlyArray<string>
-}
+import { type Claim, claim, delayOf, type InputFlight, sumOf, type Verdict, verdictOf } from "./Verdict.ts"
 
 export interface Evidence {
   /** The flights that were offered, in order. */
@@ -51,23 +27,6 @@ export interface Evidence {
   /** How many batches the queues have written, as they were told. */
   readonly batches: { readonly flights: number; readonly board: number }
 }
-
-const examplesShown = 5
-
-const sumOf = <A>(items: Iterable<A>, f: (item: A) => number): number => {
-  let sum = 0
-  for (const item of items) sum += f(item)
-  return sum
-}
-
-const delayOf = ({ delay }: InputFlight): number => delay
-
-const claim = (name: string, expected: number, actual: number): Claim => ({
-  claim: name,
-  expected,
-  actual,
-  holds: expected === actual
-})
 
 const conservation = (
   name: string,
@@ -232,9 +191,5 @@ export const check = (evidence: Evidence): Verdict => {
     claim("flights: rows that differ from the input", 0, flights.length),
     claim("board: airports that differ from the input", 0, board.length)
   ]
-  return {
-    holds: claims.every(({ holds }) => holds),
-    claims,
-    examples: [...flights, ...board].slice(0, examplesShown)
-  }
+  return verdictOf(claims, [...flights, ...board])
 }

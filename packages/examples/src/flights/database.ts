@@ -35,25 +35,32 @@ const problems: Readonly<Record<QueueError.UnavailableReason, string>> = {
   "failed": "it answered with an error that is not known"
 }
 
-const temporary: Effect.Effect<string, UnusableDatabase, FileSystem.FileSystem | Path.Path | Scope> = Effect.gen(
-  function*() {
+/** The path of a file in a directory of its own, which is removed with the scope. */
+export const temporary = (
+  name: string
+): Effect.Effect<string, UnusableDatabase, FileSystem.FileSystem | Path.Path | Scope> =>
+  Effect.gen(function*() {
     const files = yield* FileSystem.FileSystem
     const path = yield* Path.Path
-    return path.join(yield* files.makeTempDirectoryScoped({ prefix: "sluice-flights-" }), "flights.sqlite")
-  }
-).pipe(Effect.mapError((error) => new UnusableDatabase({ file: "(temporary)", problem: error.message })))
+    return path.join(yield* files.makeTempDirectoryScoped({ prefix: "sluice-flights-" }), name)
+  }).pipe(Effect.mapError((error) => new UnusableDatabase({ file: "(temporary)", problem: error.message })))
 
-const open = (file: Option.Option<string>) =>
-  Effect.gen(function*() {
-    const filename = yield* Option.match(file, { onNone: () => temporary, onSome: Effect.succeed })
-    const unusable = (problem: string) => Effect.fail(new UnusableDatabase({ file: filename, problem }))
-    return yield* Layer.build(SqliteStore.layer({ filename, busyTimeout })).pipe(
-      Effect.catchTags({
-        StoreUnavailable: ({ reason }) => unusable(problems[reason]),
-        InvalidOption: ({ limit }) => unusable(`it must be ${limit}`)
-      })
-    )
-  })
+export const unusable = (file: string, { reason }: QueueError.StoreUnavailable): UnusableDatabase =>
+  new UnusableDatabase({ file, problem: problems[reason] })
+
+export const open = (
+  filename: string
+): Effect.Effect<Context.Context<SqliteStore.Services>, UnusableDatabase, Scope> =>
+  Layer.build(SqliteStore.layer({ filename, busyTimeout })).pipe(
+    Effect.catchTags({
+      StoreUnavailable: (error) => Effect.fail(unusable(filename, error)),
+      InvalidOption: ({ limit }) =>
+        Effect.fail(new UnusableDatabase({ file: filename, problem: `it must be ${limit}` }))
+    })
+  )
+
+const openFlights = (file: Option.Option<string>) =>
+  Effect.flatMap(Option.match(file, { onNone: () => temporary("flights.sqlite"), onSome: Effect.succeed }), open)
 
 /** Closing ends the writer first, and then closes the file. */
 export const layer = (
@@ -62,4 +69,4 @@ export const layer = (
   SqliteStore.Services | Writes,
   UnusableDatabase | QueueError.InvalidOption,
   FileSystem.FileSystem | Path.Path
-> => Layer.provideMerge(WriteCoordinator.layer(Writes, { name: "writes" }), Layer.scopedContext(open(file)))
+> => Layer.provideMerge(WriteCoordinator.layer(Writes, { name: "writes" }), Layer.scopedContext(openFlights(file)))

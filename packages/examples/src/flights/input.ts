@@ -4,9 +4,9 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { createReadStream, readFileSync } from "node:fs"
-import type { InputFlight } from "./check.ts"
 import { UnreadableFile } from "./errors.ts"
 import { bundledFile } from "./source.ts"
+import type { InputFlight } from "./Verdict.ts"
 
 const readLines = async (file: string, limit: number): Promise<ReadonlyArray<InputFlight>> => {
   const flights: Array<InputFlight> = []

@@ -1,8 +1,9 @@
 /**
- * Replays flights into two queues that write to SQLite in batches, and checks what was written. Try `--help`.
+ * Replays flights into three queues that write to SQLite in batches, and checks what was written. Try `--help`.
  *
- * The way of a flight: `source` reads it, `replay` offers it to the two queues of `queues`, they flush it into the
- * tables of `sink`, `check` compares the tables with the file, and `report` tells the result.
+ * The way of a flight: `source` reads it, `replay` offers it to the queues of `queues`. Two of them flush it into the
+ * tables of `sink`; what the third has stored, another process counts: see `routes/`. `check` compares the tables with
+ * the file, and `report` tells the result.
  */
 // Modules of the platform are imported one by one: loading all of it takes longer than everything else.
 import * as NodeContext from "@effect/platform-node/NodeContext"
@@ -43,7 +44,10 @@ const program = parse(process.argv).pipe(
     MalformedFlight: mistake,
     UnusableDatabase: mistake,
     InvalidOption: broken,
-    SqlError: broken
+    SqlError: broken,
+    StoreUnavailable: broken,
+    QueueClosed: broken,
+    WorkerFailed: broken
   })
 )
 

@@ -76,7 +76,7 @@ const command = {
     Options.optional,
     Options.withDescription(
       "The SQLite database. Its tables sluice_flights and sluice_board are replaced."
-        + " Default: a temporary file, which is removed afterwards."
+        + " Default: a temporary file, which is removed afterwards. The routes are always in one of their own."
     )
   ),
   json: Options.boolean("json").pipe(
@@ -118,7 +118,7 @@ export const parse = (
     const flights = Command.make("flights", command, (options) => Ref.set(parsed, Option.some(options)))
     const run = Command.run(
       flights.pipe(Command.withDescription(
-        "Replays flights into two queues that write to SQLite in batches, and checks what was written."
+        "Replays flights into three queues that write to SQLite in batches, and checks what was written."
       )),
       { name: "flights", version: "0.1.0" }
     )

@@ -6,11 +6,14 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { BoardQueue, FlightsQueue, settings } from "./queues.ts"
+import * as Routes from "./routes/RoutesQueue.ts"
+import type { SecondProcess } from "./routes/secondProcess.ts"
 import type { Source } from "./source.ts"
 
 const queues = Effect.all({
   flights: Effect.flatMap(FlightsQueue, (queue) => queue.metrics),
-  board: Effect.flatMap(BoardQueue, (queue) => queue.metrics)
+  board: Effect.flatMap(BoardQueue, (queue) => queue.metrics),
+  routes: Effect.flatMap(Routes.RoutesQueue, (queue) => queue.metrics)
 })
 
 type Snapshot = Effect.Effect.Success<typeof queues>
@@ -24,17 +27,23 @@ const describe = ({ depth, dropped, refused, retries, settled }: Snapshot["fligh
   + (dropped + refused > 0 ? `, ${count(dropped + refused)} lost` : "")
   + (retries > 0 ? `, ${retries} retries` : "")
 
+/** The id of the process is there for those who want to kill it themselves. */
+const describeRoutes = ({ stored }: Snapshot["routes"], { current }: SecondProcess): string => {
+  const { number, pid } = current()
+  return `${count(stored)} stored, counted by process ${number} (${pid ?? "not running"})`
+}
+
 type Show = (snapshot: Snapshot) => void
 
-const lines = (source: Source): Show => ({ board, flights }) => {
+const lines = (source: Source, counting: SecondProcess): Show => ({ board, flights, routes }) => {
   process.stderr.write(
     `${percent(source)} % read; flights: ${describe(flights, settings.flights.capacity)}; `
-      + `board: ${describe(board, settings.board.capacity)}\n`
+      + `board: ${describe(board, settings.board.capacity)}; routes: ${describeRoutes(routes, counting)}\n`
   )
 }
 
 /** The queues' bars show how full they are: under backpressure the first stays full. */
-const bars = (source: Source): Effect.Effect<Show, never, Scope.Scope> =>
+const bars = (source: Source, counting: SecondProcess): Effect.Effect<Show, never, Scope.Scope> =>
   Effect.gen(function*() {
     const multi = yield* Effect.acquireRelease(
       Effect.sync(() =>
@@ -57,18 +66,23 @@ const bars = (source: Source): Effect.Effect<Show, never, Scope.Scope> =>
     const read = bar("read", 100)
     const flightsBar = bar("flights", settings.flights.capacity)
     const boardBar = bar("board", settings.board.capacity)
-    return ({ board, flights }) => {
+    const routesBar = bar("routes", Routes.settings.batchSize)
+    return ({ board, flights, routes }) => {
       read(percent(source), `${percent(source)} %, ${count(flights.offered)} flights offered`)
       flightsBar(flights.depth, describe(flights, settings.flights.capacity))
       boardBar(board.depth, describe(board, settings.board.capacity))
+      routesBar(routes.waiting + routes.buffered, describeRoutes(routes, counting))
     }
   })
 
 /** Shows the progress until the scope is closed. */
-export const show = (source: Source): Effect.Effect<void, never, FlightsQueue | BoardQueue | Scope.Scope> =>
+export const show = (
+  source: Source,
+  counting: SecondProcess
+): Effect.Effect<void, never, FlightsQueue | BoardQueue | Routes.RoutesQueue | Scope.Scope> =>
   Effect.gen(function*() {
     const isTerminal = process.stderr.isTTY === true
-    const draw = isTerminal ? yield* bars(source) : lines(source)
+    const draw = isTerminal ? yield* bars(source, counting) : lines(source, counting)
     const update = Effect.map(queues, draw)
     yield* Effect.schedule(update, Schedule.spaced(isTerminal ? "100 millis" : "1 second")).pipe(
       // The program around it is uninterruptible, and a fiber inherits that: the scope could never end it.

@@ -1,11 +1,12 @@
 /**
- * The two queues as Layers.
+ * The queues as Layers.
  *
  * `FlightsQueue` writes every flight. It is under the policy that the user chooses: that is where backpressure shows.
  * `BoardQueue` keeps the departures board. Only the last departure of an airport counts, so it coalesces.
+ * `RoutesQueue` is durable, and another process handles what is in it: see `routes/RoutesQueue.ts`.
  *
- * Closing the Layers' scope drains both: what is held is flushed, and only then does the scope end. The sink, and the
- * coordinator that it writes through, are in a scope around theirs, and still open then.
+ * Closing the Layers' scope drains them all: what is held is flushed, and only then does the scope end. The sink, the
+ * coordinator that it writes through, and the store are in a scope around theirs, and still open then.
  */
 import { Backpressure, Retry, WriteBehind } from "@sluice/core"
 import * as Clock from "effect/Clock"
@@ -14,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { type Departure, merge } from "./Flight.ts"
 import { type Account, Ledger } from "./Ledger.ts"
+import * as RoutesQueue from "./routes/RoutesQueue.ts"
 import { Sink } from "./sink.ts"
 
 export class FlightsQueue
@@ -99,4 +101,4 @@ const boardQueue = Layer.unwrapEffect(Effect.map(Ledger, ({ board: account }) =>
     }
   })))
 
-export const layer = (policy: PolicyName) => Layer.merge(flightsQueue(policy), boardQueue)
+export const layer = (policy: PolicyName) => Layer.mergeAll(flightsQueue(policy), boardQueue, RoutesQueue.layer)

@@ -1,5 +1,5 @@
 /**
- * The replay: offers every flight to both queues, drains them, and checks what was written.
+ * The replay: offers every flight to all queues, drains them, and checks what was written.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
@@ -12,19 +12,28 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { check, type Verdict } from "./check.ts"
+import { check } from "./check.ts"
 import * as Database from "./database.ts"
-import type { UserError } from "./errors.ts"
+import { MalformedFlight, type UserError } from "./errors.ts"
 import * as Failures from "./failures.ts"
-import { type Departure, departure, type NumberedFlight } from "./Flight.ts"
+import { departure, type NumberedFlight } from "./Flight.ts"
 import { readInput } from "./input.ts"
 import * as Ledger from "./Ledger.ts"
 import type { ReplayOptions } from "./options.ts"
 import { makePacer } from "./pace.ts"
 import * as Progress from "./progress.ts"
 import * as Queues from "./queues.ts"
+import * as Routes from "./routes/check.ts"
+import { increment } from "./routes/Increment.ts"
+import type * as RoutesReport from "./routes/report.ts"
+import { RouteCounts } from "./routes/RouteCounts.ts"
+import { RoutesQueue } from "./routes/RoutesQueue.ts"
+import * as SecondProcess from "./routes/secondProcess.ts"
+import * as RoutesStore from "./routes/store.ts"
+import type { WorkerFailed } from "./routes/WorkerProcess.ts"
 import * as Sink from "./sink.ts"
 import type * as Source from "./source.ts"
+import { joined, type Verdict } from "./Verdict.ts"
 
 export interface QueueOutcome {
   readonly metrics: WriteBehind.Metrics
@@ -40,14 +49,24 @@ export interface Outcome {
   readonly durationMillis: number
   /** How long the producer has waited for room in the queues. */
   readonly waitedMillis: number
-  readonly queues: { readonly flights: QueueOutcome; readonly board: QueueOutcome }
-  /** Of the one writer that both queues share. */
+  readonly queues: {
+    readonly flights: QueueOutcome
+    readonly board: QueueOutcome
+    readonly routes: RoutesReport.Outcome
+  }
+  /** Of the one writer that the first two share. */
   readonly coordinator: WriteCoordinator.Metrics
   readonly verdict: Verdict
   readonly sqliteVersion: string
 }
 
-type Failed = UserError | SqlError.SqlError | QueueError.InvalidOption
+type Failed =
+  | UserError
+  | SqlError.SqlError
+  | QueueError.InvalidOption
+  | QueueError.StoreUnavailable
+  | QueueError.QueueClosed<never>
+  | WorkerFailed
 
 /** What the producer has done so far; read after it has ended, however it has ended. */
 interface Progress {
@@ -55,22 +74,48 @@ interface Progress {
   waitedMillis: number
 }
 
+/** Whether half of the input has been offered. */
+const isMiddle = ({ position, size }: Source.Source): boolean => position() * 2 >= size
+
 /**
- * Offers one flight after the other to both queues. There is one producer, so that the order of an airport's flights
+ * Offers one flight after the other to all queues. There is one producer, so that the order of an airport's flights
  * is that of the file.
  */
-const produce = (source: Source.Source, options: ReplayOptions, progress: Progress) =>
+const produce = (
+  source: Source.Source,
+  options: ReplayOptions,
+  progress: Progress,
+  counting: SecondProcess.SecondProcess
+) =>
   Effect.gen(function*() {
     const flightsQueue = yield* Queues.FlightsQueue
     const boardQueue = yield* Queues.BoardQueue
+    const routesQueue = yield* RoutesQueue
     const ledger = yield* Ledger.Ledger
     const clock = yield* Effect.clock
     const untilDue = yield* makePacer(options.pace)
+    let isKilled = false
 
-    const offerToBoth = (flight: NumberedFlight) =>
+    const killInTheMiddle = Effect.suspend(() => {
+      if (isKilled || !isMiddle(source)) return Effect.void
+      isKilled = true
+      return counting.killSoon
+    })
+
+    /** Nothing is dropped here, and nothing refused but what no queue could store. */
+    const offerToRoutes = (flight: NumberedFlight) =>
+      Effect.catchAll(routesQueue.offer(increment(flight)), (error) =>
+        error._tag === "MalformedItem"
+          ? new MalformedFlight({ file: source.name, line: flight.seq, problem: error.detail })
+          : Effect.die(error))
+
+    const offerToAll = (flight: NumberedFlight) =>
       Effect.gen(function*() {
+        // In time for this flight's increment to be in a batch that is kept.
+        yield* killInTheMiddle
         const startedAt = clock.unsafeCurrentTimeMillis()
         const item = departure(flight, startedAt)
+        yield* offerToRoutes(flight)
         progress.offered += 1
         yield* Effect.catchAll(boardQueue.offer(item), ({ notTaken }) =>
           Effect.sync(() => {
@@ -88,64 +133,90 @@ const produce = (source: Source.Source, options: ReplayOptions, progress: Progre
     yield* Stream.runForEach(source.flights, (flight) =>
       Effect.zipRight(
         untilDue(flight.flight),
-        // Ctrl-C comes between two flights: each is offered to both queues, or to none.
-        Effect.uninterruptible(offerToBoth(flight))
+        // Ctrl-C comes between two flights: each is offered to all queues, or to none.
+        Effect.uninterruptible(offerToAll(flight))
       ))
   })
 
 /** Runs the producer on queues of its own, and drains them. */
-const runQueues = (source: Source.Source, options: ReplayOptions, progress: Progress) =>
+const runQueues = (source: Source.Source, options: ReplayOptions, progress: Progress, file: string) =>
   Effect.gen(function*() {
     const flights = yield* Queues.FlightsQueue
     const board = yield* Queues.BoardQueue
+    const routes = yield* RoutesQueue
+    const counting = yield* SecondProcess.make(file)
     const exit = yield* Effect.scoped(Effect.gen(function*() {
-      if (!options.json) yield* Progress.show(source)
+      if (!options.json) yield* Progress.show(source, counting)
       // All else is uninterruptible, so that Ctrl-C ends the offering and what has been offered is still told of.
-      return yield* Effect.exit(Effect.interruptible(produce(source, options, progress)))
+      const offering = Effect.raceFirst(produce(source, options, progress, counting), counting.watch)
+      return yield* Effect.exit(Effect.interruptible(offering))
     }))
-    return { exit, flights, board }
+    const interrupted = Exit.isInterrupted(exit)
+    if (Exit.isFailure(exit) && !interrupted) return yield* Effect.failCause(exit.cause)
+    const kill = yield* counting.finish
+    const stats = yield* routes.stats
+    return { interrupted, flights, board, routes, kill, stats, processes: counting.current().number }
     // The Layers' scope ends here, and with it all writing: what is held is flushed first. The queues' counts can be
     // read afterwards as well.
-  }).pipe(Effect.provide(Queues.layer(options.policy)))
+  }).pipe(Effect.scoped, Effect.provide(Queues.layer(options.policy)))
 
-const outcomeOf = (queue: WriteBehind.WriteBehind<Departure>, { latencies }: Ledger.Account) =>
-  Effect.map(queue.metrics, (metrics): QueueOutcome => ({
-    metrics,
-    p50Millis: latencies.quantile(0.5),
-    p99Millis: latencies.quantile(0.99)
-  }))
+const outcomeOf = (metrics: WriteBehind.Metrics, { latencies }: Ledger.Account): QueueOutcome => ({
+  metrics,
+  p50Millis: latencies.quantile(0.5),
+  p99Millis: latencies.quantile(0.99)
+})
 
-const replayWith = (source: Source.Source, options: ReplayOptions) =>
+const replayWith = (source: Source.Source, options: ReplayOptions, file: string) =>
   Effect.gen(function*() {
     const sink = yield* Sink.Sink
     const writes = yield* Database.Writes
     const ledger = yield* Ledger.Ledger
+    const counts = yield* RouteCounts
+    // Before the other process looks for them.
+    yield* counts.createTables
     const startedAt = yield* Clock.currentTimeMillis
     const progress: Progress = { offered: 0, waitedMillis: 0 }
-    const { board, exit, flights } = yield* runQueues(source, options, progress)
+    const { board, flights, interrupted, kill, processes, routes, stats } = yield* runQueues(
+      source,
+      options,
+      progress,
+      file
+    )
     const endedAt = yield* Clock.currentTimeMillis
-    const interrupted = Exit.isInterrupted(exit)
-    if (Exit.isFailure(exit) && !interrupted) return yield* Effect.failCause(exit.cause)
 
-    const queues = {
-      flights: yield* outcomeOf(flights, ledger.flights),
-      board: yield* outcomeOf(board, ledger.board)
-    }
+    const input = yield* readInput(options.file, progress.offered)
     const coordinator = yield* writes.metrics
+    const metrics = {
+      flights: yield* flights.metrics,
+      board: yield* board.metrics,
+      routes: yield* routes.metrics,
+      coordinator
+    }
     const verdict = check({
-      input: yield* readInput(options.file, progress.offered),
+      input,
       written: yield* sink.written,
       lost: { flights: ledger.flights.lost, board: ledger.board.lost },
-      metrics: { flights: queues.flights.metrics, board: queues.board.metrics, coordinator },
+      metrics,
       batches: { flights: ledger.flights.batches, board: ledger.board.batches }
+    })
+    const findings = Routes.check({
+      input,
+      counted: yield* counts.counted,
+      inFlight: kill?.inFlight ?? [],
+      metrics: metrics.routes,
+      stats
     })
     return {
       ...progress,
       interrupted,
       durationMillis: endedAt - startedAt,
-      queues,
+      queues: {
+        flights: outcomeOf(metrics.flights, ledger.flights),
+        board: outcomeOf(metrics.board, ledger.board),
+        routes: { metrics: metrics.routes, stats, processes, kill, findings }
+      },
       coordinator,
-      verdict,
+      verdict: joined([verdict, findings.verdict]),
       sqliteVersion: sink.sqliteVersion
     }
   })
@@ -158,12 +229,15 @@ const replayWith = (source: Source.Source, options: ReplayOptions) =>
 export const replay = (
   source: Source.Source,
   options: ReplayOptions
-): Effect.Effect<Outcome, Failed, FileSystem.FileSystem | Path.Path> => {
-  const file = Option.getOrElse(options.db, () => "(temporary)")
-  const services = Sink.layer({ delay: options.sinkDelay, file }).pipe(
-    Layer.provideMerge(Database.layer(options.db)),
-    Layer.provide(Failures.layer(options.seed)),
-    Layer.merge(Ledger.layer)
-  )
-  return Effect.provide(replayWith(source, options), services)
-}
+): Effect.Effect<Outcome, Failed, FileSystem.FileSystem | Path.Path> =>
+  Effect.scoped(Effect.gen(function*() {
+    const routesFile = yield* RoutesStore.temporaryFile
+    const file = Option.getOrElse(options.db, () => "(temporary)")
+    const services = Sink.layer({ delay: options.sinkDelay, file }).pipe(
+      Layer.provideMerge(Database.layer(options.db)),
+      Layer.provide(Failures.layer(options.seed)),
+      Layer.merge(Ledger.layer),
+      Layer.merge(RoutesStore.layer(routesFile))
+    )
+    return yield* Effect.provide(replayWith(source, options, routesFile), services)
+  }))

@@ -9,6 +9,7 @@ import { readFileSync } from "node:fs"
 import type { ReplayOptions } from "./options.ts"
 import { settings } from "./queues.ts"
 import type { Outcome, QueueOutcome } from "./replay.ts"
+import * as Routes from "./routes/report.ts"
 import type { Source } from "./source.ts"
 
 const count = (number: number): string => number.toLocaleString("en-US")
@@ -82,6 +83,7 @@ export const text = (outcome: Outcome, source: Source, options: ReplayOptions): 
     table.toString(),
     "Both write through one coordinator. A failed write was rolled back alone, and tried again by its queue:",
     coordinatorTable(outcome.coordinator),
+    ...Routes.text(outcome.queues.routes),
     ...claims.map(({ actual, claim, expected, holds }) =>
       `${holds ? "ok   " : "WRONG"} ${claim}: ${count(actual)}${holds ? "" : `, expected ${count(expected)}`}`
     ),
@@ -129,7 +131,8 @@ export const json = (outcome: Outcome, source: Source, options: ReplayOptions): 
     },
     queues: {
       flights: { policy: options.policy, ...settings.flights, ...queueDocument(queues.flights, durationMillis) },
-      board: { policy: "coalesceByKey", ...settings.board, ...queueDocument(queues.board, durationMillis) }
+      board: { policy: "coalesceByKey", ...settings.board, ...queueDocument(queues.board, durationMillis) },
+      routes: Routes.document(queues.routes)
     },
     coordinator: { ...coordinator, writesPerGroup: writesPerGroup(coordinator) },
     check: verdict

@@ -76,6 +76,7 @@ const ofFile = (file: string): Effect.Effect<Source, UnreadableFile, FileSystem.
     // Opened once here, so that what may not be read is reported before anything else happens.
     yield* Effect.scoped(Effect.mapError(files.open(file), unreadable(file)))
     let position = 0
+    let read = 0
     let line = 0
     return {
       name: file,
@@ -83,16 +84,15 @@ const ofFile = (file: string): Effect.Effect<Source, UnreadableFile, FileSystem.
       position: () => position,
       flights: files.stream(file).pipe(
         Stream.mapError(unreadable(file)),
-        Stream.tap((bytes) =>
-          Effect.sync(() => {
-            position += bytes.length
-          })
-        ),
         Stream.decodeText(),
         Stream.splitLines,
-        Stream.map((text) => ({ text, seq: ++line })),
+        Stream.map((text) => ({ text, seq: ++line, endsAt: read += Buffer.byteLength(text) + 1 })),
         Stream.filter(({ text }) => text.trim() !== ""),
-        Stream.mapEffect(({ seq, text }) => numbered(decodeLine(text), file, seq))
+        // Flight by flight: the file itself comes in large pieces, a small one all at once.
+        Stream.mapEffect(({ endsAt, seq, text }) => {
+          position = Math.min(endsAt, Number(size))
+          return numbered(decodeLine(text), file, seq)
+        })
       )
     }
   })

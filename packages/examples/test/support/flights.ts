@@ -16,17 +16,35 @@ export interface Ended {
 }
 
 /** Starts the program. `ended` is resolved when it has ended, whatever its exit code. */
-export const start = (...args: ReadonlyArray<string>) => {
-  const child = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "pipe"] })
+export const start = (...args: ReadonlyArray<string>) => startIn({}, ...args)
+
+/** Starts the program with some variables of its environment set. */
+export const startIn = (env: Readonly<Record<string, string>>, ...args: ReadonlyArray<string>) => {
+  const child = spawn(process.execPath, [program, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env }
+  })
   let stdout = ""
   let stderr = ""
   child.stdout.setEncoding("utf8").on("data", (text) => stdout += text)
   child.stderr.setEncoding("utf8").on("data", (text) => stderr += text)
+  // "close" comes once nobody has its output any more. The processes that it starts have its stderr, too.
   const ended = new Promise<Ended>((resolve, reject) => {
     child.on("error", reject)
     child.on("close", (code) => resolve({ code, stdout, stderr }))
   })
-  return { child, ended }
+  /** What stderr says first that matches; the program must not end before. */
+  const said = (pattern: RegExp) =>
+    new Promise<RegExpExecArray>((resolve, reject) => {
+      const look = () => {
+        const match = pattern.exec(stderr)
+        if (match !== null) resolve(match)
+      }
+      child.stderr.on("data", look)
+      void ended.then(() => reject(new Error(`ended without saying ${pattern}: ${stderr}`)), reject)
+      look()
+    })
+  return { child, ended, said }
 }
 
 export const run = (...args: ReadonlyArray<string>): Promise<Ended> => start(...args).ended

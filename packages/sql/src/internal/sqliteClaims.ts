@@ -6,6 +6,7 @@
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { Claim, ClaimedBatch, Failure } from "@sluice/core/BatchStore"
+import { Macrotask } from "@sluice/core/Macrotask"
 import * as Effect from "effect/Effect"
 import type { Claims, Operations, Run } from "../BatchStoreDialect.ts"
 import { ready, tables } from "./sqliteSchema.ts"
@@ -16,10 +17,17 @@ const never = Number.MAX_SAFE_INTEGER
 /** When something is due: an integer, and never `ready`. */
 const due = (millis: number): number => Math.max(ready + 1, Math.min(never, Math.ceil(millis)))
 
+/** How many are put back by one statement, which nothing interrupts. */
+const atOnce = 10_000
+
+const pause = Effect.flatMap(
+  Macrotask,
+  (macrotask) => Effect.async<void>((resume) => macrotask(() => resume(Effect.void)))
+)
+
 const mostBatches = 2 ** 31 - 1
 
 const noClaims: ReadonlyArray<Claim> = []
-const noBatches: ReadonlyArray<ClaimedBatch> = []
 const unknown: ReadonlyArray<unknown> = [null, null, null]
 
 const failureParams = (failure: Failure | undefined): ReadonlyArray<unknown> =>
@@ -69,8 +77,8 @@ export const makeClaims = (prefix: string): Pick<Operations, Names> => {
   const oldest = `SELECT seq FROM ${batches} WHERE queue_id = ? AND state < 2 AND due_ms = ${ready} ORDER BY seq`
   const sql = {
     nextDue: `SELECT min(due_ms) AS due FROM ${batches} WHERE queue_id = ? AND state < 2 AND due_ms > ${ready}`,
-    promote: `UPDATE ${batches} SET due_ms = ${ready}
-      WHERE queue_id = ? AND state < 2 AND due_ms > ${ready} AND due_ms <= ?`,
+    promote: `UPDATE ${batches} SET due_ms = ${ready} WHERE seq IN (
+      SELECT seq FROM ${batches} WHERE queue_id = ? AND state < 2 AND due_ms > ${ready} AND due_ms <= ? LIMIT ${atOnce})`,
     claimOne: claim(`= (${oldest} LIMIT 1)`),
     claimMany: claim(`IN (${oldest} LIMIT ?)`),
     settle: held(`DELETE FROM ${batches}`),
@@ -109,39 +117,54 @@ export const makeClaims = (prefix: string): Pick<Operations, Names> => {
     })
   }
 
-  /** When the next is due, and after everything that is due by now has been put back. */
+  /** When the next is due, after everything that is due by now has been put back. */
   const nextDue = (connection: Connection, queueId: number, now: number): Run<number | undefined> => {
     const look = Effect.map(
       connection.execute(sql.nextDue, [queueId], undefined),
       ([row]): number | undefined => row.due ?? undefined
     )
-    return Effect.flatMap(look, (next) =>
+    const putBack = connection.execute(sql.promote, [queueId, now], undefined)
+    const putBackAll = (next: number | undefined): Run<number | undefined> =>
       next === undefined || next > now
         ? Effect.succeed(next)
-        : Effect.zipRight(connection.execute(sql.promote, [queueId, now], undefined), look))
+        // Very many may have become due at once, while nobody was there.
+        : Effect.zipRight(
+          putBack,
+          Effect.flatMap(
+            look,
+            (next) => next === undefined || next > now ? Effect.succeed(next) : Effect.zipRight(pause, putBackAll(next))
+          )
+        )
+    return Effect.flatMap(look, putBackAll)
   }
+
+  /** The oldest that can be claimed. RETURNING has no order. */
+  const take = (
+    connection: Connection,
+    queueId: number,
+    limit: number,
+    until: number
+  ): Run<ReadonlyArray<ClaimedBatch>> =>
+    limit === 1
+      ? Effect.map(connection.execute(sql.claimOne, [until, queueId], undefined), (rows) => rows.map(claimedOf))
+      : Effect.map(
+        connection.execute(sql.claimMany, [until, queueId, limit], undefined),
+        (rows) => rows.map(claimedOf).sort(bySequence)
+      )
 
   return {
     claim: (connection, queueId, options, now) => {
       const limit = Math.max(0, Math.min(mostBatches, Math.floor(options.limit)))
       const until = due(options.leaseUntil)
-      return Effect.flatMap(nextDue(connection, queueId, now), (next) => {
-        if (limit === 0) return Effect.succeed({ batches: noBatches, nextAtMillis: undefined })
-        const rows = limit === 1
-          ? connection.execute(sql.claimOne, [until, queueId], undefined)
-          : connection.execute(sql.claimMany, [until, queueId, limit], undefined)
-        return Effect.map(rows, (rows) => {
-          // RETURNING has no order.
-          const batches = rows.length > 1 ? rows.map(claimedOf).sort(bySequence) : rows.map(claimedOf)
-          if (batches.length === limit) return { batches, nextAtMillis: undefined }
-          // The leases that begin now end at some time as well.
-          const own = batches.length === 0 ? Infinity : until
-          return {
-            batches,
-            nextAtMillis: next === undefined && own === Infinity ? undefined : Math.min(next ?? own, own)
-          }
-        })
-      })
+      return Effect.flatMap(
+        nextDue(connection, queueId, now),
+        (next) =>
+          Effect.map(take(connection, queueId, limit, until), (batches) => {
+            // The leases that begin now end at some time as well.
+            const nextAt = Math.min(next ?? Infinity, batches.length > 0 ? until : Infinity)
+            return { batches, nextAtMillis: batches.length < limit && nextAt < Infinity ? nextAt : undefined }
+          })
+      )
     },
     settle: (connection, queueId, claims) => forHeld(connection, sql.settle, [], queueId, claims),
     extend: (connection, queueId, claims, { failure, leaseUntil }) =>

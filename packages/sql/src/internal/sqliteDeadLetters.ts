@@ -101,7 +101,7 @@ export const makeDeadLetters = (
     stats: (connection, queueId, now) =>
       Effect.map(
         connection.execute(sql.stats, [queueId, queueId, now, queueId], undefined),
-        ([row]) => statsOf(row)
+        (rows) => statsOf(rows[0])
       )
   }
 }

@@ -81,11 +81,14 @@ export class Transactions {
   private readonly surroundings: Surroundings
   /** Under this the context of a fiber has the transaction of this database that the fiber is in. */
   private readonly key = Context.GenericTag<Transaction>(`@sluice/sql/Transaction/${nextKey++}`)
+  /** The writer's connection, where it is always the same: that needs no scope. */
+  private readonly only: Connection | undefined
   /** A rollback has failed, so a transaction may still be open on the connection. */
   private mayBeOpen = false
 
   constructor(database: Database, breaks: Breaks, reactivity: Reactivity.Service) {
     this.database = database
+    this.only = valueOf(database.writer)
     this.breaks = breaks
     this.reactivity = reactivity
     this.surroundings = {
@@ -177,14 +180,41 @@ export class Transactions {
 
   /** Runs one statement that is a transaction by itself, as soon as it is its turn. */
   autocommit<X>(run: (connection: Connection) => Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
-    const { writer } = this.database
     return Effect.zipLeft(
-      this.lock.with(
-        Effect.scoped(
-          Effect.flatMap(writer, (connection) => asSqlError(this.whileBusy(this.outside(connection, run(connection)))))
-        )
-      ),
+      this.exclusively((connection) => asSqlError(this.whileBusy(this.outside(connection, run(connection))))),
       this.breaks.whenDue
+    )
+  }
+
+  /**
+   * Runs statements of our own in a transaction, as soon as it is its turn. Nobody else knows of the transaction, so that
+   * it needs nothing that revokes it, and costs a fraction of one that does. What has failed by itself fails with its own
+   * error. To be called where interruption is off.
+   */
+  inTransaction<X>(
+    run: (connection: Connection) => Effect.Effect<X, SqlError>
+  ): Effect.Effect<X, SqlError | StoreUnavailable | TransactionFailed> {
+    return this.exclusively((connection) => {
+      const begin = connection.execute(this.database.dialect.begin, [], undefined)
+      const begun = Effect.mapError(
+        this.whileBusy(this.outside(connection, begin)),
+        (error) => error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "begin", error)
+      )
+      const rest = Effect.matchCauseEffect(Effect.suspend(() => run(connection)), {
+        onFailure: (cause) => Effect.zipRight(this.rollback(connection), Effect.failCause(cause)),
+        onSuccess: (value) => Effect.as(this.commit(connection), value)
+      })
+      return Effect.flatMap(begun, () => rest)
+    })
+  }
+
+  /** Runs something on the writer's connection, as soon as it is its turn. */
+  private exclusively<X, E>(run: (connection: Connection) => Effect.Effect<X, E>): Effect.Effect<X, E | SqlError> {
+    const { only } = this
+    return this.lock.with(
+      only === undefined
+        ? Effect.scoped(Effect.flatMap(this.database.writer, run))
+        : Effect.suspend(() => run(only))
     )
   }
 
@@ -260,6 +290,10 @@ export class Transactions {
 }
 
 let nextKey = 0
+
+/** What an Effect answers that has nothing to do. */
+const valueOf = <A, E, R>(effect: Effect.Effect<A, E, R>): A | undefined =>
+  Exit.isExit(effect) && Exit.isSuccess(effect) ? effect.value as A : undefined
 
 /**
  * A transaction that somebody has to commit or roll back.

@@ -80,7 +80,11 @@ export class Child {
 
   /** `kill -9`. */
   unsafeKill(): void {
-    this.process.kill("SIGKILL")
+    this.unsafeSignal("SIGKILL")
+  }
+
+  unsafeSignal(signal: NodeJS.Signals): void {
+    this.process.kill(signal)
   }
 
   private get report(): string {

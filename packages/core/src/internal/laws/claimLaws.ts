@@ -7,22 +7,25 @@ import { add, batch, claimOf, failure, type Law, law, leaseMillis, numbersOf, ta
 
 /** @internal */
 export const claimLaws: ReadonlyArray<Law> = [
-  law("a claim has the oldest, at most so many, and never what another one has", ({ queue, same }) =>
-    Effect.gen(function*() {
-      yield* same("of nothing", yield* queue.claim({ limit: 5, leaseMillis }), {
-        batches: [],
-        lost: [],
-        nextAtMillis: undefined
+  law(
+    "a claim has the oldest, at most so many, and never what another one has",
+    ({ queue, same }) =>
+      Effect.gen(function*() {
+        yield* same("of nothing", yield* queue.claim({ limit: 5, leaseMillis }), {
+          batches: [],
+          lost: [],
+          nextAtMillis: undefined
+        })
+        yield* add(queue, 1, 2, 3, 4, 5, 6)
+        yield* same("none", numbersOf(yield* take(queue, 0)), [])
+        yield* same("one", numbersOf(yield* take(queue, 1)), [1])
+        yield* same("three", numbersOf(yield* take(queue, 3)), [2, 3, 4])
+        const rest = yield* queue.claim({ limit: 3, leaseMillis })
+        yield* same("fewer than asked for", numbersOf(rest.batches), [5, 6])
+        yield* same("when the next can be", rest.nextAtMillis, leaseMillis)
+        yield* same("no more", numbersOf(yield* take(queue, 3)), [])
       })
-      yield* add(queue, 1, 2, 3, 4, 5, 6)
-      yield* same("none", numbersOf(yield* take(queue, 0)), [])
-      yield* same("one", numbersOf(yield* take(queue, 1)), [1])
-      yield* same("three", numbersOf(yield* take(queue, 3)), [2, 3, 4])
-      const rest = yield* queue.claim({ limit: 3, leaseMillis })
-      yield* same("fewer than asked for", numbersOf(rest.batches), [5, 6])
-      yield* same("when the next can be", rest.nextAtMillis, leaseMillis)
-      yield* same("no more", numbersOf(yield* take(queue, 3)), [])
-    })),
+  ),
 
   law("a hundred that claim at once never share a batch", ({ queue, same }) =>
     Effect.gen(function*() {
@@ -88,26 +91,29 @@ export const claimLaws: ReadonlyArray<Law> = [
       yield* same("nothing more", [last.batches, last.lost, last.nextAtMillis], [[], [], undefined])
     })),
 
-  law("one batch takes the place of several, under the lease of the oldest", ({ loses, queue, same }) =>
-    Effect.gen(function*() {
-      yield* add(queue, 1, 2, 3, 4)
-      const [first, second, third] = yield* take(queue, 3)
-      yield* queue.extend([first], { leaseMillis, failure })
-      const remainder = batch(9, { items: 5, oldestAtMillis: 2 })
-      const claim = yield* queue.replace([third, first], remainder)
-      yield* same("the claim", claimOf(claim), claimOf(first))
-      yield* same("what is pending", (yield* queue.stats).pending, { batches: 3, items: 7 })
-      yield* loses("the others are gone", queue.settle([third]), [third])
-      yield* queue.release([claim, second], {})
-      const again = yield* take(queue, 4)
-      yield* same("what is in the old place", numbersOf(again), [9, 2, 4])
-      const { items, oldestAtMillis, ...rest } = again[0]
-      yield* same("the items", [items, oldestAtMillis], [5, 2])
-      yield* same("what is remembered", [rest.deliveries, rest.attempts, rest.error], [2, 3, failure.error])
-      const alone = yield* queue.replace([again[0]], batch(8))
-      yield* same("of one", claimOf(alone), claimOf(again[0]))
-      yield* queue.settle([alone])
-    })),
+  law(
+    "one batch takes the place of several, under the lease of the oldest",
+    ({ loses, queue, same }) =>
+      Effect.gen(function*() {
+        yield* add(queue, 1, 2, 3, 4)
+        const [first, second, third] = yield* take(queue, 3)
+        yield* queue.extend([first], { leaseMillis, failure })
+        const remainder = batch(9, { items: 5, oldestAtMillis: 2 })
+        const claim = yield* queue.replace([third, first], remainder)
+        yield* same("the claim", claimOf(claim), claimOf(first))
+        yield* same("what is pending", (yield* queue.stats).pending, { batches: 3, items: 7 })
+        yield* loses("the others are gone", queue.settle([third]), [third])
+        yield* queue.release([claim, second], {})
+        const again = yield* take(queue, 4)
+        yield* same("what is in the old place", numbersOf(again), [9, 2, 4])
+        const { items, oldestAtMillis, ...rest } = again[0]
+        yield* same("the items", [items, oldestAtMillis], [5, 2])
+        yield* same("what is remembered", [rest.deliveries, rest.attempts, rest.error], [2, 3, failure.error])
+        const alone = yield* queue.replace([again[0]], batch(8))
+        yield* same("of one", claimOf(alone), claimOf(again[0]))
+        yield* queue.settle([alone])
+      })
+  ),
 
   law("where one lease is lost, replacing changes nothing", ({ loses, queue, same }) =>
     Effect.gen(function*() {

@@ -55,24 +55,30 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       yield* same("no more than none", yield* page(0), [])
     })),
 
-  law("what is redriven is in its old place, as if it had never been claimed", ({ loses, queue, same }) =>
-    Effect.gen(function*() {
-      yield* queue.append({ batches: [batch(1), batch(2, { items: 3 }), batch(3), batch(4)] })
-      const taken = yield* take(queue, 3)
-      yield* queue.deadLetter(taken, { reason, failure })
-      const unknown = [taken[2].sequence + 1, 0, -1, 1.5, Number.MAX_SAFE_INTEGER]
-      yield* same("no such letters", yield* queue.redrive(unknown), none)
-      yield* same("no letters", yield* queue.redrive([]), none)
-      yield* same("one of them", yield* queue.redrive([taken[1].sequence, ...unknown]), { batches: 1, items: 3 })
-      yield* loses("who had it has it no more", queue.settle([taken[1]]), [taken[1]])
-      yield* same("the rest", yield* queue.redrive("all"), { batches: 2, items: 2 })
-      yield* same("nothing is left", [yield* queue.deadLetters({ limit: 5 }), yield* queue.redrive("all")], [[], none])
-      const again = yield* take(queue, 5)
-      yield* same("all in their places", numbersOf(again), [1, 2, 3, 4])
-      const { attempts, deliveries, error, failedAtMillis, token } = again[0]
-      yield* same("as new", [deliveries, attempts, failedAtMillis, error], [1, 0, 0, ""])
-      yield* same("but for the token", token > taken[0].token, true)
-    })),
+  law(
+    "what is redriven is in its old place, as if it had never been claimed",
+    ({ loses, queue, same }) =>
+      Effect.gen(function*() {
+        yield* queue.append({ batches: [batch(1), batch(2, { items: 3 }), batch(3), batch(4)] })
+        const taken = yield* take(queue, 3)
+        yield* queue.deadLetter(taken, { reason, failure })
+        const unknown = [taken[2].sequence + 1, 0, -1, 1.5, Number.MAX_SAFE_INTEGER]
+        yield* same("no such letters", yield* queue.redrive(unknown), none)
+        yield* same("no letters", yield* queue.redrive([]), none)
+        yield* same("one of them", yield* queue.redrive([taken[1].sequence, ...unknown]), { batches: 1, items: 3 })
+        yield* loses("who had it has it no more", queue.settle([taken[1]]), [taken[1]])
+        yield* same("the rest", yield* queue.redrive("all"), { batches: 2, items: 2 })
+        yield* same("nothing is left", [yield* queue.deadLetters({ limit: 5 }), yield* queue.redrive("all")], [
+          [],
+          none
+        ])
+        const again = yield* take(queue, 5)
+        yield* same("all in their places", numbersOf(again), [1, 2, 3, 4])
+        const { attempts, deliveries, error, failedAtMillis, token } = again[0]
+        yield* same("as new", [deliveries, attempts, failedAtMillis, error], [1, 0, 0, ""])
+        yield* same("but for the token", token > taken[0].token, true)
+      })
+  ),
 
   law("what is discarded is gone", ({ queue, same }) =>
     Effect.gen(function*() {
@@ -83,7 +89,11 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       yield* same("one of them", yield* queue.discard([taken[1].sequence]), { batches: 1, items: 3 })
       yield* same("it cannot be redriven", yield* queue.redrive([taken[1].sequence]), none)
       yield* same("the rest", yield* queue.discard("all"), { batches: 2, items: 2 })
-      yield* same("what is left", yield* queue.stats, { pending: { batches: 1, items: 1 }, dead: none, oldestAtMillis: 4 })
+      yield* same("what is left", yield* queue.stats, {
+        pending: { batches: 1, items: 1 },
+        dead: none,
+        oldestAtMillis: 4
+      })
       yield* same("what lives comes out", numbersOf(yield* take(queue, 5)), [4])
     })),
 
@@ -98,28 +108,33 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       yield* same("nothing is left", yield* queue.stats, { pending: none, dead: none, oldestAtMillis: undefined })
     })),
 
-  law("the counters say what there is, and the oldest what can be claimed next", ({ queue, same }) =>
-    Effect.gen(function*() {
-      const stats = (pending: number, dead: number, oldestAtMillis: number | undefined) => ({
-        pending: { batches: pending, items: 2 * pending },
-        dead: { batches: dead, items: 2 * dead },
-        oldestAtMillis
+  law(
+    "the counters say what there is, and the oldest what can be claimed next",
+    ({ queue, same }) =>
+      Effect.gen(function*() {
+        const stats = (pending: number, dead: number, oldestAtMillis: number | undefined) => ({
+          pending: { batches: pending, items: 2 * pending },
+          dead: { batches: dead, items: 2 * dead },
+          oldestAtMillis
+        })
+        yield* same("nothing", yield* queue.stats, stats(0, 0, undefined))
+        // The oldest item need not be in the oldest batch.
+        yield* queue.append({
+          batches: [batch(1, { items: 2, oldestAtMillis: 30 }), batch(2, { items: 2, oldestAtMillis: 20 })]
+        })
+        yield* same("two", yield* queue.stats, stats(2, 0, 30))
+        const first = yield* take(queue)
+        yield* same("one is claimed", yield* queue.stats, stats(2, 0, 20))
+        const second = yield* take(queue)
+        yield* same("both are", yield* queue.stats, stats(2, 0, undefined))
+        yield* queue.deadLetter(second, { reason, failure })
+        yield* same("one is dead", yield* queue.stats, stats(1, 1, undefined))
+        yield* TestClock.adjust(leaseMillis)
+        yield* same("the lease has run out", yield* queue.stats, stats(1, 1, 30))
+        yield* queue.settle(first).pipe(
+          Effect.catchTag("LeaseLost", () => Effect.flatMap(take(queue), queue.settle.bind(queue)))
+        )
+        yield* same("it is settled", yield* queue.stats, stats(0, 1, undefined))
       })
-      yield* same("nothing", yield* queue.stats, stats(0, 0, undefined))
-      // The oldest item need not be in the oldest batch.
-      yield* queue.append({
-        batches: [batch(1, { items: 2, oldestAtMillis: 30 }), batch(2, { items: 2, oldestAtMillis: 20 })]
-      })
-      yield* same("two", yield* queue.stats, stats(2, 0, 30))
-      const first = yield* take(queue)
-      yield* same("one is claimed", yield* queue.stats, stats(2, 0, 20))
-      const second = yield* take(queue)
-      yield* same("both are", yield* queue.stats, stats(2, 0, undefined))
-      yield* queue.deadLetter(second, { reason, failure })
-      yield* same("one is dead", yield* queue.stats, stats(1, 1, undefined))
-      yield* TestClock.adjust(leaseMillis)
-      yield* same("the lease has run out", yield* queue.stats, stats(1, 1, 30))
-      yield* queue.settle(first).pipe(Effect.catchTag("LeaseLost", () => Effect.flatMap(take(queue), queue.settle.bind(queue))))
-      yield* same("it is settled", yield* queue.stats, stats(0, 1, undefined))
-    }))
+  )
 ]

@@ -3,6 +3,7 @@
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as TestClock from "effect/TestClock"
 import { BatchStore, type Claim, type ClaimedBatch, type NewBatch, type QueueStore } from "../../BatchStore.ts"
 import type { LeaseLost, StoreUnavailable } from "../../QueueError.ts"
 
@@ -77,7 +78,7 @@ export const law = (name: string, check: (trial: Trial) => Effect.Effect<void, F
   }
   const loses: Trial["loses"] = (step, run, claims) =>
     Effect.matchEffect(run, {
-      onFailure: (error) =>
+      onFailure: (error): Effect.Effect<void, LawFailure | StoreUnavailable> =>
         error._tag === "LeaseLost"
           ? same(step, [...error.sequences].sort((a, b) => a - b), sequencesOf(claims))
           : Effect.fail(error),
@@ -85,11 +86,13 @@ export const law = (name: string, check: (trial: Trial) => Effect.Effect<void, F
     })
   return {
     name,
-    check: Effect.flatMap(BatchStore, (store) =>
-      Effect.flatMap(
-        store.queue(name),
-        (queue) => check({ queue, other: store.queue(`${name} (another)`), same, loses })
-      ))
+    check: Effect.gen(function*() {
+      const store = yield* BatchStore
+      // Laws speak of moments. The one before has left the clock somewhere.
+      yield* TestClock.setTime(0)
+      const queue = yield* store.queue(name)
+      yield* check({ queue, other: store.queue(`${name} (another)`), same, loses })
+    })
   }
 }
 

@@ -24,25 +24,28 @@ export const leaseLaws: ReadonlyArray<Law> = [
       yield* same("at the end of the other", [numbersOf(second.batches), second.nextAtMillis], [[2], 10_623])
     })),
 
-  law("who is late can do nothing about a batch that was claimed again", ({ loses, queue, same }) =>
-    Effect.gen(function*() {
-      yield* add(queue, 1)
-      const late = yield* take(queue)
-      yield* TestClock.adjust(leaseMillis)
-      const current = yield* take(queue)
-      yield* same("it was claimed again", numbersOf(current), [1])
-      yield* loses("settle", queue.settle(late), late)
-      yield* loses("extend", queue.extend(late, { leaseMillis: 100_000, failure }), late)
-      yield* loses("release", queue.release(late, { giveBack: true }), late)
-      yield* loses("dead letter", queue.deadLetter(late, { reason: "some", failure }), late)
-      yield* loses("replace", queue.replace([late[0]], batch(9)), late)
-      const claimed = yield* queue.claim({ limit: 1, leaseMillis, settle: late })
-      yield* same("claiming and settling", [claimed.lost.length, claimed.batches], [1, []])
-      yield* queue.release(current, {})
-      const [again] = yield* take(queue)
-      yield* same("nothing has changed", [numbersOf([again]), again.deliveries, again.attempts], [[1], 3, 0])
-      yield* loses("a token that was never given", queue.settle([{ ...again, token: again.token + 1 }]), [again])
-    })),
+  law(
+    "who is late can do nothing about a batch that was claimed again",
+    ({ loses, queue, same }) =>
+      Effect.gen(function*() {
+        yield* add(queue, 1)
+        const late = yield* take(queue)
+        yield* TestClock.adjust(leaseMillis)
+        const current = yield* take(queue)
+        yield* same("it was claimed again", numbersOf(current), [1])
+        yield* loses("settle", queue.settle(late), late)
+        yield* loses("extend", queue.extend(late, { leaseMillis: 100_000, failure }), late)
+        yield* loses("release", queue.release(late, { giveBack: true }), late)
+        yield* loses("dead letter", queue.deadLetter(late, { reason: "some", failure }), late)
+        yield* loses("replace", queue.replace([late[0]], batch(9)), late)
+        const claimed = yield* queue.claim({ limit: 1, leaseMillis, settle: late })
+        yield* same("claiming and settling", [claimed.lost.length, claimed.batches], [1, []])
+        yield* queue.release(current, {})
+        const [again] = yield* take(queue)
+        yield* same("nothing has changed", [numbersOf([again]), again.deliveries, again.attempts], [[1], 3, 0])
+        yield* loses("a token that was never given", queue.settle([{ ...again, token: again.token + 1 }]), [again])
+      })
+  ),
 
   law("who is late may still settle a batch that was not claimed again", ({ queue, same }) =>
     Effect.gen(function*() {
@@ -86,30 +89,43 @@ export const leaseLaws: ReadonlyArray<Law> = [
       yield* same("all three", numbersOf(yield* take(queue, 3)), [1, 2, 3])
     })),
 
-  law("what is released for later comes back then, in its old place", ({ loses, queue, same }) =>
-    Effect.gen(function*() {
-      yield* add(queue, 1, 2, 3, 4)
-      const [first, second, third] = yield* take(queue, 3)
-      yield* queue.release([first], { readyAtMillis: 5000 })
-      yield* queue.release([third, second], { readyAtMillis: 4000 })
-      yield* same("when the next can be claimed", (yield* queue.claim({ limit: 2, leaseMillis: 60_000 })).nextAtMillis, 4000)
-      yield* loses("the claim has ended", queue.settle([first]), [first])
-      yield* TestClock.adjust("3999 millis")
-      yield* same("just before", yield* take(queue, 4), [])
-      yield* same("what can be claimed", (yield* queue.stats).oldestAtMillis, undefined)
-      yield* TestClock.adjust("1 millis")
-      yield* same("what can be claimed then", (yield* queue.stats).oldestAtMillis, 2)
-      yield* same("the first of two", numbersOf(yield* take(queue, 1)), [2])
-      yield* TestClock.adjust("999 millis")
-      yield* same("just before the other", numbersOf(yield* queue.claim({ limit: 1, leaseMillis: 9 }).pipe(
-        Effect.map(({ batches }) => batches)
-      )), [3])
-      yield* TestClock.adjust("1 millis")
-      yield* add(queue, 5)
-      yield* same("the oldest is first", numbersOf(yield* take(queue, 1)), [1])
-      yield* queue.release(yield* take(queue, 9), { readyAtMillis: 1 })
-      yield* same("a time that is over is now", (yield* queue.stats).oldestAtMillis, 2)
-    })),
+  law(
+    "what is released for later comes back then, in its old place",
+    ({ loses, queue, same }) =>
+      Effect.gen(function*() {
+        yield* add(queue, 1, 2, 3, 4)
+        const [first, second, third] = yield* take(queue, 3)
+        yield* queue.release([first], { readyAtMillis: 5000 })
+        yield* queue.release([third, second], { readyAtMillis: 4000 })
+        yield* same(
+          "when the next can be claimed",
+          (yield* queue.claim({ limit: 2, leaseMillis: 60_000 })).nextAtMillis,
+          4000
+        )
+        yield* loses("the claim has ended", queue.settle([first]), [first])
+        yield* TestClock.adjust("3999 millis")
+        yield* same("just before", yield* take(queue, 4), [])
+        yield* same("what can be claimed", (yield* queue.stats).oldestAtMillis, undefined)
+        yield* TestClock.adjust("1 millis")
+        yield* same("what can be claimed then", (yield* queue.stats).oldestAtMillis, 2)
+        yield* same("the first of two", numbersOf(yield* take(queue, 1)), [2])
+        yield* TestClock.adjust("999 millis")
+        yield* same(
+          "just before the other",
+          numbersOf(
+            yield* queue.claim({ limit: 1, leaseMillis: 9 }).pipe(
+              Effect.map(({ batches }) => batches)
+            )
+          ),
+          [3]
+        )
+        yield* TestClock.adjust("1 millis")
+        yield* add(queue, 5)
+        yield* same("the oldest is first", numbersOf(yield* take(queue, 1)), [1])
+        yield* queue.release(yield* take(queue, 9), { readyAtMillis: 1 })
+        yield* same("a time that is over is now", (yield* queue.stats).oldestAtMillis, 2)
+      })
+  ),
 
   law("what has failed is remembered until it is told anew", ({ queue, same }) =>
     Effect.gen(function*() {

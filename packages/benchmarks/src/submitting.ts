@@ -5,15 +5,22 @@
  * runs from then on. Otherwise a contender that answers without ever waiting would never see more than one of them: a
  * fiber would do all its writes before another one has its first turn.
  */
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import type { Sample } from "../Benchmark.ts"
-import { quantile } from "../statistics.ts"
-import type { Database } from "./contenders.ts"
+import type { Sample } from "./Benchmark.ts"
+import { quantile } from "./statistics.ts"
+
+/** How a submitter writes. */
+export interface Writes<R> {
+  readonly write: (id: number) => Effect.Effect<unknown, unknown, R>
+  /** What submitters run with. */
+  readonly context: Context.Context<R>
+}
 
 /** Writes rows 0, 1, 2, ... The submitters exist beforehand, and wait at a gate: making them is not measured. */
-export const submitAll = (
-  { context, write }: Database,
+export const submitAll = <R>(
+  { context, write }: Writes<R>,
   submitters: number,
   writesEach: number
 ): Effect.Effect<Sample> =>

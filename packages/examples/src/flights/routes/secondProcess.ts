@@ -1,0 +1,123 @@
+/**
+ * The life of the second process, in the eyes of the first: it is started, killed once in the middle, started again, and
+ * stopped when everything is counted.
+ *
+ * At the kill, each worker has counted a batch, and the commit of that is on the disk; but the batch is not settled. So
+ * these batches are in flight, and no others. They come back when their leases run out.
+ */
+import type { QueueError } from "@sluice/core"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import { RoutesQueue, settings } from "./RoutesQueue.ts"
+import { script, start, WorkerFailed, type WorkerProcess } from "./WorkerProcess.ts"
+
+/** What was in flight at the kill: batches, by their first flights. */
+export interface Kill {
+  readonly inFlight: ReadonlyArray<number>
+}
+
+export interface SecondProcess {
+  /** The one that runs now: 1 is the first. */
+  readonly current: () => { readonly number: number; readonly pid: number | undefined }
+  /** Fails as soon as it has ended without having been asked to. */
+  readonly watch: Effect.Effect<never, WorkerFailed>
+  /** To be called once. Its workers keep the next batch that they count, and when each has one, it is killed. */
+  readonly killSoon: Effect.Effect<void, WorkerFailed>
+  /**
+   * To be called when everything is offered. Waits until all of it is counted, and the process has ended well. Answers
+   * what was in flight when it was killed, if it was.
+   */
+  readonly finish: Effect.Effect<
+    Kill | undefined,
+    WorkerFailed | QueueError.StoreUnavailable | QueueError.QueueClosed<never>
+  >
+}
+
+const lookEveryMillis = 20
+
+/** How long the process may settle nothing while there is something to settle. */
+const patienceMillis = 30_000
+
+/** Looks again and again, until it is so. */
+const until = <E>(condition: Effect.Effect<boolean, E>): Effect.Effect<void, E> =>
+  Effect.asVoid(Effect.repeat(Effect.delay(condition, lookEveryMillis), { until: (holds) => holds }))
+
+/**
+ * Runs it in a fiber of its own. The program is uninterruptible, so that Ctrl-C ends nothing but the offering; and where
+ * nothing can be interrupted, no race ends and no timeout does anything.
+ */
+const inOwnFiber = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(Effect.fork(Effect.interruptible(effect)), Fiber.join)
+
+/** Starts it. It is killed when the scope is closed. */
+export const make = (
+  file: string,
+  program = script
+): Effect.Effect<SecondProcess, never, RoutesQueue | Scope.Scope> =>
+  Effect.gen(function*() {
+    const queue = yield* RoutesQueue
+    const scope = yield* Effect.scope
+    const clock = yield* Effect.clock
+    const failed = yield* Deferred.make<never, WorkerFailed>()
+    let number = 0
+    let isAllOffered = false
+    let killing: Fiber.Fiber<Kill, WorkerFailed | QueueError.StoreUnavailable> | undefined
+
+    const startNext = Effect.gen(function*() {
+      const next = yield* start(program, [file, String(++number)])
+      yield* Effect.forkScoped(Effect.interruptible(Deferred.complete(failed, next.watch)))
+      return next
+    }).pipe(Scope.extend(scope))
+    let current: WorkerProcess = yield* startNext
+
+    /** Each worker keeps a batch; or there are not as many. */
+    const isHeld = Effect.gen(function*() {
+      const { length } = yield* current.held
+      if (length >= settings.workers) return true
+      return isAllOffered && (yield* queue.stats).pending.batches <= length
+    })
+
+    const kill = Effect.gen(function*() {
+      yield* until(isHeld)
+      const inFlight = yield* current.held
+      yield* current.kill
+      current = yield* startNext
+      return { inFlight }
+    })
+
+    const untilCounted = Effect.suspend(() => {
+      let pending = Infinity
+      let changedAt = clock.unsafeCurrentTimeMillis()
+      return until(Effect.flatMap(queue.stats, ({ pending: { items } }) => {
+        const now = clock.unsafeCurrentTimeMillis()
+        if (items !== pending) changedAt = now
+        pending = items
+        return now - changedAt > patienceMillis
+          ? new WorkerFailed({ problem: `has counted nothing for ${patienceMillis / 1000} seconds` })
+          : Effect.succeed(items === 0)
+      }))
+    })
+
+    const finish = Effect.gen(function*() {
+      yield* queue.flush
+      isAllOffered = true
+      const killed = killing === undefined ? undefined : yield* Fiber.join(killing)
+      yield* untilCounted
+      yield* current.stop
+      return killed
+    })
+
+    return {
+      current: () => ({ number, pid: current.pid }),
+      watch: Deferred.await(failed),
+      killSoon: inOwnFiber(Effect.suspend(() => current.hold)).pipe(
+        Effect.zipRight(Effect.forkIn(Effect.interruptible(kill), scope)),
+        Effect.map((fiber) => {
+          killing = fiber
+        })
+      ),
+      finish: inOwnFiber(Effect.raceFirst(finish, Deferred.await(failed)))
+    }
+  })

@@ -1,0 +1,149 @@
+import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
+import { Effect, Layer, Schedule } from "effect"
+import { mkdtempSync, readdirSync } from "node:fs"
+import { join } from "node:path"
+import { describe, expect, it } from "vitest"
+import { flightLines, run, start, startIn, temporaryDirectory, writeLines } from "./support/flights.ts"
+
+const directory = temporaryDirectory()
+const count = 2_000
+const file = writeLines(directory, "flights.ndjson", flightLines(count))
+
+/** Its first line of progress names the process. */
+const firstProcess = /counted by process 1 \((\d+)\)/
+
+describe.concurrent("the second process of a replay", { timeout: 60_000 }, () => {
+  it("is killed once, and what was counted twice is what was in flight then", async () => {
+    const { code, stderr, stdout } = await run("--file", file, "--json")
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
+    const { check, queues: { routes } } = JSON.parse(stdout)
+    expect(check).toMatchObject({ holds: true, examples: [] })
+    expect(routes).toMatchObject({ offered: count, refused: 0, dropped: 0, workers: 2, restarts: 1 })
+    expect(routes.stored + routes.coalesced).toBe(count)
+    expect(routes.kill.batchesInFlight).toBeGreaterThanOrEqual(1)
+    expect(routes.kill.batchesInFlight).toBeLessThanOrEqual(2)
+    expect(routes.kill.batchesCountedTwice).toBe(routes.kill.batchesInFlight)
+    expect(routes.kill.incrementsCountedTwice).toBeGreaterThan(0)
+    expect(routes.deliveries).toBe(routes.storedBatches + routes.kill.batchesCountedTwice)
+  })
+
+  it.each([1, 2, 3])("is killed as well where there are as few flights as %i", async (few) => {
+    const lines = writeLines(directory, `few-${few}.ndjson`, flightLines(few))
+    const { code, stdout } = await run("--file", lines, "--json")
+    expect(code).toBe(0)
+    expect(JSON.parse(stdout)).toMatchObject({ flights: few, queues: { routes: { kill: { batchesInFlight: 1 } } } })
+  })
+
+  it("is told of in words", async () => {
+    const { code, stdout } = await run("--file", file)
+    expect(code).toBe(0)
+    expect(stdout).toMatch(
+      /^Routes: 2,000 increments, .* 2 workers in a second process counted them, in \d+ deliveries\.$/m
+    )
+    expect(stdout).toMatch(
+      /^It was killed in the middle\. Batches in flight then: [12], counted and not yet settled\.$/m
+    )
+    expect(stdout).toMatch(/Counted twice: batches [12], increments \d+\.$/m)
+    expect(stdout).toContain("`processTransactional` will make it exact later.")
+    expect(stdout).toContain("It adds up.")
+  })
+
+  it("counts what was offered when the run is interrupted before it is killed: exit code 130", async () => {
+    const { child, ended, said } = start("--file", file, "--rate", "100")
+    await said(firstProcess)
+    child.kill("SIGINT")
+    const { code, stdout } = await ended
+    expect(code).toBe(130)
+    expect(stdout).toContain("It was not killed: the run was over before the middle.")
+    expect(stdout).toContain("It adds up.")
+  })
+
+  it("counts what was offered when the run is interrupted after it was killed: exit code 130", async () => {
+    const { child, ended, said } = start("--file", file, "--rate", "400")
+    await said(/counted by process 2 /)
+    child.kill("SIGINT")
+    const { code, stdout } = await ended
+    expect(code).toBe(130)
+    expect(stdout).toContain("It was killed in the middle.")
+    expect(stdout).toContain("It adds up.")
+  })
+
+  it("is missed when somebody else kills it, in one line: exit code 1", async () => {
+    const { ended, said } = start("--file", file, "--rate", "100")
+    const [, pid] = await said(firstProcess)
+    process.kill(Number(pid), "SIGKILL")
+    const { code, stderr, stdout } = await ended
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" })
+    expect(stderr).toMatch(/^flights: the process that counts the routes ended: SIGKILL\n$/m)
+  })
+
+  it("is missed when it cannot be started, in one line: exit code 1", async () => {
+    // Whatever has a channel to its parent ends at once.
+    const broken = "--import=data:text/javascript,if(process.send)process.exit(3)"
+    const { ended } = startIn({ NODE_OPTIONS: broken }, "--file", file, "--rate", "100", "--json")
+    expect(await ended).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: "flights: the process that counts the routes ended with exit code 3\n"
+    })
+  })
+
+  it("ends when the first process is killed", async () => {
+    const { child, ended, said } = start("--file", file, "--rate", "100")
+    await said(firstProcess)
+    child.kill("SIGKILL")
+    // It would not be resolved before the second has let go of stderr.
+    expect((await ended).code).toBe(null)
+  })
+
+  it("ends when the first process fails", async () => {
+    const lines = flightLines(300)
+    const malformed = writeLines(directory, "malformed.ndjson", [...lines, "{"])
+    const { code, stderr } = await run("--file", malformed, "--rate", "1000", "--json")
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(/^flights: .*malformed\.ndjson:301: /) })
+  })
+
+  it("a count that somebody else has changed is noticed: exit code 1", async () => {
+    const own = mkdtempSync(join(directory, "tmp-"))
+    const { ended } = startIn({ TMPDIR: own }, "--file", file, "--rate", "1000", "--json")
+    await Effect.runPromise(
+      Effect.suspend((): Effect.Effect<unknown, unknown> => {
+        const [found] = readdirSync(own, { recursive: true, encoding: "utf8" }).filter((name) =>
+          name.endsWith("routes.sqlite")
+        )
+        return found === undefined ? Effect.fail("no file") : addIncrement(join(own, found))
+      }).pipe(Effect.retry(Schedule.spaced("50 millis")))
+    )
+    const { code, stderr, stdout } = await ended
+    expect({ code, stderr }).toEqual({ code: 1, stderr: "" })
+    const { check } = JSON.parse(stdout)
+    expect(check.claims.filter(({ holds }: { holds: boolean }) => !holds)).toMatchObject([
+      { claim: "routes: counted = input + counted twice" },
+      { claim: "routes: counts that differ from that", actual: 1 }
+    ])
+  })
+
+  it("a flight that no queue can store is told with its line: exit code 2", async () => {
+    const lines = flightLines(3)
+    const broken = lines[1].replace(/"origin":"[^"]+"/, "\"origin\":\"\\ud800\"")
+    const { code, stderr, stdout } = await run(
+      "--file",
+      writeLines(directory, "surrogate.ndjson", [lines[0], broken, lines[2]]),
+      "--json"
+    )
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" })
+    expect(stderr).toMatch(/^flights: .*surrogate\.ndjson:2: [^\n]+\n$/)
+  })
+})
+
+/** Adds a flight to the count of one route; fails as long as there is none. */
+const addIncrement = (filename: string) =>
+  Effect.flatMap(
+    SqliteClient.SqliteClient,
+    (sql) =>
+      sql`UPDATE sluice_route_counts SET flights = flights + 1
+        WHERE route = (SELECT min(route) FROM sluice_route_counts) RETURNING route`
+  ).pipe(
+    Effect.filterOrFail((changed) => changed.length === 1),
+    Effect.provide(Layer.orDie(SqliteClient.layer({ filename })))
+  )

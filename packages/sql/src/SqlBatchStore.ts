@@ -1,0 +1,139 @@
+/**
+ * Keeps the batches of queues in a SQL database: the one that `SqliteStore.layer` opens.
+ *
+ * Operations of several fibers that wait at the same time share one transaction, so that one commit does for all of
+ * them. Inside a transaction of the same database, an operation is a part of that instead: what is appended there is
+ * there only if it commits. Any process that opens the file may claim what is in it.
+ *
+ * @since 0.1.0
+ */
+import type { SqlClient } from "@effect/sql/SqlClient"
+import * as BatchStore from "@sluice/core/BatchStore"
+import * as Check from "@sluice/core/OptionCheck"
+import { InvalidOption, type StoreUnavailable } from "@sluice/core/QueueError"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type { BatchStoreDialect } from "./BatchStoreDialect.ts"
+import { makeGroupCommit } from "./internal/groupCommit.ts"
+import { migrate } from "./internal/migrate.ts"
+import { SqlQueue } from "./internal/sqlQueue.ts"
+import * as SqliteBatchStore from "./SqliteBatchStore.ts"
+import { SqliteStore } from "./SqliteStore.ts"
+import { SqlTransaction } from "./SqlTransaction.ts"
+
+/**
+ * The options, with their defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /**
+   * What the names of the tables begin with, so that several stores can be in one database: letters, digits and
+   * underscores, beginning with a letter, at most 32. Default: `"sluice"`.
+   */
+  readonly prefix?: string | undefined
+}
+
+const module = "SqlBatchStore"
+
+/** Every dialect that there is a store for. */
+const dialects: ReadonlyArray<BatchStoreDialect> = [SqliteBatchStore.dialect]
+
+const findDialect = (name: string): Effect.Effect<BatchStoreDialect, InvalidOption> => {
+  const dialect = dialects.find((dialect) => dialect.name === name)
+  const limit = `one of ${dialects.map(({ name }) => JSON.stringify(name)).join(", ")}`
+  return dialect === undefined
+    ? Effect.fail(new InvalidOption({ queue: module, field: "dialect", value: name, limit }))
+    : Effect.succeed(dialect)
+}
+
+/**
+ * Makes a store in a scope, and brings its tables up to date. When the scope closes, what has been asked for is still
+ * done; then every operation fails with `StoreUnavailable`, reason `"closed"`.
+ *
+ * **Waits** for a lock that another process holds, up to the `busyTimeout` of the database. **Errors**: `InvalidOption`,
+ * which names the field, its value and the limit; `StoreUnavailable`: the tables could not be made, and none was.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  { prefix = "sluice" }: Options = {}
+): Effect.Effect<
+  BatchStore.BatchStore,
+  InvalidOption | StoreUnavailable,
+  SqlTransaction | SqlClient | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    yield* Check.check(
+      typeof prefix === "string" && /^[A-Za-z][A-Za-z0-9_]{0,31}$/.test(prefix),
+      module,
+      "prefix",
+      prefix,
+      "letters, digits and underscores, beginning with a letter, at most 32"
+    )
+    const { store: name, transactions } = yield* SqlTransaction
+    const dialect = yield* findDialect(transactions.database.dialect.name)
+    yield* migrate(transactions, dialect, prefix)
+    const file = yield* Effect.serviceOption(SqliteStore)
+    const group = yield* makeGroupCommit(transactions)
+    const operations = dialect.operations(prefix)
+    return {
+      name,
+      persistent: Option.match(file, { onNone: () => name !== ":memory:", onSome: ({ persistent }) => persistent }),
+      queue: (name) =>
+        Effect.suspend(() => {
+          const queue = new SqlQueue(name, transactions, group, operations)
+          return Effect.as(queue.open, queue)
+        })
+    }
+  })
+
+/**
+ * A store in the database that `SqliteStore.layer` opens.
+ *
+ * @example
+ * ```ts
+ * import { BatchStore } from "@sluice/core"
+ * import { SqlBatchStore, SqliteStore } from "@sluice/sql"
+ * import { Effect, Layer } from "effect"
+ *
+ * const Store = SqlBatchStore.layer().pipe(
+ *   Layer.provideMerge(SqliteStore.layer({ filename: "queues.db" }))
+ * )
+ *
+ * const program = Effect.gen(function*() {
+ *   const store = yield* BatchStore.BatchStore
+ *   const orders = yield* store.queue("orders")
+ *   return yield* orders.stats
+ * }).pipe(Effect.provide(Store))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options?: Options
+): Layer.Layer<BatchStore.BatchStore, InvalidOption | StoreUnavailable, SqlTransaction | SqlClient> =>
+  Layer.scoped(BatchStore.BatchStore, make(options))
+
+/**
+ * Like `layer`, with options from a `Config`.
+ *
+ * **Errors**: `ConfigError` where the configuration is missing or malformed, and those of `layer`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  config: Config.Config.Wrap<Options>
+): Layer.Layer<
+  BatchStore.BatchStore,
+  InvalidOption | StoreUnavailable | ConfigError.ConfigError,
+  SqlTransaction | SqlClient
+> => Layer.scoped(BatchStore.BatchStore, Effect.flatMap(Config.unwrap(config), make))

@@ -1,0 +1,280 @@
+/**
+ * Group commit for operations of our own: what is waiting shares one transaction, because a commit costs as much as
+ * hundreds of rows.
+ *
+ * An operation's way: waiting (its caller may still take it back) -> begun -> answered, once it is committed. Where one
+ * operation of a group fails, the group is rolled back and each is run by itself, so that each fails for itself.
+ *
+ * Unlike a write of the WriteCoordinator, an operation is known: it uses nothing but its connection, does not hang, and
+ * may be run again. So it needs no fiber, no savepoint and no timeout.
+ */
+import { SafeIntegers } from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import { SqlError } from "@effect/sql/SqlError"
+import { StoreUnavailable } from "@sluice/core/QueueError"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import type { Dialect } from "../Dialect.ts"
+import type { TransactionError } from "../TransactionError.ts"
+import type { Transaction } from "./transaction.ts"
+import type { Transactions } from "./transactions.ts"
+
+/**
+ * What is to be done.
+ * @internal
+ */
+export interface Operation<A> {
+  /** Whether it may be committed statement by statement. */
+  readonly single: boolean
+  readonly run: (connection: Connection) => Effect.Effect<A, SqlError>
+}
+
+/** An operation that somebody waits for. */
+interface Waiting {
+  readonly operation: Operation<any>
+  begun: boolean
+  exit: Exit.Exit<any, StoreUnavailable> | undefined
+  resume: ((exit: Exit.Exit<any, StoreUnavailable>) => void) | undefined
+}
+
+/** How many operations share a transaction at most: a bound to how long others wait for the lock. */
+const mostInGroup = 256
+
+/**
+ * What an error of a statement or of a transaction is for those who use the store.
+ * @internal
+ */
+export const toUnavailable = (
+  { dialect, store }: { readonly dialect: Dialect; readonly store: string },
+  error: SqlError | TransactionError
+): StoreUnavailable => {
+  if (error instanceof StoreUnavailable) return error
+  if (!(error instanceof SqlError)) return new StoreUnavailable({ store, reason: "failed", cause: error })
+  if (error.cause instanceof StoreUnavailable) return error.cause
+  return new StoreUnavailable({ store, reason: dialect.unavailable(error) ?? "failed", cause: error.cause ?? error })
+}
+
+/** @internal */
+export class GroupCommit {
+  private readonly transactions: Transactions
+  private readonly waiting = new Set<Waiting>()
+  /** What has begun. */
+  private group: ReadonlyArray<Waiting> = []
+  private closed = false
+  /** Resumes the fiber where it waits for work. */
+  private wake: (() => void) | undefined
+
+  constructor(transactions: Transactions) {
+    this.transactions = transactions
+  }
+
+  // --- callers ------------------------------------------------------------------------------------------------------
+
+  /** Runs an operation with those of others, and answers once it is committed. */
+  submit<A>(operation: Operation<A>): Effect.Effect<A, StoreUnavailable> {
+    return Effect.async<A, StoreUnavailable>((resume) => {
+      if (this.closed) return resume(Effect.fail(this.whenClosed()))
+      const waiting: Waiting = { operation, begun: false, exit: undefined, resume }
+      this.waiting.add(waiting)
+      this.wake?.()
+      // An interruption comes here.
+      return Effect.suspend(() => {
+        if (!waiting.begun) {
+          this.waiting.delete(waiting)
+          return Effect.void
+        }
+        return Effect.async<void>((resume) => {
+          if (waiting.exit !== undefined) resume(Effect.void)
+          else waiting.resume = () => resume(Effect.void)
+        })
+      })
+    })
+  }
+
+  /** Runs an operation as a part of the transaction that the caller is in, which is rolled back with that. */
+  join<A>(transaction: Transaction, { run }: Operation<A>): Effect.Effect<A, StoreUnavailable> {
+    const unavailable = (error: SqlError | TransactionError) => toUnavailable(this.transactions.database, error)
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Effect.mapError(transaction.enter(restore), unavailable), (child) =>
+        Effect.flatMap(
+          Effect.exit(Effect.provideService(run(child.connection), SafeIntegers, false)),
+          (exit): Effect.Effect<A, StoreUnavailable> =>
+            Exit.isSuccess(exit)
+              ? Effect.as(Effect.mapError(transaction.leave(child, true), unavailable), exit.value)
+              : Effect.zipRight(
+                Effect.ignore(transaction.leave(child, false)),
+                Effect.failCause(Cause.map(exit.cause, unavailable))
+              )
+        ))
+    )
+  }
+
+  // --- the fiber ----------------------------------------------------------------------------------------------------
+
+  /** Runs what is waiting, until it is closed and nothing is waiting any more. No generator: this is where the time goes. */
+  readonly run: Effect.Effect<void> = Effect.uninterruptible(
+    Effect.whileLoop({
+      while: () => this.waiting.size > 0 || !this.closed,
+      body: () => {
+        if (this.waiting.size === 0) return this.whenWork
+        const [first] = this.waiting
+        return this.waiting.size === 1 && first.operation.single ? this.runSingle(first) : this.runGroup
+      },
+      step: () => {}
+    })
+  )
+
+  /** Takes nothing more in. What is waiting is still run. */
+  unsafeClose(): void {
+    this.closed = true
+    this.wake?.()
+  }
+
+  /** The fiber has ended: nobody is left to run what is still here. */
+  unsafeEnd(cause: Cause.Cause<StoreUnavailable>): void {
+    this.closed = true
+    for (const waiting of [...this.group, ...this.waiting]) {
+      if (waiting.exit === undefined) this.answer(waiting, Exit.failCause(cause))
+    }
+    this.waiting.clear()
+  }
+
+  whenClosed(): StoreUnavailable {
+    const { store } = this.transactions.database
+    return new StoreUnavailable({ store, reason: "closed", cause: new Error("the store of batches is closed") })
+  }
+
+  private readonly whenWork: Effect.Effect<void> = Effect.async<void>((resume) => {
+    if (this.waiting.size > 0 || this.closed) return resume(Effect.void)
+    this.wake = () => {
+      this.wake = undefined
+      resume(Effect.void)
+    }
+  })
+
+  /** One that needs no transaction around it. Whoever has taken it back meanwhile is not waiting any more. */
+  private runSingle(waiting: Waiting): Effect.Effect<void> {
+    const isOfGroup = waiting.begun
+    const run = (connection: Connection) =>
+      Effect.suspend(() => {
+        if (isOfGroup) return waiting.operation.run(connection)
+        if (!this.waiting.has(waiting)) return Effect.void
+        waiting.begun = true
+        // While somebody else holds the lock it has not begun, and may still be taken back.
+        return Effect.tapError(waiting.operation.run(connection), () =>
+          Effect.sync(() => {
+            waiting.begun = false
+          }))
+      })
+    return this.answerWith(waiting, this.transactions.autocommit(run))
+  }
+
+  private runAlone(waiting: Waiting): Effect.Effect<void> {
+    const { run, single } = waiting.operation
+    return single ? this.runSingle(waiting) : this.answerWith(waiting, this.transactions.inTransaction(run))
+  }
+
+  private readonly runGroup: Effect.Effect<void> = Effect.suspend(() => {
+    // Who is here now has waited for the lock as long as there is a bound. Who comes later waits for the next one.
+    const here = [...this.waiting]
+    this.group = []
+    const run = (connection: Connection) => {
+      this.group = this.takeGroup()
+      return this.runAll(connection)
+    }
+    return Effect.matchCauseEffect(this.transactions.inTransaction(run), {
+      onFailure: (cause) => {
+        const { group } = this
+        if (group.length === 0) return this.failAll(here.filter((waiting) => this.waiting.delete(waiting)), cause)
+        const error = Cause.failureOption(cause)
+        // The commit has failed, and would again.
+        if (error._tag === "Some" && error.value instanceof StoreUnavailable) return this.failAll(group, cause)
+        return Effect.forEach(group, (waiting) => this.runAlone(waiting), { discard: true })
+      },
+      onSuccess: (answers) =>
+        Effect.sync(() => this.group.forEach((waiting, index) => this.answer(waiting, Exit.succeed(answers[index]))))
+    })
+  })
+
+  private takeGroup(): ReadonlyArray<Waiting> {
+    const group: Array<Waiting> = []
+    for (const waiting of this.waiting) {
+      if (group.length === mostInGroup) break
+      this.waiting.delete(waiting)
+      waiting.begun = true
+      group.push(waiting)
+    }
+    return group
+  }
+
+  private runAll(connection: Connection): Effect.Effect<ReadonlyArray<unknown>, SqlError> {
+    const { group } = this
+    const { breaks } = this.transactions
+    const answers: Array<unknown> = []
+    return Effect.as(
+      Effect.whileLoop({
+        while: () => answers.length < group.length,
+        body: () => {
+          const run = group[answers.length].operation.run(connection)
+          return breaks.isDue ? Effect.zipRight(breaks.take, run) : run
+        },
+        step: (answer) => answers.push(answer)
+      }),
+      answers
+    )
+  }
+
+  private failAll(
+    group: ReadonlyArray<Waiting>,
+    cause: Cause.Cause<SqlError | TransactionError>
+  ): Effect.Effect<void> {
+    const exit = Exit.failCause(Cause.map(cause, (error) => toUnavailable(this.transactions.database, error)))
+    return Effect.sync(() => group.forEach((waiting) => this.answer(waiting, exit)))
+  }
+
+  private answerWith(
+    waiting: Waiting,
+    run: Effect.Effect<unknown, SqlError | TransactionError>
+  ): Effect.Effect<void> {
+    const exit = Effect.exit(Effect.mapError(run, (error) => toUnavailable(this.transactions.database, error)))
+    return Effect.map(exit, (exit) => {
+      this.waiting.delete(waiting)
+      this.answer(waiting, exit)
+    })
+  }
+
+  private answer(waiting: Waiting, exit: Exit.Exit<any, StoreUnavailable>): void {
+    waiting.begun = true
+    waiting.exit = exit
+    waiting.resume?.(exit)
+  }
+}
+
+/**
+ * Makes one whose fiber runs until the scope closes, and then answers everybody who still waits.
+ * @internal
+ */
+export const makeGroupCommit = (transactions: Transactions): Effect.Effect<GroupCommit, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.suspend(() => {
+        const group = new GroupCommit(transactions)
+        const loop = Effect.interruptible(group.run).pipe(
+          Effect.provideService(SafeIntegers, false),
+          Effect.onExit((exit) =>
+            Effect.sync(() => group.unsafeEnd(Exit.isFailure(exit) ? exit.cause : Cause.fail(group.whenClosed())))
+          )
+        )
+        return Effect.map(Effect.forkDaemon(loop), (fiber) => ({ fiber, group }))
+      }),
+      ({ fiber, group }) =>
+        Effect.suspend(() => {
+          group.unsafeClose()
+          return Fiber.await(fiber)
+        })
+    ),
+    ({ group }) => group
+  )

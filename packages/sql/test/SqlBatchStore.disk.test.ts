@@ -1,0 +1,120 @@
+/**
+ * The store of batches on disks that are full, and in files that are damaged.
+ */
+import { describe, expect, it } from "@effect/vitest"
+import { BatchStore } from "@sluice/core"
+import { SqlBatchStore, SqliteStore } from "@sluice/sql"
+import { Context, Effect, Layer } from "effect"
+import { execFileSync } from "node:child_process"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import { temporaryDirectory } from "./children/spawn.ts"
+import { foreign, temporaryFile } from "./database.ts"
+
+const mount = (directory: string) =>
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", directory], { stdio: "ignore" })
+
+const unmount = (directory: string) => execFileSync("umount", ["-l", directory], { stdio: "ignore" })
+
+const canMount = (() => {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), "sluice-"))
+  try {
+    mount(directory)
+    unmount(directory)
+    return true
+  } catch {
+    console.log("SqlBatchStore.disk.test.ts: no small disk can be mounted here (it takes root): a test is skipped")
+    return false
+  } finally {
+    fs.rmdirSync(directory)
+  }
+})()
+
+const open = (filename: string) =>
+  Effect.flatMap(
+    Layer.build(SqlBatchStore.layer().pipe(Layer.provideMerge(SqliteStore.layer({ filename })))),
+    (context) => Context.get(context, BatchStore.BatchStore).queue("orders")
+  )
+
+const batch = (bytes: number): BatchStore.NewBatch => ({
+  payload: new Uint8Array(bytes).fill(7),
+  items: 1,
+  oldestAtMillis: 1
+})
+
+const take = (queue: BatchStore.QueueStore, limit = 100) =>
+  Effect.map(queue.claim({ limit, leaseMillis: 60_000 }), ({ batches }) => batches)
+
+describe.skipIf(!canMount)("a full disk", () => {
+  it.scopedLive(
+    "fails what needs space, leaves nothing of it, and is forgotten once there is space",
+    () =>
+      Effect.gen(function*() {
+        const directory = yield* temporaryDirectory
+        yield* Effect.acquireRelease(Effect.sync(() => mount(directory)), () => Effect.sync(() => unmount(directory)))
+        const filename = path.join(directory, "small.db")
+        const queue = yield* open(filename)
+        yield* queue.append({ batches: [batch(1000), batch(1001)] })
+        const before = yield* queue.stats
+        const ballast = path.join(directory, "ballast")
+        const file = fs.openSync(ballast, "w")
+        expect(() => {
+          while (true) fs.writeSync(file, Buffer.alloc(4096))
+        }).toThrow("ENOSPC")
+        fs.closeSync(file)
+        const errors = yield* Effect.forEach(
+          [20_000, 30_000, 40_000],
+          (bytes) => Effect.flip(queue.append({ batches: [batch(bytes), batch(bytes)] })),
+          { concurrency: "unbounded" }
+        )
+        const full = { _tag: "StoreUnavailable", store: filename, reason: "full" }
+        expect(errors).toMatchObject([full, full, full])
+        expect(yield* Effect.flip(queue.append({ batches: [batch(50_000)] }))).toMatchObject(full)
+        expect(yield* queue.stats).toEqual(before)
+        fs.rmSync(ballast)
+        yield* queue.append({ batches: [batch(20_000)] })
+        const taken = yield* take(queue)
+        expect(taken.map(({ payload }) => payload.length)).toEqual([1000, 1001, 20_000])
+        yield* queue.settle(taken)
+      }),
+    30_000
+  )
+})
+
+describe("a damaged file", () => {
+  it.scopedLive("fails what comes upon the damage, typed, and lets the rest go on", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      yield* Effect.scoped(Effect.flatMap(open(filename), (queue) =>
+        Effect.repeatN(queue.append({ batches: [batch(3000), batch(3000)] }), 50)))
+      const db = yield* foreign(filename)
+      const page = db.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'sluice_payloads'").pluck()
+        .get() as number
+      const file = fs.openSync(filename, "r+")
+      fs.writeSync(file, Buffer.alloc(4096, 0xA5), 0, 4096, (page - 1) * 4096)
+      fs.closeSync(file)
+      const queue = yield* open(filename)
+      const corrupt = { _tag: "StoreUnavailable", store: filename, reason: "corrupt" }
+      const [append, claim, stats] = yield* Effect.all([
+        Effect.flip(queue.append({ batches: [batch(1)] })),
+        Effect.flip(take(queue)),
+        queue.stats
+      ], { concurrency: "unbounded" })
+      expect([append, claim]).toMatchObject([corrupt, corrupt])
+      expect(stats.pending.batches).toBe(102)
+    }))
+
+  it.scopedLive("gives out a batch without its bytes, so that its neighbours flow", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      const queue = yield* open(filename)
+      yield* queue.append({ batches: [batch(1), batch(2), batch(3)] })
+      const db = yield* foreign(filename)
+      db.exec("DELETE FROM sluice_payloads WHERE length(payload) = 2")
+      const taken = yield* take(queue)
+      expect(taken.map(({ payload }) => payload.length)).toEqual([1, 0, 3])
+      yield* queue.settle(taken)
+      expect((yield* queue.stats).pending).toEqual({ batches: 0, items: 0 })
+    }))
+})
