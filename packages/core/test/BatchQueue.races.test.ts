@@ -11,9 +11,8 @@ import { choices, leasedIn } from "./support/batchPrograms.ts"
 
 type Options = Partial<BatchQueue.Options<number, number, unknown, never>>
 
-const make = (options: Options, plan: FaultyStore.Plan = FaultyStore.never) =>
+const make = (options: Options, plan: FaultyStore.Plan = FaultyStore.never, raw = makeMemoryStore()) =>
   Effect.gen(function*() {
-    const raw = makeMemoryStore()
     const internal: Array<string> = []
     const dropped: Array<readonly [number, string]> = []
     const handled: Array<number> = []
@@ -88,6 +87,41 @@ describe("a lease", () => {
       })
     under(program, { runs: 300 }, (answer) => expect(answer).toEqual({ internal: [], leasesLost: 0 }))
   }, 60_000)
+})
+
+describe("a process whose lease has run out", () => {
+  it("settles nothing of what another one has by now, which does", () => {
+    const program = Effect.gen(function*() {
+      const raw = makeMemoryStore()
+      const counts = ({ leasesLost, settled }: BatchQueue.Metrics) => ({ leasesLost, settled })
+      const options: Options = { leaseDuration: 30, pollInterval: 1, batches: 2 }
+      // Nobody tells it, because its heart cannot beat.
+      const first = yield* make(
+        { ...options, process: () => Effect.uninterruptible(Effect.sleep(50)) },
+        ({ operation }) => operation === "extend" ? { _tag: "Fails" } : undefined,
+        raw
+      )
+      yield* first.queue.offerStored(1)
+      yield* Effect.sleep(1)
+      const second = yield* make({ ...options, process: () => Effect.sleep(100) }, FaultyStore.never, raw)
+      yield* Effect.sleep(90)
+      const before = yield* first.store.stats
+      yield* Effect.sleep(100)
+      const after = yield* first.store.stats
+      return {
+        first: counts(yield* first.queue.metrics),
+        second: counts(yield* second.queue.metrics),
+        pending: [before.pending.items, after.pending.items]
+      }
+    })
+    under(program, { runs: 20 }, (answer) => {
+      expect(answer).toEqual({
+        first: { leasesLost: 1, settled: 0 },
+        second: { leasesLost: 0, settled: 1 },
+        pending: [1, 0]
+      })
+    })
+  })
 })
 
 describe("an item with an id", () => {
@@ -224,6 +258,27 @@ describe("closing", () => {
       under(program, { runs: 20 }, (answer) => expect(answer).toEqual({ dropped: [], leased: 0 }))
     }
   )
+
+  it("leaves no worker behind that is told of a failure in the moment in which closing gives up", () => {
+    const program = (seed: number) =>
+      Effect.scoped(Effect.gen(function*() {
+        const late = choices(seed).below(20)
+        // It is tried again after 100, 200, 400, 800 and 1600 milliseconds: 5 seconds after the closing has begun.
+        yield* Effect.flatMap(
+          make(
+            {
+              drainTimeout: 0,
+              process: () => Effect.uninterruptible(Effect.sleep(1901)),
+              onInternalError: () => Effect.repeatN(Effect.yieldNow(), late)
+            },
+            ({ operation }) => operation === "settle" || operation === "release" ? { _tag: "Fails" } : undefined
+          ),
+          ({ queue }) => queue.offerStored(1)
+        )
+        yield* Effect.sleep(1)
+      }))
+    under(program, { runs: 400, yieldProbability: 0.3 }, () => {})
+  }, 60_000)
 
   it("runs no handler again that fails while it is being interrupted", () => {
     const program = Effect.gen(function*() {

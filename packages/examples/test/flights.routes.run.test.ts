@@ -31,7 +31,8 @@ describe.concurrent("the second process of a replay", { timeout: 60_000 }, () =>
     const lines = writeLines(directory, `few-${few}.ndjson`, flightLines(few))
     const { code, stdout } = await run("--file", lines, "--json")
     expect(code).toBe(0)
-    expect(JSON.parse(stdout)).toMatchObject({ flights: few, queues: { routes: { kill: { batchesInFlight: 1 } } } })
+    expect(JSON.parse(stdout)).toMatchObject({ flights: few, check: { holds: true } })
+    expect(JSON.parse(stdout).queues.routes.kill.batchesInFlight).toBeGreaterThanOrEqual(1)
   })
 
   it("is told of in words", async () => {
@@ -59,7 +60,7 @@ describe.concurrent("the second process of a replay", { timeout: 60_000 }, () =>
   })
 
   it("counts what was offered when the run is interrupted after it was killed: exit code 130", async () => {
-    const { child, ended, said } = start("--file", file, "--rate", "400")
+    const { child, ended, said } = start("--file", file, "--rate", "200")
     await said(/counted by process 2 /)
     child.kill("SIGINT")
     const { code, stdout } = await ended

@@ -155,29 +155,47 @@ describe("a file that is broken", () => {
       expect(yield* Effect.flip(openStore(missing))).toMatchObject(unavailable(missing, "missing-directory"))
     }))
 
+  const damage = (filename: string, from: number, to: number) => {
+    const descriptor = fs.openSync(filename, "r+")
+    fs.writeSync(descriptor, Buffer.alloc(to - from, 0xA5), 0, to - from, from)
+    fs.closeSync(descriptor)
+  }
+
+  const filled = Effect.gen(function*() {
+    const file = yield* queueFile
+    const fill = Effect.flatMap(
+      openQueue(file, { workers: 0 }),
+      ({ queue }) => Effect.forEach(names("item", 20), (name) => queue.offer(large(name)))
+    )
+    // Its end copies the log into the file.
+    yield* Effect.scoped(fill)
+    return file
+  })
+
+  it.scopedLive("from the second page on: the layer fails, with why", () =>
+    Effect.gen(function*() {
+      const { filename } = yield* filled
+      damage(filename, 4096, fs.statSync(filename).size)
+      expect(yield* Effect.flip(openStore(filename))).toMatchObject(unavailable(filename, "corrupt"))
+    }), 30_000)
+
   it.scopedLive(
-    "in the middle: it is told, at opening or by each operation, and nothing dies",
+    "where the batches are: the queue tells it, does not die, and can be closed",
     () =>
       Effect.gen(function*() {
-        const file = yield* queueFile
-        yield* Effect.scoped(Effect.flatMap(openQueue(file, { workers: 0 }), ({ queue }) =>
-          Effect.forEach(names("item", 200), (name) =>
-            queue.offer(large(name)))))
-        const descriptor = fs.openSync(file.filename, "r+")
-        const { size } = fs.fstatSync(descriptor)
-        // All but the first page, which has the schema's root.
-        fs.writeSync(descriptor, Buffer.alloc(size - 4096, 0xA5), 0, size - 4096, 4096)
-        fs.closeSync(descriptor)
-        const opened = yield* Effect.either(openQueue(file, { drainTimeout: 100 }))
-        if (opened._tag === "Left") {
-          return expect(opened.left).toMatchObject(unavailable(file.filename, "corrupt"))
-        }
-        const { close, told } = opened.right
-        yield* until(() =>
-          told.errors.length > 0
-        )
-        expect(told.errors[0].reason).toBe("corrupt")
-        yield* close
+        const file = yield* filled
+        const page = file.look((database) =>
+          database.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'sluice_payloads'").pluck().get()
+        ) as number
+        damage(file.filename, (page - 1) * 4096, page * 4096)
+        const { close, queue, told } = yield* openQueue(file, { drainTimeout: 100 })
+        yield* until(() => told.errors.length > 1)
+        expect(new Set(told.errors.map(({ reason }) => reason))).toEqual(new Set(["corrupt"]))
+        expect(yield* queue.offer("a")).toBe("accepted")
+        const [elapsed] = yield* Effect.timed(close)
+        expect(Duration.toMillis(elapsed)).toBeLessThan(16_000)
+        expect(told.dropped).toEqual(["a"])
+        expect(told.handled).toEqual([])
       }),
     60_000
   )

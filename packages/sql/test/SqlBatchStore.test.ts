@@ -4,9 +4,10 @@
 import { SqlClient } from "@effect/sql"
 import { describe, expect, it } from "@effect/vitest"
 import type { BatchStore } from "@sluice/core"
+import type { StoreUnavailable } from "@sluice/core/QueueError"
 import { SqlBatchStore } from "@sluice/sql"
 import type Database from "better-sqlite3"
-import { Deferred, Effect, Exit, Fiber, Schedule } from "effect"
+import { Deferred, Effect, Exit, Fiber, Schedule, Scope } from "effect"
 import { add, batch, failure, pending, store, take, takeNumbers } from "./batchStores.ts"
 import { foreignLock, watchTimers } from "./children/spawn.ts"
 import { foreign, tagOf, temporaryFile } from "./database.ts"
@@ -357,5 +358,30 @@ describe("a lock of somebody else", () => {
       yield* locker.say("release")
       yield* Effect.retry(add(queue, 5), Schedule.spaced("10 millis"))
       expect(yield* takeNumbers(queue)).toEqual([5])
+    }))
+
+  it.scopedLive("keeps nobody who gives up, and no closing", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      const outer = yield* Effect.scope
+      const locker = yield* Effect.scoped(
+        Effect.gen(function*() {
+          const { queue } = yield* store({ filename })
+          const locker = yield* foreignLock(filename, "BEGIN IMMEDIATE").pipe(Scope.extend(outer))
+          const fibers = yield* Effect.forEach(
+            [add(queue, 1), add(queue, 2, 3), take(queue)].map((run) =>
+              Effect.asVoid<unknown, StoreUnavailable, never>(run)
+            ),
+            (run) => Effect.zipLeft(Effect.fork(run), Effect.sleep("30 millis"))
+          )
+          const exits = yield* Effect.timeout(Effect.forEach(fibers, (fiber) => Fiber.interrupt(fiber)), "5 seconds")
+          expect(exits.map(tagOf)).toEqual(["interrupted", "interrupted", "interrupted"])
+          return locker
+        }).pipe(Effect.timeout("10 seconds"))
+      )
+      yield* locker.say("release")
+      const { queue } = yield* store({ filename })
+      expect(yield* pending(queue)).toBe(0)
+      yield* add(queue, 4)
     }))
 })

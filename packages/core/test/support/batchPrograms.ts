@@ -233,7 +233,10 @@ export const program = (setting: Setting) => (seed: number) =>
         if (id !== undefined) named.set(id, [...(named.get(id) ?? []), item.ids[0]])
         return Effect.onExit(queue.offerStored(item, { id }), (exit) =>
           Effect.sync(() => {
-            if (Exit.isSuccess(exit)) return answer([item], exit.value)
+            if (Exit.isSuccess(exit)) {
+              if (exit.value === "stored") checkStored(item.ids, "who offered it")
+              return answer([item], exit.value)
+            }
             const failure = Cause.failureOption(exit.cause)
             if (Option.isNone(failure)) return
             answer([item], failure.value._tag === "ItemDropped" ? "dropped" : "out")
@@ -249,6 +252,19 @@ export const program = (setting: Setting) => (seed: number) =>
     const offerOne = Effect.suspend(() => {
       const item = make()
       return Effect.onExit(queue.offer(item), (exit) => Effect.sync(() => told([item], exit)))
+    })
+    /** What is not there any more has been handled, dropped or discarded. */
+    const checkStored = (ids: ReadonlyArray<number>, who: string) => {
+      const there = new Set(payloadsIn(store).flatMap(idsOf))
+      for (const id of ids) {
+        if (!there.has(id) && !handled.has(id) && !dropped.has(id) && !discarded.has(id)) {
+          violated(`${who} was told that item ${id} is stored, but it is not`)
+        }
+      }
+    }
+    const flush = Effect.suspend(() => {
+      const before = [...answers].filter(([, what]) => what === "in" || what === "stored").map(([id]) => id)
+      return Effect.map(queue.flush, () => checkStored(before, "who flushed"))
     })
     const impatient = (effect: Effect.Effect<unknown, unknown>) =>
       Effect.gen(function*() {
@@ -271,9 +287,9 @@ export const program = (setting: Setting) => (seed: number) =>
         case 6:
           return impatient(chance(0.5) ? offerAll(1 + below(4)) : offerStored(pick([undefined, `id-${below(6)}`])))
         case 7:
-          return impatient(queue.flush)
+          return impatient(flush)
         case 8:
-          return queue.flush
+          return flush
         case 9:
           return Effect.zipRight(queue.pause, Effect.zipRight(Effect.sleep(below(20)), queue.resume))
         case 10:
@@ -421,10 +437,17 @@ const itemsOf = (payload: Uint8Array): ReadonlyArray<Item> => {
 const idsOf = (payload: Uint8Array) => itemsOf(payload).flatMap(({ ids }) => ids)
 
 /** A store does not tell a batch that is leased from one that was released for later: this looks behind it. */
-export const leasedIn = (store: BatchStore.QueueStore): number => {
-  const { all } = store as unknown as { readonly all: Map<number, { readonly state: { readonly _tag: string } }> }
-  return [...all.values()].filter(({ state }) => state._tag === "Leased").length
+const behind = (store: BatchStore.QueueStore) => {
+  const { all } = store as unknown as {
+    readonly all: Map<number, { readonly state: { readonly _tag: string }; readonly batch: BatchStore.NewBatch }>
+  }
+  return [...all.values()]
 }
+
+export const leasedIn = (store: BatchStore.QueueStore): number =>
+  behind(store).filter(({ state }) => state._tag === "Leased").length
+
+const payloadsIn = (store: BatchStore.QueueStore) => behind(store).map(({ batch }) => batch.payload)
 
 const lettersOf = (store: BatchStore.QueueStore) =>
   Effect.flatMap(

@@ -15,7 +15,6 @@ import { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type { Dialect } from "../Dialect.ts"
 import type { TransactionError } from "../TransactionError.ts"
@@ -64,8 +63,12 @@ export class GroupCommit {
   /** What has begun. */
   private group: ReadonlyArray<Waiting> = []
   private closed = false
+  /** How many have begun and are not answered. */
+  private running = 0
   /** Resumes the fiber where it waits for work. */
   private wake: (() => void) | undefined
+  /** Resumes whoever closes it. */
+  private whenIdle: (() => void) | undefined
 
   constructor(transactions: Transactions) {
     this.transactions = transactions
@@ -84,6 +87,7 @@ export class GroupCommit {
       return Effect.suspend(() => {
         if (!waiting.begun) {
           this.waiting.delete(waiting)
+          this.lookIdle()
           return Effect.void
         }
         return Effect.async<void>((resume) => {
@@ -127,10 +131,19 @@ export class GroupCommit {
     })
   )
 
-  /** Takes nothing more in. What is waiting is still run. */
-  unsafeClose(): void {
+  /**
+   * Takes nothing more in, and waits until everybody is answered. Not for the fiber: it may be waiting for a lock for
+   * somebody who has gone.
+   */
+  readonly close: Effect.Effect<void> = Effect.async<void>((resume) => {
     this.closed = true
+    this.whenIdle = () => resume(Effect.void)
     this.wake?.()
+    this.lookIdle()
+  })
+
+  private lookIdle(): void {
+    if (this.closed && this.waiting.size === 0 && this.running === 0) this.whenIdle?.()
   }
 
   /** The fiber has ended: nobody is left to run what is still here. */
@@ -155,26 +168,37 @@ export class GroupCommit {
     }
   })
 
-  /** One that needs no transaction around it. Whoever has taken it back meanwhile is not waiting any more. */
+  /** One that needs no transaction around it. While somebody else has the lock, it has not begun. */
   private runSingle(waiting: Waiting): Effect.Effect<void> {
-    const isOfGroup = waiting.begun
+    const { dialect } = this.transactions.database
     const run = (connection: Connection) =>
       Effect.suspend(() => {
-        if (isOfGroup) return waiting.operation.run(connection)
-        if (!this.waiting.has(waiting)) return Effect.void
-        waiting.begun = true
-        // While somebody else holds the lock it has not begun, and may still be taken back.
-        return Effect.tapError(waiting.operation.run(connection), () =>
-          Effect.sync(() => {
-            waiting.begun = false
-          }))
+        // Whoever has taken it back meanwhile is not waiting any more.
+        if (!waiting.begun && !this.waiting.delete(waiting)) return Effect.void
+        this.begin(waiting)
+        return Effect.catchAll(waiting.operation.run(connection), (error) => {
+          if (dialect.isBusy(error)) this.putBack(waiting)
+          return Effect.fail(error)
+        })
       })
     return this.answerWith(waiting, this.transactions.autocommit(run))
   }
 
+  private begin(waiting: Waiting): void {
+    if (waiting.begun) return
+    waiting.begun = true
+    this.running += 1
+  }
+
+  private putBack(waiting: Waiting): void {
+    waiting.begun = false
+    this.running -= 1
+    this.waiting.add(waiting)
+  }
+
   private runAlone(waiting: Waiting): Effect.Effect<void> {
     const { run, single } = waiting.operation
-    return single ? this.runSingle(waiting) : this.answerWith(waiting, this.transactions.inTransaction(run))
+    return single ? this.runSingle(waiting) : this.answerWith(waiting, this.transactions.inTransaction(run, always))
   }
 
   private readonly runGroup: Effect.Effect<void> = Effect.suspend(() => {
@@ -185,7 +209,7 @@ export class GroupCommit {
       this.group = this.takeGroup()
       return this.runAll(connection)
     }
-    return Effect.matchCauseEffect(this.transactions.inTransaction(run), {
+    return Effect.matchCauseEffect(this.transactions.inTransaction(run, () => this.waiting.size > 0), {
       onFailure: (cause) => {
         const { group } = this
         if (group.length === 0) return this.failAll(here.filter((waiting) => this.waiting.delete(waiting)), cause)
@@ -195,7 +219,7 @@ export class GroupCommit {
         return Effect.forEach(group, (waiting) => this.runAlone(waiting), { discard: true })
       },
       onSuccess: (answers) =>
-        Effect.sync(() => this.group.forEach((waiting, index) => this.answer(waiting, Exit.succeed(answers[index]))))
+        Effect.sync(() => this.group.forEach((waiting, index) => this.answer(waiting, Exit.succeed(answers?.[index]))))
     })
   })
 
@@ -204,7 +228,7 @@ export class GroupCommit {
     for (const waiting of this.waiting) {
       if (group.length === mostInGroup) break
       this.waiting.delete(waiting)
-      waiting.begun = true
+      this.begin(waiting)
       group.push(waiting)
     }
     return group
@@ -247,34 +271,31 @@ export class GroupCommit {
   }
 
   private answer(waiting: Waiting, exit: Exit.Exit<any, StoreUnavailable>): void {
+    if (waiting.begun) this.running -= 1
     waiting.begun = true
     waiting.exit = exit
     waiting.resume?.(exit)
+    this.lookIdle()
   }
 }
 
+const always = () => true
+
 /**
- * Makes one whose fiber runs until the scope closes, and then answers everybody who still waits.
+ * Makes one that runs until the scope closes, and then answers everybody who still waits.
  * @internal
  */
 export const makeGroupCommit = (transactions: Transactions): Effect.Effect<GroupCommit, never, Scope.Scope> =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.suspend(() => {
-        const group = new GroupCommit(transactions)
-        const loop = Effect.interruptible(group.run).pipe(
-          Effect.provideService(SafeIntegers, false),
-          Effect.onExit((exit) =>
-            Effect.sync(() => group.unsafeEnd(Exit.isFailure(exit) ? exit.cause : Cause.fail(group.whenClosed())))
-          )
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      const group = new GroupCommit(transactions)
+      const loop = Effect.interruptible(group.run).pipe(
+        Effect.provideService(SafeIntegers, false),
+        Effect.onExit((exit) =>
+          Effect.sync(() => group.unsafeEnd(Exit.isFailure(exit) ? exit.cause : Cause.fail(group.whenClosed())))
         )
-        return Effect.map(Effect.forkDaemon(loop), (fiber) => ({ fiber, group }))
-      }),
-      ({ fiber, group }) =>
-        Effect.suspend(() => {
-          group.unsafeClose()
-          return Fiber.await(fiber)
-        })
-    ),
-    ({ group }) => group
+      )
+      return Effect.as(Effect.forkDaemon(loop), group)
+    }),
+    (group) => group.close
   )

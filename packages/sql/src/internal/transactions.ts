@@ -187,24 +187,29 @@ export class Transactions {
   }
 
   /**
-   * Runs statements of our own in a transaction, as soon as it is its turn. Nobody else knows of the transaction, so that
-   * it needs nothing that revokes it, and costs a fraction of one that does. What has failed by itself fails with its own
-   * error. To be called where interruption is off.
+   * Runs statements of our own in a transaction, as soon as it is its turn and unless nobody wants it any more then.
+   * Nobody else knows of the transaction, so that it needs nothing that revokes it, and costs a fraction of one that
+   * does. What has failed by itself fails with its own error. To be called where interruption is off.
    */
   inTransaction<X>(
-    run: (connection: Connection) => Effect.Effect<X, SqlError>
-  ): Effect.Effect<X, SqlError | StoreUnavailable | TransactionFailed> {
+    run: (connection: Connection) => Effect.Effect<X, SqlError>,
+    isWanted: () => boolean
+  ): Effect.Effect<X | undefined, SqlError | StoreUnavailable | TransactionFailed> {
     return this.exclusively((connection) => {
-      const begin = connection.execute(this.database.dialect.begin, [], undefined)
+      const begin = Effect.as(connection.execute(this.database.dialect.begin, [], undefined), true)
       const begun = Effect.mapError(
-        this.whileBusy(this.outside(connection, begin)),
+        this.whileBusy(this.outside(connection, Effect.suspend(() => isWanted() ? begin : Effect.succeed(false)))),
         (error) => error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "begin", error)
       )
       const rest = Effect.matchCauseEffect(Effect.suspend(() => run(connection)), {
         onFailure: (cause) => Effect.zipRight(this.rollback(connection), Effect.failCause(cause)),
         onSuccess: (value) => Effect.as(this.commit(connection), value)
       })
-      return Effect.flatMap(begun, () => rest)
+      return Effect.flatMap(
+        begun,
+        (isBegun): Effect.Effect<X | undefined, SqlError | StoreUnavailable | TransactionFailed> =>
+          isBegun ? rest : Effect.succeed(undefined)
+      )
     })
   }
 

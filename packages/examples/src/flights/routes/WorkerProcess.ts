@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { type ChildProcess, fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
-import type { Order, Word } from "./messages.ts"
+import type { Held, Order } from "./messages.ts"
 
 /** The process has ended by itself, or could not be started, or does not go on. */
 export class WorkerFailed extends Data.TaggedError("WorkerFailed")<{ readonly problem: string }> {
@@ -20,8 +20,8 @@ export interface WorkerProcess {
   readonly pid: number | undefined
   /** Fails once it has ended without having been asked to. */
   readonly watch: Effect.Effect<never, WorkerFailed>
-  /** Lets each worker wait once it has counted a batch. Answers when the process has heard of it. */
-  readonly hold: Effect.Effect<void, WorkerFailed>
+  /** Lets each worker wait once it has counted a batch. */
+  readonly hold: Effect.Effect<void>
   /** The batches that are held so. */
   readonly held: Effect.Effect<ReadonlyArray<number>>
   /** Kills it, without a chance to say or do anything more. Answers when it is dead. */
@@ -30,11 +30,15 @@ export interface WorkerProcess {
   readonly stop: Effect.Effect<void, WorkerFailed>
 }
 
-/** How long it may take to answer, which includes its start. */
+/** How long it may take to end. */
 const patience = "30 seconds"
 
 /** The program, as it is compiled: a process has no use for the sources. */
 export const script = fileURLToPath(new URL("worker.js", import.meta.url))
+
+const endedWith = (code: number | null): string => `ended with exit code ${code}`
+
+const endedWell = endedWith(0)
 
 type State =
   | { readonly _tag: "Running" }
@@ -47,21 +51,15 @@ class WorkerProcessImpl implements WorkerProcess {
   private state: State = { _tag: "Running" }
   private readonly batches: Array<number> = []
   private readonly failed = Effect.runSync(Deferred.make<never, WorkerFailed>())
-  private readonly holding = Effect.runSync(Deferred.make<void>())
   /** How it has ended. */
   private readonly ended = Effect.runSync(Deferred.make<string>())
 
   constructor(child: ChildProcess) {
     this.child = child
     this.pid = child.pid
-    child.on("message", (word: Word) => this.hear(word))
+    child.on("message", ({ held }: Held) => this.batches.push(held))
     child.on("error", (error) => this.end(`could not be started or spoken to: ${error.message}`))
-    child.on("exit", (code, signal) => this.end(signal === null ? `ended with exit code ${code}` : `ended: ${signal}`))
-  }
-
-  private hear(word: Word): void {
-    if (word._tag === "Held") this.batches.push(word.batch)
-    else Deferred.unsafeDone(this.holding, Effect.void)
+    child.on("exit", (code, signal) => this.end(signal === null ? endedWith(code) : `ended: ${signal}`))
   }
 
   private end(how: string): void {
@@ -80,20 +78,7 @@ class WorkerProcessImpl implements WorkerProcess {
     return Deferred.await(this.failed)
   }
 
-  /** Waits for something that the process is to do, and for no longer than it is alive. */
-  private within<A>(effect: Effect.Effect<A>, problem: string): Effect.Effect<A, WorkerFailed> {
-    return Effect.timeoutFail(Effect.raceFirst(effect, this.watch), {
-      duration: patience,
-      onTimeout: () => new WorkerFailed({ problem })
-    })
-  }
-
-  get hold(): Effect.Effect<void, WorkerFailed> {
-    return Effect.suspend(() => {
-      this.tell("hold")
-      return this.within(Deferred.await(this.holding), "does not answer")
-    })
-  }
+  readonly hold: Effect.Effect<void> = Effect.sync(() => this.tell("hold"))
 
   readonly held: Effect.Effect<ReadonlyArray<number>> = Effect.sync(() => [...this.batches])
 
@@ -105,16 +90,17 @@ class WorkerProcessImpl implements WorkerProcess {
     return Effect.asVoid(Deferred.await(this.ended))
   })
 
-  get stop(): Effect.Effect<void, WorkerFailed> {
-    return Effect.suspend(() => {
-      if (this.state._tag === "Running") this.tell("stop")
-      this.state = { _tag: "Ending" }
-      return Effect.flatMap(
-        this.within(Deferred.await(this.ended), "does not end"),
-        (how) => how === "ended with exit code 0" ? Effect.void : new WorkerFailed({ problem: how })
-      )
-    })
-  }
+  readonly stop: Effect.Effect<void, WorkerFailed> = Effect.suspend(() => {
+    this.tell("stop")
+    this.state = { _tag: "Ending" }
+    return Effect.flatMap(
+      Effect.timeoutFail(Deferred.await(this.ended), {
+        duration: patience,
+        onTimeout: () => new WorkerFailed({ problem: "does not end" })
+      }),
+      (how) => how === endedWell ? Effect.void : new WorkerFailed({ problem: how })
+    )
+  })
 }
 
 /** Starts it. What it has to complain of goes to our stderr. When the scope closes, it is killed if it still runs. */

@@ -118,9 +118,12 @@ const wrongCounts = (
   for (const { delay_sum, flights, route } of again) add(route, flights, delay_sum)
   const wrong: Array<string> = []
   for (const { delay_sum, flights, route } of counts) {
-    const { delaySum, flights: count } = expected.get(route) ?? { flights: 0, delaySum: 0 }
-    if (flights !== count || delay_sum !== delaySum) {
-      wrong.push(`routes: ${route} has ${flights} flights with a delay of ${delay_sum}, not ${count} with ${delaySum}`)
+    const sum = expected.get(route)
+    if (sum === undefined) wrong.push(`routes: ${route} has a count, and no flight`)
+    else if (flights !== sum.flights || delay_sum !== sum.delaySum) {
+      wrong.push(
+        `routes: ${route} has ${flights} flights with a delay of ${delay_sum}, not ${sum.flights} with ${sum.delaySum}`
+      )
     }
     expected.delete(route)
   }

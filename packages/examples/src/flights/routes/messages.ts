@@ -9,8 +9,7 @@ export type Order =
   /** End as one should: with what is in hand done, and no lease left behind. */
   | "stop"
 
-/** From the process of the workers. */
-export type Word =
-  | { readonly _tag: "Holding" }
-  /** This batch is counted, and committed, and will not be settled. */
-  | { readonly _tag: "Held"; readonly batch: number }
+/** From the process of the workers: a batch is counted, and committed, and will not be settled. */
+export interface Held {
+  readonly held: number
+}

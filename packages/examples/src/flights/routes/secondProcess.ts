@@ -24,7 +24,7 @@ export interface SecondProcess {
   /** Fails as soon as it has ended without having been asked to. */
   readonly watch: Effect.Effect<never, WorkerFailed>
   /** To be called once. Its workers keep the next batch that they count, and when each has one, it is killed. */
-  readonly killSoon: Effect.Effect<void, WorkerFailed>
+  readonly killSoon: Effect.Effect<void>
   /**
    * To be called when everything is offered. Waits until all of it is counted, and the process has ended well. Answers
    * what was in flight when it was killed, if it was.
@@ -39,10 +39,6 @@ const lookEveryMillis = 20
 
 /** How long the process may settle nothing while there is something to settle. */
 const patienceMillis = 30_000
-
-/** Looks again and again, until it is so. */
-const until = <E>(condition: Effect.Effect<boolean, E>): Effect.Effect<void, E> =>
-  Effect.asVoid(Effect.repeat(Effect.delay(condition, lookEveryMillis), { until: (holds) => holds }))
 
 /**
  * Runs it in a fiber of its own. The program is uninterruptible, so that Ctrl-C ends nothing but the offering; and where
@@ -72,39 +68,44 @@ export const make = (
     }).pipe(Scope.extend(scope))
     let current: WorkerProcess = yield* startNext
 
-    /** Each worker keeps a batch; or there are not as many. */
-    const isHeld = Effect.gen(function*() {
-      const { length } = yield* current.held
-      if (length >= settings.workers) return true
-      return isAllOffered && (yield* queue.stats).pending.batches <= length
-    })
+    /**
+     * Looks again and again at what is stored, and at how many batches are kept, until it is so. What does not change is
+     * waited for while flights are offered, which may take as long as it will, and then for some time.
+     */
+    const until = (condition: (pendingBatches: number, held: number) => boolean) =>
+      Effect.suspend(() => {
+        let last = ""
+        let changedAt = clock.unsafeCurrentTimeMillis()
+        const look = Effect.gen(function*() {
+          const { pending } = yield* queue.stats
+          const { length } = yield* current.held
+          const now = clock.unsafeCurrentTimeMillis()
+          const seen = `${pending.items} ${length}`
+          if (seen !== last || !isAllOffered) changedAt = now
+          last = seen
+          if (now - changedAt > patienceMillis) {
+            return yield* new WorkerFailed({ problem: `has counted nothing for ${patienceMillis / 1000} seconds` })
+          }
+          return condition(pending.batches, length)
+        })
+        return Effect.asVoid(Effect.repeat(Effect.delay(look, lookEveryMillis), { until: (holds) => holds }))
+      })
 
     const kill = Effect.gen(function*() {
-      yield* until(isHeld)
+      yield* current.hold
+      // Each worker keeps a batch; or there are not as many.
+      yield* until((pending, held) => held >= settings.workers || isAllOffered && pending <= held)
       const inFlight = yield* current.held
       yield* current.kill
       current = yield* startNext
       return { inFlight }
     })
 
-    const untilCounted = Effect.suspend(() => {
-      let pending = Infinity
-      let changedAt = clock.unsafeCurrentTimeMillis()
-      return until(Effect.flatMap(queue.stats, ({ pending: { items } }) => {
-        const now = clock.unsafeCurrentTimeMillis()
-        if (items !== pending) changedAt = now
-        pending = items
-        return now - changedAt > patienceMillis
-          ? new WorkerFailed({ problem: `has counted nothing for ${patienceMillis / 1000} seconds` })
-          : Effect.succeed(items === 0)
-      }))
-    })
-
     const finish = Effect.gen(function*() {
       yield* queue.flush
       isAllOffered = true
       const killed = killing === undefined ? undefined : yield* Fiber.join(killing)
-      yield* untilCounted
+      yield* until((pending) => pending === 0)
       yield* current.stop
       return killed
     })
@@ -112,12 +113,9 @@ export const make = (
     return {
       current: () => ({ number, pid: current.pid }),
       watch: Deferred.await(failed),
-      killSoon: inOwnFiber(Effect.suspend(() => current.hold)).pipe(
-        Effect.zipRight(Effect.forkIn(Effect.interruptible(kill), scope)),
-        Effect.map((fiber) => {
-          killing = fiber
-        })
-      ),
+      killSoon: Effect.map(Effect.forkIn(Effect.interruptible(kill), scope), (fiber) => {
+        killing = fiber
+      }),
       finish: inOwnFiber(Effect.raceFirst(finish, Deferred.await(failed)))
     }
   })

@@ -10,7 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import { problemOf } from "../errors.ts"
 import { batchOf } from "./Increment.ts"
-import type { Order, Word } from "./messages.ts"
+import type { Held, Order } from "./messages.ts"
 import { RouteCounts } from "./RouteCounts.ts"
 import { RoutesQueue, settings, shared } from "./RoutesQueue.ts"
 import * as Store from "./store.ts"
@@ -21,10 +21,6 @@ const [file, number] = process.argv.slice(2)
 let isHolding = false
 let deliveries = 0
 
-const say = (word: Word): void => {
-  process.send?.(word)
-}
-
 const queue = BatchQueue.layer(RoutesQueue, {
   ...shared,
   workers: settings.workers,
@@ -34,7 +30,7 @@ const queue = BatchQueue.layer(RoutesQueue, {
       const counts = yield* RouteCounts
       yield* counts.count({ process: Number(number), delivery: ++deliveries }, items)
       if (!isHolding) return
-      say({ _tag: "Held", batch: batchOf(items) })
+      process.send?.({ held: batchOf(items) } satisfies Held)
       // Until this process is killed. The lease is renewed meanwhile.
       yield* Effect.never
     })
@@ -44,7 +40,6 @@ const untilStopped = Effect.async<void>((resume) => {
   process.on("message", (order: Order) => {
     if (order === "stop") return resume(Effect.void)
     isHolding = true
-    say({ _tag: "Holding" })
   })
 })
 
