@@ -27,11 +27,11 @@ const losing: Setting = {
 
 describe("over random offers, handlers, redrives, closings and schedules, and a second process that handles the rest", () => {
   it.each([
-    ["in time", inTime, 0, 400],
-    ["on a machine that is too slow", tooSlow, 0.02, 200],
-    ["on a store that fails, dies, hangs and is slow", failing, 0, 400],
-    ["on such a store, and a machine that is too slow", failing, 0.02, 200],
-    ["on a store that loses its answers as well", losing, 0, 200]
+    ["in time", inTime, 0, 200],
+    ["on a machine that is too slow", tooSlow, 0.02, 100],
+    ["on a store that fails, dies, hangs and is slow", failing, 0, 200],
+    ["on such a store, and a machine that is too slow", failing, 0.02, 100],
+    ["on a store that loses its answers as well", losing, 0, 100]
   ])(
     "%s nothing is lost, invented or counted wrong, nothing hangs, and closing leaves nothing behind",
     (_, setting, timerProbability, runs) => {

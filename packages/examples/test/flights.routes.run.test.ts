@@ -13,50 +13,13 @@ const file = writeLines(directory, "flights.ndjson", flightLines(count))
 const firstProcess = /counted by process 1 \((\d+)\)/
 
 describe.concurrent("the second process of a replay", { timeout: 60_000 }, () => {
-  it("is killed once, and what was counted twice is what was in flight then", async () => {
-    const { code, stderr, stdout } = await run("--file", file, "--json")
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
+  it("is killed as well where there is one flight alone", async () => {
+    const { code, stdout } = await run("--file", writeLines(directory, "one.ndjson", flightLines(1)), "--json")
+    expect(code).toBe(0)
     const { check, queues: { routes } } = JSON.parse(stdout)
-    expect(check).toMatchObject({ holds: true, examples: [] })
-    expect(routes).toMatchObject({ offered: count, refused: 0, dropped: 0, workers: 2, restarts: 1 })
-    expect(routes.stored + routes.coalesced).toBe(count)
-    expect(routes.kill.batchesInFlight).toBeGreaterThanOrEqual(1)
-    expect(routes.kill.batchesInFlight).toBeLessThanOrEqual(2)
-    expect(routes.kill.batchesCountedTwice).toBe(routes.kill.batchesInFlight)
-    expect(routes.kill.incrementsCountedTwice).toBeGreaterThan(0)
-    expect(routes.deliveries).toBe(routes.storedBatches + routes.kill.batchesCountedTwice)
-  })
-
-  it.each([1, 2, 3])("is killed as well where there are as few flights as %i", async (few) => {
-    const lines = writeLines(directory, `few-${few}.ndjson`, flightLines(few))
-    const { code, stdout } = await run("--file", lines, "--json")
-    expect(code).toBe(0)
-    expect(JSON.parse(stdout)).toMatchObject({ flights: few, check: { holds: true } })
-    expect(JSON.parse(stdout).queues.routes.kill.batchesInFlight).toBeGreaterThanOrEqual(1)
-  })
-
-  it("is told of in words", async () => {
-    const { code, stdout } = await run("--file", file)
-    expect(code).toBe(0)
-    expect(stdout).toMatch(
-      /^Routes: 2,000 increments, .* 2 workers in a second process counted them, in \d+ deliveries\.$/m
-    )
-    expect(stdout).toMatch(
-      /^It was killed in the middle\. Batches in flight then: [12], counted and not yet settled\.$/m
-    )
-    expect(stdout).toMatch(/Counted twice: batches [12], increments \d+\.$/m)
-    expect(stdout).toContain("`processTransactional` will make it exact later.")
-    expect(stdout).toContain("It adds up.")
-  })
-
-  it("counts what was offered when the run is interrupted before it is killed: exit code 130", async () => {
-    const { child, ended, said } = start("--file", file, "--rate", "100")
-    await said(firstProcess)
-    child.kill("SIGINT")
-    const { code, stdout } = await ended
-    expect(code).toBe(130)
-    expect(stdout).toContain("It was not killed: the run was over before the middle.")
-    expect(stdout).toContain("It adds up.")
+    expect(check.holds).toBe(true)
+    expect(routes).toMatchObject({ storedBatches: 1, deliveries: 2, restarts: 1 })
+    expect(routes.kill).toEqual({ batchesInFlight: 1, batchesCountedTwice: 1, incrementsCountedTwice: 1 })
   })
 
   it("counts what was offered when the run is interrupted after it was killed: exit code 130", async () => {
@@ -90,18 +53,13 @@ describe.concurrent("the second process of a replay", { timeout: 60_000 }, () =>
   })
 
   it("ends when the first process is killed", async () => {
-    const { child, ended, said } = start("--file", file, "--rate", "100")
+    // What a killed process leaves behind is to be removed as well.
+    const env = { TMPDIR: mkdtempSync(join(directory, "tmp-")) }
+    const { child, ended, said } = startIn(env, "--file", file, "--rate", "100")
     await said(firstProcess)
     child.kill("SIGKILL")
     // It would not be resolved before the second has let go of stderr.
     expect((await ended).code).toBe(null)
-  })
-
-  it("ends when the first process fails", async () => {
-    const lines = flightLines(300)
-    const malformed = writeLines(directory, "malformed.ndjson", [...lines, "{"])
-    const { code, stderr } = await run("--file", malformed, "--rate", "1000", "--json")
-    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(/^flights: .*malformed\.ndjson:301: /) })
   })
 
   it("a count that somebody else has changed is noticed: exit code 1", async () => {

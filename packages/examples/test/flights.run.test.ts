@@ -11,7 +11,7 @@ const count = 2_000
 const file = writeLines(directory, "flights.ndjson", flightLines(count))
 const quick = ["--file", file, "--sink-delay", "2", "--json"]
 
-describe.concurrent("a replay", { timeout: 30_000 }, () => {
+describe.concurrent("a replay", { timeout: 60_000 }, () => {
   it.each(["suspend", "reject", "dropNewest", "dropOldest", "coalesceByKey"])(
     "under %s adds up, and writes one JSON document and nothing else",
     async (policy) => {
@@ -24,12 +24,14 @@ describe.concurrent("a replay", { timeout: 30_000 }, () => {
       expect(queues.flights.offered).toBe(count)
       expect(queues.board.offered).toBe(count)
       expect(queues.board.coalesced).toBeGreaterThan(0)
-      expect(queues.routes).toMatchObject({
-        offered: count,
-        restarts: 1,
-        pending: { batches: 0 },
-        dead: { batches: 0 }
-      })
+      const { routes } = queues
+      expect(routes).toMatchObject({ offered: count, refused: 0, dropped: 0, workers: 2, restarts: 1 })
+      expect(routes).toMatchObject({ pending: { batches: 0 }, dead: { batches: 0 } })
+      expect(routes.stored + routes.coalesced).toBe(count)
+      expect([1, 2]).toContain(routes.kill.batchesInFlight)
+      expect(routes.kill.batchesCountedTwice).toBe(routes.kill.batchesInFlight)
+      expect(routes.kill.incrementsCountedTwice).toBeGreaterThan(0)
+      expect(routes.deliveries).toBe(routes.storedBatches + routes.kill.batchesCountedTwice)
       expect(coordinator).toMatchObject({
         completed: queues.flights.flushes + queues.board.flushes,
         failed: queues.flights.retries + queues.board.retries,
@@ -47,7 +49,7 @@ describe.concurrent("a replay", { timeout: 30_000 }, () => {
     }
   )
 
-  it("shows its result as text, with numbers for both queues and for the coordinator", async () => {
+  it("shows its result as text, with numbers for all queues and for the coordinator", async () => {
     const { code, stdout } = await run("--file", file, "--sink-delay", "0")
     expect(code).toBe(0)
     expect(stdout).toContain("flights (suspend)")
@@ -55,6 +57,14 @@ describe.concurrent("a replay", { timeout: 30_000 }, () => {
       /│ accepted │ completed │ failed │ cancelled │ +waiting │ running │ groups │ writes a group │/
     )
     expect(stdout).toContain("ok    coordinator: completed = batches settled: ")
+    expect(stdout).toMatch(
+      /^Routes: 2,000 increments, .* 2 workers in a second process counted them, in \d+ deliveries\.$/m
+    )
+    expect(stdout).toMatch(
+      /^It was killed in the middle\. Batches in flight then: [12], counted and not yet settled\.$/m
+    )
+    expect(stdout).toMatch(/Counted twice: batches [12], increments \d+\.$/m)
+    expect(stdout).toContain("`processTransactional` will make it exact later.")
     expect(stdout).toContain("It adds up.")
   })
 
@@ -122,6 +132,7 @@ describe.concurrent("a replay", { timeout: 30_000 }, () => {
     const { code, stdout } = await ended
     expect(code).toBe(130)
     expect(stdout).toContain("interrupted, and what had been offered was drained")
+    expect(stdout).toContain("It was not killed: the run was over before the middle.")
     expect(stdout).toContain("It adds up.")
     expect(stdout).toMatch(/│ held +│ +0 │ +0 │/)
   })

@@ -76,6 +76,7 @@ const killMany = (file: QueueFile, index: number) =>
     const totals = { kills: 0, inHand: 0, again: 0, repeated: 0, stops: 0 }
 
     const note = (where: object, lines: ReadonlyArray<string>) => {
+      file.recover()
       for (const id of after(lines, "offering")) offered.add(id)
       for (const id of after(lines, "stored")) told.add(id)
       const { stored } = file
@@ -150,7 +151,6 @@ describe("a durable queue in a file, under kill -9", () => {
         const files = yield* Effect.all([queueFile, queueFile])
         const all = yield* Effect.forEach(files, killMany, { concurrency: 2 })
         // Otherwise the kills would have missed what they are for.
-        console.log(all)
         for (const { again, inHand, repeated } of all) {
           expect(Math.min(again, inHand, repeated)).toBeGreaterThan(0)
         }

@@ -8,7 +8,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { child, childAfter, temporaryDirectory } from "./children/spawn.ts"
 import { names, openQueue } from "./openQueue.ts"
-import { queueFile, until } from "./queueFile.ts"
+import { placeOf, queueFile, until } from "./queueFile.ts"
 import { canMount, smallDisk } from "./smallDisk.ts"
 
 /** An item that needs space. */
@@ -185,7 +185,7 @@ describe("a file that is broken", () => {
       Effect.gen(function*() {
         const file = yield* filled
         const page = file.look((database) =>
-          database.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'sluice_payloads'").pluck().get()
+          database.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'sluice_batches'").pluck().get()
         ) as number
         damage(file.filename, (page - 1) * 4096, page * 4096)
         const { close, queue, told } = yield* openQueue(file, { drainTimeout: 100 })
@@ -215,17 +215,20 @@ describe("tables that somebody else changes", () => {
           seq
         )
         file.look((database) => {
-          database.prepare("UPDATE sluice_payloads SET payload = x'00' WHERE seq = ?").run(damaged)
-          database.prepare("UPDATE sluice_payloads SET payload = substr(payload, 1, length(payload) - 2) WHERE seq = ?")
-            .run(cut)
-          database.prepare("DELETE FROM sluice_payloads WHERE seq = ?").run(missing)
+          const change = (payload: string, seq: number) =>
+            database.prepare(`UPDATE sluice_batches SET payload = ${payload} WHERE ${placeOf("seq")} = ?`).run(seq)
+          change("x'00'", damaged)
+          change("substr(payload, 1, length(payload) - 2)", cut)
+          change("x''", missing)
         })
         const { queue, told } = yield* openQueue(file)
         const isDone = Effect.map(queue.stats, ({ dead, pending }) => pending.items === 0 && dead.batches === 3)
         yield* Effect.repeat(Effect.zipLeft(isDone, Effect.sleep("5 millis")), { until: (done) => done })
         expect(told.handled).toEqual([ids[0], ids[2], ids[5]])
         const letters = yield* queue.deadLetters.list()
-        expect(letters).toMatchObject([damaged, cut, missing].map((id) => ({ id, items: 1, reason: "undecodable" })))
+        expect(letters).toMatchObject(
+          [damaged, cut, missing].map((id) => ({ id, items: 1, reason: "undecodable" }))
+        )
         for (const { error } of letters) expect(error).not.toBe("")
         expect(told.errors).toEqual([])
       }),

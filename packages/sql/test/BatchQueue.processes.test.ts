@@ -335,13 +335,13 @@ describe("a write lock that a foreign process holds", () => {
   }
 
   it.scopedLive(
-    "while the queue and its store are closed: the store waits for it no longer than busyTimeout",
+    "while the queue and its store are closed: the store does not wait for it on behalf of nobody",
     () =>
       Effect.gen(function*() {
         const file = yield* queueFile
         const scope = yield* Scope.make()
         const { queue, told } = yield* Scope.extend(
-          openQueue(file, { drainTimeout: 500 }, { busyTimeout: 500 }),
+          openQueue(file, { drainTimeout: 500 }),
           scope
         )
         yield* queue.offerStored("earlier")

@@ -88,13 +88,13 @@ describe("a file", () => {
     Effect.gen(function*() {
       const { filename, queue, withTransaction } = yield* store()
       yield* queue.append({ batches: [batch(1, { ids: ["a"], oldestAtMillis: 5.5 }), batch(2)], maxPendingItems: 9 })
-      yield* queue.append({ batches: [batch(3, { ids: ["b"] })], idWindowMillis: 7 })
+      yield* queue.append({ batches: [batch(3, { ids: ["b"] }), batch(4)], idWindowMillis: 7 })
       const [first, second] = yield* take(queue, 2)
       yield* queue.extend([first], { leaseMillis: 0.5, failure: { ...failure, failedAtMillis: 1.5 } })
       yield* queue.deadLetter([second], { reason: "some", failure })
       yield* withTransaction(queue.release([first], { readyAtMillis: Date.now() + 1000.5 }))
       const db = yield* foreign(filename)
-      for (const table of ["queues", "batches", "ids"]) {
+      for (const table of ["queues", "batches", "resting", "dead", "ids"]) {
         const rows = db.prepare(`SELECT * FROM sluice_${table}`).all() as Array<Record<string, unknown>>
         for (const column of Object.keys(rows[0])) {
           const types = db.prepare(`SELECT DISTINCT typeof(${column}) AS type FROM sluice_${table}`).pluck().all()
@@ -102,7 +102,9 @@ describe("a file", () => {
             table,
             column,
             [
-              ["name", "id", "error", "reason"].includes(column) && typeof rows[0][column] === "string"
+              column === "payload"
+                ? "blob"
+                : ["name", "id", "error", "reason"].includes(column) && typeof rows[0][column] === "string"
                 ? "text"
                 : "integer"
             ]
@@ -124,15 +126,17 @@ describe("a file", () => {
       expect(db.prepare("SELECT count(*) FROM sluice_ids").pluck().get()).toBeLessThanOrEqual(200)
     }))
 
-  it.scopedLive("gives out no sequence beyond what a number can tell", () =>
+  it.scopedLive("gives out no sequence beyond those of its queue", () =>
     Effect.gen(function*() {
       const { queue, sql } = yield* store()
       yield* add(queue, 1)
-      yield* sql`UPDATE sqlite_sequence SET seq = ${BigInt(Number.MAX_SAFE_INTEGER) - 1n} WHERE name = 'sluice_batches'`
+      const last = 2 ** 40 - 1
+      yield* sql`UPDATE sluice_queues SET next_place = ${last}`
       yield* add(queue, 2)
       expect(yield* Effect.flip(add(queue, 3))).toMatchObject({ _tag: "StoreUnavailable", reason: "failed" })
+      expect(yield* Effect.flip(queue.append({ batches: [batch(4), batch(5)] }))).toMatchObject({ reason: "failed" })
       const taken = yield* take(queue)
-      expect(taken[1].sequence).toBe(Number.MAX_SAFE_INTEGER)
+      expect(taken[1].sequence).toBe(last)
       yield* queue.settle(taken)
       expect(yield* pending(queue)).toBe(0)
     }))
@@ -187,8 +191,9 @@ describe("what cannot be done fails with its reason", () => {
   it.scopedLive("a table that is missing, and only that", () =>
     Effect.gen(function*() {
       const { batches, queue, sql } = yield* store()
-      yield* sql`DROP TABLE sluice_payloads`
-      for (const run of [add(queue, 1), take(queue), queue.inspect(1)]) {
+      yield* sql`DROP TABLE sluice_dead`
+      yield* add(queue, 1)
+      for (const run of [queue.inspect(1), queue.deadLetters({ limit: 1 }), queue.redrive("all")]) {
         expect(yield* Effect.flip(Effect.asVoid(run as Effect.Effect<unknown, unknown>))).toMatchObject({
           _tag: "StoreUnavailable",
           reason: "failed",

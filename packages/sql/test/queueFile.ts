@@ -43,19 +43,33 @@ export const waiting = 0
 export const claimed = 1
 export const dead = 2
 
+/** The place of a batch in its queue, of its key. */
+export const placeOf = (key: string) => `${key} % ${2 ** 40}`
+
+// A batch that is put to rest, or dies, leaves its table for another one, and may come back.
 const audit = `
   CREATE TABLE audit_stored (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL);
   CREATE TABLE audit_claims (seq INTEGER NOT NULL, token INTEGER NOT NULL, deliveries INTEGER NOT NULL);
   CREATE TABLE audit_deleted (seq INTEGER PRIMARY KEY);
-  CREATE TRIGGER audit_stored AFTER INSERT ON sluice_payloads BEGIN
-    INSERT INTO audit_stored VALUES (NEW.seq, NEW.payload);
+  CREATE TRIGGER audit_stored AFTER INSERT ON sluice_batches BEGIN
+    INSERT INTO audit_stored VALUES (${placeOf("NEW.seq")}, NEW.payload) ON CONFLICT DO NOTHING;
   END;
   CREATE TRIGGER audit_claims AFTER UPDATE OF token ON sluice_batches BEGIN
-    INSERT INTO audit_claims VALUES (NEW.seq, NEW.token, NEW.deliveries);
+    INSERT INTO audit_claims VALUES (${placeOf("NEW.seq")}, NEW.token, NEW.deliveries);
   END;
-  CREATE TRIGGER audit_deleted AFTER DELETE ON sluice_batches BEGIN
-    INSERT INTO audit_deleted VALUES (OLD.seq);
+  CREATE TRIGGER audit_deleted AFTER DELETE ON sluice_batches
+  WHEN NOT EXISTS (
+    SELECT 1 FROM sluice_resting WHERE seq = OLD.seq UNION ALL SELECT 1 FROM sluice_dead WHERE seq = OLD.seq
+  ) BEGIN
+    INSERT INTO audit_deleted VALUES (${placeOf("OLD.seq")});
   END;`
+
+/** Everything that is stored. What has a time to come is claimed; what has none can be. */
+const everything = `
+  SELECT ${placeOf("seq")} AS seq, CASE WHEN due_ms > 0 THEN ${claimed} ELSE ${waiting} END AS state, token, deliveries,
+    items, payload FROM sluice_batches
+  UNION ALL SELECT ${placeOf("seq")}, ${waiting}, token, deliveries, items, payload FROM sluice_resting
+  UNION ALL SELECT ${placeOf("seq")}, ${dead}, token, deliveries, items, payload FROM sluice_dead`
 
 /** The items of a batch, after the line that says how they are written. */
 const idsIn = (payload: Buffer): ReadonlyArray<string> =>
@@ -100,6 +114,14 @@ export class QueueFile {
     }
   }
 
+  /**
+   * A process that is killed between writing a commit and telling others of it leaves one that only some see: whoever
+   * comes first decides.
+   */
+  recover(): void {
+    this.look((database) => database.pragma("wal_checkpoint(TRUNCATE)"))
+  }
+
   private rows<A>(sql: string): ReadonlyArray<A> {
     return this.look((database) => database.prepare(sql).all() as Array<A>)
   }
@@ -117,7 +139,7 @@ export class QueueFile {
   /** What is in the store now. */
   get pending(): ReadonlyArray<Row> {
     const rows = this.rows<Omit<Row, "key"> & { payload: Buffer }>(
-      `SELECT seq, state, token, deliveries, payload FROM sluice_batches JOIN sluice_payloads USING (seq) ORDER BY seq`
+      `SELECT seq, state, token, deliveries, payload FROM (${everything}) ORDER BY seq`
     )
     return rows.map(({ payload, ...row }) => ({ ...row, key: keyOf(idsIn(payload)) }))
   }
@@ -129,9 +151,9 @@ export class QueueFile {
         "SELECT sum(pending_batches) AS batches, sum(pending_items) AS items FROM sluice_queues"
       )
       const found = database.prepare(
-        "SELECT count(*) AS batches, sum(items) AS items FROM sluice_batches WHERE state < 2"
+        `SELECT count(*) AS batches, coalesce(sum(items), 0) AS items FROM (${everything}) WHERE state <> ${dead}`
       )
-      return database.transaction(() => ({ told: told.get(), found: { items: 0, ...clean(found.get()) } }))()
+      return database.transaction(() => ({ told: told.get(), found: found.get() }))()
     })
   }
 
@@ -148,8 +170,6 @@ export class QueueFile {
     return this.rows<{ seq: number }>("SELECT seq FROM audit_deleted").map(({ seq }) => seq)
   }
 }
-
-const clean = (row: any) => row.items === null ? { batches: row.batches } : row
 
 /** A file with an empty queue, which is gone after the test. */
 export const queueFile = Effect.gen(function*() {

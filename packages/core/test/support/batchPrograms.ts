@@ -165,7 +165,7 @@ export const program = (setting: Setting) => (seed: number) =>
       pollInterval: pick([5, 1000]),
       inlineDelay: pick([0, 5, 1000]),
       cooldown: pick([0, 20]),
-      maxDeliveries: pick([undefined, 1, 2, 4]),
+      maxDeliveries: pick([undefined, 1, 1, 2, 4]),
       retry: pick([
         Schedule.spaced("7 millis"),
         Schedule.intersect(Schedule.exponential("2 millis"), Schedule.recurs(3)),
@@ -312,8 +312,8 @@ export const program = (setting: Setting) => (seed: number) =>
       }
     })
     const operator = Effect.gen(function*() {
-      for (let i = 0; i < 4; i++) {
-        yield* Effect.sleep(below(50))
+      for (let i = 0; i < 8; i++) {
+        yield* Effect.sleep(below(25))
         const letters = yield* queue.deadLetters.list({ limit: 3 })
         if (letters.length === 0) continue
         const { id } = pick(letters)

@@ -7,10 +7,10 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Changed, Operations, Run, Which } from "../BatchStoreDialect.ts"
 import { bytesOf } from "./sqliteClaims.ts"
-import { ready, tables } from "./sqliteSchema.ts"
+import { span, tables } from "./sqliteSchema.ts"
 
 const deadLetterOf = (row: any): DeadLetter => ({
-  id: row.seq,
+  id: row.seq % span,
   items: row.items,
   reason: row.reason,
   error: row.error,
@@ -31,7 +31,7 @@ const changedOf = (rows: ReadonlyArray<any>): Changed => {
   let last = 0
   for (const row of rows) {
     items += row.items
-    last = Math.max(last, row.seq)
+    last = Math.max(last, row.seq % span)
   }
   return { batches: rows.length, items, last }
 }
@@ -42,31 +42,28 @@ const mostRows = 2 ** 31 - 1
 export const makeDeadLetters = (
   prefix: string
 ): Pick<Operations, "deadLetters" | "inspect" | "redrive" | "discard" | "stats"> => {
-  const { batches, payloads, queues } = tables(prefix)
+  const { batches, dead, queues, redrives, resting } = tables(prefix)
   const columns = "seq, items, reason, error, deliveries, attempts, oldest_ms, died_ms"
+  const listed = "seq IN (SELECT value FROM json_each(?)) AND seq > ? AND seq < ?"
+  const first = `seq IN (SELECT seq FROM ${dead} WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?)`
   const of = (statement: string) => ({
-    listed: `${statement} WHERE seq IN (SELECT value FROM json_each(?)) AND queue_id = ? AND state = 2
-      RETURNING seq, items`,
-    first: `${statement} WHERE seq IN (
-      SELECT seq FROM ${batches} WHERE queue_id = ? AND state = 2 AND seq > ? ORDER BY seq LIMIT ?)
-      RETURNING seq, items`
+    listed: `${statement} WHERE ${listed} RETURNING seq, items`,
+    first: `${statement} WHERE ${first} RETURNING seq, items`
   })
   const sql = {
-    deadLetters: `SELECT ${columns} FROM ${batches} WHERE queue_id = ? AND state = 2 AND seq > ? ORDER BY seq LIMIT ?`,
-    inspect: `SELECT ${columns}, (SELECT payload FROM ${payloads} WHERE ${payloads}.seq = ${batches}.seq) AS payload
-      FROM ${batches} WHERE seq = ? AND queue_id = ? AND state = 2`,
-    redrive: of(`UPDATE ${batches} SET state = 0, due_ms = ${ready}, deliveries = 0, attempts = 0, failed_ms = 0,
-      died_ms = 0, error = '', reason = ''`),
-    discard: of(`DELETE FROM ${batches}`),
-    // What is due but has not been put back yet can be claimed as well.
+    deadLetters: `SELECT ${columns} FROM ${dead} WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?`,
+    inspect: `SELECT ${columns}, payload FROM ${dead} WHERE seq = ?`,
+    redrive: of(`INSERT INTO ${redrives} (seq, items) SELECT seq, items FROM ${dead}`),
+    discard: of(`DELETE FROM ${dead}`),
+    // What is due but has not come back yet can be claimed as well.
     stats: `SELECT pending_batches, pending_items, dead_batches, dead_items, (
-        SELECT oldest_ms FROM ${batches} WHERE seq = (
-          SELECT min(seq) FROM (
-            SELECT min(seq) AS seq FROM ${batches} WHERE queue_id = ? AND state < 2 AND due_ms = ${ready}
-            UNION ALL
-            SELECT min(seq) FROM ${batches} WHERE queue_id = ? AND state < 2 AND due_ms > ${ready} AND due_ms <= ?
-          )
-        )
+        SELECT oldest_ms FROM (
+          SELECT * FROM (SELECT seq, oldest_ms FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms <= ?
+            ORDER BY seq LIMIT 1)
+          UNION ALL
+          SELECT * FROM (SELECT seq, oldest_ms FROM ${resting} WHERE seq >> 40 = ? AND due_ms <= ?
+            ORDER BY seq LIMIT 1)
+        ) ORDER BY seq LIMIT 1
       ) AS oldest_ms FROM ${queues} WHERE id = ?`
   }
 
@@ -75,32 +72,41 @@ export const makeDeadLetters = (
     queueId: number,
     statement: { readonly listed: string; readonly first: string },
     which: Which
-  ): Run<Changed> =>
-    Effect.map(
+  ): Run<Changed> => {
+    const [from, to] = [queueId * span, (queueId + 1) * span]
+    return Effect.map(
       "after" in which
-        ? connection.execute(statement.first, [queueId, which.after, which.limit], undefined)
-        : connection.execute(statement.listed, [JSON.stringify(which), queueId], undefined),
+        ? connection.execute(statement.first, [from + which.after, to, which.limit], undefined)
+        : connection.execute(statement.listed, [JSON.stringify(which.map((id) => from + id)), from, to], undefined),
       changedOf
     )
+  }
 
   return {
     deadLetters: (connection, queueId, { after, limit }) => {
       const most = Math.max(0, Math.min(mostRows, Math.floor(limit)))
       return Effect.map(
-        connection.execute(sql.deadLetters, [queueId, after, most], undefined),
+        connection.execute(sql.deadLetters, [queueId * span + after, (queueId + 1) * span, most], undefined),
         (rows) => rows.map(deadLetterOf)
       )
     },
     inspect: (connection, queueId, id) =>
-      Effect.map(connection.execute(sql.inspect, [id, queueId], undefined), (rows) =>
-        rows.length === 0
-          ? Option.none()
-          : Option.some({ ...deadLetterOf(rows[0]), payload: bytesOf(rows[0].payload) })),
+      Effect.map(
+        connection.execute(sql.inspect, [id > 0 && id < span ? queueId * span + id : -1], undefined),
+        (rows) =>
+          rows.length === 0
+            ? Option.none()
+            : Option.some({ ...deadLetterOf(rows[0]), payload: bytesOf(rows[0].payload) })
+      ),
     redrive: (connection, queueId, which) => change(connection, queueId, sql.redrive, which),
     discard: (connection, queueId, which) => change(connection, queueId, sql.discard, which),
     stats: (connection, queueId, now) =>
       Effect.map(
-        connection.execute(sql.stats, [queueId, queueId, now, queueId], undefined),
+        connection.execute(
+          sql.stats,
+          [queueId * span, (queueId + 1) * span, now, queueId, now, queueId],
+          undefined
+        ),
         (rows) => statsOf(rows[0])
       )
   }

@@ -9,7 +9,7 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import type { Append, Appended, NewBatch } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
 import type { Operations, Run } from "../BatchStoreDialect.ts"
-import { tables } from "./sqliteSchema.ts"
+import { span, tables } from "./sqliteSchema.ts"
 
 /** How many rows one INSERT has at most. Texts are few, as each is a prepared statement: all powers of two up to here. */
 const mostRows = 64
@@ -41,14 +41,17 @@ const idsOf = (batches: ReadonlyArray<NewBatch>): ReadonlyArray<string> => batch
 
 /** @internal */
 export const makeIntake = (prefix: string): Pick<Operations, "append" | "isSingle" | "queueId"> => {
-  const { appends, ids, queues } = tables(prefix)
+  const { appends, batches, ids, queues } = tables(prefix)
   const into = `INSERT INTO ${appends} (queue_id, items, oldest_ms, payload)`
   const sql = {
     addQueue: `INSERT INTO ${queues} (name) VALUES (?) ON CONFLICT DO NOTHING`,
     queueId: `SELECT id FROM ${queues} WHERE name = ?`,
     room: `SELECT pending_items, bucket_bits FROM ${queues} WHERE id = ?`,
+    appendOne: `${into} VALUES (?, ?, ?, ?)`,
     appendBounded: `${into} SELECT ?, ?, ?, ? WHERE (SELECT pending_items FROM ${queues} WHERE id = ?) + ? <= ?
       RETURNING 1`,
+    takePlaces: `UPDATE ${queues} SET next_place = next_place + ?, pending_batches = pending_batches + ?,
+      pending_items = pending_items + ? WHERE id = ? RETURNING next_place`,
     // A process whose clock is ahead may be in the bucket after this one.
     duplicates: `SELECT given.value AS id FROM json_each(?) AS given CROSS JOIN ${ids} AS known
       ON known.queue_id = ? AND known.bucket IN (?, ?, ?) AND known.id = given.value WHERE known.at_ms > ?`,
@@ -64,26 +67,39 @@ export const makeIntake = (prefix: string): Pick<Operations, "append" | "isSingl
   }
   const rows = new Map<number, string>()
   for (let count = 1; count <= mostRows; count *= 2) {
-    rows.set(count, `${into} VALUES ${Array.from({ length: count }, () => "(?, ?, ?, ?)").join(", ")}`)
+    const values = Array.from({ length: count }, () => "(?, ?, ?, ?)").join(", ")
+    rows.set(count, `INSERT INTO ${batches} (seq, items, oldest_ms, payload) VALUES ${values}`)
   }
 
-  const insert = (connection: Connection, queueId: number, batches: ReadonlyArray<NewBatch>, from: number) => {
-    const count = Math.min(mostRows, 2 ** Math.floor(Math.log2(batches.length - from)))
+  /** Inserts as many as fit into one statement, the first of them at this place. Answers how many it was. */
+  const insert = (connection: Connection, added: ReadonlyArray<NewBatch>, from: number, place: number): Run<number> => {
+    const count = Math.min(mostRows, 2 ** Math.floor(Math.log2(added.length - from)))
     const params: Array<unknown> = []
-    for (let index = from; index < from + count; index++) {
-      const { items, oldestAtMillis, payload } = batches[index]
-      params.push(queueId, items, Math.floor(oldestAtMillis), payload)
+    for (let index = 0; index < count; index++) {
+      const { items, oldestAtMillis, payload } = added[from + index]
+      params.push(place + index, items, Math.floor(oldestAtMillis), payload)
     }
-    return Effect.as(connection.execute(rows.get(count)!, params, undefined), from + count)
+    return Effect.as(connection.execute(rows.get(count)!, params, undefined), count)
   }
 
-  const insertAll = (connection: Connection, queueId: number, batches: ReadonlyArray<NewBatch>): Run<Appended> => {
-    const appended: Appended = { appended: batches.length, duplicates: none }
-    const loop = (from: number): Run<Appended> =>
-      from >= batches.length
-        ? Effect.succeed(appended)
-        : Effect.flatMap(insert(connection, queueId, batches, from), loop)
-    return loop(0)
+  const insertAll = (connection: Connection, queueId: number, added: ReadonlyArray<NewBatch>): Run<Appended> => {
+    const appended: Appended = { appended: added.length, duplicates: none }
+    if (added.length === 0) return Effect.succeed(appended)
+    if (added.length === 1) {
+      const [{ items, oldestAtMillis, payload }] = added
+      const params = [queueId, items, Math.floor(oldestAtMillis), payload]
+      return Effect.as(connection.execute(sql.appendOne, params, undefined), appended)
+    }
+    const items = added.reduce((sum, batch) => sum + batch.items, 0)
+    const places = connection.execute(sql.takePlaces, [added.length, added.length, items, queueId], undefined)
+    return Effect.flatMap(places, ([{ next_place }]) => {
+      const first = queueId * span + next_place - added.length
+      const loop = (from: number): Run<Appended> =>
+        from >= added.length
+          ? Effect.succeed(appended)
+          : Effect.flatMap(insert(connection, added, from, first + from), (count) => loop(from + count))
+      return loop(0)
+    })
   }
 
   const appendOne = (connection: Connection, queueId: number, batch: NewBatch, most: number): Run<Appended> => {

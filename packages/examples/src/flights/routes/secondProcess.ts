@@ -23,8 +23,11 @@ export interface SecondProcess {
   readonly current: () => { readonly number: number; readonly pid: number | undefined }
   /** Fails as soon as it has ended without having been asked to. */
   readonly watch: Effect.Effect<never, WorkerFailed>
-  /** To be called once. Its workers keep the next batch that they count, and when each has one, it is killed. */
-  readonly killSoon: Effect.Effect<void>
+  /**
+   * To be called once. Its workers keep the next batch that they count, and when each has one, it is killed. Answers when
+   * what is offered from then on will be kept.
+   */
+  readonly killSoon: Effect.Effect<void, WorkerFailed>
   /**
    * To be called when everything is offered. Waits until all of it is counted, and the process has ended well. Answers
    * what was in flight when it was killed, if it was.
@@ -92,7 +95,6 @@ export const make = (
       })
 
     const kill = Effect.gen(function*() {
-      yield* current.hold
       // Each worker keeps a batch; or there are not as many.
       yield* until((pending, held) => held >= settings.workers || isAllOffered && pending <= held)
       const inFlight = yield* current.held
@@ -113,9 +115,12 @@ export const make = (
     return {
       current: () => ({ number, pid: current.pid }),
       watch: Deferred.await(failed),
-      killSoon: Effect.map(Effect.forkIn(Effect.interruptible(kill), scope), (fiber) => {
-        killing = fiber
-      }),
+      killSoon: Effect.suspend(() => inOwnFiber(current.hold)).pipe(
+        Effect.zipRight(Effect.forkIn(Effect.interruptible(kill), scope)),
+        Effect.map((fiber) => {
+          killing = fiber
+        })
+      ),
       finish: inOwnFiber(Effect.raceFirst(finish, Deferred.await(failed)))
     }
   })

@@ -5,12 +5,13 @@
  * process is killed may be counted, and will be counted again. That is what "at least once" means.
  */
 import { BatchQueue, Retry } from "@sluice/core"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import { problemOf } from "../errors.ts"
 import { batchOf } from "./Increment.ts"
-import type { Held, Order } from "./messages.ts"
+import type { Order, Word } from "./messages.ts"
 import { RouteCounts } from "./RouteCounts.ts"
 import { RoutesQueue, settings, shared } from "./RoutesQueue.ts"
 import * as Store from "./store.ts"
@@ -21,6 +22,10 @@ const [file, number] = process.argv.slice(2)
 let isHolding = false
 let deliveries = 0
 
+const say = (word: Word): void => {
+  process.send?.(word)
+}
+
 const queue = BatchQueue.layer(RoutesQueue, {
   ...shared,
   workers: settings.workers,
@@ -30,17 +35,23 @@ const queue = BatchQueue.layer(RoutesQueue, {
       const counts = yield* RouteCounts
       yield* counts.count({ process: Number(number), delivery: ++deliveries }, items)
       if (!isHolding) return
-      process.send?.({ held: batchOf(items) } satisfies Held)
+      say({ _tag: "Held", batch: batchOf(items) })
       // Until this process is killed. The lease is renewed meanwhile.
       yield* Effect.never
     })
 })
 
-const untilStopped = Effect.async<void>((resume) => {
-  process.on("message", (order: Order) => {
-    if (order === "stop") return resume(Effect.void)
+const begun = Effect.runSync(Deferred.make<void>())
+const stopped = Effect.runSync(Deferred.make<void>())
+
+process.on("message", (order: Order) => {
+  if (order === "stop") Deferred.unsafeDone(stopped, Effect.void)
+  if (order === "hold") {
     isHolding = true
-  })
+    say({ _tag: "Holding" })
+  }
+  // "stop" as well: there may have been nothing to do before it began.
+  Deferred.unsafeDone(begun, Effect.void)
 })
 
 // Ctrl-C goes to both processes, and it is the first that decides when this one ends.
@@ -49,10 +60,14 @@ process.on("SIGTERM", () => {})
 // The first process has gone, however it has ended. What is in hand comes back when its lease runs out.
 process.on("disconnect", () => process.exit(1))
 if (!process.connected) process.exit(1)
+say({ _tag: "Ready" })
 
-const program = Effect.raceFirst(untilStopped, Effect.zipRight(RoutesQueue, Effect.never)).pipe(
+const count = Effect.zipRight(RoutesQueue, Deferred.await(stopped)).pipe(
   // Ends the queue as one should: handlers that run may end, and no lease is left behind.
-  Effect.provide(queue.pipe(Layer.provide(Store.layer(file)))),
+  Effect.provide(queue.pipe(Layer.provide(Store.layer(file))))
+)
+
+const program = Effect.zipRight(Deferred.await(begun), count).pipe(
   Effect.tapError((error) => Effect.sync(() => process.stderr.write(`flights: routes: ${problemOf(error)}\n`))),
   Effect.provide(Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger)))
 )
