@@ -25,6 +25,8 @@ const losing: Setting = {
   isInTime: false
 }
 
+const seen: Record<string, number> = {}
+
 describe("over random offers, handlers, redrives, closings and schedules, and a second process that handles the rest", () => {
   it.each([
     ["in time", inTime, 0, 200],
@@ -35,7 +37,6 @@ describe("over random offers, handlers, redrives, closings and schedules, and a 
   ])(
     "%s nothing is lost, invented or counted wrong, nothing hangs, and closing leaves nothing behind",
     (_, setting, timerProbability, runs) => {
-      const seen: Record<string, number> = {}
       SeededRun.forSeeds(
         program(setting),
         { runs, yieldProbability: 0.05, timerProbability },
@@ -47,9 +48,12 @@ describe("over random offers, handlers, redrives, closings and schedules, and a 
           for (const [key, count] of Object.entries(exit.value.seen)) seen[key] = (seen[key] ?? 0) + count
         }
       )
-      // The programs are only worth something while they reach every outcome.
-      for (const [key, count] of Object.entries(seen)) expect([key, count > 0]).toEqual([key, true])
     },
     60_000
   )
+
+  // They are only worth something while they do.
+  it("every outcome is reached", () => {
+    for (const [key, count] of Object.entries(seen)) expect([key, count > 10]).toEqual([key, true])
+  })
 })

@@ -78,22 +78,23 @@ export class GroupCommit {
 
   /** Runs an operation with those of others, and answers once it is committed. */
   submit<A>(operation: Operation<A>): Effect.Effect<A, StoreUnavailable> {
-    return Effect.async<A, StoreUnavailable>((resume) => {
-      if (this.closed) return resume(Effect.fail(this.whenClosed()))
-      const waiting: Waiting = { operation, begun: false, exit: undefined, resume }
+    // It is put in, and its exit waited for, in one step: an interruption cannot come between.
+    return Effect.uninterruptibleMask((restore) => {
+      if (this.closed) return Effect.fail(this.whenClosed())
+      const waiting: Waiting = { operation, begun: false, exit: undefined, resume: undefined }
       this.waiting.add(waiting)
       this.wake?.()
-      // An interruption comes here.
-      return Effect.suspend(() => {
-        if (!waiting.begun) {
-          this.waiting.delete(waiting)
-          this.lookIdle()
-          return Effect.void
-        }
-        return Effect.async<void>((resume) => {
-          if (waiting.exit !== undefined) resume(Effect.void)
-          else waiting.resume = () => resume(Effect.void)
-        })
+      const answered = Effect.async<A, StoreUnavailable>((resume) => {
+        if (waiting.exit !== undefined) resume(waiting.exit)
+        else waiting.resume = resume
+      })
+      return Effect.catchAllCause(restore(answered), (cause) => {
+        // Either it has failed, or its caller was interrupted.
+        if (waiting.exit !== undefined) return Effect.failCause(cause)
+        if (waiting.begun) return Effect.zipRight(Effect.exit(answered), Effect.failCause(cause))
+        this.waiting.delete(waiting)
+        this.lookIdle()
+        return Effect.failCause(cause)
       })
     })
   }

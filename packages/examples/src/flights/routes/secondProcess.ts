@@ -61,7 +61,7 @@ export const make = (
     const clock = yield* Effect.clock
     const failed = yield* Deferred.make<never, WorkerFailed>()
     let number = 0
-    let isAllOffered = false
+    let hasStoredAll = false
     let killing: Fiber.Fiber<Kill, WorkerFailed | QueueError.StoreUnavailable> | undefined
 
     const startNext = Effect.gen(function*() {
@@ -75,28 +75,30 @@ export const make = (
      * Looks again and again at what is stored, and at how many batches are kept, until it is so. What does not change is
      * waited for while flights are offered, which may take as long as it will, and then for some time.
      */
-    const until = (condition: (pendingBatches: number, held: number) => boolean) =>
+    const until = (condition: (seen: { pending: number; held: number; isAllStored: boolean }) => boolean) =>
       Effect.suspend(() => {
         let last = ""
         let changedAt = clock.unsafeCurrentTimeMillis()
         const look = Effect.gen(function*() {
+          // Asked before the store is: what is stored in between is not in its answer.
+          const isAllStored = hasStoredAll
           const { pending } = yield* queue.stats
           const { length } = yield* current.held
           const now = clock.unsafeCurrentTimeMillis()
           const seen = `${pending.items} ${length}`
-          if (seen !== last || !isAllOffered) changedAt = now
+          if (seen !== last || !isAllStored) changedAt = now
           last = seen
           if (now - changedAt > patienceMillis) {
             return yield* new WorkerFailed({ problem: `has counted nothing for ${patienceMillis / 1000} seconds` })
           }
-          return condition(pending.batches, length)
+          return condition({ pending: pending.batches, held: length, isAllStored })
         })
         return Effect.asVoid(Effect.repeat(Effect.delay(look, lookEveryMillis), { until: (holds) => holds }))
       })
 
     const kill = Effect.gen(function*() {
       // Each worker keeps a batch; or there are not as many.
-      yield* until((pending, held) => held >= settings.workers || isAllOffered && pending <= held)
+      yield* until(({ held, isAllStored, pending }) => held >= settings.workers || isAllStored && pending <= held)
       const inFlight = yield* current.held
       yield* current.kill
       current = yield* startNext
@@ -105,9 +107,9 @@ export const make = (
 
     const finish = Effect.gen(function*() {
       yield* queue.flush
-      isAllOffered = true
+      hasStoredAll = true
       const killed = killing === undefined ? undefined : yield* Fiber.join(killing)
-      yield* until((pending) => pending === 0)
+      yield* until(({ pending }) => pending === 0)
       yield* current.stop
       return killed
     })
