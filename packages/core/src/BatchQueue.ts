@@ -13,7 +13,6 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
@@ -29,36 +28,33 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as Backpressure from "./Backpressure.ts"
 import type { Batch } from "./Batch.ts"
-import { type Amount, BatchStore, type DeadLetter, type QueueStore, type Stats } from "./BatchStore.ts"
+import { BatchStore } from "./BatchStore.ts"
 import type { Buffer } from "./Buffer.ts"
 import * as Codec from "./Codec.ts"
 import * as EventHub from "./EventHub.ts"
-import * as FlushPolicy from "./FlushPolicy.ts"
 import { Appender } from "./internal/appender.ts"
+import { checkOptions } from "./internal/batchQueueOptions.ts"
 import { BatchTally, type Totals } from "./internal/batchTally.ts"
-import { type Ending, Entry } from "./internal/gathering.ts"
+import { Entry } from "./internal/gathering.ts"
 import { makeGuard } from "./internal/guard.ts"
-import { malformed, utf8Bytes } from "./internal/inspection.ts"
+import { type Lifecycle, Offers } from "./internal/offers.ts"
 import { isTracing } from "./internal/tracing.ts"
 import { Workers } from "./internal/workers.ts"
 import { Macrotask } from "./Macrotask.ts"
-import * as Check from "./OptionCheck.ts"
-import { makeImpl, Offer, offerEach, type PolicyQueueImpl, type Taken, type UnsafeOutcome } from "./PolicyQueue.ts"
+import { makeImpl, type PolicyQueueImpl, type Taken, type UnsafeOutcome } from "./PolicyQueue.ts"
 import {
+  type BatchOfferError,
   type HandlerDefect,
   InvalidOption,
-  InvalidWeight,
-  ItemDropped,
-  MalformedItem,
-  type OfferError,
-  OfferTimeout,
+  type ItemDropped,
+  type MalformedItem,
   type PartialFailure,
-  QueueClosed,
-  QueueFull,
+  type QueueClosed,
   type StoreUnavailable
 } from "./QueueError.ts"
 import type { BatchQueueEvent, DropReason, Outcome } from "./QueueEvent.ts"
 import * as QueueMetrics from "./QueueMetrics.ts"
+import type { Amount, DeadLetter, QueueStore, Stats } from "./QueueStore.ts"
 import * as Retry from "./Retry.ts"
 
 /**
@@ -179,13 +175,7 @@ export interface Handle<in out A> {
   readonly offer: (...items: ReadonlyArray<A>) => Effect.Effect<void, MalformedItem<A> | QueueClosed<A>>
 }
 
-/**
- * Everything that an offer can fail with.
- *
- * @since 0.1.0
- * @category models
- */
-export type BatchOfferError<A> = OfferError<A> | MalformedItem<A>
+export type { BatchOfferError }
 
 /**
  * The counts of one process.
@@ -336,148 +326,17 @@ const readEveryMillis = 1000
 /** How many items one transaction stores at most. */
 const mostInRound = 10_000
 
-interface Checked {
-  readonly capacity: number
-  readonly workers: number
-  readonly batches: number
-  readonly flushPolicy: FlushPolicy.FlushPolicy
-  readonly inlineDelayMillis: number
-  readonly cooldownMillis: number
-  readonly maxDeliveries: number
-  readonly leaseMillis: number
-  readonly pollMillis: number
-  readonly idWindowMillis: number
-  readonly drainTimeoutMillis: number
-  readonly maxPending: { readonly items: number; readonly whenFull: "suspend" | "reject" } | undefined
-}
-
-/** Whether a store gives some text back as it was. */
-const isText = (text: unknown): boolean =>
-  typeof text === "string" && text !== "" && !text.includes("\0") && utf8Bytes(text) !== malformed
-  && utf8Bytes(text) <= 512
-
-const checkOptions = (options: Options<any, any, any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
-  Effect.gen(function*() {
-    const { batches = 1, capacity = 10_000, flush = {}, format = Codec.json, maxDeliveries, name, workers = 1 } =
-      options
-    yield* Check.name("BatchQueue", name)
-    yield* Check.check(
-      isText(name),
-      "BatchQueue",
-      "name",
-      name,
-      "well-formed text of at most 512 bytes, without NUL"
-    )
-    yield* Check.positiveInteger(name, "capacity", capacity)
-    yield* Check.positiveInteger(name, "batches", batches)
-    yield* Check.check(
-      Number.isSafeInteger(workers) && workers >= 0,
-      name,
-      "workers",
-      workers,
-      "an integer of at least 0"
-    )
-    const limit = (field: "size" | "pushes" | "bytes") =>
-      Check.check(
-        flush[field] === undefined || Number.isSafeInteger(flush[field]) && flush[field] >= 0,
-        name,
-        `flush.${field}`,
-        flush[field],
-        "an integer of at least 0"
-      )
-    yield* Effect.all([limit("size"), limit("pushes"), limit("bytes")])
-    const lingerMillis = yield* Check.millis(name, "flush.linger", flush.linger ?? 0)
-    const hasOther = [flush.pushes, flush.bytes, lingerMillis].some((other) => other !== undefined && other > 0)
-    const flushPolicy = FlushPolicy.make({ ...flush, size: flush.size ?? (hasOther ? 0 : 1), linger: lingerMillis })
-    if (maxDeliveries !== undefined) yield* Check.positiveInteger(name, "maxDeliveries", maxDeliveries)
-    yield* Check.check(
-      /^[\w.-]{1,32}$/.test(format.name),
-      name,
-      "format.name",
-      format.name,
-      "1 to 32 letters, digits, \".\", \"_\" and \"-\""
-    )
-    const limits = { ...Codec.defaultLimits, ...options.limits }
-    yield* Check.positiveInteger(name, "limits.maxItemBytes", limits.maxItemBytes)
-    yield* Check.positiveInteger(name, "limits.maxDepth", limits.maxDepth)
-    const maxPending = typeof options.maxPending === "number"
-      ? { items: options.maxPending, whenFull: "suspend" as const }
-      : options.maxPending
-    if (maxPending !== undefined) yield* Check.positiveInteger(name, "maxPending", maxPending.items)
-    const millis = (field: keyof Configurable & keyof typeof durations, least: number) =>
-      Effect.tap(
-        Check.millis(name, field, options[field] ?? durations[field]),
-        (value) =>
-          Check.check(
-            value >= least && value < Infinity,
-            name,
-            field,
-            options[field],
-            `finite, and at least ${least} milliseconds`
-          )
-      )
-    return {
-      capacity,
-      workers,
-      batches,
-      flushPolicy,
-      inlineDelayMillis: yield* millis("inlineDelay", 0),
-      cooldownMillis: yield* millis("cooldown", 0),
-      maxDeliveries: maxDeliveries ?? Infinity,
-      leaseMillis: yield* millis("leaseDuration", 10),
-      pollMillis: yield* millis("pollInterval", 1),
-      idWindowMillis: yield* millis("idWindow", 1),
-      drainTimeoutMillis: yield* millis("drainTimeout", 0),
-      maxPending
-    }
-  })
-
-/** The default durations, in milliseconds. */
-const durations = {
-  inlineDelay: 1000,
-  cooldown: 0,
-  leaseDuration: 30_000,
-  pollInterval: 1000,
-  idWindow: 24 * 60 * 60 * 1000,
-  drainTimeout: 30_000
-}
-
-/** What the queue as a whole is at. Changed by `become` alone. */
-type Lifecycle =
-  | { readonly _tag: "Open" }
-  /** Offers are refused, but for those of handlers that still run. */
-  | { readonly _tag: "Closing" }
-  | { readonly _tag: "Closed" }
-  /** A fiber of ours has died: a bug of this library. */
-  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
-
-/** A refusal of an entry is told as one of its item. */
-const ofItems = <A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>): OfferError<A> => {
-  const notTaken = all === undefined ? error.notTaken.map(({ item }) => item) : all.slice(error.taken)
-  const refusal = { queue: error.queue, item: notTaken[0], taken: error.taken, notTaken }
-  switch (error._tag) {
-    case "QueueFull":
-      return QueueFull.of(refusal)
-    case "OfferTimeout":
-      return OfferTimeout.of(refusal, error.timeoutMillis)
-    case "InvalidWeight":
-      return InvalidWeight.of(refusal, error.weight, error.capacity)
-    case "QueueClosed":
-      return QueueClosed.of(error.queue, error.taken, notTaken)
-  }
-}
-
 /** The parts of a queue. */
 interface Parts<in out A> {
   readonly name: string
-  readonly clock: Clock.Clock
   readonly codec: Codec.Codec<A>
   readonly store: QueueStore
   readonly intake: PolicyQueueImpl<Entry<A>>
+  readonly offers: Offers<A>
   readonly appender: Appender<A>
   readonly workers: Workers<A>
   readonly tally: BatchTally<A>
-  readonly checked: Checked
+  readonly drainTimeoutMillis: number
   readonly events: Stream.Stream<BatchQueueEvent<A>>
 }
 
@@ -485,242 +344,31 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   readonly name: string
   readonly events: Stream.Stream<BatchQueueEvent<A>>
   readonly deadLetters: DeadLetters<A>
-  readonly handle: Handle<A>
+  readonly offer: BatchQueue<A>["offer"]
+  readonly offerAll: BatchQueue<A>["offerAll"]
+  readonly unsafeOffer: BatchQueue<A>["unsafeOffer"]
+  readonly offerStored: BatchQueue<A>["offerStored"]
+  readonly flush: BatchQueue<A>["flush"]
   private readonly parts: Parts<A>
-  private lifecycle: Lifecycle = { _tag: "Open" }
+  /** Changed by `become` alone. */
+  lifecycle: Lifecycle = { _tag: "Open" }
   /** How many items are stored and not done, as far as is known here. */
-  private pending = 0
+  pending = 0
 
   constructor(parts: Parts<A>) {
     this.name = parts.name
     this.events = parts.events
     this.parts = parts
     this.deadLetters = this.makeDeadLetters()
-    this.handle = { name: parts.name, offer: (...items) => this.offerBack(items) }
+    this.offer = parts.offers.offer
+    this.offerAll = parts.offers.offerAll
+    this.unsafeOffer = parts.offers.unsafeOffer
+    this.offerStored = parts.offers.offerStored
+    this.flush = parts.offers.flush
   }
 
   private become(lifecycle: Lifecycle): void {
     this.lifecycle = lifecycle
-  }
-
-  // --- offers -------------------------------------------------------------------------------------------------------
-
-  /** What an item is in the intake, or why it cannot be stored. */
-  private entryOf(item: A, awaited?: { readonly id?: string }): Entry<A> | Codec.Fault {
-    const { clock, codec } = this.parts
-    const encoded = codec.encodeItem(item)
-    if (Either.isLeft(encoded)) return encoded.left
-    return new Entry(item, clock.unsafeCurrentTimeMillis(), encoded.right, awaited)
-  }
-
-  private malformed(item: A, fault: Codec.Fault, taken = 0, notTaken: ReadonlyArray<A> = [item]) {
-    return Effect.fail(MalformedItem.of({ queue: this.name, item, taken, notTaken }, fault))
-  }
-
-  /** Whether the store will have as many items as it may, with so many more, so that offers are to be rejected. */
-  private isBacklogFull(more = 0): boolean {
-    const { appender, checked: { maxPending } } = this.parts
-    return maxPending !== undefined && maxPending.whenFull === "reject"
-      && this.pending + appender.held + more >= maxPending.items
-  }
-
-  unsafeOffer(item: A): UnsafeOutcome | "malformed" {
-    const { intake, tally } = this.parts
-    const entry = this.entryOf(item)
-    if (!(entry instanceof Entry)) {
-      tally.refusedAside()
-      return "malformed"
-    }
-    if (this.isBacklogFull()) {
-      tally.refusedAside()
-      return "full"
-    }
-    return intake.unsafeOffer(entry)
-  }
-
-  offer(item: A): Effect.Effect<Outcome, BatchOfferError<A>> {
-    return new Offer<A, BatchOfferError<A>>(this, item, undefined)
-  }
-
-  offerNow(item: A): Outcome | Effect.Effect<Outcome, BatchOfferError<A>> {
-    return this.offerEntry(this.entryOf(item), item)
-  }
-
-  private offerEntry(
-    entry: Entry<A> | Codec.Fault,
-    item: A
-  ): Outcome | Effect.Effect<Outcome, BatchOfferError<A>> {
-    const { intake, tally } = this.parts
-    if (!(entry instanceof Entry)) {
-      tally.refusedAside()
-      return this.malformed(item, entry)
-    }
-    if (this.isBacklogFull()) {
-      tally.refusedAside()
-      return Effect.fail(QueueFull.of({ queue: this.name, item, taken: 0, notTaken: [item] }))
-    }
-    const outcome = intake.offerNow(entry, undefined)
-    return typeof outcome === "string" ? outcome : Effect.mapError(outcome, (error) => ofItems(error))
-  }
-
-  offerAll(items: Iterable<A>): Effect.Effect<Taken, BatchOfferError<A>> {
-    return Effect.suspend(() => {
-      const { intake, tally } = this.parts
-      const all = Array.from(items)
-      const entries: Array<Entry<A>> = []
-      let refusal: ((taken: number) => Effect.Effect<never, BatchOfferError<A>>) | undefined
-      for (const item of all) {
-        const entry = this.entryOf(item)
-        if (!(entry instanceof Entry)) {
-          refusal = (taken) => this.malformed(item, entry, taken, all.slice(taken))
-          break
-        }
-        if (this.isBacklogFull(entries.length)) {
-          refusal = (taken) => Effect.fail(QueueFull.of({ queue: this.name, item, taken, notTaken: all.slice(taken) }))
-          break
-        }
-        entries.push(entry)
-      }
-      const rest = all.length - entries.length
-      const offered = Effect.mapError(offerEach(entries, () => intake), (error) => ofItems(error, all))
-      return Effect.flatMap(
-        rest === 0 ? offered : Effect.onExit(offered, () => Effect.sync(() => tally.refusedAside(rest))),
-        (taken): Effect.Effect<Taken, BatchOfferError<A>> =>
-          refusal === undefined ? Effect.succeed(taken) : refusal(entries.length)
-      )
-    })
-  }
-
-  offerStored(
-    item: A,
-    options?: { readonly id?: string | undefined }
-  ): Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable> {
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(
-        this.parts.store.transaction,
-        (transaction): ReturnType<typeof this.offerStored> => {
-          const id = options?.id
-          if (id !== undefined && !isText(id)) {
-            this.parts.tally.refusedAside()
-            return this.malformed(item, {
-              reason: "text",
-              path: "",
-              detail: "its id must be well-formed text of 1 to 512 bytes, without NUL"
-            })
-          }
-          const entry = this.entryOf(item, id === undefined ? {} : { id })
-          if (Option.isSome(transaction) && entry instanceof Entry) {
-            return this.offerWithin(entry, transaction.value.unsafeOnEnd)
-          }
-          const offered = this.offerEntry(entry, item)
-          const ended = restore(this.ended(entry as Entry<A>))
-          return typeof offered === "string" ? ended : Effect.zipRight(restore(offered), ended)
-        }
-      )
-    )
-  }
-
-  /** Waits until an entry is stored. */
-  private ended(entry: Entry<A>): Effect.Effect<"stored" | "duplicate", ItemDropped<A>> {
-    const exit = (ending: Ending) =>
-      ending._tag === "Dropped"
-        ? Effect.fail(new ItemDropped<A>({ queue: this.name, item: entry.item, reason: ending.reason }))
-        : Effect.succeed(ending._tag === "Stored" ? "stored" as const : "duplicate" as const)
-    return Effect.async((resume) => {
-      if (entry.ending !== undefined) return resume(exit(entry.ending))
-      entry.onEnd = (ending) => resume(exit(ending))
-    })
-  }
-
-  /** Stores an item as a part of the transaction that the caller is in. */
-  private offerWithin(
-    { encoded, id, item, offeredAt }: Entry<A>,
-    unsafeOnEnd: (listener: (committed: boolean) => void) => void
-  ): Effect.Effect<"stored" | "duplicate", QueueClosed<A> | QueueFull<A> | StoreUnavailable> {
-    return Effect.suspend((): ReturnType<typeof this.offerWithin> => {
-      const { checked: { idWindowMillis, maxPending }, codec, store, tally } = this.parts
-      if (this.lifecycle._tag !== "Open") {
-        tally.refusedAside()
-        return Effect.fail(QueueClosed.of(this.name, 0, [item]))
-      }
-      const payload = codec.encodeBatch([encoded!.value], { trigger: "manual", openedAtMillis: offeredAt })
-      const ids = id === undefined ? undefined : [id]
-      const appended = store.append({
-        batches: [{ payload, items: 1, oldestAtMillis: offeredAt, ids }],
-        maxPendingItems: maxPending?.items,
-        idWindowMillis
-      })
-      return Effect.flatMap(
-        Effect.tapErrorCause(appended, () => Effect.sync(() => tally.refusedAside())),
-        ({ appended, duplicates }) => {
-          if (duplicates.length > 0) {
-            tally.offeredAside()
-            tally.duplicate()
-            return Effect.succeed("duplicate" as const)
-          }
-          if (appended === 0) {
-            tally.refusedAside()
-            return Effect.fail(QueueFull.of({ queue: this.name, item, taken: 0, notTaken: [item] }))
-          }
-          tally.offeredAside()
-          unsafeOnEnd((committed) => {
-            if (!committed) return tally.tookBack()
-            tally.stored(1, "manual")
-            tally.available(1)
-          })
-          return Effect.succeed("stored" as const)
-        }
-      )
-    })
-  }
-
-  private offerBack(items: ReadonlyArray<A>): Effect.Effect<void, MalformedItem<A> | QueueClosed<A>> {
-    return Effect.suspend((): ReturnType<typeof this.offerBack> => {
-      const { appender, tally } = this.parts
-      const entries: Array<Entry<A>> = []
-      for (const item of items) {
-        const entry = this.entryOf(item)
-        if (!(entry instanceof Entry)) {
-          tally.refusedAside(items.length)
-          return this.malformed(item, entry, 0, items)
-        }
-        entries.push(entry)
-      }
-      if (this.lifecycle._tag !== "Open" && this.lifecycle._tag !== "Closing") {
-        tally.refusedAside(items.length)
-        return Effect.fail(QueueClosed.of(this.name, 0, items))
-      }
-      for (const entry of entries) {
-        tally.offeredAside()
-        appender.unsafePut(entry)
-      }
-      return Effect.void
-    })
-  }
-
-  get flush(): Effect.Effect<void, QueueClosed | StoreUnavailable> {
-    const { appender, store } = this.parts
-    return Effect.flatMap(store.transaction, (transaction): Effect.Effect<void, QueueClosed | StoreUnavailable> => {
-      if (this.lifecycle._tag !== "Open") return this.whenNotOpen
-      if (Option.isSome(transaction)) return appender.flushWithin(transaction.value.unsafeOnEnd)
-      const stored = Effect.unsafeMakeLatch()
-      const forget = appender.unsafeFlush(() => stored.unsafeOpen())
-      return Effect.onInterrupt(
-        Effect.zipRight(
-          stored.await,
-          Effect.suspend(() =>
-            this.lifecycle._tag === "Open" || this.lifecycle._tag === "Closing" ? Effect.void : this.whenNotOpen
-          )
-        ),
-        () => Effect.sync(forget)
-      )
-    })
-  }
-
-  private get whenNotOpen(): Effect.Effect<never, QueueClosed> {
-    return this.lifecycle._tag === "Failed"
-      ? Effect.failCause(this.lifecycle.cause)
-      : Effect.fail(QueueClosed.of<never>(this.name, 0, []))
   }
 
   // --- operating ----------------------------------------------------------------------------------------------------
@@ -787,10 +435,6 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
     return Effect.forever(Effect.zipLeft(Effect.ignore(Effect.sandbox(read)), Effect.sleep(readEveryMillis)))
   }
 
-  countPending(items: number): void {
-    this.pending += items
-  }
-
   // --- ending -------------------------------------------------------------------------------------------------------
 
   /**
@@ -811,7 +455,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   }
 
   close({ loop, timers, workers: loops }: Fibers): Effect.Effect<void> {
-    const { appender, checked: { drainTimeoutMillis }, intake, tally, workers } = this.parts
+    const { appender, drainTimeoutMillis, intake, tally, workers } = this.parts
     // A finalizer cannot be interrupted, and then a timeout would do nothing.
     const within = (millis: number, fibers: ReadonlyArray<Fiber.RuntimeFiber<void>>) =>
       Effect.timeoutOption(Effect.interruptible(Fiber.awaitAll(fibers)), millis)
@@ -924,7 +568,9 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       onInternalError: guarded(name, "onInternalError", options.onInternalError ?? logInternalError(name)),
       available: (batches) => workers.wake(batches),
       room: () => appender.onRoom(),
-      pending: (items) => queue.countPending(items)
+      pending: (items) => {
+        queue.pending += items
+      }
     }, hub)
     const intake = yield* makeImpl<Entry<A>>(
       {
@@ -960,7 +606,20 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       clock,
       macrotask
     })
-    const process = (batch: Batch<A>) => options.process(batch, queue.handle)
+    const offers = new Offers<A>({
+      ...checked,
+      name,
+      clock,
+      codec,
+      store,
+      intake,
+      appender,
+      tally,
+      lifecycle: () => queue.lifecycle,
+      pending: () => queue.pending
+    })
+    const handle: Handle<A> = { name, offer: (...items) => offers.offerBack(items) }
+    const process = (batch: Batch<A>) => options.process(batch, handle)
     const workers: Workers<A> = new Workers({
       ...checked,
       queue: name,
@@ -976,16 +635,16 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       clock,
       macrotask
     })
-    const queue = new BatchQueueImpl<A>({
+    const queue: BatchQueueImpl<A> = new BatchQueueImpl({
       name,
-      clock,
       codec,
       store,
       intake,
+      offers,
       appender,
       workers,
       tally,
-      checked,
+      drainTimeoutMillis: checked.drainTimeoutMillis,
       events: hub.stream
     })
     const isRead = metrics !== undefined || maxPending?.whenFull === "reject"

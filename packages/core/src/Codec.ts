@@ -13,7 +13,7 @@
 import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import * as SchemaAST from "effect/SchemaAST"
+import type * as SchemaAST from "effect/SchemaAST"
 import { type Trigger, triggers } from "./Batch.ts"
 import { type Fault, Inspection } from "./internal/inspection.ts"
 

@@ -297,6 +297,14 @@ export class MalformedItem<out A = unknown> extends Data.TaggedError("MalformedI
 }
 
 /**
+ * Everything that an offer to a durable queue can fail with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type BatchOfferError<A> = OfferError<A> | MalformedItem<A>
+
+/**
  * An item that somebody waited for will not be stored: the policy dropped it, or it was left when the queue closed, or
  * what it was merged into cannot be stored.
  *

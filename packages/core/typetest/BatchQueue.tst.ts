@@ -1,5 +1,5 @@
 import { Backpressure, type Batch, BatchQueue, type BatchStore, type QueueError } from "@sluice/core"
-import { Context, Effect, type Layer, Schedule, Schema, type Scope } from "effect"
+import { type Cause, Context, Effect, type Layer, Schedule, Schema, type Scope } from "effect"
 import { describe, expect, it } from "tstyche"
 
 interface Order {
@@ -70,7 +70,7 @@ describe("make", () => {
       process: writing,
       retry: Schedule.recurWhile((_error: DatabaseError | QueueError.HandlerDefect) => true),
       onProcessError: (cause) => {
-        expect(cause).type.toBe<import("effect/Cause").Cause<DatabaseError>>()
+        expect(cause).type.toBe<Cause.Cause<DatabaseError>>()
         return Effect.void
       }
     })

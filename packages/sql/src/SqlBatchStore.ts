@@ -53,8 +53,8 @@ const findDialect = (name: string): Effect.Effect<BatchStoreDialect, InvalidOpti
 }
 
 /**
- * Makes a store in a scope, and brings its tables up to date. When the scope closes, what has been asked for is still
- * done; then every operation fails with `StoreUnavailable`, reason `"closed"`.
+ * Makes a store in a scope, and brings its tables up to date. When the scope closes, what has begun is still done;
+ * every other operation fails with `StoreUnavailable`, reason `"closed"`, also one that waits for somebody else's lock.
  *
  * **Waits** for a lock that another process holds, up to the `busyTimeout` of the database. **Errors**: `InvalidOption`,
  * which names the field, its value and the limit; `StoreUnavailable`: the tables could not be made, and none was.

@@ -247,7 +247,7 @@ export class Appender<in out A> {
     const first = entry.id === undefined ? undefined : this.identified.get(entry.id)
     if (first !== undefined) {
       this.options.observer.duplicate()
-      first.repeated = [...first.repeated, entry]
+      first.repeat(entry)
       return
     }
     // An item that counts once must not be merged: it may turn out to be in already.
@@ -590,8 +590,8 @@ export class Appender<in out A> {
     const { codec, observer } = this.options
     this.leave(batch)
     for (const value of batch.values) {
-      // Merged, or as good as gone already: it is told as it would have been read.
-      Either.map(codec.decodeItem(value), (item) => observer.dropped(item, reason, cause))
+      // It may have been merged: it is told as it would have been read, or as it is stored where nobody can read it.
+      observer.dropped(Either.getOrElse(codec.decodeItem(value), () => value as A), reason, cause)
     }
     this.end(batch.awaited, { _tag: "Dropped", reason })
     for (const done of batch.onDone) done()

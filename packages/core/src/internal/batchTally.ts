@@ -12,7 +12,7 @@ import type { BatchQueueEvent, DropReason } from "../QueueEvent.ts"
 import type { BatchQueueMetrics } from "../QueueMetrics.ts"
 import type { Observer as AppenderObserver } from "./appender.ts"
 import { sum } from "./tally.ts"
-import type { Observer as WorkersObserver } from "./workers.ts"
+import type { Observer as WorkersObserver } from "./worker.ts"
 
 /**
  * The counts of what this process has done.

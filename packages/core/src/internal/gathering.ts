@@ -35,7 +35,7 @@ export class Entry<in out A> {
   /** Others that it was merged with, and that somebody waits for. */
   joined: ReadonlyArray<Entry<A>> = nobody
   /** Others of the same id, which count as this one does. */
-  repeated: ReadonlyArray<Entry<A>> = nobody
+  private repeated: Array<Entry<A>> | undefined
   ending: Ending | undefined
   onEnd: ((ending: Ending) => void) | undefined
 
@@ -47,10 +47,15 @@ export class Entry<in out A> {
     this.id = awaited?.id
   }
 
+  /** Another one of the same id was offered. */
+  repeat(entry: Entry<A>): void {
+    ;(this.repeated ??= []).push(entry)
+  }
+
   /** Tells those who wait for it. */
   end(ending: Ending): void {
     for (const entry of this.joined) entry.end(ending)
-    for (const entry of this.repeated) entry.end(ending._tag === "Stored" ? duplicate : ending)
+    for (const entry of this.repeated ?? nobody) entry.end(ending._tag === "Stored" ? duplicate : ending)
     if (this.ending !== undefined) return
     this.ending = ending
     this.onEnd?.(ending)

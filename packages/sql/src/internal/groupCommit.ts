@@ -119,7 +119,7 @@ export class GroupCommit {
 
   // --- the fiber ----------------------------------------------------------------------------------------------------
 
-  /** Runs what is waiting, until it is closed and nothing is waiting any more. No generator: this is where the time goes. */
+  /** Runs what is waiting, until it is closed. No generator: this is where the time goes. */
   readonly run: Effect.Effect<void> = Effect.uninterruptible(
     Effect.whileLoop({
       while: () => this.waiting.size > 0 || !this.closed,
@@ -133,11 +133,14 @@ export class GroupCommit {
   )
 
   /**
-   * Takes nothing more in, and waits until everybody is answered. Not for the fiber: it may be waiting for a lock for
+   * Refuses what has not begun, and waits until what has is done. Not for the fiber: it may be waiting for a lock for
    * somebody who has gone.
    */
   readonly close: Effect.Effect<void> = Effect.async<void>((resume) => {
     this.closed = true
+    const closed = Exit.fail(this.whenClosed())
+    for (const waiting of this.waiting) this.answer(waiting, closed)
+    this.waiting.clear()
     this.whenIdle = () => resume(Effect.void)
     this.wake?.()
     this.lookIdle()
@@ -283,7 +286,7 @@ export class GroupCommit {
 const always = () => true
 
 /**
- * Makes one that runs until the scope closes, and then answers everybody who still waits.
+ * Makes one that runs until the scope closes.
  * @internal
  */
 export const makeGroupCommit = (transactions: Transactions): Effect.Effect<GroupCommit, never, Scope.Scope> =>

@@ -1,0 +1,150 @@
+/**
+ * The checks of the options of a `BatchQueue`, and their defaults.
+ */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Codec from "../Codec.ts"
+import * as FlushPolicy from "../FlushPolicy.ts"
+import * as Check from "../OptionCheck.ts"
+import type { InvalidOption } from "../QueueError.ts"
+import { malformed, utf8Bytes } from "./inspection.ts"
+
+type Millis = Duration.DurationInput | undefined
+
+/** The options that are checked here, as `BatchQueue.Options` has them. */
+interface Unchecked {
+  readonly name: string
+  readonly capacity?: number | undefined
+  readonly flush?: {
+    readonly size?: number | undefined
+    readonly pushes?: number | undefined
+    readonly bytes?: number | undefined
+    readonly linger?: Millis
+  } | undefined
+  readonly workers?: number | undefined
+  readonly batches?: number | undefined
+  readonly inlineDelay?: Millis
+  readonly cooldown?: Millis
+  readonly maxDeliveries?: number | undefined
+  readonly leaseDuration?: Millis
+  readonly pollInterval?: Millis
+  readonly format?: Codec.Format | undefined
+  readonly limits?: Partial<Codec.Limits> | undefined
+  readonly maxPending?: number | {
+    readonly items: number
+    readonly whenFull: "suspend" | "reject"
+  } | undefined
+  readonly idWindow?: Millis
+  readonly drainTimeout?: Millis
+}
+
+/** @internal */
+export interface Checked {
+  readonly capacity: number
+  readonly workers: number
+  readonly batches: number
+  readonly flushPolicy: FlushPolicy.FlushPolicy
+  readonly inlineDelayMillis: number
+  readonly cooldownMillis: number
+  readonly maxDeliveries: number
+  readonly leaseMillis: number
+  readonly pollMillis: number
+  readonly idWindowMillis: number
+  readonly drainTimeoutMillis: number
+  readonly maxPending: { readonly items: number; readonly whenFull: "suspend" | "reject" } | undefined
+}
+
+/**
+ * Whether a store gives some text back as it was.
+ * @internal
+ */
+export const isText = (text: unknown): boolean =>
+  typeof text === "string" && text !== "" && !text.includes("\0") && utf8Bytes(text) !== malformed
+  && utf8Bytes(text) <= 512
+
+/** @internal */
+export const checkOptions = (options: Unchecked): Effect.Effect<Checked, InvalidOption> =>
+  Effect.gen(function*() {
+    const { batches = 1, capacity = 10_000, flush = {}, format = Codec.json, maxDeliveries, name, workers = 1 } =
+      options
+    yield* Check.name("BatchQueue", name)
+    yield* Check.check(
+      isText(name),
+      "BatchQueue",
+      "name",
+      name,
+      "well-formed text of at most 512 bytes, without NUL"
+    )
+    yield* Check.positiveInteger(name, "capacity", capacity)
+    yield* Check.positiveInteger(name, "batches", batches)
+    yield* Check.check(
+      Number.isSafeInteger(workers) && workers >= 0,
+      name,
+      "workers",
+      workers,
+      "an integer of at least 0"
+    )
+    const limit = (field: "size" | "pushes" | "bytes") =>
+      Check.check(
+        flush[field] === undefined || Number.isSafeInteger(flush[field]) && flush[field] >= 0,
+        name,
+        `flush.${field}`,
+        flush[field],
+        "an integer of at least 0"
+      )
+    yield* Effect.all([limit("size"), limit("pushes"), limit("bytes")])
+    const lingerMillis = yield* Check.millis(name, "flush.linger", flush.linger ?? 0)
+    const hasOther = [flush.pushes, flush.bytes, lingerMillis].some((other) => other !== undefined && other > 0)
+    const flushPolicy = FlushPolicy.make({ ...flush, size: flush.size ?? (hasOther ? 0 : 1), linger: lingerMillis })
+    if (maxDeliveries !== undefined) yield* Check.positiveInteger(name, "maxDeliveries", maxDeliveries)
+    yield* Check.check(
+      /^[\w.-]{1,32}$/.test(format.name),
+      name,
+      "format.name",
+      format.name,
+      "1 to 32 letters, digits, \".\", \"_\" and \"-\""
+    )
+    const limits = { ...Codec.defaultLimits, ...options.limits }
+    yield* Check.positiveInteger(name, "limits.maxItemBytes", limits.maxItemBytes)
+    yield* Check.positiveInteger(name, "limits.maxDepth", limits.maxDepth)
+    const maxPending = typeof options.maxPending === "number"
+      ? { items: options.maxPending, whenFull: "suspend" as const }
+      : options.maxPending
+    if (maxPending !== undefined) yield* Check.positiveInteger(name, "maxPending", maxPending.items)
+    const millis = (field: keyof typeof durations, least: number) =>
+      Effect.tap(
+        Check.millis(name, field, options[field] ?? durations[field]),
+        (value) =>
+          Check.check(
+            value >= least && value < Infinity,
+            name,
+            field,
+            options[field],
+            `finite, and at least ${least} milliseconds`
+          )
+      )
+    return {
+      capacity,
+      workers,
+      batches,
+      flushPolicy,
+      inlineDelayMillis: yield* millis("inlineDelay", 0),
+      cooldownMillis: yield* millis("cooldown", 0),
+      maxDeliveries: maxDeliveries ?? Infinity,
+      leaseMillis: yield* millis("leaseDuration", 10),
+      pollMillis: yield* millis("pollInterval", 1),
+      idWindowMillis: yield* millis("idWindow", 1),
+      drainTimeoutMillis: yield* millis("drainTimeout", 0),
+      maxPending
+    }
+  })
+
+/** The default durations, in milliseconds. */
+const durations = {
+  inlineDelay: 1000,
+  cooldown: 0,
+  leaseDuration: 30_000,
+  pollInterval: 1000,
+  idWindow: 24 * 60 * 60 * 1000,
+  drainTimeout: 30_000
+}

@@ -1,0 +1,299 @@
+/**
+ * The offers to a durable queue: looked at, encoded, and put into the intake, or stored in the caller's transaction.
+ */
+import type * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import type * as Codec from "../Codec.ts"
+import { Offer, offerEach, type PolicyQueueImpl, type Taken, type UnsafeOutcome } from "../PolicyQueue.ts"
+import {
+  type BatchOfferError,
+  InvalidWeight,
+  ItemDropped,
+  MalformedItem,
+  type OfferError,
+  OfferTimeout,
+  QueueClosed,
+  QueueFull,
+  type StoreUnavailable
+} from "../QueueError.ts"
+import type { Outcome } from "../QueueEvent.ts"
+import type { QueueStore } from "../QueueStore.ts"
+import type { Appender } from "./appender.ts"
+import { type Checked, isText } from "./batchQueueOptions.ts"
+import type { BatchTally } from "./batchTally.ts"
+import { type Ending, Entry } from "./gathering.ts"
+
+/**
+ * What the queue as a whole is at.
+ * @internal
+ */
+export type Lifecycle =
+  | { readonly _tag: "Open" }
+  /** Offers are refused, but for those of handlers that still run. */
+  | { readonly _tag: "Closing" }
+  | { readonly _tag: "Closed" }
+  /** A fiber of ours has died: a bug of this library. */
+  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
+
+/** A refusal of an entry is told as one of its item. */
+const ofItems = <A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>): OfferError<A> => {
+  const notTaken = all === undefined ? error.notTaken.map(({ item }) => item) : all.slice(error.taken)
+  const refusal = { queue: error.queue, item: notTaken[0], taken: error.taken, notTaken }
+  switch (error._tag) {
+    case "QueueFull":
+      return QueueFull.of(refusal)
+    case "OfferTimeout":
+      return OfferTimeout.of(refusal, error.timeoutMillis)
+    case "InvalidWeight":
+      return InvalidWeight.of(refusal, error.weight, error.capacity)
+    case "QueueClosed":
+      return QueueClosed.of(error.queue, error.taken, notTaken)
+  }
+}
+
+/** @internal */
+export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "maxPending"> {
+  readonly name: string
+  readonly clock: Clock.Clock
+  readonly codec: Codec.Codec<A>
+  readonly store: QueueStore
+  readonly intake: PolicyQueueImpl<Entry<A>>
+  readonly appender: Appender<A>
+  readonly tally: BatchTally<A>
+  readonly lifecycle: () => Lifecycle
+  /** How many items are stored and not done, as far as is known here. */
+  readonly pending: () => number
+}
+
+/** @internal */
+export class Offers<in out A> {
+  private readonly options: Options<A>
+
+  constructor(options: Options<A>) {
+    this.options = options
+  }
+
+  /** What an item is in the intake, or why it cannot be stored. */
+  private entryOf(item: A, awaited?: { readonly id?: string }): Entry<A> | Codec.Fault {
+    const { clock, codec } = this.options
+    const encoded = codec.encodeItem(item)
+    if (Either.isLeft(encoded)) return encoded.left
+    return new Entry(item, clock.unsafeCurrentTimeMillis(), encoded.right, awaited)
+  }
+
+  private malformed(item: A, fault: Codec.Fault, taken = 0, notTaken: ReadonlyArray<A> = [item]) {
+    return Effect.fail(MalformedItem.of({ queue: this.options.name, item, taken, notTaken }, fault))
+  }
+
+  /** Whether the store will have as many items as it may, with so many more, so that offers are to be rejected. */
+  private isBacklogFull(more = 0): boolean {
+    const { appender, maxPending } = this.options
+    return maxPending !== undefined && maxPending.whenFull === "reject"
+      && this.options.pending() + appender.held + more >= maxPending.items
+  }
+
+  readonly unsafeOffer = (item: A): UnsafeOutcome | "malformed" => {
+    const { intake, tally } = this.options
+    const entry = this.entryOf(item)
+    if (!(entry instanceof Entry)) {
+      tally.refusedAside()
+      return "malformed"
+    }
+    if (this.isBacklogFull()) {
+      tally.refusedAside()
+      return "full"
+    }
+    return intake.unsafeOffer(entry)
+  }
+
+  readonly offer = (item: A): Effect.Effect<Outcome, BatchOfferError<A>> =>
+    new Offer<A, BatchOfferError<A>>(this, item, undefined)
+
+  offerNow(item: A): Outcome | Effect.Effect<Outcome, BatchOfferError<A>> {
+    return this.offerEntry(this.entryOf(item), item)
+  }
+
+  private offerEntry(
+    entry: Entry<A> | Codec.Fault,
+    item: A
+  ): Outcome | Effect.Effect<Outcome, BatchOfferError<A>> {
+    const { intake, tally } = this.options
+    if (!(entry instanceof Entry)) {
+      tally.refusedAside()
+      return this.malformed(item, entry)
+    }
+    if (this.isBacklogFull()) {
+      tally.refusedAside()
+      return Effect.fail(QueueFull.of({ queue: this.options.name, item, taken: 0, notTaken: [item] }))
+    }
+    const outcome = intake.offerNow(entry, undefined)
+    return typeof outcome === "string" ? outcome : Effect.mapError(outcome, (error) => ofItems(error))
+  }
+
+  readonly offerAll = (items: Iterable<A>): Effect.Effect<Taken, BatchOfferError<A>> =>
+    Effect.suspend(() => {
+      const { intake, tally } = this.options
+      const all = Array.from(items)
+      const entries: Array<Entry<A>> = []
+      let refusal: ((taken: number) => Effect.Effect<never, BatchOfferError<A>>) | undefined
+      for (const item of all) {
+        const entry = this.entryOf(item)
+        if (!(entry instanceof Entry)) {
+          refusal = (taken) => this.malformed(item, entry, taken, all.slice(taken))
+          break
+        }
+        if (this.isBacklogFull(entries.length)) {
+          refusal = (taken) =>
+            Effect.fail(QueueFull.of({ queue: this.options.name, item, taken, notTaken: all.slice(taken) }))
+          break
+        }
+        entries.push(entry)
+      }
+      const rest = all.length - entries.length
+      const offered = Effect.mapError(offerEach(entries, () => intake), (error) => ofItems(error, all))
+      return Effect.flatMap(
+        rest === 0 ? offered : Effect.onExit(offered, () => Effect.sync(() => tally.refusedAside(rest))),
+        (taken): Effect.Effect<Taken, BatchOfferError<A>> =>
+          refusal === undefined ? Effect.succeed(taken) : refusal(entries.length)
+      )
+    })
+
+  readonly offerStored = (
+    item: A,
+    options?: { readonly id?: string | undefined }
+  ): Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        this.options.store.transaction,
+        (transaction): ReturnType<typeof this.offerStored> => {
+          const id = options?.id
+          if (id !== undefined && !isText(id)) {
+            this.options.tally.refusedAside()
+            return this.malformed(item, {
+              reason: "text",
+              path: "",
+              detail: "its id must be well-formed text of 1 to 512 bytes, without NUL"
+            })
+          }
+          const entry = this.entryOf(item, id === undefined ? {} : { id })
+          if (Option.isSome(transaction) && entry instanceof Entry) {
+            return this.offerWithin(entry, transaction.value.unsafeOnEnd)
+          }
+          const offered = this.offerEntry(entry, item)
+          const ended = restore(this.ended(entry as Entry<A>))
+          return typeof offered === "string" ? ended : Effect.zipRight(restore(offered), ended)
+        }
+      )
+    )
+
+  /** Waits until an entry is stored. */
+  private ended(entry: Entry<A>): Effect.Effect<"stored" | "duplicate", ItemDropped<A>> {
+    const exit = (ending: Ending) =>
+      ending._tag === "Dropped"
+        ? Effect.fail(new ItemDropped<A>({ queue: this.options.name, item: entry.item, reason: ending.reason }))
+        : Effect.succeed(ending._tag === "Stored" ? "stored" as const : "duplicate" as const)
+    return Effect.async((resume) => {
+      if (entry.ending !== undefined) return resume(exit(entry.ending))
+      entry.onEnd = (ending) => resume(exit(ending))
+    })
+  }
+
+  /** Stores an item as a part of the transaction that the caller is in. */
+  private offerWithin(
+    { encoded, id, item, offeredAt }: Entry<A>,
+    unsafeOnEnd: (listener: (committed: boolean) => void) => void
+  ): Effect.Effect<"stored" | "duplicate", QueueClosed<A> | QueueFull<A> | StoreUnavailable> {
+    return Effect.suspend((): ReturnType<typeof this.offerWithin> => {
+      const { codec, idWindowMillis, maxPending, store, tally } = this.options
+      if (this.options.lifecycle()._tag !== "Open") {
+        tally.refusedAside()
+        return Effect.fail(QueueClosed.of(this.options.name, 0, [item]))
+      }
+      const payload = codec.encodeBatch([encoded!.value], { trigger: "manual", openedAtMillis: offeredAt })
+      const ids = id === undefined ? undefined : [id]
+      const appended = store.append({
+        batches: [{ payload, items: 1, oldestAtMillis: offeredAt, ids }],
+        maxPendingItems: maxPending?.items,
+        idWindowMillis
+      })
+      return Effect.flatMap(
+        Effect.tapErrorCause(appended, () => Effect.sync(() => tally.refusedAside())),
+        ({ appended, duplicates }) => {
+          if (duplicates.length > 0) {
+            tally.offeredAside()
+            tally.duplicate()
+            return Effect.succeed("duplicate" as const)
+          }
+          if (appended === 0) {
+            tally.refusedAside()
+            return Effect.fail(QueueFull.of({ queue: this.options.name, item, taken: 0, notTaken: [item] }))
+          }
+          tally.offeredAside()
+          unsafeOnEnd((committed) => {
+            if (!committed) return tally.tookBack()
+            tally.stored(1, "manual")
+            tally.available(1)
+          })
+          return Effect.succeed("stored" as const)
+        }
+      )
+    })
+  }
+
+  /** The offers of a handler. */
+  offerBack(items: ReadonlyArray<A>): Effect.Effect<void, MalformedItem<A> | QueueClosed<A>> {
+    return Effect.suspend((): ReturnType<typeof this.offerBack> => {
+      const { appender, tally } = this.options
+      const entries: Array<Entry<A>> = []
+      for (const item of items) {
+        const entry = this.entryOf(item)
+        if (!(entry instanceof Entry)) {
+          tally.refusedAside(items.length)
+          return this.malformed(item, entry, 0, items)
+        }
+        entries.push(entry)
+      }
+      if (this.isOver) {
+        tally.refusedAside(items.length)
+        return Effect.fail(QueueClosed.of(this.options.name, 0, items))
+      }
+      for (const entry of entries) {
+        tally.offeredAside()
+        appender.unsafePut(entry)
+      }
+      return Effect.void
+    })
+  }
+
+  readonly flush: Effect.Effect<void, QueueClosed | StoreUnavailable> = Effect.suspend(() => {
+    const { appender, store } = this.options
+    return Effect.flatMap(store.transaction, (transaction): Effect.Effect<void, QueueClosed | StoreUnavailable> => {
+      if (this.options.lifecycle()._tag !== "Open") return this.whenNotOpen
+      if (Option.isSome(transaction)) return appender.flushWithin(transaction.value.unsafeOnEnd)
+      const stored = Effect.unsafeMakeLatch()
+      const forget = appender.unsafeFlush(() => stored.unsafeOpen())
+      return Effect.onInterrupt(
+        Effect.zipRight(
+          stored.await,
+          Effect.suspend(() => this.isOver ? this.whenNotOpen : Effect.void)
+        ),
+        () => Effect.sync(forget)
+      )
+    })
+  })
+
+  private get isOver(): boolean {
+    const { _tag } = this.options.lifecycle()
+    return _tag === "Closed" || _tag === "Failed"
+  }
+
+  private get whenNotOpen(): Effect.Effect<never, QueueClosed> {
+    const lifecycle = this.options.lifecycle()
+    return lifecycle._tag === "Failed"
+      ? Effect.failCause(lifecycle.cause)
+      : Effect.fail(QueueClosed.of<never>(this.options.name, 0, []))
+  }
+}
