@@ -21,7 +21,7 @@ import type { Codec } from "../Codec.ts"
 import { LeaseLost, type StoreUnavailable } from "../QueueError.ts"
 import type { DeadLetterReason } from "../QueueEvent.ts"
 import { failureOf } from "./failure.ts"
-import type { Heartbeat} from "./heartbeat.ts";
+import type { Heartbeat } from "./heartbeat.ts"
 import { type Holder } from "./heartbeat.ts"
 import { nextStep } from "./retrying.ts"
 import { monotonicMillis } from "./timekeeper.ts"
