@@ -125,20 +125,30 @@ const storingEach = (level: Level, setting: Setting): Effect.Effect<Plan, never,
   })
 
 /** What many callers have at FULL from sharing a commit. */
-const storingOwn = ({ items, newFile, sizes: { own } }: Setting): Effect.Effect<Plan, never, Scope.Scope> =>
+const storingOwn = ({ items, newFile, sizes: { own, shared } }: Setting): Effect.Effect<Plan, never, Scope.Scope> =>
   Effect.gen(function*() {
     const count = own.FULL
+    const ours = yield* storing(newFile("storing-shared"), "FULL", batchSize)
+    const writes = { write: (id: number) => ours.offerStored(items[id]), context: Context.empty() }
+    const submitting = checked(
+      {
+        name: "FULL, 64 callers, offerStored, batches of what waits",
+        unit: "ns/op",
+        sample: submitAll(writes, many, shared)
+      },
+      ours.check(many * shared)
+    )
     const some = items.slice(0, count)
     const limit = yield* driver(newFile("driver-own"), "FULL")
     const sync = yield* syncing(newFile("sync"))
     const transaction = timedSync("FULL, better-sqlite3, a transaction per item", count, () => limit.storeAll(some, 1))
     const bare = timedSync("a sync of the disk", count, () => sync(count))
     return {
-      cases: [checked(transaction, limit.check(count)), bare],
+      cases: [submitting, checked(transaction, limit.check(count)), bare],
       ratios: [
         timesAsFast(
           "FULL, 64 callers, offerStored, against better-sqlite3 with a transaction per item",
-          "FULL, 64 callers, offerStored",
+          submitting.name,
           transaction.name,
           { atLeast: 20 }
         ),

@@ -197,8 +197,13 @@ export const make = <A, I>(
         return Either.left(thrown(error))
       }
     },
-    encodeBatch: (values, { openedAtMillis, trigger }) =>
-      withHeader(`sluice/${version} ${format.name} ${trigger} ${openedAtMillis}\n`, format.encode(values)),
+    encodeBatch: (values, { openedAtMillis, trigger }) => {
+      const header = `sluice/${version} ${format.name} ${trigger} ${openedAtMillis}\n`
+      // As one text, which need not be copied behind the other.
+      return format === json
+        ? encoder.encode(header + JSON.stringify(values))
+        : withHeader(header, format.encode(values))
+    },
     decodeBatch: (bytes) => {
       try {
         const end = bytes.subarray(0, longestHeader).indexOf(newline)
