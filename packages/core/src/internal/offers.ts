@@ -54,6 +54,9 @@ const ofItems = <A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>): OfferE
   }
 }
 
+const stored = Effect.succeed("stored" as const)
+const duplicate = Effect.succeed("duplicate" as const)
+
 /** @internal */
 export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "maxPending"> {
   readonly name: string
@@ -165,36 +168,34 @@ export class Offers<in out A> {
     item: A,
     options?: { readonly id?: string | undefined }
   ): Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable> =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(
-        this.options.store.transaction,
-        (transaction): ReturnType<typeof this.offerStored> => {
-          const id = options?.id
-          if (id !== undefined && !isText(id)) {
-            this.options.tally.refusedAside()
-            return this.malformed(item, {
-              reason: "text",
-              path: "",
-              detail: "its id must be well-formed text of 1 to 512 bytes, without NUL"
-            })
-          }
-          const entry = this.entryOf(item, id === undefined ? {} : { id })
-          if (Option.isSome(transaction) && entry instanceof Entry) {
-            return this.offerWithin(entry, transaction.value.unsafeOnEnd)
-          }
-          const offered = this.offerEntry(entry, item)
-          const ended = restore(this.ended(entry as Entry<A>))
-          return typeof offered === "string" ? ended : Effect.zipRight(restore(offered), ended)
-        }
-      )
-    )
+    Effect.flatMap(this.options.store.transaction, (transaction): ReturnType<typeof this.offerStored> => {
+      const id = options?.id
+      if (id !== undefined && !isText(id)) {
+        this.options.tally.refusedAside()
+        return this.malformed(item, {
+          reason: "text",
+          path: "",
+          detail: "its id must be well-formed text of 1 to 512 bytes, without NUL"
+        })
+      }
+      const entry = this.entryOf(item, id === undefined ? {} : { id })
+      if (Option.isSome(transaction) && entry instanceof Entry) {
+        return Effect.uninterruptible(this.offerWithin(entry, transaction.value.unsafeOnEnd))
+      }
+      const offered = this.offerEntry(entry, item)
+      // Once it is in, an interruption ends only the waiting: there is nothing to be cleaned up.
+      const ended = this.ended(entry as Entry<A>)
+      return typeof offered === "string" ? ended : Effect.zipRight(offered, ended)
+    })
 
   /** Waits until an entry is stored. */
   private ended(entry: Entry<A>): Effect.Effect<"stored" | "duplicate", ItemDropped<A>> {
     const exit = (ending: Ending) =>
       ending._tag === "Dropped"
         ? Effect.fail(new ItemDropped<A>({ queue: this.options.name, item: entry.item, reason: ending.reason }))
-        : Effect.succeed(ending._tag === "Stored" ? "stored" as const : "duplicate" as const)
+        : ending._tag === "Stored"
+        ? stored
+        : duplicate
     return Effect.async((resume) => {
       if (entry.ending !== undefined) return resume(exit(entry.ending))
       entry.onEnd = (ending) => resume(exit(ending))

@@ -23,7 +23,6 @@ import type * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import type { Changed, Claims, Operations, Which } from "../BatchStoreDialect.ts"
 import { type GroupCommit, toUnavailable } from "./groupCommit.ts"
@@ -265,10 +264,13 @@ export class SqlQueue implements QueueStore {
     this.read((connection, id, now) => this.operations.stats(connection, id, now))
   )
 
-  readonly transaction: QueueStore["transaction"] = Effect.map(FiberRef.get(FiberRef.currentContext), (context) => {
-    const current = this.transactions.currentIn(context)
+  // Asked for each offer that waits until it is stored.
+  readonly transaction: QueueStore["transaction"] = Effect.withFiberRuntime((fiber) => {
+    const current = this.transactions.currentIn(fiber.currentContext)
     return current === undefined || current.isOver
-      ? Option.none()
-      : Option.some({ unsafeOnEnd: (listener) => current.unsafeOnEnd(listener) })
+      ? outside
+      : Effect.succeed(Option.some({ unsafeOnEnd: (listener) => current.unsafeOnEnd(listener) }))
   })
 }
+
+const outside = Effect.succeed(Option.none())
