@@ -48,7 +48,7 @@ const sizes: Sizes = {
   handled: 50_000,
   handledBy: [{ size: 1, items: 1_000 }, { size: 10, items: 5_000 }, { size: 1_000, items: 40_000 }],
   alone: { FULL: 500, NORMAL: 3_000 },
-  shared: 150,
+  shared: 500,
   own: { FULL: 500, NORMAL: 5_000 },
   queued: 1_000,
   times: { sluice: 20, persistedQueue: 2, plainjob: 2, liteque: 1 },
