@@ -37,11 +37,12 @@ import { checkOptions } from "./internal/batchQueueOptions.ts"
 import { BatchTally, type Totals } from "./internal/batchTally.ts"
 import { Entry } from "./internal/gathering.ts"
 import { makeGuard } from "./internal/guard.ts"
-import { type Lifecycle, Offers } from "./internal/offers.ts"
+import { type Lifecycle, Offers, type UnsafeBatchOutcome } from "./internal/offers.ts"
 import { isTracing } from "./internal/tracing.ts"
 import { Workers } from "./internal/workers.ts"
 import { Macrotask } from "./Macrotask.ts"
-import { makeImpl, type PolicyQueueImpl, type Taken, type UnsafeOutcome } from "./PolicyQueue.ts"
+import * as Check from "./OptionCheck.ts"
+import { makeImpl, type PolicyQueueImpl, type Taken } from "./PolicyQueue.ts"
 import {
   type BatchOfferError,
   type HandlerDefect,
@@ -72,7 +73,8 @@ export interface BatchQueue<in out A> {
    * **Waits** under the policy `suspend` while the intake has no room, first come first served. **Errors**:
    * `MalformedItem`, `QueueClosed`: retrying makes no sense; `QueueFull` (policy `reject`, or `maxPending` that rejects)
    * and `OfferTimeout`: retry later. The item is not in. **Interruption** while it waits takes the item out; once it is
-   * in, it stays.
+   * in, it stays. Inside a transaction of the store's database an offer that finds no room stores what waits as a part of
+   * that transaction, instead of waiting for it.
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, BatchOfferError<A>>
   /**
@@ -82,8 +84,11 @@ export interface BatchQueue<in out A> {
    * taken. **Errors** are those of `offer`: `taken` says how many were taken, `notTaken` carries the rest.
    */
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, BatchOfferError<A>>
-  /** Offers one item at once, without an Effect. It never waits: under `suspend` it answers `"full"`. */
-  readonly unsafeOffer: (item: A) => UnsafeOutcome | "malformed"
+  /**
+   * Offers one item at once, without an Effect, for hot loops. It never waits: under `suspend` it answers `"full"`. A
+   * refused item is not in. A loop that never yields starves the queue: leave it now and then.
+   */
+  readonly unsafeOffer: (item: A) => UnsafeBatchOutcome
   /**
    * Offers one item and answers once it is stored: its open batch is due at once, and callers at the same time share one
    * commit. With an `id` it counts once for as long as ids are remembered (`idWindow`), whatever becomes of the item
@@ -93,10 +98,12 @@ export interface BatchQueue<in out A> {
    * Inside a transaction of the store's database it is a part of that: rolled back with it, and to be claimed once that
    * is committed.
    *
-   * **Waits** like `offer`, and then until the commit, for as long as the store cannot be used. **Errors**: those of
-   * `offer`; `ItemDropped`: the policy dropped it, or the queue closed before the store could be used; `StoreUnavailable`:
-   * only inside a transaction. With either it is not stored. **Interruption** while it waits for room takes the item out;
-   * later it ends only the waiting.
+   * **Waits** like `offer`, and then until the commit, for as long as the store cannot be used; inside a transaction for
+   * nothing. **Errors**: those of `offer`, and inside a transaction `QueueFull` where `maxPending` is reached, because
+   * there is nobody to wait for; `StoreUnavailable`, inside a transaction only: it is not stored. `ItemDropped`: the
+   * policy has dropped it, or what it was merged into cannot be stored, or the queue was closed before the store had
+   * answered: then it may be stored nevertheless. **Interruption** while it waits for room takes the item out; later it
+   * ends only the waiting.
    */
   readonly offerStored: (
     item: A,
@@ -110,12 +117,16 @@ export interface BatchQueue<in out A> {
    * `StoreUnavailable` inside a transaction: everything is still held. **Interruption** ends only the waiting.
    */
   readonly flush: Effect.Effect<void, QueueClosed | StoreUnavailable>
-  /** Claims nothing more, in this process, until `resume`. What is being handled goes on, and offers are stored. */
+  /**
+   * Claims nothing more, in this process, until `resume`. What is being handled goes on, and offers are stored. It waits
+   * for nothing: `metrics` say when nothing is `inFlight` any more.
+   */
   readonly pause: Effect.Effect<void>
+  /** Claims again. It waits for nothing, and does nothing where the queue is not paused. */
   readonly resume: Effect.Effect<void>
   readonly isPaused: Effect.Effect<boolean>
   readonly deadLetters: DeadLetters<A>
-  /** What is in the store, of this and of other processes. */
+  /** What is in the store, of this and of other processes. Fails with `StoreUnavailable`: a retry may succeed. */
   readonly stats: Effect.Effect<Stats, StoreUnavailable>
   /**
    * What happens in this process, from the moment of subscription until the queue is closed. A subscriber that is too
@@ -127,7 +138,11 @@ export interface BatchQueue<in out A> {
 }
 
 /**
- * The batches that were set aside. A `redrive` or `discard` that has begun cannot be interrupted: it is counted.
+ * The batches that were set aside, of every process.
+ *
+ * **Waits** for the store, and where something is changed for its turn among the writes. **Errors**: `StoreUnavailable`;
+ * a retry may succeed. **Interruption**: reading is interrupted; a redrive or a discard that was asked for is done to its
+ * end. Inside a transaction of the store's database they are a part of that, and counted once it is committed.
  *
  * @since 0.1.0
  * @category models
@@ -175,7 +190,7 @@ export interface Handle<in out A> {
   readonly offer: (...items: ReadonlyArray<A>) => Effect.Effect<void, MalformedItem<A> | QueueClosed<A>>
 }
 
-export type { BatchOfferError }
+export type { BatchOfferError, UnsafeBatchOutcome }
 
 /**
  * The counts of one process.
@@ -232,7 +247,10 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
   readonly process: (batch: Batch<A>, queue: Handle<A>) => Effect.Effect<void, E, R>
   /** What happens to items inside a batch, before it is stored and again when several are claimed. Default: appended. */
   readonly buffer?: Buffer<A, any> | undefined
-  /** How many items wait in memory while the store is busy, besides those of the open batch. Default: 10,000. */
+  /**
+   * How many items wait in the intake while the store is busy. The open batch, and those on their way into the store, have
+   * up to as many again each. Without a limit of size, a batch with as many items is due. Default: 10,000.
+   */
   readonly capacity?: number | undefined
   /** What happens when the intake is full. Default: `Backpressure.suspend()`. */
   readonly policy?: IntakePolicy<A> | undefined
@@ -275,7 +293,8 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
   readonly limits?: Partial<Codec.Limits> | undefined
   /**
    * How many items may be stored and not done. What is over that waits in memory (`"suspend"`), where the policy of the
-   * intake holds, or offers fail with `QueueFull` (`"reject"`). A number alone suspends. Default: no limit.
+   * intake holds, or offers fail with `QueueFull` (`"reject"`). A number alone suspends. What handlers offer, and what is
+   * flushed inside a transaction or by closing, may go beyond it. Default: no limit.
    */
   readonly maxPending?: number | {
     readonly items: number
@@ -379,9 +398,15 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
 
   private makeDeadLetters(): DeadLetters<A> {
     const { appender, codec, store, tally, workers } = this.parts
-    // Whoever is interrupted when it is done must not leave it uncounted.
+    // Whoever is interrupted when it is done must not leave it uncounted; in a transaction it is done when that commits.
     const counted = (operation: Effect.Effect<Amount, StoreUnavailable>, count: (amount: Amount) => void) =>
-      Effect.uninterruptible(Effect.tap(operation, (amount) => Effect.sync(() => count(amount))))
+      Effect.uninterruptible(
+        Effect.zipWith(store.transaction, operation, (transaction, amount) => {
+          if (Option.isNone(transaction)) count(amount)
+          else transaction.value.unsafeOnEnd((committed) => committed && count(amount))
+          return amount
+        })
+      )
     return {
       list: ({ after, limit = 100 } = {}) => store.deadLetters({ after, limit }),
       inspect: (id) =>
@@ -429,10 +454,11 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
     const read = Effect.map(store.stats, (stats) => {
       this.pending = stats.pending.items
       tally.publishStats(stats)
-      tally.publish(intake.unsafeCounts())
     })
+    const publish = Effect.sync(() => tally.publish(intake.unsafeCounts()))
     // Whoever uses the store otherwise tells that it cannot be used.
-    return Effect.forever(Effect.zipLeft(Effect.ignore(Effect.sandbox(read)), Effect.sleep(readEveryMillis)))
+    const round = Effect.zipRight(Effect.ignore(Effect.sandbox(read)), publish)
+    return Effect.forever(Effect.zipLeft(round, Effect.sleep(readEveryMillis)))
   }
 
   // --- ending -------------------------------------------------------------------------------------------------------
@@ -551,6 +577,15 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const checked = yield* checkOptions(options)
     const { capacity, flushPolicy, maxPending } = checked
     const store = yield* Effect.flatMap(BatchStore, (stores) => stores.queue(name))
+    // Its fibers would look for their statements in that transaction for ever.
+    const isInside = Option.isSome(yield* store.transaction)
+    yield* Check.check(
+      !isInside,
+      name,
+      "make",
+      "inside a transaction",
+      "called outside of the transactions of its store"
+    )
     const context = yield* Effect.context<R | R2 | R3>()
     const clock = yield* Effect.clock
     const macrotask = yield* Macrotask
@@ -590,7 +625,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
         waiting: () => appender.signal()
       }
     )
-    const most = Math.min(mostInRound, Math.max(capacity, flushPolicy.size))
+    const most = Math.max(capacity, flushPolicy.size)
     const appender: Appender<A> = new Appender({
       intake,
       store,
@@ -598,7 +633,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       buffer,
       flushPolicy,
       mostInBatch: Math.min(most, maxPending?.items ?? Infinity),
-      mostClosed: most,
+      mostClosed: Math.min(mostInRound, most),
       maxPendingItems: maxPending?.items,
       idWindowMillis: checked.idWindowMillis,
       pollMillis: checked.pollMillis,
@@ -759,6 +794,12 @@ export interface Configurable {
   readonly pollInterval?: Duration.DurationInput
   readonly idWindow?: Duration.DurationInput
   readonly drainTimeout?: Duration.DurationInput
+  readonly flush?: {
+    readonly size?: number
+    readonly pushes?: number
+    readonly bytes?: number
+    readonly linger?: Duration.DurationInput
+  }
 }
 
 /**
@@ -790,5 +831,9 @@ export const layerConfig = <Id, A, I, E, R, R2 = never, R3 = never>(
 ): Layer.Layer<Id, InvalidOption | StoreUnavailable | ConfigError.ConfigError, R | R2 | R3 | BatchStore> =>
   Layer.scoped(
     tag,
-    Effect.flatMap(Config.unwrap(config), (configured) => make<A, I, E, R, R2, R3>({ ...options, ...configured }))
+    Effect.flatMap(
+      Config.unwrap(config),
+      (configured) =>
+        make<A, I, E, R, R2, R3>({ ...options, ...configured, flush: { ...options.flush, ...configured.flush } })
+    )
   )

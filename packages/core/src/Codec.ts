@@ -65,7 +65,7 @@ export const json: Format = {
  * @category models
  */
 export interface Limits {
-  /** How many bytes an item may have, as JSON would have them. Default: 1 MiB. */
+  /** How many bytes an item may have, about as JSON would have them, but for escapes. Default: 1 MiB. */
   readonly maxItemBytes: number
   /** How deep arrays and objects may be nested in it. Default: 64. */
   readonly maxDepth: number

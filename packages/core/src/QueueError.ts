@@ -302,11 +302,12 @@ export class MalformedItem<out A = unknown> extends Data.TaggedError("MalformedI
  * @since 0.1.0
  * @category models
  */
-export type BatchOfferError<A> = OfferError<A> | MalformedItem<A>
+export type BatchOfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | MalformedItem<A>
 
 /**
- * An item that somebody waited for will not be stored: the policy dropped it, or it was left when the queue closed, or
- * what it was merged into cannot be stored.
+ * An item that somebody waited for was dropped: by the policy, or because what it was merged into cannot be stored
+ * (`"malformed"`; others of its batch are told the same, and may be stored), or because the queue was closed before the
+ * store had answered (`"shutdown"`; it may be stored nevertheless).
  *
  * @since 0.1.0
  * @category errors

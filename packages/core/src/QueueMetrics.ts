@@ -30,10 +30,10 @@
  * | `<prefix>_process_errors_total` | counter | |
  * | `<prefix>_process_duration_ms` | histogram | |
  *
- * The others have the tags `system` (such as `write_behind`) and `queue` (its name), which a `BatchQueue` has as well.
- * Numbers are counted in plain fields and
- * published when a queue rests (under load every 10 ms, while its sink hangs every second), and the labels are part of
- * the metric's key: an update of a tagged metric costs a thousand times as much.
+ * Each has the tags `system` (such as `write_behind`) and `queue` (its name). Numbers are counted in plain fields, and
+ * published by a `WriteBehind` when it rests (under load every 10 ms, while its sink hangs every second), by a
+ * `BatchQueue` every second. The labels are part of the metric's key: an update of a tagged metric costs a thousand times
+ * as much.
  *
  * @since 0.1.0
  */

@@ -178,8 +178,9 @@ export interface Stats {
 /**
  * The part of a store that belongs to one queue.
  *
- * **Errors**: each operation is done as a whole or not at all, and fails with `StoreUnavailable` where the store cannot
- * be used; a retry may succeed. `LeaseLost` means that somebody else may have the batch by now. Where the commit itself
+ * **Errors**: each operation is done as a whole or not at all (but `redrive` and `discard` of `"all"`, which may be done
+ * in portions), and fails with `StoreUnavailable` where the store cannot be used; a retry may succeed. Names and ids must
+ * be well-formed text without NUL; of longer errors and reasons the beginning is kept. `LeaseLost` means that somebody else may have the batch by now. Where the commit itself
  * failed with `"io"`, a crash of the machine may bring the operation back. **Interruption** before the operation has
  * begun takes it back; after that it waits for its end.
  *

@@ -86,6 +86,29 @@ describe("a lease", () => {
       yield* store.settle(stolen.batches)
     }).pipe(onMemory))
 
+  it.scoped("that is lost for a part of what was claimed puts the other batches back at once", () =>
+    Effect.gen(function*() {
+      const store = yield* testStore
+      const { queue, sink } = yield* numbers({
+        leaseDuration: 300,
+        batches: 2,
+        pollInterval: "1 hour",
+        drainTimeout: 0
+      })
+      yield* queue.pause
+      yield* queue.offerStored(1)
+      yield* queue.offerStored(2)
+      sink.script.push(() => Effect.never)
+      yield* queue.resume
+      yield* settleDown
+      yield* store.release([{ sequence: 1, token: 1 }], {})
+      yield* store.claim({ limit: 1, leaseMillis: 60_000 })
+      yield* queue.pause
+      yield* TestClock.adjust(100)
+      const { batches } = yield* store.claim({ limit: 9, leaseMillis: 1000 })
+      expect(batches).toMatchObject([{ sequence: 2, token: 2 }])
+    }).pipe(onMemory))
+
   it.scoped("that is lost before settling is no success", () =>
     Effect.gen(function*() {
       const store = yield* testStore

@@ -198,6 +198,19 @@ describe("offerStored", () => {
       expect(yield* queue.offerStored(1, { id: "x".repeat(512) })).toBe("stored")
     }).pipe(onMemory))
 
+  it.scoped("answers where the buffer makes nothing of the items", () =>
+    Effect.gen(function*() {
+      const buffer: Buffer.Buffer<number, Array<number>> = {
+        ...Buffer.appending<number>(),
+        items: (state) => state.reduce((sum, n) => sum + n, 0) === 0 ? [] : state
+      }
+      const { queue } = yield* numbers({ ...idle, buffer })
+      const both = yield* Effect.all([queue.offerStored(1), queue.offerStored(-1)], { concurrency: "unbounded" })
+      expect(both).toEqual(["stored", "stored"])
+      expect((yield* queue.stats).pending.items).toBe(0)
+      expect(yield* queue.metrics).toMatchObject({ offered: 2, coalesced: 2 })
+    }).pipe(onMemory))
+
   it.scoped("fails where the policy drops the item", () =>
     Effect.gen(function*() {
       const { queue } = yield* numbers({

@@ -84,6 +84,18 @@ describe("handling", () => {
       expect(yield* queue.metrics).toMatchObject({ offered: 0, settled: 1 })
     }).pipe(onMemory))
 
+  it.scoped("goes on looking while another worker, which has claimed less than it may, is busy", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* numbers({ workers: 2, batches: 2, pollInterval: 50, drainTimeout: 0 })
+      sink.script.push(() => Effect.sleep("10 seconds"))
+      yield* queue.offerStored(1)
+      yield* TestClock.adjust(200)
+      const other = yield* numbers({ workers: 0 })
+      yield* other.queue.offerStored(2)
+      yield* TestClock.adjust(50)
+      expect(sink.items).toEqual([[1], [2]])
+    }).pipe(onMemory))
+
   it.scoped("claims nothing while it is paused, finishes what runs, and goes on", () =>
     Effect.gen(function*() {
       const { queue, sink } = yield* numbers()
@@ -478,6 +490,20 @@ describe("a handler that offers back", () => {
       yield* TestClock.adjust("10 seconds")
       expect(seen).toEqual([5, 4, 3, 2, 1, 0])
       expect(yield* queue.metrics).toMatchObject({ offered: 6, settled: 6 })
+    }).pipe(onMemory))
+
+  it.scoped("takes nobody else past a full store", () =>
+    Effect.gen(function*() {
+      const { queue } = yield* numbers({
+        capacity: 100,
+        maxPending: 10,
+        pollInterval: "1 hour",
+        drainTimeout: 0,
+        process: (_, own) => Effect.zipRight(Effect.orDie(own.offer(-1)), Effect.never)
+      })
+      yield* queue.offerAll(Array.from({ length: 60 }, (_, n) => n))
+      yield* TestClock.adjust(1000)
+      expect((yield* queue.stats).pending.items).toBe(11)
     }).pipe(onMemory))
 
   it.scoped("is told of an item that cannot be stored, and none of the call is in", () =>

@@ -7,7 +7,7 @@ import type { BatchStore } from "@sluice/core"
 import type { StoreUnavailable } from "@sluice/core/QueueError"
 import { SqlBatchStore } from "@sluice/sql"
 import type Database from "better-sqlite3"
-import { Deferred, Effect, Exit, Fiber, Schedule, Scope } from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, Schedule, Scope } from "effect"
 import { add, batch, failure, pending, store, take, takeNumbers } from "./batchStores.ts"
 import { foreignLock, watchTimers } from "./children/spawn.ts"
 import { foreign, tagOf, temporaryFile } from "./database.ts"
@@ -110,6 +110,31 @@ describe("a file", () => {
             ]
           ])
         }
+      }
+    }))
+
+  it.scopedLive("takes a clock that tells fractions", () =>
+    Effect.gen(function*() {
+      const { queue } = yield* store()
+      yield* queue.append({ batches: [batch(1, { ids: ["a"] })], idWindowMillis: 10 })
+      yield* queue.deadLetter(yield* take(queue), { reason: "some", failure })
+      expect(yield* queue.deadLetters({ limit: 1 })).toMatchObject([{ diedAtMillis: 7 }])
+    }).pipe(Effect.withClock(
+      Object.assign(Object.create(Clock.make()), {
+        currentTimeMillis: Effect.succeed(7.5),
+        unsafeCurrentTimeMillis: () => 7.5
+      })
+    )))
+
+  it.scopedLive("shows no dead letters of another queue", () =>
+    Effect.gen(function*() {
+      const { batches, queue } = yield* store()
+      yield* add(queue, 1)
+      yield* queue.deadLetter(yield* take(queue), { reason: "some", failure })
+      const other = yield* batches.queue("other")
+      for (const after of [-1, -(2 ** 40), -Infinity]) {
+        expect(yield* other.deadLetters({ limit: 9, after })).toEqual([])
+        expect(yield* queue.deadLetters({ limit: 9, after })).toHaveLength(1)
       }
     }))
 
@@ -318,75 +343,38 @@ describe("operations that wait at the same time", () => {
       expect(yield* Effect.map(take(queue, 300), ({ length }) => length)).toBeLessThanOrEqual(200)
     }))
 
-  it.scopedLive("are still done where the store is closed meanwhile", () =>
+  it.scopedLive("are done, or refused and not done, where the store is closed meanwhile", () =>
     Effect.gen(function*() {
       const filename = yield* temporaryFile
-      const exits = yield* Effect.scoped(Effect.gen(function*() {
+      const fibers = yield* Effect.scoped(Effect.gen(function*() {
         const { queue } = yield* store({ filename })
         return yield* Effect.forEach(
           [1, 2, 3],
-          (n) => Effect.zipLeft(Effect.forkDaemon(add(queue, n)), Effect.yieldNow())
+          (n) => Effect.zipLeft(Effect.forkDaemon(Effect.as(add(queue, n), n)), Effect.yieldNow())
         )
       }))
-      for (const fiber of exits) expect(Exit.isSuccess(yield* Fiber.await(fiber))).toBe(true)
+      const exits = yield* Effect.forEach(fibers, Fiber.await)
+      for (const exit of exits) {
+        if (Exit.isFailure(exit)) expect(yield* Effect.flip(exit)).toMatchObject({ reason: "closed" })
+      }
       const { queue } = yield* store({ filename })
-      expect(yield* takeNumbers(queue)).toEqual([1, 2, 3])
-    }))
-})
-
-describe("a lock of somebody else", () => {
-  it.scopedLive("is waited for, and the event loop goes on", () =>
-    Effect.gen(function*() {
-      const { filename, queue } = yield* store()
-      const locker = yield* foreignLock(filename, "BEGIN IMMEDIATE")
-      const timers = yield* watchTimers(5)
-      const appends = yield* Effect.fork(
-        Effect.forEach([1, 2, 3], (n) => add(queue, n), { concurrency: "unbounded", discard: true })
-      )
-      yield* Effect.sleep("300 millis")
-      expect(yield* pending(queue)).toBe(0)
-      yield* locker.say("release")
-      yield* Fiber.join(appends)
-      expect(yield* timers.longestGap).toBeLessThan(200)
-      expect(yield* takeNumbers(queue)).toEqual([1, 2, 3])
+      expect(yield* takeNumbers(queue)).toEqual(exits.filter(Exit.isSuccess).map(({ value }) => value))
     }))
 
-  it.scopedLive("that is too long fails those who wait, and the next ones work", () =>
-    Effect.gen(function*() {
-      const { filename, queue } = yield* store({ busyTimeout: "50 millis" })
-      const locker = yield* foreignLock(filename, "BEGIN IMMEDIATE")
-      const errors = yield* Effect.all([Effect.flip(add(queue, 1)), Effect.flip(add(queue, 2, 3))], {
-        concurrency: "unbounded"
-      })
-      expect(errors).toMatchObject([{ reason: "locked" }, { reason: "locked" }])
-      expect(yield* Effect.flip(add(queue, 4))).toMatchObject({ _tag: "StoreUnavailable", reason: "locked" })
-      yield* locker.say("release")
-      yield* Effect.retry(add(queue, 5), Schedule.spaced("10 millis"))
-      expect(yield* takeNumbers(queue)).toEqual([5])
-    }))
-
-  it.scopedLive("keeps nobody who gives up, and no closing", () =>
+  it.scopedLive("are not done after they were refused while they waited for somebody else's lock", () =>
     Effect.gen(function*() {
       const filename = yield* temporaryFile
-      const outer = yield* Effect.scope
-      const locker = yield* Effect.scoped(
-        Effect.gen(function*() {
-          const { queue } = yield* store({ filename })
-          const locker = yield* foreignLock(filename, "BEGIN IMMEDIATE").pipe(Scope.extend(outer))
-          const fibers = yield* Effect.forEach(
-            [add(queue, 1), add(queue, 2, 3), take(queue)].map((run) =>
-              Effect.asVoid<unknown, StoreUnavailable, never>(run)
-            ),
-            (run) => Effect.zipLeft(Effect.fork(run), Effect.sleep("30 millis"))
-          )
-          const exits = yield* Effect.timeout(Effect.forEach(fibers, (fiber) => Fiber.interrupt(fiber)), "5 seconds")
-          expect(exits.map(tagOf)).toEqual(["interrupted", "interrupted", "interrupted"])
-          return locker
-        }).pipe(Effect.timeout("10 seconds"))
-      )
-      yield* locker.say("release")
-      const { queue } = yield* store({ filename })
-      expect(yield* pending(queue)).toBe(0)
-      yield* add(queue, 4)
+      const db = yield* foreign(filename)
+      const fiber = yield* Effect.scoped(Effect.gen(function*() {
+        const { queue } = yield* store({ filename })
+        db.exec("BEGIN IMMEDIATE")
+        const fiber = yield* Effect.forkDaemon(add(queue, 1))
+        yield* Effect.sleep("50 millis")
+        return fiber
+      }))
+      db.exec("COMMIT")
+      expect(yield* Effect.flip(Fiber.join(fiber))).toMatchObject({ reason: "closed" })
+      yield* Effect.sleep("100 millis")
+      expect(db.prepare("SELECT count(*) FROM sluice_batches").pluck().get()).toBe(0)
     }))
 })

@@ -82,6 +82,9 @@ export interface Options<in out A> {
   readonly macrotask: (task: () => void) => void
 }
 
+/** Calls back when it is clear whether a transaction is committed. */
+type OnEnd = (listener: (committed: boolean) => void) => void
+
 /** A caller that waits until everything offered before is stored. */
 interface Flusher {
   /** How many entries must have left the intake. */
@@ -101,6 +104,8 @@ export class Appender<in out A> {
   private flushers: Array<Flusher> = []
   /** How many entries have left the intake to be stored. */
   private taken = 0
+  /** Those that are a part of a transaction of somebody's, which has not ended yet. */
+  private readonly within = new Set<Closed<A>>()
   /** What is in batches that are closed or being stored. */
   private closedItems = 0
   private closedBytes = 0
@@ -252,7 +257,7 @@ export class Appender<in out A> {
     }
     // An item that counts once must not be merged: it may turn out to be in already.
     const kept = entry.id === undefined ? buffer : undefined
-    if (this.batch !== undefined && this.isOfOtherKind(kept)) this.close("manual")
+    if (this.batch !== undefined && this.isOfOtherKind(kept, isExempt)) this.close("manual")
     if (kept === undefined && entry.encoded === undefined) {
       const encoded = this.encode(entry.item)
       if ("reason" in encoded) return this.drop(entry, "malformed", faultCause(encoded))
@@ -278,8 +283,8 @@ export class Appender<in out A> {
   /** What the open batch was opened with. */
   private batchBuffer: Buffer<A, any> | undefined
 
-  private isOfOtherKind(buffer: Buffer<A, any> | undefined): boolean {
-    return this.batchBuffer !== buffer
+  private isOfOtherKind(buffer: Buffer<A, any> | undefined, isExempt: boolean): boolean {
+    return this.batchBuffer !== buffer || this.isBounded && this.batch!.isExempt !== isExempt
   }
 
   private encode(item: A): EncodedItem | Fault {
@@ -294,7 +299,8 @@ export class Appender<in out A> {
     for (const { fault, item } of broken) this.options.observer.dropped(item, "malformed", faultCause(fault))
     // Whose item it was nobody can tell any more: whoever waits for one of these batches is told the worse.
     if (broken.length > 0) { for (const entry of awaited) entry.end({ _tag: "Dropped", reason: "malformed" }) }
-    if (values.length === 0) return
+    // The buffer has made nothing of them, so that there is nothing left to be stored.
+    if (values.length === 0) return this.end(awaited, { _tag: "Stored" })
     this.closedItems += values.length
     this.closedBytes += batch.bytes
     this.closed.push({
@@ -339,8 +345,17 @@ export class Appender<in out A> {
 
   // --- storing ------------------------------------------------------------------------------------------------------
 
+  /** Batches that may be stored whatever there is already are stored by themselves: the others would come with them. */
   private nextRound(): ReadonlyArray<Closed<A>> {
-    return this.mayStore ? this.closed.splice(0) : []
+    if (!this.mayStore) return []
+    const [bounded, exempt] = Arr.partition(this.closed, ({ isExempt }) => isExempt)
+    if (!this.isBounded || exempt.length === 0) return this.closed.splice(0)
+    this.closed = bounded
+    return exempt
+  }
+
+  private get isBounded(): boolean {
+    return this.options.maxPendingItems !== undefined && !this.isDraining
   }
 
   private get mayStore(): boolean {
@@ -362,7 +377,7 @@ export class Appender<in out A> {
   private append(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<void, unknown> {
     return Effect.suspend(() => {
       const { idWindowMillis, maxPendingItems, store } = this.options
-      const mayExceed = this.isDraining || batches.some(({ isExempt }) => isExempt)
+      const mayExceed = this.isDraining || batches[0].isExempt
       const encoded = this.encodeAll(batches)
       if (!Arr.isNonEmptyReadonlyArray(encoded) || encoded.length < batches.length) {
         this.goOn(batches.filter(({ payload }) => payload !== undefined))
@@ -491,7 +506,7 @@ export class Appender<in out A> {
       upTo: this.taken + intake.unsafeLength() + intake.unsafeWaiting(),
       onGathered: () => {
         const storing = this.state._tag === "Storing" ? this.state.batches : []
-        for (const batch of [...storing, ...this.closed]) {
+        for (const batch of [...storing, ...this.closed, ...this.within]) {
           missing += 1
           batch.onDone.push(isDone)
         }
@@ -518,46 +533,55 @@ export class Appender<in out A> {
 
   /**
    * Stores what waits, and is not being stored yet, as a part of the transaction that the caller is in. Where that is
-   * rolled back the fiber stores it.
+   * rolled back the fiber stores it. Not interruptible, because nobody could tell then whether it is in.
    */
-  flushWithin(unsafeOnEnd: (listener: (committed: boolean) => void) => void): Effect.Effect<void, StoreUnavailable> {
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.suspend(() => {
-        this.takeAll()
-        if (this.batch !== undefined) this.close("manual")
-        return this.appendWithin(this.closed.splice(0), restore, unsafeOnEnd)
-      })
-    )
+  flushWithin(unsafeOnEnd: OnEnd): Effect.Effect<void, StoreUnavailable> {
+    return Effect.uninterruptible(Effect.suspend(() => {
+      this.takeAll()
+      if (this.batch !== undefined) this.close("manual")
+      const batches = this.closed.splice(0)
+      return batches.length === 0
+        ? Effect.void
+        // The intake may have more than was taken at once.
+        : Effect.zipRight(this.appendWithin(batches, unsafeOnEnd), this.flushWithin(unsafeOnEnd))
+    }))
   }
 
-  private appendWithin(
-    batches: ReadonlyArray<Closed<A>>,
-    restore: <B, E>(effect: Effect.Effect<B, E>) => Effect.Effect<B, E>,
-    unsafeOnEnd: (listener: (committed: boolean) => void) => void
-  ): Effect.Effect<void, StoreUnavailable> {
+  private appendWithin(batches: ReadonlyArray<Closed<A>>, unsafeOnEnd: OnEnd): Effect.Effect<void, StoreUnavailable> {
     const { idWindowMillis, observer, store } = this.options
     const encoded = this.encodeAll(batches)
     const left = batches.filter(({ payload }) => payload !== undefined)
-    const giveBack = () => {
-      if (this.state._tag === "Stopped") { for (const batch of left) this.giveUp(batch, "shutdown") }
-      else this.closed = [...left, ...this.closed]
-      this.signal()
-    }
     if (!Arr.isNonEmptyReadonlyArray(encoded)) return Effect.void
-    return Effect.matchCauseEffect(restore(store.append({ batches: encoded, idWindowMillis })), {
-      onFailure: (cause) => Effect.zipRight(Effect.sync(giveBack), Effect.failCause(cause)),
+    for (const batch of left) this.within.add(batch)
+    return Effect.matchCauseEffect(store.append({ batches: encoded, idWindowMillis }), {
+      onFailure: (cause) => Effect.zipRight(Effect.sync(() => this.giveBack(left)), Effect.failCause(cause)),
       onSuccess: ({ duplicates }) => {
         if (duplicates.length > 0) {
-          return this.appendWithin(this.withoutDuplicates(left, new Set(duplicates)), restore, unsafeOnEnd)
+          // An id may be remembered by this very transaction, which may be rolled back: the fiber finds out afterwards.
+          const [others, identified] = Arr.partition(left, ({ ids }) => ids !== undefined)
+          for (const batch of others) this.within.delete(batch)
+          unsafeOnEnd(() => this.giveBack(identified))
+          return this.appendWithin(others, unsafeOnEnd)
         }
         unsafeOnEnd((committed) => {
-          if (!committed) return giveBack()
-          for (const batch of left) this.onStored(batch)
+          if (!committed) return this.giveBack(left)
+          for (const batch of left) {
+            this.within.delete(batch)
+            this.onStored(batch)
+          }
           observer.available(left.length)
         })
         return Effect.void
       }
     })
+  }
+
+  /** Leaves batches to the fiber, which may have ended in the meantime. */
+  private giveBack(batches: ReadonlyArray<Closed<A>>): void {
+    for (const batch of batches) this.within.delete(batch)
+    if (this.isOver) { for (const batch of batches) this.giveUp(batch, "shutdown") }
+    else this.closed = [...batches, ...this.closed]
+    this.signal()
   }
 
   /** Stores everything that is held; a backoff is cut short. The intake has been closed. */
@@ -582,6 +606,8 @@ export class Appender<in out A> {
     if (this.batch !== undefined) this.close("shutdown")
     for (const batch of [...storing, ...this.closed.splice(0)]) this.giveUp(batch, "shutdown")
     for (const flusher of this.flushers.splice(0)) flusher.onGathered()
+    // Their transactions say later what becomes of them; nobody waits for that any more.
+    for (const { onDone } of this.within) for (const done of onDone.splice(0)) done()
     return this.options.intake.shutdown
   })
 

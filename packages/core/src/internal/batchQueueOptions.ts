@@ -111,6 +111,13 @@ export const checkOptions = (options: Unchecked): Effect.Effect<Checked, Invalid
       ? { items: options.maxPending, whenFull: "suspend" as const }
       : options.maxPending
     if (maxPending !== undefined) yield* Check.positiveInteger(name, "maxPending", maxPending.items)
+    yield* Check.check(
+      maxPending === undefined || maxPending.whenFull === "suspend" || maxPending.whenFull === "reject",
+      name,
+      "maxPending.whenFull",
+      maxPending?.whenFull,
+      "\"suspend\" or \"reject\""
+    )
     const millis = (field: keyof typeof durations, least: number) =>
       Effect.tap(
         Check.millis(name, field, options[field] ?? durations[field]),

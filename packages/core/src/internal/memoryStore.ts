@@ -133,7 +133,7 @@ class MemoryQueue implements QueueStore {
       const batches: Array<ClaimedBatch> = []
       this.comeBack(now)
       while (batches.length < limit) {
-        const stored = this.firstClaimable()
+        const stored = this.firstClaimable(now)
         if (stored === undefined) break
         this.claimable.pop()
         stored.token += 1
@@ -145,11 +145,15 @@ class MemoryQueue implements QueueStore {
     })
   }
 
-  /** Puts back what has been released until now, and what was leased until now. */
+  /**
+   * Puts back what has been released until now. What was leased until now can be claimed as well, and settled as long as
+   * nobody has.
+   */
   private comeBack(now: number): void {
     for (let next = this.nextReturn(); next !== undefined && next.atMillis <= now; next = this.nextReturn()) {
       this.returns.pop()
-      this.become(next.stored, ready)
+      if (next.state._tag === "Leased") this.claimable.push(next.stored)
+      else this.become(next.stored, ready)
     }
   }
 
@@ -161,9 +165,10 @@ class MemoryQueue implements QueueStore {
     return undefined
   }
 
-  private firstClaimable(): Stored | undefined {
+  private firstClaimable(now: number): Stored | undefined {
     for (let first = this.claimable.first; first !== undefined; first = this.claimable.first) {
-      if (first.state._tag === "Ready") return first
+      const { state } = first
+      if (state._tag === "Ready" || state._tag === "Leased" && state.untilMillis <= now) return first
       this.claimable.pop()
     }
     return undefined
@@ -319,7 +324,7 @@ class MemoryQueue implements QueueStore {
     return {
       pending: { ...this.pending },
       dead: { ...this.dead },
-      oldestAtMillis: this.firstClaimable()?.batch.oldestAtMillis
+      oldestAtMillis: this.firstClaimable(now)?.batch.oldestAtMillis
     }
   })
 

@@ -10,7 +10,6 @@ import type * as Codec from "../Codec.ts"
 import { Offer, offerEach, type PolicyQueueImpl, type Taken, type UnsafeOutcome } from "../PolicyQueue.ts"
 import {
   type BatchOfferError,
-  InvalidWeight,
   ItemDropped,
   MalformedItem,
   type OfferError,
@@ -38,24 +37,35 @@ export type Lifecycle =
   /** A fiber of ours has died: a bug of this library. */
   | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
 
+type QueueOfferError<A> = Exclude<BatchOfferError<A>, MalformedItem<A>>
+
 /** A refusal of an entry is told as one of its item. */
-const ofItems = <A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>): OfferError<A> => {
-  const notTaken = all === undefined ? error.notTaken.map(({ item }) => item) : all.slice(error.taken)
-  const refusal = { queue: error.queue, item: notTaken[0], taken: error.taken, notTaken }
+const ofItems = <A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>, before = 0): QueueOfferError<A> => {
+  const taken = before + error.taken
+  const notTaken = all === undefined ? error.notTaken.map(({ item }) => item) : all.slice(taken)
+  const refusal = { queue: error.queue, item: notTaken[0], taken, notTaken }
   switch (error._tag) {
     case "QueueFull":
       return QueueFull.of(refusal)
     case "OfferTimeout":
       return OfferTimeout.of(refusal, error.timeoutMillis)
+    // Nothing is weighed here.
     case "InvalidWeight":
-      return InvalidWeight.of(refusal, error.weight, error.capacity)
     case "QueueClosed":
-      return QueueClosed.of(error.queue, error.taken, notTaken)
+      return QueueClosed.of(error.queue, taken, notTaken)
   }
 }
 
 const stored = Effect.succeed("stored" as const)
 const duplicate = Effect.succeed("duplicate" as const)
+
+/**
+ * What became of an item that was offered at once, or why it was refused.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type UnsafeBatchOutcome = Exclude<UnsafeOutcome, "invalid-weight"> | "malformed"
 
 /** @internal */
 export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "maxPending"> {
@@ -98,7 +108,7 @@ export class Offers<in out A> {
       && this.options.pending() + appender.held + more >= maxPending.items
   }
 
-  readonly unsafeOffer = (item: A): UnsafeOutcome | "malformed" => {
+  readonly unsafeOffer = (item: A): UnsafeBatchOutcome => {
     const { intake, tally } = this.options
     const entry = this.entryOf(item)
     if (!(entry instanceof Entry)) {
@@ -109,7 +119,8 @@ export class Offers<in out A> {
       tally.refusedAside()
       return "full"
     }
-    return intake.unsafeOffer(entry)
+    // Nothing is weighed here.
+    return intake.unsafeOffer(entry) as UnsafeBatchOutcome
   }
 
   readonly offer = (item: A): Effect.Effect<Outcome, BatchOfferError<A>> =>
@@ -133,8 +144,23 @@ export class Offers<in out A> {
       return Effect.fail(QueueFull.of({ queue: this.options.name, item, taken: 0, notTaken: [item] }))
     }
     const outcome = intake.offerNow(entry, undefined)
-    return typeof outcome === "string" ? outcome : Effect.mapError(outcome, (error) => ofItems(error))
+    if (typeof outcome === "string") return outcome
+    return Effect.zipRight(this.makeRoomWithin, Effect.mapError(outcome, (error) => ofItems<A>(error)))
   }
+
+  /**
+   * Before an offer waits for room: in a transaction the fiber that makes room would wait for that very transaction. Where
+   * it cannot be done, the offer waits all the same.
+   */
+  private readonly makeRoomWithin: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.flatMap(
+      this.options.store.transaction,
+      (transaction) =>
+        Option.isNone(transaction)
+          ? Effect.void
+          : Effect.ignore(this.options.appender.flushWithin(transaction.value.unsafeOnEnd))
+    )
+  )
 
   readonly offerAll = (items: Iterable<A>): Effect.Effect<Taken, BatchOfferError<A>> =>
     Effect.suspend(() => {
@@ -156,13 +182,41 @@ export class Offers<in out A> {
         entries.push(entry)
       }
       const rest = all.length - entries.length
-      const offered = Effect.mapError(offerEach(entries, () => intake), (error) => ofItems(error, all))
+      const offered = Effect.flatMap(this.options.store.transaction, (transaction) =>
+        Option.isNone(transaction)
+          ? Effect.mapError(offerEach(entries, () => intake), (error) => ofItems(error, all))
+          : this.offerEachWithin(entries, all))
       return Effect.flatMap(
         rest === 0 ? offered : Effect.onExit(offered, () => Effect.sync(() => tally.refusedAside(rest))),
         (taken): Effect.Effect<Taken, BatchOfferError<A>> =>
           refusal === undefined ? Effect.succeed(taken) : refusal(entries.length)
       )
     })
+
+  /** As many at a time as there is room for. */
+  private offerEachWithin(
+    entries: ReadonlyArray<Entry<A>>,
+    all: ReadonlyArray<A>
+  ): Effect.Effect<Taken, QueueOfferError<A>> {
+    const { intake, intake: { capacity } } = this.options
+    const chunks = Array.from(
+      { length: Math.ceil(entries.length / capacity) },
+      (_, i) => entries.slice(i * capacity, (i + 1) * capacity)
+    )
+    return Effect.reduce(
+      chunks,
+      { accepted: 0, coalesced: 0, dropped: 0 } as Taken,
+      (sum, chunk, index) =>
+        Effect.mapBoth(Effect.zipRight(this.makeRoomWithin, offerEach(chunk, () => intake)), {
+          onFailure: (error) => ofItems(error, all, index * capacity),
+          onSuccess: (taken) => ({
+            accepted: sum.accepted + taken.accepted,
+            coalesced: sum.coalesced + taken.coalesced,
+            dropped: sum.dropped + taken.dropped
+          })
+        })
+    )
+  }
 
   readonly offerStored = (
     item: A,

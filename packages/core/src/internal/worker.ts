@@ -238,6 +238,7 @@ export class Worker<in out A> {
           if (Arr.isNonEmptyReadonlyArray(batches)) {
             // Where there were as many as that, there may be more.
             if (batches.length === limit) pool.wake(1)
+            else pool.lookAgainAt(nextAtMillis)
             return this.take(batches, restore)
           }
           if (pool.isStopping) return Effect.void
@@ -340,14 +341,26 @@ export class Worker<in out A> {
     return Effect.suspend(() => {
       const { state } = this
       // Where the store is asked to delete or release a batch, a beat may find that done already.
-      if (state._tag !== "Handling" && state._tag !== "Retrying" || state.group.holder !== holder) return Effect.void
+      if (state._tag === "Ending" || state._tag === "Done" || state._tag === "Ended") return Effect.void
+      if (state._tag !== "Free" && state.group.holder !== holder) return Effect.void
       this.pool.heartbeat.remove(holder)
       if (state._tag === "Handling") {
         this.isSpent = true
         this.interrupt()
-      } else this.become(free)
-      return this.pool.options.observer.leaseLost(this.index, sequences)
+      } else if (state._tag === "Retrying") this.become(free)
+      return Effect.zipRight(
+        this.pool.options.observer.leaseLost(this.index, sequences),
+        this.releaseOthers(holder.claims, sequences)
+      )
     })
+  }
+
+  /** Puts those back at once whose leases still hold: their handler is not going to settle them. */
+  private releaseOthers(claims: ReadonlyArray<Claim>, lost: ReadonlyArray<number>): Effect.Effect<void> {
+    const others = claims.filter(({ sequence }) => !lost.includes(sequence))
+    return others.length === 0
+      ? Effect.void
+      : Effect.ignore(Effect.sandbox(this.pool.options.store.release(others, {})))
   }
 
   // --- handling -----------------------------------------------------------------------------------------------------
@@ -481,6 +494,7 @@ export class Worker<in out A> {
       const left = [{ sequence, token, items: items.length, deliveries }] as const
       const done = batch.items.length - items.length
       observer.settled(this.index, done, group.stored - batch.items.length, batch, 0)
+      observer.room()
       const rest: Group<A> = {
         ...group,
         claims: left,
@@ -612,8 +626,13 @@ export class Worker<in out A> {
       onFailure: (cause): Effect.Effect<boolean> => {
         const error = Cause.failureOrCause(cause)
         if (Either.isLeft(error) && error.left instanceof LeaseLost) {
-          if (group !== undefined) this.letGo(group)
-          return Effect.as(observer.leaseLost(this.index, error.left.sequences), false)
+          const { sequences } = error.left
+          if (group === undefined) return Effect.as(observer.leaseLost(this.index, sequences), false)
+          this.letGo(group)
+          return Effect.as(
+            Effect.zipRight(observer.leaseLost(this.index, sequences), this.releaseOthers(group.claims, sequences)),
+            false
+          )
         }
         const delayMillis = Math.min(longestDelayMillis, firstDelayMillis * 2 ** this.failures)
         this.failures += 1

@@ -178,7 +178,7 @@ export class GroupCommit {
     const run = (connection: Connection) =>
       Effect.suspend(() => {
         // Whoever has taken it back meanwhile is not waiting any more.
-        if (!waiting.begun && !this.waiting.delete(waiting)) return Effect.void
+        if (waiting.exit !== undefined || !waiting.begun && !this.waiting.delete(waiting)) return Effect.void
         this.begin(waiting)
         return Effect.catchAll(waiting.operation.run(connection), (error) => {
           if (dialect.isBusy(error)) this.putBack(waiting)
@@ -275,6 +275,8 @@ export class GroupCommit {
   }
 
   private answer(waiting: Waiting, exit: Exit.Exit<any, StoreUnavailable>): void {
+    // It may have been refused while it waited for a lock.
+    if (waiting.exit !== undefined) return
     if (waiting.begun) this.running -= 1
     waiting.begun = true
     waiting.exit = exit

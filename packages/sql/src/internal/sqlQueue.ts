@@ -82,7 +82,7 @@ export class SqlQueue implements QueueStore {
     return Effect.withFiberRuntime((fiber) => {
       // The time is that of the moment when it is done, which may be long after the call.
       const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
-      const run = (connection: Connection) => step(connection, id, clock.unsafeCurrentTimeMillis())
+      const run = (connection: Connection) => step(connection, id, Math.floor(clock.unsafeCurrentTimeMillis()))
       const current = this.transactions.currentIn(fiber.currentContext)
       return current === undefined ? this.group.submit({ single, run }) : this.group.join(current, { single, run })
     })
@@ -96,7 +96,7 @@ export class SqlQueue implements QueueStore {
       (id) =>
         Effect.withFiberRuntime((fiber) => {
           const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
-          const run = (connection: Connection) => step(connection, id, clock.unsafeCurrentTimeMillis())
+          const run = (connection: Connection) => step(connection, id, Math.floor(clock.unsafeCurrentTimeMillis()))
           const current = this.transactions.currentIn(fiber.currentContext)
           const rows = current !== undefined
             ? run(current.connection)
@@ -226,7 +226,8 @@ export class SqlQueue implements QueueStore {
   deadLetters(
     { after = 0, limit }: { readonly limit: number; readonly after?: number | undefined }
   ): Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable> {
-    return this.read((connection, id) => this.operations.deadLetters(connection, id, { after, limit }))
+    const from = Math.max(0, after)
+    return this.read((connection, id) => this.operations.deadLetters(connection, id, { after: from, limit }))
   }
 
   inspect(

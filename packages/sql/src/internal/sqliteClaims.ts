@@ -9,7 +9,7 @@ import type { Claim, ClaimedBatch, Failure } from "@sluice/core/BatchStore"
 import { Macrotask } from "@sluice/core/Macrotask"
 import * as Effect from "effect/Effect"
 import type { Claims, Operations, Run } from "../BatchStoreDialect.ts"
-import { ready, span, tables } from "./sqliteSchema.ts"
+import { ready, span, spanBits, tables } from "./sqliteSchema.ts"
 
 /** What a lease ends at that never ends: beyond, SQLite would keep a fraction, or the driver read another number. */
 const never = Number.MAX_SAFE_INTEGER
@@ -79,10 +79,10 @@ export const makeClaims = (prefix: string): Pick<Operations, Names> => {
   // Those of the queue, in order. Few that are leased are passed: what rests and what is dead is elsewhere.
   const oldest = `SELECT seq FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms <= ? ORDER BY seq`
   const sql = {
-    nextReturn: `SELECT min(due_ms) AS due FROM ${resting} WHERE seq >> 40 = ?`,
+    nextReturn: `SELECT min(due_ms) AS due FROM ${resting} WHERE seq >> ${spanBits} = ?`,
     nextExpiry: `SELECT min(due_ms) AS due FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms > ?`,
     comeBack: `DELETE FROM ${resting} WHERE seq IN (
-      SELECT seq FROM ${resting} WHERE seq >> 40 = ? AND due_ms <= ? LIMIT ${atOnce})`,
+      SELECT seq FROM ${resting} WHERE seq >> ${spanBits} = ? AND due_ms <= ? LIMIT ${atOnce})`,
     claimOne: claim(`= (${oldest} LIMIT 1)`),
     claimMany: claim(`IN (${oldest} LIMIT ?)`),
     settle: held(`DELETE FROM ${batches}`),

@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Changed, Operations, Run, Which } from "../BatchStoreDialect.ts"
 import { bytesOf } from "./sqliteClaims.ts"
-import { span, tables } from "./sqliteSchema.ts"
+import { span, spanBits, tables } from "./sqliteSchema.ts"
 
 const deadLetterOf = (row: any): DeadLetter => ({
   id: row.seq % span,
@@ -61,7 +61,7 @@ export const makeDeadLetters = (
           SELECT * FROM (SELECT seq, oldest_ms FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms <= ?
             ORDER BY seq LIMIT 1)
           UNION ALL
-          SELECT * FROM (SELECT seq, oldest_ms FROM ${resting} WHERE seq >> 40 = ? AND due_ms <= ?
+          SELECT * FROM (SELECT seq, oldest_ms FROM ${resting} WHERE seq >> ${spanBits} = ? AND due_ms <= ?
             ORDER BY seq LIMIT 1)
         ) ORDER BY seq LIMIT 1
       ) AS oldest_ms FROM ${queues} WHERE id = ?`

@@ -21,7 +21,8 @@ export const ready = -(2 ** 46)
  */
 export const span = 2 ** 40
 
-const spanBits = 40
+/** @internal */
+export const spanBits = 40
 
 /**
  * The names of the tables.

@@ -47,6 +47,20 @@ export const leaseLaws: ReadonlyArray<Law> = [
       })
   ),
 
+  law(
+    "counting, and the claims of others, take no lease away that has run out",
+    ({ queue, same }) =>
+      Effect.gen(function*() {
+        yield* add(queue, 1, 2)
+        const [late] = yield* take(queue, 1)
+        yield* TestClock.adjust(leaseMillis)
+        yield* same("it counts as one that can be claimed", (yield* queue.stats).pending.batches, 2)
+        yield* queue.claim({ limit: 0, leaseMillis })
+        yield* queue.settle([late])
+        yield* same("the other is left", numbersOf(yield* take(queue)), [2])
+      })
+  ),
+
   law("who is late may still settle a batch that was not claimed again", ({ queue, same }) =>
     Effect.gen(function*() {
       yield* add(queue, 1, 2, 3)

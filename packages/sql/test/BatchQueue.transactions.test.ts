@@ -1,0 +1,163 @@
+/**
+ * A durable queue that is used inside a transaction of the database that it is stored in.
+ */
+import { describe, expect, it } from "@effect/vitest"
+import { BatchQueue, BatchStore } from "@sluice/core"
+import { SqlTransaction } from "@sluice/sql"
+import { Deferred, Effect, Exit, Fiber, Option, Schema } from "effect"
+import { store } from "./batchStores.ts"
+
+const { withTransaction } = SqlTransaction
+
+/** A queue of numbers that nobody takes from, in a fresh file. */
+const numbers = (options: Partial<BatchQueue.Options<number, number, never, never>> = {}) =>
+  Effect.gen(function*() {
+    const { context } = yield* store()
+    const queue = yield* BatchQueue.make({
+      name: "orders",
+      schema: Schema.Number,
+      workers: 0,
+      process: () => Effect.void,
+      flush: { size: 1000 },
+      ...options
+    }).pipe(Effect.provide(context))
+    return { queue, context }
+  })
+
+const rolledBack = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.exit(withTransaction(Effect.zipRight(effect, Effect.fail("no"))))
+
+const stored = (queue: BatchQueue.BatchQueue<number>) => Effect.map(queue.stats, ({ pending }) => pending.items)
+
+describe("inside a transaction", () => {
+  it.scopedLive("an item is stored with it, and rolled back with it", () =>
+    Effect.gen(function*() {
+      const { context, queue } = yield* numbers({ flush: { size: 1 } })
+      yield* Effect.gen(function*() {
+        expect(yield* withTransaction(queue.offerStored(1, { id: "a" }))).toBe("stored")
+        expect(Exit.isFailure(yield* rolledBack(queue.offerStored(2, { id: "b" })))).toBe(true)
+        expect(yield* stored(queue)).toBe(1)
+        expect(yield* withTransaction(queue.offerStored(1, { id: "a" }))).toBe("duplicate")
+        // What was rolled back is not remembered.
+        expect(yield* withTransaction(queue.offerStored(2, { id: "b" }))).toBe("stored")
+        expect(yield* queue.metrics).toMatchObject({ offered: 4, refused: 1, duplicates: 1, stored: 2 })
+      }).pipe(Effect.provide(context))
+    }))
+
+  it.scopedLive("flush takes everything along, and gives it back where it is rolled back", () =>
+    Effect.gen(function*() {
+      const { context, queue } = yield* numbers({ capacity: 5000, flush: { size: 3000 } })
+      yield* Effect.gen(function*() {
+        yield* withTransaction(Effect.gen(function*() {
+          yield* queue.offerAll(Array.from({ length: 5000 }, (_, n) => n))
+          yield* queue.flush
+          expect(yield* queue.metrics).toMatchObject({ waiting: 0, stored: 0, buffered: 5000 })
+          expect(yield* stored(queue)).toBe(5000)
+        }))
+        expect(yield* queue.metrics).toMatchObject({ stored: 5000, buffered: 0 })
+        yield* rolledBack(Effect.zipRight(queue.offer(1), queue.flush))
+        yield* queue.flush
+        expect(yield* stored(queue)).toBe(5001)
+        expect(yield* queue.metrics).toMatchObject({ offered: 5001, stored: 5001, buffered: 0 })
+      }).pipe(Effect.provide(context))
+    }))
+
+  it.scopedLive("an interrupted flush stores nothing twice", () =>
+    Effect.gen(function*() {
+      const { context, queue } = yield* numbers()
+      yield* Effect.gen(function*() {
+        for (let n = 0; n < 200; n++) {
+          yield* queue.offer(n)
+          yield* Effect.ignore(withTransaction(Effect.timeoutOption(queue.flush, 0)))
+        }
+        yield* queue.flush
+        expect(yield* stored(queue)).toBe(200)
+        expect(yield* queue.metrics).toMatchObject({ offered: 200, stored: 200 })
+      }).pipe(Effect.provide(context))
+    }))
+
+  it.scopedLive("who waits outside for an id that only this transaction has is not told that it is in", () =>
+    Effect.gen(function*() {
+      const { context, queue } = yield* numbers()
+      yield* Effect.gen(function*() {
+        const begun = yield* Deferred.make<void>()
+        const inside = yield* Effect.fork(rolledBack(Effect.gen(function*() {
+          yield* queue.offerStored(7, { id: "a" })
+          yield* Deferred.succeed(begun, undefined)
+          yield* Effect.sleep("50 millis")
+          yield* queue.flush
+        })))
+        yield* Deferred.await(begun)
+        const outside = yield* Effect.fork(queue.offerStored(7, { id: "a" }))
+        yield* Fiber.join(inside)
+        expect(yield* Fiber.join(outside)).toBe("stored")
+        expect(yield* stored(queue)).toBe(1)
+      }).pipe(Effect.provide(context))
+    }))
+
+  it.scopedLive("flush outside waits for what a transaction has taken along", () =>
+    Effect.gen(function*() {
+      const { context, queue } = yield* numbers()
+      yield* Effect.gen(function*() {
+        const taken = yield* Deferred.make<void>()
+        yield* queue.offer(1)
+        const inside = yield* Effect.fork(rolledBack(Effect.gen(function*() {
+          yield* queue.flush
+          yield* Deferred.succeed(taken, undefined)
+          yield* Effect.sleep("50 millis")
+        })))
+        yield* Deferred.await(taken)
+        yield* queue.flush
+        expect(yield* stored(queue)).toBe(1)
+        expect(Exit.isFailure(yield* Fiber.join(inside))).toBe(true)
+      }).pipe(Effect.provide(context))
+    }))
+
+  it.scopedLive(
+    "offers that find no room make it themselves, instead of waiting for the transaction",
+    () =>
+      Effect.gen(function*() {
+        const { context, queue } = yield* numbers({ capacity: 10, flush: { size: 1 } })
+        yield* Effect.gen(function*() {
+          yield* withTransaction(Effect.gen(function*() {
+            const taken = yield* queue.offerAll(Array.from({ length: 100 }, (_, n) => n))
+            expect(taken).toEqual({ accepted: 100, coalesced: 0, dropped: 0 })
+            for (let n = 100; n < 150; n++) yield* queue.offer(n)
+          }))
+          yield* queue.flush
+          expect(yield* stored(queue)).toBe(150)
+        }).pipe(Effect.provide(context), Effect.timeout("20 seconds"))
+      }),
+    30_000
+  )
+
+  it.scopedLive("a queue is not made, because it would outlive it", () =>
+    Effect.gen(function*() {
+      const { context } = yield* store()
+      const made = Effect.scoped(
+        BatchQueue.make({ name: "late", schema: Schema.Number, process: () => Effect.void })
+      )
+      const error = yield* Effect.flip(withTransaction(made)).pipe(Effect.provide(context))
+      expect(error).toMatchObject({ _tag: "InvalidOption", queue: "late" })
+    }))
+
+  it.scopedLive("what is redriven and discarded counts once that is committed", () =>
+    Effect.gen(function*() {
+      const { context, queue } = yield* numbers({ flush: { size: 1 } })
+      yield* Effect.gen(function*() {
+        yield* queue.offerStored(1)
+        const batches = yield* Effect.flatMap(BatchStore.BatchStore, (stores) => stores.queue("orders"))
+        const { batches: claimed } = yield* batches.claim({ limit: 1, leaseMillis: 1000 })
+        yield* batches.deadLetter(claimed, {
+          reason: "some",
+          failure: { attempts: 1, failedAtMillis: 1, error: "it failed" }
+        })
+        yield* rolledBack(queue.deadLetters.redrive("all"))
+        expect(yield* queue.metrics).toMatchObject({ redriven: 0 })
+        expect(Option.isSome(yield* queue.deadLetters.inspect(1))).toBe(true)
+        yield* withTransaction(queue.deadLetters.redrive("all"))
+        expect(yield* queue.metrics).toMatchObject({ redriven: 1 })
+        expect(yield* queue.stats).toMatchObject({ pending: { items: 1 }, dead: { items: 0 } })
+      }).pipe(Effect.provide(context))
+    }))
+})
