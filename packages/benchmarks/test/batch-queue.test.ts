@@ -80,7 +80,7 @@ describe("the plan", () => {
   it("every case passes its own check, twice", async () => {
     await run(Effect.gen(function*() {
       const { cases } = yield* makePlan(small)
-      expect(cases).toHaveLength(30)
+      expect(cases).toHaveLength(31)
       for (const { name, sample } of [...cases, ...cases]) {
         const { cost, latency } = yield* sample
         expect(cost).toBeGreaterThan(0)

@@ -378,3 +378,60 @@ describe("operations that wait at the same time", () => {
       expect(db.prepare("SELECT count(*) FROM sluice_batches").pluck().get()).toBe(0)
     }))
 })
+
+describe("a lock of somebody else", () => {
+  it.scopedLive("is waited for, and the event loop goes on", () =>
+    Effect.gen(function*() {
+      const { filename, queue } = yield* store()
+      const locker = yield* foreignLock(filename, "BEGIN IMMEDIATE")
+      const timers = yield* watchTimers(5)
+      const appends = yield* Effect.fork(
+        Effect.forEach([1, 2, 3], (n) => add(queue, n), { concurrency: "unbounded", discard: true })
+      )
+      yield* Effect.sleep("300 millis")
+      expect(yield* pending(queue)).toBe(0)
+      yield* locker.say("release")
+      yield* Fiber.join(appends)
+      expect(yield* timers.longestGap).toBeLessThan(200)
+      expect(yield* takeNumbers(queue)).toEqual([1, 2, 3])
+    }))
+
+  it.scopedLive("that is too long fails those who wait, and the next ones work", () =>
+    Effect.gen(function*() {
+      const { filename, queue } = yield* store({ busyTimeout: "50 millis" })
+      const locker = yield* foreignLock(filename, "BEGIN IMMEDIATE")
+      const errors = yield* Effect.all([Effect.flip(add(queue, 1)), Effect.flip(add(queue, 2, 3))], {
+        concurrency: "unbounded"
+      })
+      expect(errors).toMatchObject([{ reason: "locked" }, { reason: "locked" }])
+      expect(yield* Effect.flip(add(queue, 4))).toMatchObject({ _tag: "StoreUnavailable", reason: "locked" })
+      yield* locker.say("release")
+      yield* Effect.retry(add(queue, 5), Schedule.spaced("10 millis"))
+      expect(yield* takeNumbers(queue)).toEqual([5])
+    }))
+
+  it.scopedLive("keeps nobody who gives up, and no closing", () =>
+    Effect.gen(function*() {
+      const filename = yield* temporaryFile
+      const outer = yield* Effect.scope
+      const locker = yield* Effect.scoped(
+        Effect.gen(function*() {
+          const { queue } = yield* store({ filename })
+          const locker = yield* foreignLock(filename, "BEGIN IMMEDIATE").pipe(Scope.extend(outer))
+          const fibers = yield* Effect.forEach(
+            [add(queue, 1), add(queue, 2, 3), take(queue)].map((run) =>
+              Effect.asVoid<unknown, StoreUnavailable, never>(run)
+            ),
+            (run) => Effect.zipLeft(Effect.fork(run), Effect.sleep("30 millis"))
+          )
+          const exits = yield* Effect.timeout(Effect.forEach(fibers, (fiber) => Fiber.interrupt(fiber)), "5 seconds")
+          expect(exits.map(tagOf)).toEqual(["interrupted", "interrupted", "interrupted"])
+          return locker
+        }).pipe(Effect.timeout("10 seconds"))
+      )
+      yield* locker.say("release")
+      const { queue } = yield* store({ filename })
+      expect(yield* pending(queue)).toBe(0)
+      yield* add(queue, 4)
+    }))
+})

@@ -21,6 +21,7 @@ import type { StoreUnavailable } from "../QueueError.ts"
 import type { DropReason } from "../QueueEvent.ts"
 import { withAlarm } from "./alarm.ts"
 import { type Closed, type Ending, type Entry, type Gathering, open } from "./gathering.ts"
+import { storeBackoffMillis } from "./storeBackoff.ts"
 import { monotonicMillis, Timekeeper } from "./timekeeper.ts"
 
 /** What the fiber is at. Changed by `become` alone. */
@@ -43,9 +44,6 @@ const mostBytesInBatch = 16 * 1024 * 1024
 
 /** How many items are taken from the intake at a time. */
 const takenAtOnce = 1024
-
-const firstDelayMillis = 100
-const longestDelayMillis = 5000
 
 /**
  * Who is told what becomes of items. It must not throw.
@@ -489,7 +487,7 @@ export class Appender<in out A> {
     const failures = this.state._tag === "Storing" ? this.state.failures : 0
     const over = Effect.unsafeMakeLatch()
     this.endBackOff = () => over.unsafeOpen()
-    return withAlarm(over.await, Math.min(longestDelayMillis, firstDelayMillis * 2 ** (failures - 1)), this.endBackOff)
+    return withAlarm(over.await, storeBackoffMillis(failures), this.endBackOff)
   })
 
   // --- from outside -------------------------------------------------------------------------------------------------

@@ -11,10 +11,6 @@ export class Heap<in out A> {
     this.isBefore = isBefore
   }
 
-  get size(): number {
-    return this.members.length
-  }
-
   get first(): A | undefined {
     return this.members[0]
   }

@@ -21,9 +21,9 @@ import type { Codec } from "../Codec.ts"
 import { LeaseLost, type StoreUnavailable } from "../QueueError.ts"
 import type { DeadLetterReason } from "../QueueEvent.ts"
 import { failureOf } from "./failure.ts"
-import type { Heartbeat } from "./heartbeat.ts"
-import { type Holder } from "./heartbeat.ts"
+import type { Heartbeat, Holder } from "./heartbeat.ts"
 import { nextStep } from "./retrying.ts"
+import { storeBackoffMillis } from "./storeBackoff.ts"
 import { monotonicMillis } from "./timekeeper.ts"
 
 /**
@@ -43,7 +43,7 @@ export interface Observer<in A> {
   /** An attempt has failed: the user's handler of errors. */
   readonly processFailed: (cause: Cause.Cause<unknown>, batch: Batch<A>) => Effect.Effect<void>
   readonly failed: (operation: Operation, cause: Cause.Cause<unknown>) => Effect.Effect<void>
-  /** Batches have left the store, or are about to. */
+  /** Items have left the store: there may be room for others. */
   readonly room: () => void
 }
 
@@ -144,10 +144,6 @@ type State<A> =
 
 const free = { _tag: "Free" } as const
 const ended = { _tag: "Ended" } as const
-
-/** How long until the store is asked again after it has failed. */
-const firstDelayMillis = 100
-const longestDelayMillis = 5000
 
 /** What is kept of an error's text. */
 const longestError = 4096
@@ -251,8 +247,8 @@ export class Worker<in out A> {
   }
 
   private tryLater(operation: Operation, cause: Cause.Cause<unknown>, restore: Restore): Effect.Effect<void> {
-    const delayMillis = Math.min(longestDelayMillis, firstDelayMillis * 2 ** this.failures)
     this.failures += 1
+    const delayMillis = storeBackoffMillis(this.failures)
     return Effect.zipRight(this.pool.options.observer.failed(operation, cause), restore(this.pool.pause(delayMillis)))
   }
 
@@ -634,8 +630,8 @@ export class Worker<in out A> {
             false
           )
         }
-        const delayMillis = Math.min(longestDelayMillis, firstDelayMillis * 2 ** this.failures)
         this.failures += 1
+        const delayMillis = storeBackoffMillis(this.failures)
         return Effect.flatMap(observer.failed(operation, cause), () => {
           // Their leases will run out.
           if (this.pool.isOver) {
