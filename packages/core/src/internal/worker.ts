@@ -337,6 +337,7 @@ export class Worker<in out A> {
     return Effect.suspend(() => {
       const { state } = this
       // Where the store is asked to delete or release a batch, a beat may find that done already.
+      if (!this.pool.heartbeat.has(holder)) return Effect.void
       if (state._tag === "Ending" || state._tag === "Done" || state._tag === "Ended") return Effect.void
       if (state._tag !== "Free" && state.group.holder !== holder) return Effect.void
       this.pool.heartbeat.remove(holder)
@@ -538,8 +539,16 @@ export class Worker<in out A> {
 
   private settle(group: Group<A>, durationMillis: number): Effect.Effect<void> {
     const { store } = this.pool.options
-    return Effect.map(this.persist("settle", group, store.settle(group.claims)), (isHeld) => {
-      if (isHeld) this.settledAll(group, durationMillis)
+    let lost: ReadonlyArray<number> = []
+    // Of a group that is lost in part the others are settled all the same.
+    const settle = Effect.catchTag(store.settle(group.claims), "LeaseLost", ({ sequences }) =>
+      Effect.sync(() => {
+        lost = sequences
+      }))
+    return Effect.flatMap(this.persist("settle", group, settle), (isDone) => {
+      if (!isDone) return Effect.void
+      return this.settled(group, durationMillis, group.claims.filter(({ sequence }) => lost.includes(sequence)))
+        ?? Effect.void
     })
   }
 
