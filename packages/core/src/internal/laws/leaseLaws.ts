@@ -48,6 +48,21 @@ export const leaseLaws: ReadonlyArray<Law> = [
   ),
 
   law(
+    "who is late can do nothing about a batch that came after his own was gone",
+    ({ loses, queue, same }) =>
+      Effect.gen(function*() {
+        yield* add(queue, 1)
+        const late = yield* take(queue)
+        yield* queue.settle(late)
+        yield* add(queue, 2)
+        const [current] = yield* take(queue)
+        yield* same("it has a later place", current.sequence > late[0].sequence, true)
+        yield* loses("settle", queue.settle(late), late)
+        yield* queue.settle([current])
+      })
+  ),
+
+  law(
     "counting, and the claims of others, take no lease away that has run out",
     ({ queue, same }) =>
       Effect.gen(function*() {
