@@ -657,7 +657,6 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const process = (batch: Batch<A>) => options.process(batch, handle)
     const workers: Workers<A> = new Workers({
       ...checked,
-      queue: name,
       store,
       codec,
       buffer,

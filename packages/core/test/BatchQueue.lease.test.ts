@@ -98,6 +98,14 @@ describe("a lease", () => {
       yield* queue.pause
       yield* queue.offerStored(1)
       yield* queue.offerStored(2)
+      const released: Array<unknown> = []
+      yield* Effect.forkScoped(
+        Stream.runForEach(
+          Stream.filter(queue.events, ({ _tag }) => _tag === "Released"),
+          (event) => Effect.sync(() => released.push(event))
+        )
+      )
+      yield* settleDown
       sink.script.push(() => Effect.never)
       yield* queue.resume
       yield* settleDown
@@ -107,6 +115,7 @@ describe("a lease", () => {
       yield* TestClock.adjust(100)
       const { batches } = yield* store.claim({ limit: 9, leaseMillis: 1000 })
       expect(batches).toMatchObject([{ sequence: 2, token: 2 }])
+      expect(released).toEqual([{ _tag: "Released", shard: 0, sequences: [2], delayMillis: 0 }])
     }).pipe(onMemory))
 
   it.scoped("that is lost before settling is no success", () =>

@@ -329,6 +329,24 @@ describe("a partial failure", () => {
       expect(yield* queue.metrics).toMatchObject({ settled: 4 })
     }).pipe(onMemory))
 
+  it.scoped("whose rest the user's format throws at is a failure of all, and the worker lives", () =>
+    Effect.gen(function*() {
+      const format: Codec.Format = {
+        ...Codec.json,
+        name: "pairs",
+        encode: (values) => {
+          if (values.length === 1) throw new Error("no single one")
+          return Codec.json.encode(values)
+        }
+      }
+      const { queue, sink } = yield* numbers({ flush: { size: 2 }, retry: Schedule.recurs(5), format })
+      sink.script.push(failingSome([1], "some"))
+      yield* queue.offerAll([1, 2, 3, 4])
+      yield* settleDown
+      expect(sink.items).toEqual([[1, 2], [1, 2], [3, 4]])
+      expect(yield* queue.metrics).toMatchObject({ offered: 4, settled: 4, dropped: 0 })
+    }).pipe(onMemory))
+
   it.scoped("survives a restart", () =>
     Effect.gen(function*() {
       const options = { flush: { size: 3 }, retry: Schedule.spaced(5000), pollInterval: "1 hour" as const }

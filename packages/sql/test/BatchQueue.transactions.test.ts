@@ -2,7 +2,7 @@
  * A durable queue that is used inside a transaction of the database that it is stored in.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { BatchQueue, BatchStore } from "@sluice/core"
+import { BatchQueue, BatchStore, Codec } from "@sluice/core"
 import { SqlTransaction } from "@sluice/sql"
 import { Deferred, Effect, Exit, Fiber, Option, Schema } from "effect"
 import { store } from "./batchStores.ts"
@@ -130,6 +130,25 @@ describe("inside a transaction", () => {
       }),
     30_000
   )
+
+  it.scopedLive("an item that the user's format throws at is dropped, and told", () =>
+    Effect.gen(function*() {
+      const dropped: Array<readonly [number, string]> = []
+      const { context, queue } = yield* numbers({
+        onDrop: (item, reason) => dropped.push([item, reason]),
+        format: {
+          ...Codec.json,
+          name: "broken",
+          encode: () => {
+            throw new Error("broken")
+          }
+        }
+      })
+      const error = yield* Effect.flip(withTransaction(queue.offerStored(1))).pipe(Effect.provide(context))
+      expect(error).toMatchObject({ _tag: "ItemDropped", item: 1, reason: "malformed" })
+      expect(dropped).toEqual([[1, "malformed"]])
+      expect(yield* queue.metrics).toMatchObject({ offered: 1, dropped: 1, stored: 0 })
+    }))
 
   it.scopedLive("a queue is not made, because it would outlive it", () =>
     Effect.gen(function*() {

@@ -11,15 +11,15 @@ import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type { Trigger } from "../Batch.ts"
-import type { Appended, NewBatch, QueueStore } from "../BatchStore.ts"
 import type { Buffer } from "../Buffer.ts"
 import type { Codec, EncodedItem, Fault } from "../Codec.ts"
 import * as FlushPolicy from "../FlushPolicy.ts"
-import { everyMillis } from "../Macrotask.ts"
 import type { PolicyQueueImpl } from "../PolicyQueue.ts"
 import type { StoreUnavailable } from "../QueueError.ts"
 import type { DropReason } from "../QueueEvent.ts"
+import type { Appended, NewBatch, QueueStore } from "../QueueStore.ts"
 import { withAlarm } from "./alarm.ts"
+import { Breaks } from "./breaks.ts"
 import { type Closed, type Ending, type Entry, type Gathering, open } from "./gathering.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
 import { monotonicMillis, Timekeeper } from "./timekeeper.ts"
@@ -113,7 +113,7 @@ export class Appender<in out A> {
   /** Whether the store has as many items as it may, as far as is known. */
   private isFull = false
   private wake: (() => void) | undefined
-  private brokeAt: number
+  private readonly breaks: Breaks
   /** Keeps the time until the open batch is due. */
   readonly lingering: Timekeeper
   /** Keeps the time until it is looked for room: others may settle what is stored, which nobody tells us of. */
@@ -121,7 +121,7 @@ export class Appender<in out A> {
 
   constructor(options: Options<A>) {
     this.options = options
-    this.brokeAt = this.now()
+    this.breaks = new Breaks(options.clock, options.macrotask)
     this.lingering = new Timekeeper(options.clock, () => this.signal())
     this.polling = new Timekeeper(options.clock, () => this.onRoom())
   }
@@ -189,11 +189,7 @@ export class Appender<in out A> {
 
   private step(): Effect.Effect<void> {
     if (this.state._tag === "Storing") return this.store(this.state.batches)
-    const now = this.now()
-    if (now - this.brokeAt >= everyMillis) {
-      this.brokeAt = now
-      return this.takeBreak
-    }
+    if (this.breaks.isDue) return this.breaks.take
     this.takeAll()
     const [first, ...others] = this.nextRound()
     if (first !== undefined) {
@@ -292,11 +288,11 @@ export class Appender<in out A> {
   private close(trigger: Trigger): void {
     const batch = this.batch!
     this.batch = undefined
-    const { awaited, broken, ids, values } = this.closeBuffer(batch)
+    const { awaited, broken, ids, values } = batch.close((item) => this.encode(item))
     this.options.observer.coalesced(batch.pushes - values.length - broken.length)
     for (const { fault, item } of broken) this.options.observer.dropped(item, "malformed", faultCause(fault))
     // Whose item it was nobody can tell any more: whoever waits for one of these batches is told the worse.
-    if (broken.length > 0) { for (const entry of awaited) entry.end({ _tag: "Dropped", reason: "malformed" }) }
+    if (broken.length > 0) this.end(awaited, { _tag: "Dropped", reason: "malformed" })
     // The buffer has made nothing of them, so that there is nothing left to be stored.
     if (values.length === 0) return this.end(awaited, { _tag: "Stored" })
     this.closedItems += values.length
@@ -315,18 +311,10 @@ export class Appender<in out A> {
     })
   }
 
-  private closeBuffer(batch: Gathering<A>) {
-    return batch.close((item) => this.encode(item))
-  }
-
   private drop(entry: Entry<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
     this.options.observer.dropped(entry.item, reason, cause)
     entry.end({ _tag: "Dropped", reason })
   }
-
-  private readonly takeBreak: Effect.Effect<void> = Effect.async<void>((resume) =>
-    this.options.macrotask(() => resume(Effect.void))
-  )
 
   private readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
     // Looking and parking are one step, so that no signal is lost in between.

@@ -4,14 +4,14 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Batch, Trigger } from "../Batch.ts"
-import type { Amount, Stats } from "../BatchStore.ts"
 import type { EventHub } from "../EventHub.ts"
 import type { Counts } from "../PolicyQueue.ts"
 import { LeaseLost } from "../QueueError.ts"
 import type { BatchQueueEvent, DropReason } from "../QueueEvent.ts"
 import type { BatchQueueMetrics } from "../QueueMetrics.ts"
+import type { Amount, Stats } from "../QueueStore.ts"
 import type { Observer as AppenderObserver } from "./appender.ts"
-import { sum } from "./tally.ts"
+import { addUp, countsByTrigger, sum } from "./tally.ts"
 import type { Observer as WorkersObserver } from "./worker.ts"
 
 /**
@@ -62,14 +62,7 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
   /** Of items that had left the intake, which counts its own. */
   private readonly droppedLater: Record<string, number> = Object.create(null)
   private storedItems = 0
-  private readonly flushedByTrigger: Record<Trigger, number> = {
-    size: 0,
-    pushes: 0,
-    bytes: 0,
-    linger: 0,
-    manual: 0,
-    shutdown: 0
-  }
+  private readonly flushedByTrigger = countsByTrigger()
   private settledItems = 0
   private retries = 0
   private processErrors = 0
@@ -219,10 +212,7 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
   // --- numbers ------------------------------------------------------------------------------------------------------
 
   totals(intake: Counts): Totals {
-    const droppedByReason: Record<string, number> = { ...this.droppedLater }
-    for (const reason in intake.droppedByReason) {
-      droppedByReason[reason] = (droppedByReason[reason] ?? 0) + intake.droppedByReason[reason]
-    }
+    const droppedByReason = addUp([this.droppedLater, intake.droppedByReason])
     return {
       offered: intake.offered + this.aside.offered,
       refused: intake.refused + this.aside.refused,

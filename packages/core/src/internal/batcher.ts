@@ -25,6 +25,7 @@ import { failureOf } from "./failure.ts"
 import { everyMillis, Macrotask } from "../Macrotask.ts"
 import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
+import { longestSleepMillis, monotonicMillis } from "./timekeeper.ts"
 
 /** What the fiber is at. Changed by `become` alone. */
 type State<A> =
@@ -38,9 +39,6 @@ type State<A> =
 
 const gathering: State<never> = { _tag: "Gathering" }
 const stopped: State<never> = { _tag: "Stopped" }
-
-/** Timers of JavaScript cannot sleep longer; a longer linger is slept in parts. */
-const longestSleepMillis = 2 ** 31 - 1
 
 /** How often the numbers of a queue are told while its loop is busy with one batch. */
 const tellEveryMillis = 1000
@@ -149,8 +147,7 @@ export class Batcher<in out A> {
 
   // --- signals ------------------------------------------------------------------------------------------------------
 
-  /** Milliseconds that only ever grow: the wall clock may jump back, and a batch would not be due for as long. */
-  private readonly now = (): number => Number(this.clock.unsafeCurrentTimeNanos()) / 1_000_000
+  private readonly now = (): number => monotonicMillis(this.clock)
 
   onAccepted(length: number, origin: unknown): void {
     this.admitted += 1

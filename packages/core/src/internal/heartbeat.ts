@@ -3,7 +3,7 @@
  */
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type { Claim, QueueStore } from "../BatchStore.ts"
+import type { Claim, QueueStore } from "../QueueStore.ts"
 
 /**
  * Somebody who has batches in hand.

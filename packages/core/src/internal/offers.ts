@@ -1,7 +1,7 @@
 /**
  * The offers to a durable queue: looked at, encoded, and put into the intake, or stored in the caller's transaction.
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -260,14 +260,22 @@ export class Offers<in out A> {
   private offerWithin(
     { encoded, id, item, offeredAt }: Entry<A>,
     unsafeOnEnd: (listener: (committed: boolean) => void) => void
-  ): Effect.Effect<"stored" | "duplicate", QueueClosed<A> | QueueFull<A> | StoreUnavailable> {
+  ): Effect.Effect<"stored" | "duplicate", QueueClosed<A> | QueueFull<A> | ItemDropped<A> | StoreUnavailable> {
     return Effect.suspend((): ReturnType<typeof this.offerWithin> => {
       const { codec, idWindowMillis, maxPending, store, tally } = this.options
       if (this.options.lifecycle()._tag !== "Open") {
         tally.refusedAside()
         return Effect.fail(QueueClosed.of(this.options.name, 0, [item]))
       }
-      const payload = codec.encodeBatch([encoded!.value], { trigger: "manual", openedAtMillis: offeredAt })
+      let payload: Uint8Array
+      try {
+        payload = codec.encodeBatch([encoded!.value], { trigger: "manual", openedAtMillis: offeredAt })
+      } catch (error) {
+        // The user's format. Outside of a transaction the fiber that stores drops what it throws at.
+        tally.offeredAside()
+        tally.dropped(item, "malformed", Cause.die(error))
+        return Effect.fail(new ItemDropped<A>({ queue: this.options.name, item, reason: "malformed" }))
+      }
       const ids = id === undefined ? undefined : [id]
       const appended = store.append({
         batches: [{ payload, items: 1, oldestAtMillis: offeredAt, ids }],

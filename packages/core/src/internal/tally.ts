@@ -12,6 +12,29 @@ import type { EventHub } from "../EventHub.ts"
 export const sum = <A>(items: ReadonlyArray<A>, f: (item: A) => number): number =>
   items.reduce((total, item) => total + f(item), 0)
 
+/** @internal */
+export const countsByTrigger = (): Record<Trigger, number> => ({
+  size: 0,
+  pushes: 0,
+  bytes: 0,
+  linger: 0,
+  manual: 0,
+  shutdown: 0
+})
+
+/**
+ * The counts of several sources, name by name.
+ * @internal
+ */
+export const addUp = (sources: ReadonlyArray<Readonly<Record<string, number>>>): Record<string, number> => {
+  // Reasons may have any name.
+  const counts: Record<string, number> = Object.create(null)
+  for (const source of sources) {
+    for (const name in source) counts[name] = (counts[name] ?? 0) + source[name]
+  }
+  return { ...counts }
+}
+
 /** While nothing is flushed, the metrics are published once for so many drops. */
 const publishEveryDrops = 256
 
@@ -24,14 +47,7 @@ export class Tally<in out A> {
   private settled = 0
   private retries = 0
   private drops = 0
-  private readonly flushesByTrigger: Record<Trigger, number> = {
-    size: 0,
-    pushes: 0,
-    bytes: 0,
-    linger: 0,
-    manual: 0,
-    shutdown: 0
-  }
+  private readonly flushesByTrigger = countsByTrigger()
   /** Of items that had been taken from their intake; an intake counts its own. */
   private readonly droppedInFlight: Record<string, number> = Object.create(null)
 
@@ -98,13 +114,8 @@ export class Tally<in out A> {
   }
 
   snapshot(): QueueMetrics.Snapshot {
-    const droppedByReason: Record<string, number> = { ...this.droppedInFlight }
     const intakes = this.shards.map((shard) => shard.intake.unsafeCounts())
-    for (const counts of intakes) {
-      for (const reason in counts.droppedByReason) {
-        droppedByReason[reason] = (droppedByReason[reason] ?? 0) + counts.droppedByReason[reason]
-      }
-    }
+    const droppedByReason = addUp([this.droppedInFlight, ...intakes.map((counts) => counts.droppedByReason)])
     return {
       offered: sum(intakes, ({ offered }) => offered),
       refused: sum(intakes, ({ refused }) => refused),

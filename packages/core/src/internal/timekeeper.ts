@@ -5,8 +5,11 @@ import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { withAlarm } from "./alarm.ts"
 
-/** Timers of JavaScript cannot sleep longer; a longer time is slept in parts. */
-const longestSleepMillis = 2 ** 31 - 1
+/**
+ * Timers of JavaScript cannot sleep longer; a longer time is slept in parts.
+ * @internal
+ */
+export const longestSleepMillis = 2 ** 31 - 1
 
 /**
  * Milliseconds that only ever grow: the wall clock may jump back, and what waits for a time would wait for as long.

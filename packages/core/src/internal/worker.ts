@@ -14,13 +14,15 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import type * as Schedule from "effect/Schedule"
-import type { Batch, Trigger } from "../Batch.ts"
-import type { Claim, ClaimedBatch, Failure, QueueStore } from "../BatchStore.ts"
+import type { Batch } from "../Batch.ts"
 import type { Buffer } from "../Buffer.ts"
 import type { Codec } from "../Codec.ts"
 import { LeaseLost, type StoreUnavailable } from "../QueueError.ts"
 import type { DeadLetterReason } from "../QueueEvent.ts"
+import type { Claim, ClaimedBatch, Failure, NewBatch, QueueStore } from "../QueueStore.ts"
+import type { Breaks } from "./breaks.ts"
 import { failureOf } from "./failure.ts"
+import { type Group, groupOf, type InHand, type Readable } from "./group.ts"
 import type { Heartbeat, Holder } from "./heartbeat.ts"
 import { nextStep } from "./retrying.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
@@ -48,14 +50,13 @@ export interface Observer<in A> {
 }
 
 /**
- * What the store was asked to do when it failed.
+ * What was to be done when it failed: what the store was asked for, or the user's schedule of retries.
  * @internal
  */
-export type Operation = "append" | "claim" | "extend" | "settle" | "replace" | "release" | "deadLetter"
+export type Operation = "append" | "claim" | "extend" | "settle" | "replace" | "release" | "deadLetter" | "retry"
 
 /** @internal */
 export interface Options<in out A> {
-  readonly queue: string
   readonly store: QueueStore
   readonly codec: Codec<A>
   readonly buffer: Buffer<A, any> | undefined
@@ -99,47 +100,27 @@ export interface Pool<in out A> {
   readonly pause: (millis: number) => Effect.Effect<void>
   /** Waits for a store that has failed, unless nobody waits for it any more. */
   readonly pauseForStore: (millis: number) => Effect.Effect<void>
-  readonly isBreakDue: () => boolean
-  /** Lets timers and I/O run. */
-  readonly takeBreak: Effect.Effect<void>
+  readonly breaks: Breaks
 }
 
 /** Makes an effect interruptible. */
 type Restore = <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
 
-/**
- * One claimed batch, without its bytes.
- * @internal
- */
-export interface InHand extends Claim {
-  readonly items: number
-  readonly deliveries: number
-}
-
-/** What a worker has in hand: claimed batches, and what the handler is given of them. */
-interface Group<A> {
-  readonly claims: Arr.NonEmptyReadonlyArray<InHand>
-  readonly batch: Batch<A>
-  /** How many items are stored, before they were merged. */
-  readonly stored: number
-  readonly failedAtMillis: number
-  /** How far the retry schedule is, once it has been asked. */
-  readonly scheduleState: unknown
-  /** What the user's buffer threw. */
-  readonly defect: Cause.Cause<never> | undefined
+/** What a worker has in hand, and the leases of it that are renewed. */
+interface Held<A> extends Group<A> {
   readonly holder: Holder
 }
 
 /** What a worker is at. Changed by `become` alone. */
 type State<A> =
   | { readonly _tag: "Free" }
-  | { readonly _tag: "Handling"; readonly group: Group<A> }
+  | { readonly _tag: "Handling"; readonly group: Held<A> }
   /** The handler is over, and the store is being told of it; it tells by itself of a lease that was lost. */
-  | { readonly _tag: "Ending"; readonly group: Group<A> }
+  | { readonly _tag: "Ending"; readonly group: Held<A> }
   /** It has failed, and is tried again by this very worker, from `dueAt` on, by the clock that only grows. */
-  | { readonly _tag: "Retrying"; readonly group: Group<A>; readonly failure: Failure; readonly dueAt: number }
+  | { readonly _tag: "Retrying"; readonly group: Held<A>; readonly failure: Failure; readonly dueAt: number }
   /** The handler is done, and the batches are still to be deleted. */
-  | { readonly _tag: "Done"; readonly group: Group<A>; readonly durationMillis: number }
+  | { readonly _tag: "Done"; readonly group: Held<A>; readonly durationMillis: number }
   | { readonly _tag: "Ended" }
 
 const free = { _tag: "Free" } as const
@@ -215,7 +196,7 @@ export class Worker<in out A> {
       return Effect.void
     }
     if (!pool.mayClaim) return restore(pool.park(pool.version))
-    return pool.isBreakDue() ? Effect.zipRight(restore(pool.takeBreak), this.claim(restore)) : this.claim(restore)
+    return pool.breaks.isDue ? Effect.zipRight(restore(pool.breaks.take), this.claim(restore)) : this.claim(restore)
   }
 
   // --- claiming -----------------------------------------------------------------------------------------------------
@@ -273,7 +254,8 @@ export class Worker<in out A> {
     }
     const setAside = Effect.all(asides, { discard: true })
     if (!Arr.isNonEmptyReadonlyArray(readable)) return setAside
-    const group = this.groupOf(readable)
+    const made = groupOf(readable, this.pool.options.buffer)
+    const group: Held<A> = { ...made, holder: this.holderOf(made.claims) }
     this.pool.heartbeat.add(group.holder)
     if (asides.length === 0) return this.handle(group, restore)
     // Setting aside may take as long as the store is down, and the lease may be lost meanwhile.
@@ -281,50 +263,6 @@ export class Worker<in out A> {
       setAside,
       Effect.suspend(() => this.isLost(group) ? Effect.void : this.handle(group, restore))
     )
-  }
-
-  private groupOf(readable: Arr.NonEmptyReadonlyArray<Readable<A>>): Group<A> {
-    const claims = Arr.map(readable, ({ claimed: { deliveries, items, sequence, token } }) => ({
-      sequence,
-      token,
-      items,
-      deliveries
-    }))
-    const items = readable.length === 1 ? readable[0].items : readable.flatMap((each) => each.items)
-    const merged = this.merge(items)
-    const claimed = readable.map((each) => each.claimed)
-    return {
-      claims,
-      batch: {
-        items: merged.items as Arr.NonEmptyReadonlyArray<A>,
-        trigger: readable[0].trigger,
-        attempt: Math.max(...claimed.map(({ attempts }) => attempts)) + 1,
-        openedAt: Math.min(...readable.map(({ openedAtMillis }) => openedAtMillis)),
-        oldestAt: Math.min(...claimed.map(({ oldestAtMillis }) => oldestAtMillis))
-      },
-      stored: items.length,
-      failedAtMillis: Math.min(...claimed.map(({ failedAtMillis }) => failedAtMillis || Infinity)),
-      scheduleState: undefined,
-      defect: merged.defect,
-      holder: this.holderOf(claims)
-    }
-  }
-
-  /** Puts items through the user's buffer, so that it merges across batches. */
-  private merge(items: ReadonlyArray<A>): {
-    readonly items: ReadonlyArray<A>
-    readonly defect: Cause.Cause<never> | undefined
-  } {
-    const { buffer } = this.pool.options
-    if (buffer === undefined) return { items, defect: undefined }
-    try {
-      let state = buffer.empty()
-      for (const item of items) state = buffer.push(state, item)
-      return { items: buffer.items(state), defect: undefined }
-    } catch (error) {
-      // An attempt that has failed, so that it is retried and bounded like any other.
-      return { items, defect: Cause.die(error) }
-    }
   }
 
   private holderOf(claims: ReadonlyArray<Claim>): Holder {
@@ -355,14 +293,22 @@ export class Worker<in out A> {
   /** Puts those back at once whose leases still hold: their handler is not going to settle them. */
   private releaseOthers(claims: ReadonlyArray<Claim>, lost: ReadonlyArray<number>): Effect.Effect<void> {
     const others = claims.filter(({ sequence }) => !lost.includes(sequence))
-    return others.length === 0
-      ? Effect.void
-      : Effect.ignore(Effect.sandbox(this.pool.options.store.release(others, {})))
+    if (others.length === 0) return Effect.void
+    const { observer, store } = this.pool.options
+    return Effect.matchCauseEffect(store.release(others, {}), {
+      onSuccess: () =>
+        Effect.sync(() => {
+          observer.released(this.index, others, 0)
+          this.pool.wake(1)
+        }),
+      // Once only: where the store cannot be used, their leases run out.
+      onFailure: (cause) => isLeaseLost(cause) ? Effect.void : observer.failed("release", cause)
+    })
   }
 
   // --- handling -----------------------------------------------------------------------------------------------------
 
-  private handle(group: Group<A>, restore: Restore): Effect.Effect<void> {
+  private handle(group: Held<A>, restore: Restore): Effect.Effect<void> {
     const { clock, observer, process } = this.pool.options
     const { batch } = group
     if (this.pool.isInterrupting) return this.giveBack(group)
@@ -394,7 +340,7 @@ export class Worker<in out A> {
   }
 
   /** Puts it back as if it had never been claimed. */
-  private giveBack(group: Group<A>): Effect.Effect<void> {
+  private giveBack(group: Held<A>): Effect.Effect<void> {
     this.become({ _tag: "Ending", group })
     return this.release(group.claims, 0, { giveBack: true }, group)
   }
@@ -413,11 +359,11 @@ export class Worker<in out A> {
     return left > 0 ? restore(this.pool.pause(left)) : this.handle(group, restore)
   }
 
-  private isLost({ holder }: Group<A>): boolean {
+  private isLost({ holder }: Held<A>): boolean {
     return !this.pool.heartbeat.has(holder)
   }
 
-  private fail(failed: Group<A>, cause: Cause.Cause<unknown>, restore: Restore): Effect.Effect<void> {
+  private fail(failed: Held<A>, cause: Cause.Cause<unknown>, restore: Restore): Effect.Effect<void> {
     return Effect.gen(this, function*() {
       const { clock, inlineDelayMillis, leaseMillis, observer, retry, store } = this.pool.options
       this.become({ _tag: "Ending", group: failed })
@@ -438,7 +384,7 @@ export class Worker<in out A> {
         }),
         // A schedule of the user may die: then there is no retry, and the reason is told.
         (death) =>
-          Effect.as(observer.failed("release", Cause.sequential(cause, death)), {
+          Effect.as(observer.failed("retry", Cause.sequential(cause, death)), {
             delayMillis: undefined,
             state: undefined
           })
@@ -462,25 +408,20 @@ export class Worker<in out A> {
   }
 
   /** Settles what a partial failure left out. Answers what is left to be retried. */
-  private keepFailed(group: Group<A>, indexes: ReadonlyArray<number>): Effect.Effect<Group<A> | undefined> {
+  private keepFailed(group: Held<A>, indexes: ReadonlyArray<number>): Effect.Effect<Held<A> | undefined> {
     return Effect.gen(this, function*() {
       const { batch, claims } = group
-      const { codec, observer, store } = this.pool.options
+      const { observer, store } = this.pool.options
       const items = indexes.map((index) => batch.items[index])
       if (!Arr.isNonEmptyReadonlyArray(items)) {
         this.become({ _tag: "Done", group, durationMillis: 0 })
         return undefined
       }
       if (items.length === batch.items.length) return group
-      const encoded = Either.all(items.map((item) => codec.encodeItem(item)))
-      // The handler has changed its items so that they cannot be stored: the batch is retried as it was.
-      if (Either.isLeft(encoded)) return group
-      const envelope = { trigger: batch.trigger as Trigger, openedAtMillis: batch.openedAt }
-      const remainder = {
-        payload: codec.encodeBatch(encoded.right.map(({ value }) => value), envelope),
-        items: items.length,
-        oldestAtMillis: batch.oldestAt
-      }
+      const remainder = this.encodeRest(batch, items)
+      // The handler has changed its items so that they cannot be stored, or the user's format throws: the batch is
+      // retried as it was.
+      if (remainder === undefined) return group
       let oldest: Claim | undefined
       const replace = Effect.map(store.replace(claims, remainder), (claim) => {
         oldest = claim
@@ -492,7 +433,7 @@ export class Worker<in out A> {
       const done = batch.items.length - items.length
       observer.settled(this.index, done, group.stored - batch.items.length, batch, 0)
       observer.room()
-      const rest: Group<A> = {
+      const rest: Held<A> = {
         ...group,
         claims: left,
         batch: { ...batch, items },
@@ -506,9 +447,23 @@ export class Worker<in out A> {
     })
   }
 
+  /** The batch with these of its items alone, where they can be stored. */
+  private encodeRest(batch: Batch<A>, items: ReadonlyArray<A>): NewBatch | undefined {
+    const { codec } = this.pool.options
+    const encoded = Either.all(items.map((item) => codec.encodeItem(item)))
+    if (Either.isLeft(encoded)) return undefined
+    const envelope = { trigger: batch.trigger, openedAtMillis: batch.openedAt }
+    try {
+      const payload = codec.encodeBatch(encoded.right.map(({ value }) => value), envelope)
+      return { payload, items: items.length, oldestAtMillis: batch.oldestAt }
+    } catch {
+      return undefined
+    }
+  }
+
   /** Puts batches back that have failed, or sets those aside that have been delivered often enough. */
   private putBack(
-    { batch, claims, ...group }: Group<A>,
+    { batch, claims, ...group }: Held<A>,
     delayMillis: number | undefined,
     failure: Failure,
     cause: Cause.Cause<unknown>
@@ -530,14 +485,14 @@ export class Worker<in out A> {
     )
   }
 
-  private letGo(group: Group<A>): void {
+  private letGo(group: Held<A>): void {
     this.pool.heartbeat.remove(group.holder)
     if (this.state._tag !== "Ended") this.become(free)
   }
 
   // --- ending -------------------------------------------------------------------------------------------------------
 
-  private settle(group: Group<A>, durationMillis: number): Effect.Effect<void> {
+  private settle(group: Held<A>, durationMillis: number): Effect.Effect<void> {
     const { store } = this.pool.options
     let lost: ReadonlyArray<number> = []
     // Of a group that is lost in part the others are settled all the same.
@@ -552,7 +507,7 @@ export class Worker<in out A> {
     })
   }
 
-  private settledAll(group: Group<A>, durationMillis: number): void {
+  private settledAll(group: Held<A>, durationMillis: number): void {
     const { observer } = this.pool.options
     const size = group.batch.items.length
     this.letGo(group)
@@ -562,7 +517,7 @@ export class Worker<in out A> {
 
   /** The batches are deleted, but for those whose lease was lost: whom to tell of them, if there are any. */
   private settled(
-    group: Group<A>,
+    group: Held<A>,
     durationMillis: number,
     lost: ReadonlyArray<Claim>
   ): Effect.Effect<void> | undefined {
@@ -584,7 +539,7 @@ export class Worker<in out A> {
     claims: ReadonlyArray<Claim>,
     delayMillis: number,
     options: { readonly failure?: Failure; readonly giveBack?: boolean },
-    group?: Group<A>
+    group?: Held<A>
   ): Effect.Effect<void> {
     const { clock, observer, store } = this.pool.options
     const release = Effect.suspend(() =>
@@ -619,7 +574,7 @@ export class Worker<in out A> {
    */
   private persist(
     operation: Operation,
-    group: Group<A> | undefined,
+    group: Held<A> | undefined,
     ask: Effect.Effect<unknown, StoreUnavailable | LeaseLost>
   ): Effect.Effect<boolean> {
     const { observer } = this.pool.options
@@ -654,12 +609,9 @@ export class Worker<in out A> {
   }
 }
 
-interface Readable<out A> {
-  readonly claimed: ClaimedBatch
-  readonly items: ReadonlyArray<A>
-  readonly trigger: Trigger
-  readonly openedAtMillis: number
-}
+/** Somebody else has the batches, or has had them: there is nothing to be done about them any more. */
+const isLeaseLost = (cause: Cause.Cause<unknown>): boolean =>
+  Cause.isFailType(cause) && cause.error instanceof LeaseLost
 
 /** Why it failed, as text that a store can keep. */
 const textOf = (cause: Cause.Cause<unknown>): string => Cause.pretty(cause).slice(0, longestError).replaceAll("\0", "")

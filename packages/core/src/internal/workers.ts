@@ -2,10 +2,10 @@
  * The way out: the workers of a queue, what wakes them, and how they end.
  */
 import * as Effect from "effect/Effect"
-import { everyMillis } from "../Macrotask.ts"
 import { withAlarm } from "./alarm.ts"
+import { Breaks } from "./breaks.ts"
 import { Heartbeat } from "./heartbeat.ts"
-import { monotonicMillis, Timekeeper } from "./timekeeper.ts"
+import { Timekeeper } from "./timekeeper.ts"
 import { type Options, type Pool, Worker } from "./worker.ts"
 
 /** @internal */
@@ -25,7 +25,7 @@ export class Workers<in out A> implements Pool<A> {
   private readonly workers: ReadonlyArray<Worker<A>>
   private idle: Array<() => void> = []
   private readonly pauses = new Set<() => void>()
-  private brokeAt: number
+  readonly breaks: Breaks
 
   constructor(options: Options<A>) {
     this.options = options
@@ -35,7 +35,7 @@ export class Workers<in out A> implements Pool<A> {
       (operation, cause) => options.observer.failed(operation, cause)
     )
     this.polling = new Timekeeper(options.clock, () => this.wake(1))
-    this.brokeAt = monotonicMillis(options.clock)
+    this.breaks = new Breaks(options.clock, options.macrotask)
     this.workers = Array.from({ length: options.workers }, (_, index) => new Worker(this, index))
   }
 
@@ -97,18 +97,6 @@ export class Workers<in out A> implements Pool<A> {
       return Effect.ensuring(withAlarm(over.await, millis, end), Effect.sync(() => this.pauses.delete(end)))
     })
   }
-
-  isBreakDue(): boolean {
-    return monotonicMillis(this.options.clock) - this.brokeAt >= everyMillis
-  }
-
-  /** Lets timers and I/O run. */
-  readonly takeBreak: Effect.Effect<void> = Effect.async<void>((resume) =>
-    this.options.macrotask(() => {
-      this.brokeAt = monotonicMillis(this.options.clock)
-      resume(Effect.void)
-    })
-  )
 
   // --- from outside -------------------------------------------------------------------------------------------------
 
