@@ -312,8 +312,8 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
     | ((cause: Cause.Cause<NoInfer<E>>, batch: Batch<A>) => Effect.Effect<void, never, R3>)
     | undefined
   /**
-   * Told of each failure of the store, which is tried again, and of each lost lease; `operation` says at what. Default:
-   * logs it.
+   * Told of each failure of the store, which is tried again, of each lost lease, and of a retry schedule that dies;
+   * `operation` says at what. Default: logs it.
    */
   readonly onInternalError?:
     | ((cause: Cause.Cause<unknown>, operation: string) => Effect.Effect<void, never, R3>)

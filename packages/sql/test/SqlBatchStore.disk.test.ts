@@ -5,31 +5,9 @@ import { describe, expect, it } from "@effect/vitest"
 import { BatchStore } from "@sluice/core"
 import { SqlBatchStore, SqliteStore } from "@sluice/sql"
 import { Context, Effect, Layer } from "effect"
-import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
-import * as os from "node:os"
-import * as path from "node:path"
-import { temporaryDirectory } from "./children/spawn.ts"
 import { foreign, temporaryFile } from "./database.ts"
-
-const mount = (directory: string) =>
-  execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", directory], { stdio: "ignore" })
-
-const unmount = (directory: string) => execFileSync("umount", ["-l", directory], { stdio: "ignore" })
-
-const canMount = (() => {
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), "sluice-"))
-  try {
-    mount(directory)
-    unmount(directory)
-    return true
-  } catch {
-    console.log("SqlBatchStore.disk.test.ts: no small disk can be mounted here (it takes root): a test is skipped")
-    return false
-  } finally {
-    fs.rmdirSync(directory)
-  }
-})()
+import { canMount, smallDisk } from "./smallDisk.ts"
 
 const open = (filename: string) =>
   Effect.flatMap(
@@ -51,18 +29,11 @@ describe.skipIf(!canMount)("a full disk", () => {
     "fails what needs space, leaves nothing of it, and is forgotten once there is space",
     () =>
       Effect.gen(function*() {
-        const directory = yield* temporaryDirectory
-        yield* Effect.acquireRelease(Effect.sync(() => mount(directory)), () => Effect.sync(() => unmount(directory)))
-        const filename = path.join(directory, "small.db")
+        const { filename, fill, free } = yield* smallDisk
         const queue = yield* open(filename)
         yield* queue.append({ batches: [batch(1000), batch(1001)] })
         const before = yield* queue.stats
-        const ballast = path.join(directory, "ballast")
-        const file = fs.openSync(ballast, "w")
-        expect(() => {
-          while (true) fs.writeSync(file, Buffer.alloc(4096))
-        }).toThrow("ENOSPC")
-        fs.closeSync(file)
+        yield* fill
         const errors = yield* Effect.forEach(
           [20_000, 30_000, 40_000],
           (bytes) => Effect.flip(queue.append({ batches: [batch(bytes), batch(bytes)] })),
@@ -72,7 +43,7 @@ describe.skipIf(!canMount)("a full disk", () => {
         expect(errors).toMatchObject([full, full, full])
         expect(yield* Effect.flip(queue.append({ batches: [batch(50_000)] }))).toMatchObject(full)
         expect(yield* queue.stats).toEqual(before)
-        fs.rmSync(ballast)
+        yield* free
         yield* queue.append({ batches: [batch(20_000)] })
         const taken = yield* take(queue)
         expect(taken.map(({ payload }) => payload.length)).toEqual([1000, 1001, 20_000])

@@ -9,7 +9,7 @@ import type { Claim, ClaimedBatch, Failure } from "@sluice/core/BatchStore"
 import { Macrotask } from "@sluice/core/Macrotask"
 import * as Effect from "effect/Effect"
 import type { Claims, Operations, Run } from "../BatchStoreDialect.ts"
-import { ready, span, spanBits, tables } from "./sqliteSchema.ts"
+import { mostRows, ready, span, spanBits, tables } from "./sqliteSchema.ts"
 
 /** What a lease ends at that never ends: beyond, SQLite would keep a fraction, or the driver read another number. */
 const never = Number.MAX_SAFE_INTEGER
@@ -24,8 +24,6 @@ const pause = Effect.flatMap(
   Macrotask,
   (macrotask) => Effect.async<void>((resume) => macrotask(() => resume(Effect.void)))
 )
-
-const mostBatches = 2 ** 31 - 1
 
 const noClaims: ReadonlyArray<Claim> = []
 const unknown: ReadonlyArray<unknown> = [null, null, null]
@@ -161,7 +159,7 @@ export const makeClaims = (prefix: string): Pick<Operations, Names> => {
 
   return {
     claim: (connection, queueId, options, now) => {
-      const limit = Math.max(0, Math.min(mostBatches, Math.floor(options.limit)))
+      const limit = Math.max(0, Math.min(mostRows, Math.floor(options.limit)))
       const until = due(options.leaseUntil)
       return Effect.flatMap(
         nextReturn(connection, queueId, now),

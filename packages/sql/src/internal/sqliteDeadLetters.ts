@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Changed, Operations, Run, Which } from "../BatchStoreDialect.ts"
 import { bytesOf } from "./sqliteClaims.ts"
-import { span, spanBits, tables } from "./sqliteSchema.ts"
+import { mostRows, span, spanBits, tables } from "./sqliteSchema.ts"
 
 const deadLetterOf = (row: any): DeadLetter => ({
   id: row.seq % span,
@@ -35,8 +35,6 @@ const changedOf = (rows: ReadonlyArray<any>): Changed => {
   }
   return { batches: rows.length, items, last }
 }
-
-const mostRows = 2 ** 31 - 1
 
 /** @internal */
 export const makeDeadLetters = (

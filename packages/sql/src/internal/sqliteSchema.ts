@@ -25,6 +25,12 @@ export const span = 2 ** 40
 export const spanBits = 40
 
 /**
+ * As many rows as SQLite can be asked for at once.
+ * @internal
+ */
+export const mostRows = 2 ** 31 - 1
+
+/**
  * The names of the tables.
  * @internal
  */
