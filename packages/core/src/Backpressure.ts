@@ -168,6 +168,29 @@ const answeringPair = <A>(backing: Queue.BackingQueue<A>, { report }: PairOption
 })
 
 /**
+ * The pair of a policy for items that wait in a backing queue of another kind, which is told what to do when it is full.
+ *
+ * @internal
+ */
+export const pairOver = <A>(
+  policy: Suspend | Reject | DropNewest | DropOldest,
+  options: PairOptions<A>,
+  makeBacking: (options: BackingQueue.Options<A>, whenFull: BackingQueue.WhenFull) => Queue.BackingQueue<A>,
+  key?: (item: A) => unknown
+): Pair<A> => {
+  switch (policy._tag) {
+    case "suspend":
+      return waitingPair(options, policy.timeout, (options) => makeBacking(options, "refuse"), key)
+    case "reject":
+      return answeringPair(makeBacking(options, "refuse"), options)
+    case "dropNewest":
+      return answeringPair(makeBacking(options, "drop-newest"), options)
+    case "dropOldest":
+      return answeringPair(makeBacking(options, "drop-oldest"), options)
+  }
+}
+
+/**
  * The offer waits until there is room, first come first served, and everything is kept. With a `timeout` (default:
  * none) it fails with `OfferTimeout`, which carries the item.
  *
@@ -274,27 +297,12 @@ export const coalesceByKey = <A>(
           limit: "absent with coalesceByKey, which counts items"
         })
       }
-      switch (whenFull._tag) {
-        case "suspend":
-          return waitingPair(
-            pairOptions,
-            whenFull.timeout,
-            (options) => BackingQueue.coalescing({ ...options, key, merge, whenFull: "refuse" }),
-            key
-          )
-        case "reject":
-          return answeringPair(BackingQueue.coalescing({ ...pairOptions, key, merge, whenFull: "refuse" }), pairOptions)
-        case "dropNewest":
-          return answeringPair(
-            BackingQueue.coalescing({ ...pairOptions, key, merge, whenFull: "drop-newest" }),
-            pairOptions
-          )
-        case "dropOldest":
-          return answeringPair(
-            BackingQueue.coalescing({ ...pairOptions, key, merge, whenFull: "drop-oldest" }),
-            pairOptions
-          )
-      }
+      return pairOver(
+        whenFull,
+        pairOptions,
+        (options, whenFull) => BackingQueue.coalescing({ ...options, key, merge, whenFull }),
+        key
+      )
     }
   }
 }

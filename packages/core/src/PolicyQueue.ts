@@ -294,9 +294,9 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   }
 
   /** Offers now, and answers an effect only for what may wait or fails. */
-  offerNow(item: A, origin: unknown): Outcome | Effect.Effect<Outcome, OfferError<A>> {
+  offerNow(item: A, origin: unknown, outer?: Restore): Outcome | Effect.Effect<Outcome, OfferError<A>> {
     const outcome = this.attempt(item, origin)
-    return isOutcome(outcome) ? outcome : this.notAtOnce(outcome, { item, taken: 0 }, origin)
+    return isOutcome(outcome) ? outcome : this.notAtOnce(outcome, { item, taken: 0 }, origin, outer)
   }
 
   offerAll(items: Iterable<A>): Effect.Effect<Taken, OfferError<A>> {
@@ -436,6 +436,18 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     return items
   }
 
+  /** Takes an item, if there is one. */
+  unsafeTake(): A | undefined {
+    const item = this.pair.backing.poll(undefined)
+    if (item !== undefined) this.unsafeAdmit()
+    return item
+  }
+
+  /** Lets in who waits for room: to be called when some was made. */
+  unsafeAdmit(): void {
+    this.pair.waiting?.room.admit()
+  }
+
   unsafeLength(): number {
     return this.pair.backing.length()
   }
@@ -519,8 +531,11 @@ export class Offer<A, E = OfferError<A>> extends Effectable.Class<Outcome, E> {
   }
 }
 
-/** Makes an effect as interruptible as the caller is. */
-type Restore = <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
+/**
+ * Makes an effect as interruptible as the caller is.
+ * @internal
+ */
+export type Restore = <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
 
 /** Where an item stands in the call that offers it. */
 interface Place<out A> {

@@ -297,6 +297,124 @@ export class MalformedItem<out A = unknown> extends Data.TaggedError("MalformedI
 }
 
 /**
+ * A key that no queue takes: it must be well-formed text of at most 512 bytes, without NUL, or a finite number, and
+ * have a shard. Retrying makes no sense.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidKey extends Data.TaggedError("InvalidKey")<{
+  readonly queue: string
+  readonly key: unknown
+  /** What it must be. */
+  readonly limit: string
+}> {
+  override get message(): string {
+    return `"${this.queue}": a key is ${describe(this.key)}, but must be ${this.limit}`
+  }
+  /** @internal */
+  static of(queue: string, key: unknown, limit: string): InvalidKey {
+    return withoutStack(() => new InvalidKey({ queue, key, limit }))
+  }
+}
+
+/**
+ * The pool is draining or closed and takes no more commands. `command` is not in it. Retrying on the same pool makes no
+ * sense.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PoolClosed<out C = unknown> extends Data.TaggedError("PoolClosed")<{
+  readonly pool: string
+  readonly command: any
+}> {
+  declare readonly command: C
+  override get message(): string {
+    return `pool "${this.pool}" is closed`
+  }
+  /** @internal */
+  static of<C>(pool: string, command: C): PoolClosed<C> {
+    return withoutStack(() => new PoolClosed<C>({ pool, command }))
+  }
+}
+
+/**
+ * A command was dropped: by the policy of the pool (it has not run, and a retry may succeed later), or because the pool
+ * was closed before it had ended (`reason` is `"shutdown"`).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CommandDropped<out C = unknown> extends Data.TaggedError("CommandDropped")<{
+  readonly pool: string
+  readonly command: any
+  /** Why: see `QueueEvent.DropReason`. */
+  readonly reason: string
+  /** Whether it had begun to run. Then its outcome is unknown. */
+  readonly started: boolean
+}> {
+  declare readonly command: C
+  override get message(): string {
+    return `pool "${this.pool}" dropped a command ${this.started ? "that was running" : "that waited"} (${this.reason})`
+  }
+  /** @internal */
+  static of<C>(pool: string, command: C, reason: string, started: boolean): CommandDropped<C> {
+    return withoutStack(() => new CommandDropped<C>({ pool, command, reason, started }))
+  }
+}
+
+/**
+ * The version that a command was given is taken already: somebody else has written to the same key. Fail with it in
+ * `execute` of a `ShardPool`, which then asks for the current version again and runs the command once more.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class VersionConflict extends Data.TaggedError("VersionConflict")<{
+  readonly key: string | number
+  /** The version that was to be written. */
+  readonly version: number
+}> {
+  override get message(): string {
+    return `version ${this.version} of ${describe(this.key)} is taken`
+  }
+}
+
+/**
+ * A command that a pool still held when the time to drain it was over.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Undrained<out C> {
+  readonly command: C
+  readonly key: string | number
+  readonly shard: number
+  readonly state: "running" | "waiting"
+}
+
+/**
+ * A pool could not run everything it held in the time it was given. Nothing is given up: what is left goes on.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class DrainTimeout<out C = unknown> extends Data.TaggedError("DrainTimeout")<{
+  readonly pool: string
+  readonly timeoutMillis: number
+  /** What is left, shard by shard: first what runs, then what waits, oldest first. */
+  readonly left: ReadonlyArray<Undrained<any>>
+}> {
+  declare readonly left: ReadonlyArray<Undrained<C>>
+  override get message(): string {
+    const running = this.left.filter(({ state }) => state === "running").length
+    return `pool "${this.pool}" was not drained in ${this.timeoutMillis} ms: `
+      + `${running} commands run, ${this.left.length - running} wait`
+  }
+}
+
+/**
  * Everything that an offer to a durable queue can fail with.
  *
  * @since 0.1.0

@@ -198,6 +198,74 @@ export interface LeaseWasLost {
 }
 
 /**
+ * A command begins to run, with the next version of its key.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Dispatched<out C> {
+  readonly _tag: "Dispatched"
+  readonly shard: number
+  readonly key: string | number
+  readonly version: number
+  readonly command: C
+}
+
+/**
+ * A command has succeeded: its version is taken.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Completed<out C> {
+  readonly _tag: "Completed"
+  readonly shard: number
+  readonly key: string | number
+  readonly version: number
+  readonly command: C
+}
+
+/**
+ * A command was refused by the code that runs it, and nothing has happened: its version is given back.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Rejected<out C> {
+  readonly _tag: "Rejected"
+  readonly shard: number
+  readonly key: string | number
+  readonly command: C
+  readonly error: unknown
+}
+
+/**
+ * A command died, was interrupted, or failed in a way that leaves its outcome unknown; or the version of its key could
+ * not be found out, and it has not run.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Failed<out C> {
+  readonly _tag: "Failed"
+  readonly shard: number
+  readonly key: string | number
+  readonly command: C
+  readonly cause: Cause.Cause<unknown>
+}
+
+/**
+ * A command was taken out, because its caller was interrupted while it waited. It has not run.
+ *
+ * @since 0.1.0
+ * @category events
+ */
+export interface Cancelled<out C> {
+  readonly _tag: "Cancelled"
+  readonly command: C
+}
+
+/**
  * A subscriber was too slow, and this many events before the next one were not kept for it.
  *
  * @since 0.1.0
@@ -221,6 +289,22 @@ export type BatchQueueEvent<A> =
   | Released
   | DeadLettered
   | LeaseWasLost
+
+/**
+ * Everything a pool announces.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ShardPoolEvent<C> =
+  | Dispatched<C>
+  | Completed<C>
+  | Rejected<C>
+  | Failed<C>
+  | Cancelled<C>
+  | Dropped<C>
+  | OfferInterrupted<C>
+  | Missed
 
 /**
  * Everything a queue announces.

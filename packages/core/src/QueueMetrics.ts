@@ -30,9 +30,33 @@
  * | `<prefix>_process_errors_total` | counter | |
  * | `<prefix>_process_duration_ms` | histogram | |
  *
+ * A `ShardPool` counts its commands, and a `KeyedBatch` its operations and batches:
+ *
+ * | metric | kind | tags |
+ * | --- | --- | --- |
+ * | `sluice_commands_offered_total` | counter | |
+ * | `sluice_commands_refused_total` | counter | |
+ * | `sluice_commands_cancelled_total` | counter | |
+ * | `sluice_commands_dropped_total` | counter | |
+ * | `sluice_commands_completed_total` | counter | |
+ * | `sluice_commands_rejected_total` | counter | |
+ * | `sluice_commands_failed_total` | counter | |
+ * | `sluice_commands_waiting` | gauge | |
+ * | `sluice_commands_running` | gauge | |
+ * | `sluice_operations_offered_total` | counter | |
+ * | `sluice_operations_refused_total` | counter | |
+ * | `sluice_operations_cancelled_total` | counter | |
+ * | `sluice_operations_succeeded_total` | counter | |
+ * | `sluice_operations_failed_total` | counter | |
+ * | `sluice_operations_held` | gauge | |
+ * | `sluice_keyed_batches_total` | counter | |
+ * | `sluice_keyed_batches_failed_total` | counter | |
+ * | `sluice_keyed_loads_total` | counter | |
+ * | `sluice_keyed_saves_total` | counter | |
+ *
  * Each has the tags `system` (such as `write_behind`) and `queue` (its name). Numbers are counted in plain fields, and
- * published by a `WriteBehind` when it rests (under load every 10 ms, while its sink hangs every second), by a
- * `BatchQueue` every second. The labels are part of the metric's key: an update of a tagged metric costs a thousand times
+ * published by a `WriteBehind` when it rests (under load every 10 ms, while its sink hangs every second), by the others
+ * within a second of a change. The labels are part of the metric's key: an update of a tagged metric costs a thousand times
  * as much.
  *
  * @since 0.1.0
@@ -287,5 +311,25 @@ export const makeBatchQueue = (queue: string, options: BatchQueueOptions = {}): 
       oldestAge(readings.oldestAgeMillis)
     },
     processDuration: duration
+  }
+}
+
+/**
+ * Publishes counts under their names: each counter is told its total, each gauge its reading.
+ *
+ * @internal
+ */
+export const makeCounts = <Counter extends string, Gauge extends string>(
+  system: string,
+  queue: string,
+  counters: Readonly<Record<Counter, readonly [name: string, description: string]>>,
+  gauges: Readonly<Record<Gauge, readonly [name: string, description: string]>>
+): (counts: Readonly<Record<Counter | Gauge, number>>) => void => {
+  const { counter, gauge } = labelled([MetricLabel.make("system", system), MetricLabel.make("queue", queue)])
+  const updates: Array<readonly [string, (value: number) => void]> = []
+  for (const name in counters) updates.push([name, counter(counters[name][0], counters[name][1])])
+  for (const name in gauges) updates.push([name, gauge(gauges[name][0], gauges[name][1])])
+  return (counts) => {
+    for (const [name, update] of updates) update(counts[name as Counter | Gauge])
   }
 }

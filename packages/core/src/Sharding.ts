@@ -52,3 +52,12 @@ export const hash = (key: Key): number => {
  * @category sharding
  */
 export const shardOf = (key: Key, shards: number): number => shards === 1 ? 0 : hash(key) % shards
+
+/**
+ * A function from a key to its shard, from 0 to `shards - 1`: `shardOf`, or one of your own. The same key must always
+ * have the same shard.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ShardOf = (key: Key, shards: number) => number

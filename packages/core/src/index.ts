@@ -38,6 +38,8 @@ export * as QueueMetrics from "./QueueMetrics.ts"
 export * as QueueStore from "./QueueStore.ts"
 /** The default retry schedules. @since 0.1.0 */
 export * as Retry from "./Retry.ts"
+/** Commands of one key in order, keys in parallel. @since 0.1.0 */
+export * as ShardPool from "./ShardPool.ts"
 /** From a key to a shard. @since 0.1.0 */
 export * as Sharding from "./Sharding.ts"
 /** What an offer does when its item is not in. @since 0.1.0 */

@@ -1,0 +1,695 @@
+/**
+ * Commands of one key run one after another, in the order in which they were submitted; different keys run in parallel;
+ * and each command is given the next version of its key.
+ *
+ * A command's life here: `submit` puts it into the queue of its key's shard, under a backpressure policy. There it waits
+ * in the lane of its key until the command before it has ended, and a worker of the shard is free. The worker finds out
+ * the next version and runs the user's `execute`. Where that succeeds, the version is taken; where it rejects the
+ * command, the version is given back. Then the caller gets its answer. Closing the scope drains.
+ *
+ * At every moment offered = refused + cancelled + dropped + completed + rejected + failed + held.
+ *
+ * @since 0.1.0
+ */
+import type * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
+import type { Options as BackingQueueOptions, WhenFull } from "./BackingQueue.ts"
+import * as Backpressure from "./Backpressure.ts"
+import * as EventHub from "./EventHub.ts"
+import { withAlarm } from "./internal/alarm.ts"
+import { Breaks } from "./internal/breaks.ts"
+import { makeRouter, type Router } from "./internal/keys.ts"
+import { Lanes, type LanesOptions, Submission } from "./internal/lanes.ts"
+import { waitForEnd } from "./internal/pending.ts"
+import { makeFork } from "./internal/forking.ts"
+import { Shard, type ShardOptions } from "./internal/shard.ts"
+import { ShardTally } from "./internal/shardTally.ts"
+import { sum } from "./internal/tally.ts"
+import { Timekeeper } from "./internal/timekeeper.ts"
+import { isTracing, withCurrentSpan } from "./internal/tracing.ts"
+import { Macrotask } from "./Macrotask.ts"
+import * as Check from "./OptionCheck.ts"
+import { makeImpl } from "./PolicyQueue.ts"
+import {
+  type CommandDropped,
+  DrainTimeout,
+  InvalidKey,
+  type InvalidOption,
+  type OfferError,
+  OfferTimeout,
+  PoolClosed,
+  QueueFull,
+  type Refusal,
+  type Undrained
+} from "./QueueError.ts"
+import type { Outcome, ShardPoolEvent } from "./QueueEvent.ts"
+import type { Key, ShardOf } from "./Sharding.ts"
+
+/**
+ * A pool for commands of type `C`, which answers with `A` or fails with `E`. Make a tag of your own for each, and fill
+ * it with `layer`.
+ *
+ * @example
+ * ```ts
+ * import { ShardPool } from "@sluice/core"
+ * import { Context } from "effect"
+ *
+ * interface Order {
+ *   readonly instrument: string
+ *   readonly quantity: number
+ * }
+ * class Book extends Context.Tag("app/Book")<Book, ShardPool.ShardPool<Order, number>>() {}
+ * ```
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ShardPool<in out C, out A, out E = never> {
+  readonly name: string
+  /**
+   * Submits a command, and answers with its result.
+   *
+   * **Waits** under the policy `suspend` while its shard is full, first come first served; then until the commands of
+   * its key before it have ended, a worker is free, and it has run. A command that submits another of its own key, and
+   * waits for that, waits for ever.
+   *
+   * **Errors** of `execute` and `currentVersion` come through untouched, defects too. `QueueFull` and `OfferTimeout`:
+   * it has not run, retry later. `CommandDropped`: the policy dropped it, or the pool was closed; `started` says whether
+   * it had begun, and then its outcome is unknown. `PoolClosed`, `InvalidKey`: it has not run, and a retry makes no
+   * sense. What `key` or `shardOf` throws, the call dies of.
+   *
+   * **Interruption** while it waits takes it out, and it does not run. While it runs, it is interrupted too, and the
+   * call ends when it has: its outcome is unknown then. With `detach` it runs on, and the call ends at once.
+   */
+  readonly submit: (
+    command: C,
+    options?: {
+      /** Whether the command goes on when its caller is interrupted while it runs. Default: false. */
+      readonly detach?: boolean | undefined
+    }
+  ) => Effect.Effect<A, E | SubmitError<C>>
+  /**
+   * Puts a command into the queue, and answers what became of it: `"accepted"` or `"dropped"`. What it leads to is told
+   * by `events` and `metrics`; where it fails or dies (and was not rejected) it is logged, too.
+   *
+   * **Waits** under the policy `suspend` while its shard is full. **Errors** are those of `submit`, but for its result.
+   * **Interruption** while it waits takes it out; where room came in the same moment it stays in.
+   */
+  readonly offer: (
+    command: C
+  ) => Effect.Effect<Exclude<Outcome, "coalesced">, QueueFull<C> | OfferTimeout<C> | PoolClosed<C> | InvalidKey>
+  /**
+   * Drains the pool, in two phases: takes no more commands (`PoolClosed`, also for those that wait for room), then runs
+   * everything that was accepted. The pool is closed then.
+   *
+   * **Waits** until all of it has run, for at most `timeout` (default: the pool's `drainTimeout`). **Errors**:
+   * `DrainTimeout` names what is left. Nothing is given up: it goes on, and `drain` can be called again.
+   * **Interruption** ends only the waiting: the pool takes no more commands.
+   */
+  readonly drain: (timeout?: Duration.DurationInput) => Effect.Effect<void, DrainTimeout<C> | InvalidOption>
+  /** How many commands wait now, over all shards. */
+  readonly depth: Effect.Effect<number>
+  /**
+   * What happens, from the moment of subscription until the pool is closed. A subscriber that is too slow slows nothing
+   * down: it is told how many events it has missed.
+   */
+  readonly events: Stream.Stream<ShardPoolEvent<C>>
+  /** The counts at one moment; also after the pool has been closed. */
+  readonly metrics: Effect.Effect<Metrics>
+}
+
+/**
+ * What a submission can fail with beside the errors of the user's own code.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type SubmitError<C> = QueueFull<C> | OfferTimeout<C> | CommandDropped<C> | PoolClosed<C> | InvalidKey
+
+/**
+ * The counts of a pool at one moment: offered = refused + cancelled + dropped + completed + rejected + failed + held.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Metrics {
+  readonly offered: number
+  /** Not taken: full, timed out, closed, of an impossible key, or interrupted while they waited for room. */
+  readonly refused: number
+  /** Taken out before they ran, because their callers were interrupted. */
+  readonly cancelled: number
+  /** By the policy, or because the pool was closed. */
+  readonly dropped: number
+  readonly completed: number
+  readonly rejected: number
+  readonly failed: number
+  /** Waiting for room, waiting in the queue, or running. */
+  readonly held: number
+  readonly depth: number
+  readonly running: number
+  /** How many keys the pool knows of. */
+  readonly keys: number
+}
+
+/**
+ * What a command is run with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Run {
+  readonly key: Key
+  /** The next version of its key: one more than that of the last command that succeeded. */
+  readonly version: number
+  readonly shard: number
+}
+
+/**
+ * The options, with their defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<C, A, E, R, E2 = never, R2 = never> {
+  /** For metrics, events, spans and errors. Not blank. */
+  readonly name: string
+  /** How many shards there are, each with a queue of its own. Default: 16. */
+  readonly shards?: number | undefined
+  /** How many commands of one shard run at the same time, of different keys. Default: 1. */
+  readonly workersPerShard?: number | undefined
+  /** How many commands may wait in each shard. Default: 1,024. */
+  readonly queueDepth?: number | undefined
+  /**
+   * What happens when a shard is full: `suspend`, `reject`, `dropNewest` or `dropOldest`. Commands cannot be coalesced.
+   * Default: `Backpressure.suspend()`.
+   */
+  readonly policy?: Backpressure.Policy<C> | undefined
+  /** The key of a command: text of at most 512 bytes, or a finite number. */
+  readonly key: (command: C) => Key
+  /** The shard of a key. Default: `Sharding.shardOf`. */
+  readonly shardOf?: ShardOf | undefined
+  /**
+   * Runs a command. It may fail with `VersionConflict`. Fibers that it forks live as long as its worker does: give them
+   * a scope of their own.
+   */
+  readonly execute: (command: C, run: Run) => Effect.Effect<A, E, R>
+  /**
+   * The version of a key's last command that succeeded, an integer from 0. Asked on first use, and whenever it is not
+   * known any more. Default: 0 on first use; what fails counts as not done.
+   */
+  readonly currentVersion?: ((key: Key) => Effect.Effect<number, E2, R2>) | undefined
+  /**
+   * Whether an error of `execute` says that nothing has happened, so that the version is free again. After every other
+   * failure, defect or interruption `currentVersion` is asked. Default: every error does.
+   */
+  readonly isRejection?: ((error: NoInfer<E>) => boolean) | undefined
+  /**
+   * How long a key is known after its last command: between once and twice that long. Only where `currentVersion` is
+   * given, or versions would repeat. Default: 5 minutes.
+   */
+  readonly idleTimeToLive?: Duration.DurationInput | undefined
+  /** How long closing the scope may run what is held; then the rest is dropped. Default: 30 seconds. */
+  readonly drainTimeout?: Duration.DurationInput | undefined
+}
+
+/** What the pool as a whole is at. Changed by `become` alone. */
+type Lifecycle =
+  | { readonly _tag: "Open" }
+  | { readonly _tag: "Draining" }
+  | { readonly _tag: "Closed" }
+  /** A fiber of ours has died: a bug of this library. */
+  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
+
+type BuiltInPolicy = Backpressure.Suspend | Backpressure.Reject | Backpressure.DropNewest | Backpressure.DropOldest
+
+const isBuiltIn = (policy: { readonly _tag: string }): policy is BuiltInPolicy =>
+  ["suspend", "reject", "dropNewest", "dropOldest"].includes(policy._tag)
+
+interface Checked {
+  readonly router: Router
+  readonly shards: number
+  readonly workers: number
+  readonly queueDepth: number
+  readonly policy: BuiltInPolicy
+  readonly idleMillis: number
+  readonly drainTimeoutMillis: number
+}
+
+const checkOptions = (options: Options<any, any, any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
+  Effect.gen(function*() {
+    const { name, policy = Backpressure.suspend(), queueDepth = 1024, workersPerShard: workers = 1 } = options
+    yield* Check.name("ShardPool", name)
+    const { router, shards } = yield* makeRouter(name, options)
+    yield* Check.positiveInteger(name, "workersPerShard", workers)
+    yield* Check.positiveInteger(name, "queueDepth", queueDepth)
+    yield* Check.check(
+      isBuiltIn(policy),
+      name,
+      "policy",
+      policy._tag,
+      "suspend, reject, dropNewest or dropOldest: commands cannot be coalesced"
+    )
+    const idleMillis = yield* Check.millis(name, "idleTimeToLive", options.idleTimeToLive ?? 300_000)
+    const drainTimeoutMillis = yield* Check.millis(name, "drainTimeout", options.drainTimeout ?? 30_000)
+    return { router, shards, workers, queueDepth, policy: policy as BuiltInPolicy, idleMillis, drainTimeoutMillis }
+  })
+
+/** How long after a change the metrics are published. */
+const publishWithinMillis = 1000
+
+class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
+  readonly name: string
+  readonly events: Stream.Stream<ShardPoolEvent<C>>
+  private readonly shards: ReadonlyArray<Shard<C>>
+  private readonly tally: ShardTally<C>
+  private readonly router: Router
+  private readonly key: (command: C) => Key
+  private readonly tracing: boolean
+  private readonly drainTimeoutMillis: number
+  private readonly waiters = new Set<() => void>()
+  private lifecycle: Lifecycle = { _tag: "Open" }
+
+  constructor(options: {
+    readonly name: string
+    readonly events: Stream.Stream<ShardPoolEvent<C>>
+    readonly shards: ReadonlyArray<Shard<C>>
+    readonly tally: ShardTally<C>
+    readonly router: Router
+    readonly key: (command: C) => Key
+    readonly tracing: boolean
+    readonly drainTimeoutMillis: number
+  }) {
+    this.name = options.name
+    this.events = options.events
+    this.shards = options.shards
+    this.tally = options.tally
+    this.router = options.router
+    this.key = options.key
+    this.tracing = options.tracing
+    this.drainTimeoutMillis = options.drainTimeoutMillis
+  }
+
+  submit(command: C, options?: { readonly detach?: boolean | undefined }): Effect.Effect<A, E | SubmitError<C>> {
+    const detach = options?.detach === true
+    return this.tracing
+      ? withCurrentSpan((span) => this.submitFrom(command, detach, span))
+      : this.submitFrom(command, detach, undefined)
+  }
+
+  /** It is put in, and its end waited for, within one mask: an interruption cannot come between. */
+  private submitFrom(command: C, detach: boolean, origin: unknown): Effect.Effect<A, E | SubmitError<C>> {
+    return Effect.uninterruptibleMask((restore) => {
+      const submission = this.enter(command, true, origin)
+      if (submission instanceof InvalidKey) return Effect.fail(submission)
+      const shard = this.shards[submission.shard]
+      const offered = shard.intake.offerNow(submission, undefined, restore)
+      const answer = () => waitForEnd(submission, restore, () => shard.interrupted(submission, detach))
+      return typeof offered === "string"
+        ? answer()
+        : Effect.flatMap(Effect.catchAll(offered, (error) => this.refuse(error, command)), answer)
+    })
+  }
+
+  offer(command: C): ReturnType<ShardPool<C, A, E>["offer"]> {
+    return this.tracing ? withCurrentSpan((span) => this.offerFrom(command, span)) : this.offerFrom(command, undefined)
+  }
+
+  private offerFrom(command: C, origin: unknown): ReturnType<ShardPool<C, A, E>["offer"]> {
+    return Effect.suspend((): ReturnType<ShardPool<C, A, E>["offer"]> => {
+      const submission = this.enter(command, false, origin)
+      if (submission instanceof InvalidKey) return Effect.fail(submission)
+      const offered = this.shards[submission.shard].intake.offer(submission)
+      return Effect.catchAll(
+        offered as Effect.Effect<Exclude<Outcome, "coalesced">, OfferError<Submission<C>>>,
+        (error) => this.refuse(error, command)
+      )
+    })
+  }
+
+  private enter(command: C, isAwaited: boolean, origin: unknown): Submission<C> | InvalidKey {
+    const key = this.key(command)
+    const shard = this.router.route(key)
+    if (typeof shard === "number") return new Submission(command, key, shard, isAwaited, origin)
+    this.tally.refused()
+    return shard
+  }
+
+  /** The error of a queue of submissions, for somebody who knows of commands only. */
+  private refuse(
+    error: OfferError<Submission<C>>,
+    command: C
+  ): Effect.Effect<never, QueueFull<C> | OfferTimeout<C> | PoolClosed<C>> {
+    this.tally.changed()
+    const refusal: Refusal<C> = { queue: this.name, item: command, taken: 0, notTaken: [command] }
+    switch (error._tag) {
+      case "QueueFull":
+        return Effect.fail(QueueFull.of(refusal))
+      case "OfferTimeout":
+        return Effect.fail(OfferTimeout.of(refusal, error.timeoutMillis))
+      default:
+        return this.lifecycle._tag === "Failed"
+          ? Effect.failCause(this.lifecycle.cause)
+          : Effect.fail(PoolClosed.of(this.name, command))
+    }
+  }
+
+  get depth(): Effect.Effect<number> {
+    return Effect.sync(() => sum(this.shards, ({ intake }) => intake.unsafeLength()))
+  }
+
+  get metrics(): Effect.Effect<Metrics> {
+    return Effect.sync(() => this.tally.snapshot())
+  }
+
+  private become(lifecycle: Lifecycle): void {
+    this.lifecycle = lifecycle
+  }
+
+  drain(timeout?: Duration.DurationInput): Effect.Effect<void, DrainTimeout<C> | InvalidOption> {
+    return Effect.flatMap(
+      Check.millis(this.name, "timeout", timeout ?? this.drainTimeoutMillis),
+      (timeoutMillis) =>
+        Effect.flatMap(this.awaitDrained(timeoutMillis), (): Effect.Effect<void, DrainTimeout<C>> => {
+          switch (this.lifecycle._tag) {
+            case "Closed":
+              return Effect.void
+            case "Failed":
+              return Effect.failCause(this.lifecycle.cause)
+            default:
+              return Effect.fail(new DrainTimeout<C>({ pool: this.name, timeoutMillis, left: this.left }))
+          }
+        })
+    )
+  }
+
+  /** Begins to drain, and waits until everything has run, but no longer than that. */
+  private awaitDrained(timeoutMillis: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.beginToDrain()
+      if (this.isOver) return Effect.void
+      const waiter = Effect.unsafeMakeLatch()
+      const end = () => waiter.unsafeOpen()
+      this.waiters.add(end)
+      return Effect.ensuring(
+        withAlarm(waiter.await, timeoutMillis, end),
+        Effect.sync(() => this.waiters.delete(end))
+      )
+    })
+  }
+
+  private get isOver(): boolean {
+    return this.lifecycle._tag === "Closed" || this.lifecycle._tag === "Failed"
+  }
+
+  private get left(): ReadonlyArray<Undrained<C>> {
+    const named = (state: "running" | "waiting") => ({ command, key, shard }: Submission<C>): Undrained<C> => ({
+      command,
+      key,
+      shard,
+      state
+    })
+    return this.shards.flatMap(({ lanes, running }) => [
+      ...running.map(named("running")),
+      ...Array.from(lanes, named("waiting"))
+    ])
+  }
+
+  private beginToDrain(): void {
+    if (this.lifecycle._tag !== "Open") return
+    this.become({ _tag: "Draining" })
+    for (const shard of this.shards) {
+      shard.isDraining = true
+      shard.intake.unsafeClose()
+    }
+    this.lookDrained()
+  }
+
+  /** To be called when a shard may have nothing left. */
+  lookDrained(): void {
+    if (this.lifecycle._tag === "Draining" && this.shards.every(({ isIdle }) => isIdle)) this.end({ _tag: "Closed" })
+  }
+
+  private end(lifecycle: Lifecycle): void {
+    this.become(lifecycle)
+    for (const shard of this.shards) shard.unsafeStop()
+    for (const end of Array.from(this.waiters)) end()
+  }
+
+  /**
+   * A fiber of ours has died. It is logged, and everybody who waits, now or later, and whoever closes the scope, dies
+   * of it too.
+   */
+  fail(cause: Cause.Cause<never>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.isOver) return Effect.void
+      this.giveUp()
+      this.end({ _tag: "Failed", cause })
+      return Effect.logFatal(`${this.name}: a fiber of the pool died; what it held is dropped`, cause)
+    })
+  }
+
+  /** Drops what waits, and interrupts what runs. Answers how many commands that were. */
+  private giveUp(): number {
+    const { left } = this
+    for (const shard of this.shards) {
+      shard.intake.unsafeClose()
+      for (const submission of shard.unsafeAbort()) this.tally.abandoned(submission)
+      shard.lanes.removeAll("shutdown")
+    }
+    return left.length
+  }
+
+  /**
+   * 1. Commands are refused, and those that wait for room are woken, with `PoolClosed`.
+   * 2. What was accepted runs.
+   * 3. After `drainTimeout`, what waits is dropped, and what runs is interrupted and not waited for.
+   */
+  close(timers: ReadonlyArray<Fiber.RuntimeFiber<unknown>>): Effect.Effect<void> {
+    return Effect.gen(this, function*() {
+      yield* this.awaitDrained(this.drainTimeoutMillis)
+      if (!this.isOver) {
+        const commands = this.giveUp()
+        this.end({ _tag: "Closed" })
+        yield* Effect.logWarning(`${this.name}: closed with ${commands} commands left, which are dropped`)
+      }
+      yield* Effect.forEach(timers, Fiber.interruptFork, { discard: true })
+      this.tally.publish()
+      if (this.lifecycle._tag === "Failed") yield* Effect.failCause(this.lifecycle.cause)
+    })
+  }
+}
+
+/**
+ * Makes a pool in a scope, whose closing drains it:
+ *
+ * 1. commands are refused, and those that wait for room are woken, with `PoolClosed`;
+ * 2. everything that was accepted runs, for at most `drainTimeout`;
+ * 3. then what waits is dropped, and what runs is interrupted, and not waited for: its outcome is unknown. Their callers
+ *    get `CommandDropped` with the reason `"shutdown"`.
+ *
+ * **Errors**: `InvalidOption`, which names the field, its value and the limit.
+ *
+ * @example
+ * ```ts
+ * import { ShardPool } from "@sluice/core"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.scoped(
+ *   Effect.gen(function*() {
+ *     const pool = yield* ShardPool.make({
+ *       name: "counters",
+ *       key: (command: { readonly counter: string }) => command.counter,
+ *       execute: (command, { version }) => Effect.succeed(`${command.counter} is at ${version}`)
+ *     })
+ *     return yield* pool.submit({ counter: "visits" }) // "visits is at 1"
+ *   })
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <C, A, E, R, E2 = never, R2 = never>(
+  options: Options<C, A, E, R, E2, R2>
+): Effect.Effect<ShardPool<C, A, E | E2>, InvalidOption, R | R2 | Scope.Scope> =>
+  Effect.gen(function*() {
+    const { currentVersion, name } = options
+    const checked = yield* checkOptions(options)
+    const tracing = yield* isTracing
+    const clock = yield* Effect.clock
+    const breaks = new Breaks(clock, yield* Macrotask)
+    const fork = yield* makeFork<R | R2>()
+    const hub = yield* EventHub.make<ShardPoolEvent<C>>()
+    const publishing = new Timekeeper(clock, () => tally.publish())
+    const tally = new ShardTally<C>({
+      pool: name,
+      hub,
+      onChange: () => publishing.within(publishWithinMillis),
+      log: (cause) => fork(Effect.logError(`${name}: a command failed that nobody waits for`, cause))
+    })
+    const forgetting = new Timekeeper(clock, () => {
+      const kept = shards.filter((shard) => shard.lanes.forget(shard.running))
+      if (kept.length > 0) forgetting.within(checked.idleMillis)
+    })
+    const shards = yield* Effect.forEach(
+      Array.from({ length: checked.shards }, (_, index) => index),
+      (index) =>
+        makeShard<C>({
+          name,
+          capacity: checked.queueDepth,
+          policy: checked.policy,
+          tally,
+          lanes: {
+            unknown: currentVersion === undefined ? 0 : undefined,
+            forgetsAtOnce: currentVersion !== undefined && checked.idleMillis === 0,
+            onKnown: () => {
+              if (currentVersion !== undefined) forgetting.within(checked.idleMillis)
+            }
+          },
+          shard: {
+            workers: checked.workers,
+            // Both run in a fiber that has the context.
+            execute: executeWith(options, tracing) as ShardOptions<C>["execute"],
+            currentVersion: currentVersion as ShardOptions<C>["currentVersion"],
+            isRejection: (options.isRejection ?? (() => true)) as (error: unknown) => boolean,
+            fork,
+            breaks,
+            observer: tally,
+            onIdle: () => pool.lookDrained(),
+            onBroken: (cause) => fork(pool.fail(cause))
+          }
+        })
+    )
+    tally.watch(shards)
+    const pool: ShardPoolImpl<C, A, E | E2> = new ShardPoolImpl<C, A, E | E2>({
+      name,
+      events: hub.stream,
+      shards,
+      tally,
+      router: checked.router,
+      key: options.key,
+      tracing,
+      drainTimeoutMillis: checked.drainTimeoutMillis
+    })
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        for (const shard of shards) shard.start()
+        return [fork(publishing.run), fork(forgetting.run)]
+      }),
+      (timers) => pool.close(timers)
+    )
+    return pool
+  })
+
+const makeShard = <C>(options: {
+  readonly name: string
+  readonly capacity: number
+  readonly policy: BuiltInPolicy
+  readonly tally: ShardTally<C>
+  readonly lanes: Omit<LanesOptions, "onReady">
+  readonly shard: ShardOptions<C>
+}): Effect.Effect<Shard<C>, InvalidOption> =>
+  Effect.gen(function*() {
+    const { capacity, name, tally } = options
+    let lanes: Lanes<C>
+    const makeLanes = (backing: BackingQueueOptions<Submission<C>>, whenFull: WhenFull) =>
+      lanes = new Lanes<C>(backing, whenFull, { ...options.lanes, onReady: () => shard.wake() })
+    const pair = (pairOptions: Backpressure.PairOptions<Submission<C>>) =>
+      Backpressure.pairOver(options.policy, pairOptions, makeLanes)
+    const intake = yield* makeImpl<Submission<C>>({
+      name,
+      capacity,
+      policy: { _tag: options.policy._tag, pair: pair as Backpressure.Policy<Submission<C>>["pair"] },
+      onDrop: (submission, reason) => tally.dropped(submission, reason),
+      onInterrupt: (_taken, submissions) => tally.offerInterrupted(submissions)
+    })
+    const shard = new Shard(options.shard, lanes!, intake)
+    return shard
+  })
+
+/** Runs the user's code; where there is tracing, in a span of its own within that of the caller. */
+const executeWith = <C, A, E, R>(
+  { execute, name }: Options<C, A, E, R, any, any>,
+  tracing: boolean
+): (submission: Submission<C>, version: number) => Effect.Effect<A, E, R> => {
+  const run = ({ command, key, shard }: Submission<C>, version: number) => execute(command, { key, version, shard })
+  if (!tracing) return run
+  return (submission, version) => {
+    const parent = submission.origin as Tracer.AnySpan | undefined
+    return Effect.withSpan(Effect.suspend(() => run(submission, version)), "ShardPool.execute", {
+      ...(parent === undefined ? { root: true } : { parent }),
+      attributes: { "sluice.pool": name, "sluice.shard": submission.shard, "sluice.version": version }
+    }) as Effect.Effect<A, E, R>
+  }
+}
+
+/**
+ * Fills a tag of your own with a pool, which is drained when the layer is torn down.
+ *
+ * @example
+ * ```ts
+ * import { ShardPool } from "@sluice/core"
+ * import { Context, Effect } from "effect"
+ *
+ * interface Rename {
+ *   readonly id: string
+ *   readonly name: string
+ * }
+ * class Renames extends Context.Tag("app/Renames")<Renames, ShardPool.ShardPool<Rename, number>>() {}
+ *
+ * const RenamesLive = ShardPool.layer(Renames, {
+ *   name: "renames",
+ *   key: ({ id }) => id,
+ *   execute: (_, { version }) => Effect.succeed(version)
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <I, C, A, E, R, R2 = never>(
+  tag: Context.Tag<I, ShardPool<C, A, E>>,
+  options: Options<NoInfer<C>, NoInfer<A>, NoInfer<E>, R, NoInfer<E>, R2>
+): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<C, A, E, R, E, R2>(options))
+
+/**
+ * The options that can come from a configuration.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Configurable {
+  readonly shards?: number
+  readonly workersPerShard?: number
+  readonly queueDepth?: number
+  readonly idleTimeToLive?: Duration.DurationInput
+  readonly drainTimeout?: Duration.DurationInput
+}
+
+/**
+ * Like `layer`, with some of the options from a `Config`, which wins.
+ *
+ * **Errors**: `ConfigError` where the configuration is missing or malformed, and `InvalidOption`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = <I, C, A, E, R, R2 = never>(
+  tag: Context.Tag<I, ShardPool<C, A, E>>,
+  options: Omit<Options<NoInfer<C>, NoInfer<A>, NoInfer<E>, R, NoInfer<E>, R2>, keyof Configurable> & Configurable,
+  config: Config.Config.Wrap<Configurable>
+): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, R | R2> =>
+  Layer.scoped(
+    tag,
+    Effect.flatMap(Config.unwrap(config), (configured) =>
+      make<C, A, E, R, E, R2>({ ...options, ...configured } as Options<C, A, E, R, E, R2>))
+  )

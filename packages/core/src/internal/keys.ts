@@ -1,0 +1,65 @@
+/**
+ * What a key may be, and which shard it has, for the queues that go by keys.
+ */
+import * as Effect from "effect/Effect"
+import * as Check from "../OptionCheck.ts"
+import { InvalidKey, type InvalidOption } from "../QueueError.ts"
+import * as Sharding from "../Sharding.ts"
+import { malformed, utf8Bytes } from "./inspection.ts"
+
+const mostBytes = 512
+
+const isKey = (key: unknown): key is Sharding.Key =>
+  typeof key === "string"
+    ? key.length <= mostBytes && !key.includes("\0") && isWithinBytes(utf8Bytes(key))
+    : Number.isFinite(key)
+
+const isWithinBytes = (bytes: number): boolean => bytes !== malformed && bytes <= mostBytes
+
+/** @internal */
+export class Router {
+  private readonly queue: string
+  private readonly shards: number
+  private readonly shardOf: Sharding.ShardOf
+
+  constructor(queue: string, shards: number, shardOf: Sharding.ShardOf) {
+    this.queue = queue
+    this.shards = shards
+    this.shardOf = shardOf
+  }
+
+  /** The shard of a key. */
+  route(key: Sharding.Key): number | InvalidKey {
+    if (!isKey(key)) {
+      return InvalidKey.of(this.queue, key, "well-formed text of at most 512 bytes, without NUL, or a finite number")
+    }
+    const shard = this.shardOf(key, this.shards)
+    return Number.isInteger(shard) && shard >= 0 && shard < this.shards
+      ? shard
+      : InvalidKey.of(this.queue, key, `one that "shardOf" maps to an integer from 0 to ${this.shards - 1}`)
+  }
+}
+
+/**
+ * What a key is known by: a number counts as its decimal string.
+ * @internal
+ */
+export const identityOf = (key: Sharding.Key): string => typeof key === "string" ? key : String(key)
+
+/**
+ * Checks the options that every queue with keys has.
+ * @internal
+ */
+export const makeRouter = (
+  queue: string,
+  options: { readonly shards?: number | undefined; readonly shardOf?: Sharding.ShardOf | undefined }
+): Effect.Effect<{ readonly router: Router; readonly shards: number }, InvalidOption> => {
+  const { shardOf = Sharding.shardOf, shards = 16 } = options
+  return Effect.as(
+    Effect.zipRight(
+      Check.positiveInteger(queue, "shards", shards),
+      Check.check(typeof shardOf === "function", queue, "shardOf", shardOf, "a function from a key to its shard")
+    ),
+    { router: new Router(queue, shards, shardOf), shards }
+  )
+}

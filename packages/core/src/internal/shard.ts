@@ -1,0 +1,288 @@
+/**
+ * One shard of a pool: the commands that wait there, and the workers that run them, one fiber each.
+ *
+ * A command runs in the fiber of its worker, which costs nothing. To interrupt a command is therefore to interrupt that
+ * fiber, and the worker goes on with a new one.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import type { PolicyQueueImpl } from "../PolicyQueue.ts"
+import { VersionConflict } from "../QueueError.ts"
+import type { Key } from "../Sharding.ts"
+import type { Breaks } from "./breaks.ts"
+import type { Fork } from "./forking.ts"
+import type { Lanes, Submission } from "./lanes.ts"
+import type { OnInterrupt } from "./pending.ts"
+
+/**
+ * Told of what happens to commands, in the step in which it happens.
+ * @internal
+ */
+export interface ShardObserver<in out C> {
+  readonly dispatched: (submission: Submission<C>, version: number) => void
+  readonly completed: (submission: Submission<C>, version: number) => void
+  readonly rejected: (submission: Submission<C>, error: unknown) => void
+  readonly failed: (submission: Submission<C>, cause: Cause.Cause<unknown>) => void
+  readonly cancelled: (submission: Submission<C>) => void
+}
+
+/** @internal */
+export interface ShardOptions<in out C> {
+  readonly workers: number
+  readonly execute: (submission: Submission<C>, version: number) => Effect.Effect<unknown, unknown>
+  readonly currentVersion: ((key: Key) => Effect.Effect<number, unknown>) | undefined
+  readonly isRejection: (error: unknown) => boolean
+  readonly fork: Fork<never>
+  readonly breaks: Breaks
+  readonly observer: ShardObserver<C>
+  /** Everything has run that was there. */
+  readonly onIdle: () => void
+  /** A fiber of ours has died of something that is no fault of the user's code. */
+  readonly onBroken: (cause: Cause.Cause<never>) => void
+}
+
+/** @internal */
+export class Shard<in out C> {
+  readonly options: ShardOptions<C>
+  readonly lanes: Lanes<C>
+  readonly intake: PolicyQueueImpl<Submission<C>>
+  /** Whether it is waited for that everything has run. */
+  isDraining = false
+  isStopping = false
+  private readonly workers: ReadonlyArray<Worker<C>>
+  private readonly parked: Array<() => void> = []
+
+  constructor(options: ShardOptions<C>, lanes: Lanes<C>, intake: PolicyQueueImpl<Submission<C>>) {
+    this.options = options
+    this.lanes = lanes
+    this.intake = intake
+    this.workers = Array.from({ length: options.workers }, () => new Worker(this))
+  }
+
+  start(): void {
+    for (const worker of this.workers) worker.start()
+  }
+
+  /** What is running now. */
+  get running(): ReadonlyArray<Submission<C>> {
+    return this.workers.flatMap(({ current }) => current === undefined ? [] : [current])
+  }
+
+  get isIdle(): boolean {
+    return this.intake.unsafeLength() === 0 && this.workers.every(({ current }) => current === undefined)
+  }
+
+  /** There is a command that may run now. */
+  wake(): void {
+    this.parked.pop()?.()
+  }
+
+  readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
+    // Looking and parking are one step, so that no command is missed in between.
+    if (this.lanes.hasReady || this.isStopping) resume(Effect.void)
+    else this.parked.push(() => resume(Effect.void))
+  })
+
+  /** Its caller was interrupted while it waited or ran. */
+  interrupted(submission: Submission<C>, detach: boolean): OnInterrupt {
+    if (submission.isWaiting) {
+      this.lanes.remove(submission)
+      this.options.observer.cancelled(submission)
+      this.intake.unsafeAdmit()
+      this.lookIdle()
+      return "leave"
+    }
+    if (detach) {
+      submission.isAwaited = false
+      return "leave"
+    }
+    this.workers.find(({ current }) => current === submission)?.interrupt()
+    return "wait"
+  }
+
+  /** To be called when something has left, or the draining has begun. */
+  lookIdle(): void {
+    if (this.isDraining && this.isIdle) this.options.onIdle()
+  }
+
+  /** Ends the workers; one that runs a command ends after it. */
+  unsafeStop(): void {
+    this.isStopping = true
+    for (const wake of this.parked.splice(0)) wake()
+  }
+
+  /** Ends the workers at once, and answers what they ran: it is interrupted, and not waited for. */
+  unsafeAbort(): ReadonlyArray<Submission<C>> {
+    const { running } = this
+    this.unsafeStop()
+    for (const worker of this.workers) worker.abandon()
+    return running
+  }
+}
+
+/** Every so many commands the clock is looked at. */
+const commandsBetweenLooks = 32
+
+class Worker<in out C> {
+  /** What it runs. */
+  current: Submission<C> | undefined
+  private readonly shard: Shard<C>
+  private fiber: Fiber.RuntimeFiber<void> | undefined
+  /** Whether its fiber has been interrupted, and will be followed by another. */
+  private isInterrupted = false
+  private commands = 0
+
+  constructor(shard: Shard<C>) {
+    this.shard = shard
+  }
+
+  start(): void {
+    this.isInterrupted = false
+    this.fiber = this.shard.options.fork(
+      Effect.whileLoop({
+        while: () => !this.isInterrupted && !(this.shard.isStopping && !this.shard.lanes.hasReady),
+        body: this.next,
+        step: () => {}
+      })
+    )
+    this.fiber.addObserver((exit) => this.ended(exit))
+  }
+
+  interrupt(): void {
+    this.isInterrupted = true
+    this.fiber?.unsafeInterruptAsFork(FiberId.none)
+  }
+
+  abandon(): void {
+    this.current = undefined
+    this.interrupt()
+  }
+
+  private readonly next = (): Effect.Effect<void> => {
+    const { breaks } = this.shard.options
+    if (this.commands === commandsBetweenLooks) {
+      this.commands = 0
+      if (breaks.isDue) return breaks.take
+    }
+    const submission = this.shard.intake.unsafeTake()
+    if (submission === undefined) return this.shard.park
+    this.commands += 1
+    this.current = submission
+    return this.attempt(submission)
+  }
+
+  // No generator: this is where the time goes.
+  private attempt(submission: Submission<C>): Effect.Effect<void> {
+    const { version } = submission.lane!
+    const run = version === undefined
+      ? Effect.flatMap(this.ask(submission), (version) => {
+        submission.lane!.version = version
+        return this.execute(submission, version + 1)
+      })
+      : this.execute(submission, version + 1)
+    return Effect.matchCauseEffect(run, this.ending)
+  }
+
+  private execute(submission: Submission<C>, version: number): Effect.Effect<unknown, unknown> {
+    const { execute, observer } = this.shard.options
+    observer.dispatched(submission, version)
+    try {
+      return execute(submission, version)
+    } catch (defect) {
+      return Effect.die(defect)
+    }
+  }
+
+  /** Asks for the current version of the key. */
+  private ask({ key }: Submission<C>): Effect.Effect<number, unknown> {
+    const { currentVersion } = this.shard.options
+    return Effect.flatMap(
+      Effect.suspend(() => currentVersion!(key)),
+      (version) =>
+        Number.isSafeInteger(version) && version >= 0
+          ? Effect.succeed(version)
+          : Effect.die(
+            new RangeError(`the current version of ${JSON.stringify(key)} is ${version}, but must be an integer from 0`)
+          )
+    )
+  }
+
+  private readonly ending = {
+    onSuccess: (value: unknown): Effect.Effect<void> => {
+      const submission = this.leave()
+      if (submission === undefined) return Effect.void
+      const lane = submission.lane!
+      lane.version! += 1
+      this.shard.options.observer.completed(submission, lane.version!)
+      this.settle(submission, Exit.succeed(value))
+      return Effect.void
+    },
+    onFailure: (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+      const { currentVersion } = this.shard.options
+      const submission = this.current
+      if (submission === undefined) return Effect.void
+      const error = Cause.size(cause) === 1 ? Cause.failureOrCause(cause) : Either.right(cause)
+      const isConflict = Either.isLeft(error) && error.left instanceof VersionConflict
+      if (isConflict && currentVersion !== undefined && !submission.isRerun) {
+        submission.isRerun = true
+        submission.lane!.version = undefined
+        return this.attempt(submission)
+      }
+      this.leave()
+      this.fail(submission, cause, isConflict)
+      return Effect.void
+    }
+  }
+
+  private fail(submission: Submission<C>, cause: Cause.Cause<unknown>, isConflict: boolean): void {
+    const { currentVersion, observer } = this.shard.options
+    const lane = submission.lane!
+    const rejection = lane.version === undefined ? undefined : this.rejectionOf(cause)
+    // Without anybody to ask, what has failed counts as not done.
+    if ((rejection === undefined || isConflict) && currentVersion !== undefined) lane.version = undefined
+    if (rejection === undefined) observer.failed(submission, cause)
+    else observer.rejected(submission, rejection.error)
+    this.settle(submission, Exit.failCause(cause))
+  }
+
+  private rejectionOf(cause: Cause.Cause<unknown>): { readonly error: unknown } | undefined {
+    // Beside a defect or an interruption nobody knows what has happened.
+    if (Cause.size(cause) !== 1 || !Cause.isFailType(cause)) return undefined
+    try {
+      return this.shard.options.isRejection(cause.error) ? { error: cause.error } : undefined
+    } catch {
+      return undefined
+    }
+  }
+
+  /** What it ran has ended; there is nothing where it was given up before. */
+  private leave(): Submission<C> | undefined {
+    const submission = this.current
+    this.current = undefined
+    return submission
+  }
+
+  private settle(submission: Submission<C>, exit: Exit.Exit<unknown, unknown>): void {
+    const { shard } = this
+    submission.end(exit)
+    shard.lanes.release(submission.lane!)
+    shard.lookIdle()
+  }
+
+  /** Its fiber has ended: with the command that was interrupted, or because there is nothing more to come. */
+  private ended(exit: Exit.Exit<void>): void {
+    const { isStopping, options } = this.shard
+    const submission = this.current
+    if (submission !== undefined) {
+      this.current = undefined
+      this.fail(submission, Exit.isFailure(exit) ? exit.cause : Cause.empty, false)
+    } else if (Exit.isFailure(exit) && !this.isInterrupted) {
+      return options.onBroken(exit.cause)
+    }
+    if (!isStopping) this.start()
+  }
+}
