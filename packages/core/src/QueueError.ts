@@ -415,6 +415,49 @@ export class DrainTimeout<out C = unknown> extends Data.TaggedError("DrainTimeou
 }
 
 /**
+ * The processor is closing or closed and takes no more operations. This one has not run. Retrying on the same processor
+ * makes no sense.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ProcessorStopped extends Data.TaggedError("ProcessorStopped")<{
+  readonly processor: string
+}> {
+  override get message(): string {
+    return `processor "${this.processor}" has stopped`
+  }
+  /** @internal */
+  static of(processor: string): ProcessorStopped {
+    return withoutStack(() => new ProcessorStopped({ processor }))
+  }
+}
+
+/**
+ * A batch took longer than `maxDuration` and was aborted.
+ *
+ * - `"load"`, `"operations"`: nothing was saved. A retry may succeed.
+ * - `"save"`: whether the resource was saved is unknown.
+ * - `"waiting"`: an aborted batch of the same key does not end, although it was interrupted; the operation has not run.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BatchTimeout extends Data.TaggedError("BatchTimeout")<{
+  readonly processor: string
+  readonly key: string | number
+  /** What the batch was at. */
+  readonly phase: "load" | "operations" | "save" | "waiting"
+  readonly timeoutMillis: number
+}> {
+  override get message(): string {
+    const unknown = this.phase === "save" ? "; whether it was saved is unknown" : ""
+    return `processor "${this.processor}": the batch of ${describe(this.key)} took longer than `
+      + `${this.timeoutMillis} ms (${this.phase})${unknown}`
+  }
+}
+
+/**
  * Everything that an offer to a durable queue can fail with.
  *
  * @since 0.1.0

@@ -541,8 +541,8 @@ export const make = <C, A, E, R, E2 = never, R2 = never>(
       if (kept.length > 0) forgetting.within(checked.idleMillis)
     })
     const shards = yield* Effect.forEach(
-      Array.from({ length: checked.shards }, (_, index) => index),
-      (index) =>
+      Array.from({ length: checked.shards }),
+      () =>
         makeShard<C>({
           name,
           capacity: checked.queueDepth,

@@ -22,6 +22,8 @@ export * as Codec from "./Codec.ts"
 export * as EventHub from "./EventHub.ts"
 /** When an open batch is due. @since 0.1.0 */
 export * as FlushPolicy from "./FlushPolicy.ts"
+/** Load once, run what waits, save once, answer everybody. @since 0.1.0 */
+export * as KeyedBatch from "./KeyedBatch.ts"
 /** The break for timers and I/O. @since 0.1.0 */
 export * as Macrotask from "./Macrotask.ts"
 /** Checks of options. @since 0.1.0 */

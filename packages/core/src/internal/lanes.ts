@@ -10,6 +10,7 @@ import * as Chunk from "effect/Chunk"
 import * as Queue from "effect/Queue"
 import type { Options, Report, WhenFull } from "../BackingQueue.ts"
 import type { Key } from "../Sharding.ts"
+import { Chain, type Link } from "./chain.ts"
 import { identityOf } from "./keys.ts"
 import { Pending } from "./pending.ts"
 import { Ring } from "./ring.ts"
@@ -18,7 +19,7 @@ import { Ring } from "./ring.ts"
  * A command on its way: new, or waiting in a lane -> running -> ended.
  * @internal
  */
-export class Submission<in out C> extends Pending {
+export class Submission<in out C> extends Pending implements Link<Submission<C>> {
   readonly command: C
   readonly key: Key
   readonly id: string
@@ -58,8 +59,7 @@ export class Lane<in out C> {
   /** The version of the last command that succeeded, where it is known. */
   version: number | undefined
   running: Submission<C> | undefined = undefined
-  first: Submission<C> | undefined = undefined
-  last: Submission<C> | undefined = undefined
+  readonly waiting = new Chain<Submission<C>>()
   /** Whether it stands in line. It may have become empty since. */
   isInLine = false
 
@@ -142,7 +142,7 @@ export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
     while (this.line.length > 0) {
       const lane = this.line.shift()
       lane.isInLine = false
-      const submission = lane.first
+      const submission = lane.waiting.first
       if (submission === undefined) {
         this.rest(lane)
         continue
@@ -192,10 +192,7 @@ export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
     if (this.newest === undefined) this.oldest = submission
     else this.newest.newer = submission
     this.newest = submission
-    submission.previous = lane.last
-    if (lane.last === undefined) lane.first = submission
-    else lane.last.next = submission
-    lane.last = submission
+    lane.waiting.push(submission)
     this.size += 1
     if (lane.running === undefined) this.lineUp(lane)
     return true
@@ -203,21 +200,13 @@ export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
 
   /** Takes a command out that waits. */
   remove(submission: Submission<C>): void {
-    const lane = submission.lane!
-    const { newer, next, older, previous } = submission
+    const { newer, older } = submission
     if (older === undefined) this.oldest = newer
     else older.newer = newer
     if (newer === undefined) this.newest = older
     else newer.older = older
-    if (previous === undefined) lane.first = next
-    else previous.next = next
-    if (next === undefined) lane.last = previous
-    else next.previous = previous
-    submission.older =
-      submission.newer =
-      submission.previous =
-      submission.next =
-        undefined
+    submission.older = submission.newer = undefined
+    submission.lane!.waiting.remove(submission)
     submission.isWaiting = false
     this.size -= 1
   }
@@ -234,7 +223,7 @@ export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
   /** What a lane has run has ended. */
   release(lane: Lane<C>): void {
     lane.running = undefined
-    if (lane.first === undefined) this.rest(lane)
+    if (lane.waiting.first === undefined) this.rest(lane)
     else this.lineUp(lane)
   }
 

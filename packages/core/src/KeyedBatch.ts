@@ -1,0 +1,639 @@
+/**
+ * Loads a resource, runs every operation on it that waits, saves it once, and answers every caller: hundreds of callers
+ * share one load and one save.
+ *
+ * An operation's life here: `modify` puts it into the batch of its key, or opens one. The batch loads the resource, runs
+ * operations on it in the order in which they came, for `minDuration`, and saves what they have made of it. Then every
+ * caller gets the result of its own operation. Batches of one key never overlap; those of different keys do not wait for
+ * one another. Closing the scope ends the batches that are running, and saves.
+ *
+ * At every moment offered = refused + cancelled + succeeded + failed + held.
+ *
+ * @since 0.1.0
+ */
+import type * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import * as EventHub from "./EventHub.ts"
+import { Breaks } from "./internal/breaks.ts"
+import { Deadlines } from "./internal/deadlines.ts"
+import { makeFork } from "./internal/forking.ts"
+import { type Action, type KeyedObserver, KeyedShard, Operation } from "./internal/keyedShard.ts"
+import { identityOf, makeRouter, type Router } from "./internal/keys.ts"
+import { waitForEnd } from "./internal/pending.ts"
+import { monotonicMillis, Timekeeper } from "./internal/timekeeper.ts"
+import { isTracing, linksTo, withCurrentSpan } from "./internal/tracing.ts"
+import { Macrotask } from "./Macrotask.ts"
+import * as Check from "./OptionCheck.ts"
+import { type BatchTimeout, type InvalidKey, type InvalidOption, ProcessorStopped } from "./QueueError.ts"
+import type { Missed } from "./QueueEvent.ts"
+import { makeCounts } from "./QueueMetrics.ts"
+import type { Key, ShardOf } from "./Sharding.ts"
+
+/**
+ * A processor of batches for resources of type `S`, by keys of type `K`, whose loads and saves fail with `E`. Make a tag
+ * of your own for each, and fill it with `layer`.
+ *
+ * @example
+ * ```ts
+ * import { KeyedBatch } from "@sluice/core"
+ * import { Context } from "effect"
+ *
+ * interface Account {
+ *   readonly balance: number
+ * }
+ * class Accounts extends Context.Tag("app/Accounts")<Accounts, KeyedBatch.KeyedBatch<string, Account>>() {}
+ * ```
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
+  readonly name: string
+  /**
+   * Runs a pure function on the resource of a key, which answers a result and the resource that follows. It should be
+   * quick. What it throws, its caller alone dies of, and the resource is as it was.
+   *
+   * **Waits** for the batch before, for the load, for the operations before it, for `minDuration` after the start of its
+   * batch, and for the save. **Errors**: those of load and save come through untouched, defects too: nothing that the
+   * batch did is saved as far as they say, and the next operation loads again. `BatchTimeout`: the batch took longer
+   * than `maxDuration`; `phase` says whether it may be saved. `ProcessorStopped`, `InvalidKey`: it has not run, and a
+   * retry makes no sense. **Interruption** while it waits takes it out, and it does not run; once it has run, the call
+   * waits for the end of the batch.
+   */
+  readonly modify: <A>(
+    key: K,
+    run: (resource: S) => readonly [result: A, resource: S]
+  ) => Effect.Effect<A, E | RunError>
+  /**
+   * Like `modify`, with an Effect. Where it fails, the resource is as it was, and its caller alone fails: with its own
+   * error, once the batch has ended, because it may have failed over what the batch has made of the resource. Other
+   * operations of the key wait for it. **Interruption** while it runs interrupts it.
+   */
+  readonly modifyEffect: <A, E2>(
+    key: K,
+    run: (resource: S) => Effect.Effect<readonly [result: A, resource: S], E2>
+  ) => Effect.Effect<A, E | E2 | RunError>
+  /**
+   * Like `modify`, for a resource that is changed in place. An operation that throws must leave the resource as it was:
+   * check first, then change. What it has changed before it threw is not undone.
+   */
+  readonly mutate: <A>(key: K, run: (resource: S) => A) => Effect.Effect<A, E | RunError>
+  /**
+   * One record for each batch that begins after the moment of subscription, until the processor is closed. A subscriber
+   * that is too slow slows nothing down: it is told how many records it has missed.
+   */
+  readonly batchMetrics: Stream.Stream<BatchRecord<K> | Missed>
+  /** The counts at one moment; also after the processor has been closed. */
+  readonly metrics: Effect.Effect<Metrics>
+}
+
+/**
+ * What an operation can fail with beside the errors of the user's own code.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RunError = BatchTimeout | ProcessorStopped | InvalidKey
+
+/**
+ * What is told of a batch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchRecord<out K> {
+  readonly _tag: "Batch"
+  /** When it began, in milliseconds since 1970. */
+  readonly startMillis: number
+  readonly key: K
+  /** How many operations it ran, or failed. */
+  readonly operations: number
+  readonly loadMillis: number
+  /** Zero where nothing was saved. */
+  readonly saveMillis: number
+  /** From its beginning to the answers. */
+  readonly totalMillis: number
+  /** Why it failed as a whole, where it did. */
+  readonly error?: Cause.Cause<unknown>
+}
+
+/**
+ * The counts of a processor at one moment: offered = refused + cancelled + succeeded + failed + held.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Metrics {
+  readonly offered: number
+  /** Not taken: closed, or of an impossible key. */
+  readonly refused: number
+  /** Taken out before they ran, because their callers were interrupted. */
+  readonly cancelled: number
+  readonly succeeded: number
+  /** By themselves, or with their batch. */
+  readonly failed: number
+  /** Waiting, running, or waiting for the end of their batch. */
+  readonly held: number
+  /** Batches that have ended. */
+  readonly batches: number
+  /** Those of them that failed as a whole. */
+  readonly batchesFailed: number
+  readonly loads: number
+  readonly saves: number
+  /** How many keys have operations now. */
+  readonly keys: number
+}
+
+/**
+ * The options, with their defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Options<K extends Key, S, E, R, E2 = never, R2 = never> =
+  & CommonOptions<K, S, E2, R2>
+  & (Loading<K, S, E, R> | Initial<K, S>)
+
+/**
+ * Where a batch gets its resource from: it is loaded.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Loading<in K, out S, out E, out R> {
+  /** Loads the resource of a key, once for each batch. */
+  readonly load: (key: K) => Effect.Effect<S, E, R>
+  readonly initial?: undefined
+}
+
+/**
+ * Where a batch gets its resource from: it is made anew.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Initial<in K, out S> {
+  readonly load?: undefined
+  /** Makes the resource of a key, once for each batch. */
+  readonly initial: (key: K) => S
+}
+
+/**
+ * The options that do not say where the resource comes from, with their defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CommonOptions<K extends Key, S, E2, R2> {
+  /** For metrics, spans and errors. Not blank. */
+  readonly name: string
+  /** Saves what the operations of a batch have made of the resource, where at least one of them succeeded. Default: not at all. */
+  readonly save?: ((key: K, resource: S) => Effect.Effect<void, E2, R2>) | undefined
+  /** How long a batch takes operations, from its start. Zero: whatever waits when it is loaded. Default: 100 milliseconds. */
+  readonly minDuration?: Duration.DurationInput | undefined
+  /**
+   * How long a batch may take, from load to save, before it is aborted. Zero or infinite: as long as it likes. Default:
+   * twice `minDuration`.
+   */
+  readonly maxDuration?: Duration.DurationInput | undefined
+  /** With so many operations a batch is closed at once. Default: no limit. */
+  readonly maxOperations?: number | undefined
+  /** How many shards there are, each with a fiber of its own. Default: 16. */
+  readonly shards?: number | undefined
+  /** The shard of a key. Default: `Sharding.shardOf`. */
+  readonly shardOf?: ShardOf | undefined
+}
+
+/** What the processor as a whole is at. Changed by `become` alone. */
+type Lifecycle =
+  | { readonly _tag: "Open" }
+  | { readonly _tag: "Closing" }
+  | { readonly _tag: "Closed" }
+  /** A fiber of ours has died: a bug of this library. */
+  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
+
+interface Checked {
+  readonly router: Router
+  readonly shards: number
+  readonly minMillis: number
+  readonly maxMillis: number
+  readonly maxOperations: number
+}
+
+type AnyOptions = CommonOptions<any, any, any, any> & { readonly load?: unknown; readonly initial?: unknown }
+
+const checkOptions = (options: AnyOptions): Effect.Effect<Checked, InvalidOption> =>
+  Effect.gen(function*() {
+    const { initial, load, maxOperations = Infinity, name } = options
+    yield* Check.name("KeyedBatch", name)
+    const { router, shards } = yield* makeRouter(name, options)
+    yield* Check.check(
+      load !== undefined || initial !== undefined,
+      name,
+      "load",
+      load,
+      "a function that loads a resource, or absent where there is \"initial\""
+    )
+    if (maxOperations !== Infinity) yield* Check.positiveInteger(name, "maxOperations", maxOperations)
+    const minMillis = yield* Check.millis(name, "minDuration", options.minDuration ?? 100)
+    const max = yield* Check.millis(name, "maxDuration", options.maxDuration ?? 2 * minMillis)
+    const maxMillis = max === 0 ? Infinity : max
+    yield* Check.check(Number.isFinite(minMillis), name, "minDuration", options.minDuration, "a finite duration")
+    yield* Check.check(
+      maxMillis >= minMillis,
+      name,
+      "maxDuration",
+      options.maxDuration,
+      `at least "minDuration", which is ${minMillis} ms`
+    )
+    return { router, shards, minMillis, maxMillis, maxOperations }
+  })
+
+/** How long after a change the metrics are published. */
+const publishWithinMillis = 1000
+
+/** Counts what happens to operations and batches, and tells it as records and metrics. */
+class Tally<in out K extends Key, in out S> implements KeyedObserver {
+  readonly counts = {
+    offered: 0,
+    refused: 0,
+    cancelled: 0,
+    succeeded: 0,
+    failed: 0,
+    held: 0,
+    batches: 0,
+    batchesFailed: 0,
+    loads: 0,
+    saves: 0
+  }
+  private readonly hub: EventHub.EventHub<BatchRecord<K>>
+  private readonly published: (counts: Tally<K, S>["counts"]) => void
+  private readonly onChange: () => void
+  private readonly onIdle: () => void
+  private hasChanged = false
+
+  constructor(name: string, hub: EventHub.EventHub<BatchRecord<K>>, onChange: () => void, onIdle: () => void) {
+    this.hub = hub
+    this.onChange = onChange
+    this.onIdle = onIdle
+    this.published = makeCounts("keyed_batch", name, {
+      offered: ["sluice_operations_offered_total", "Operations offered"],
+      refused: ["sluice_operations_refused_total", "Operations refused"],
+      cancelled: ["sluice_operations_cancelled_total", "Operations taken out by their callers"],
+      succeeded: ["sluice_operations_succeeded_total", "Operations that succeeded"],
+      failed: ["sluice_operations_failed_total", "Operations that failed"],
+      batches: ["sluice_keyed_batches_total", "Batches ended"],
+      batchesFailed: ["sluice_keyed_batches_failed_total", "Batches failed"],
+      loads: ["sluice_keyed_loads_total", "Resources loaded"],
+      saves: ["sluice_keyed_saves_total", "Resources saved"]
+    }, { held: ["sluice_operations_held", "Operations not ended"] })
+  }
+
+  get isHeard(): boolean {
+    return this.hub.active
+  }
+
+  private changed(): void {
+    if (this.hasChanged) return
+    this.hasChanged = true
+    this.onChange()
+  }
+
+  entered(): void {
+    this.counts.offered += 1
+    this.counts.held += 1
+    this.changed()
+  }
+
+  refused(): void {
+    this.counts.offered += 1
+    this.counts.refused += 1
+    this.changed()
+  }
+
+  cancelled(): void {
+    this.counts.cancelled += 1
+    this.left()
+  }
+
+  ended(isSuccess: boolean): void {
+    if (isSuccess) this.counts.succeeded += 1
+    else this.counts.failed += 1
+    this.left()
+  }
+
+  private left(): void {
+    this.counts.held -= 1
+    if (this.counts.held === 0) this.onIdle()
+  }
+
+  loaded(): void {
+    this.counts.loads += 1
+  }
+
+  saved(): void {
+    this.counts.saves += 1
+  }
+
+  batchEnded(cause: Cause.Cause<unknown> | undefined): void {
+    this.counts.batches += 1
+    if (cause !== undefined) this.counts.batchesFailed += 1
+    this.changed()
+  }
+
+  tell({ cause, key, ...record }: Parameters<KeyedObserver["tell"]>[0]): void {
+    this.hub.emit({ _tag: "Batch", ...record, key: key as K, ...(cause === undefined ? {} : { error: cause }) })
+  }
+
+  publish(): void {
+    this.hasChanged = false
+    this.published(this.counts)
+  }
+}
+
+class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatch<K, S, E> {
+  readonly name: string
+  readonly batchMetrics: Stream.Stream<BatchRecord<K> | Missed>
+  private readonly shards: ReadonlyArray<KeyedShard<S>>
+  private readonly tally: Tally<K, S>
+  private readonly router: Router
+  private readonly tracing: boolean
+  private readonly idle = Effect.unsafeMakeLatch()
+  private lifecycle: Lifecycle = { _tag: "Open" }
+
+  constructor(options: {
+    readonly name: string
+    readonly records: Stream.Stream<BatchRecord<K> | Missed>
+    readonly shards: ReadonlyArray<KeyedShard<S>>
+    readonly tally: Tally<K, S>
+    readonly router: Router
+    readonly tracing: boolean
+  }) {
+    this.name = options.name
+    this.batchMetrics = options.records
+    this.shards = options.shards
+    this.tally = options.tally
+    this.router = options.router
+    this.tracing = options.tracing
+  }
+
+  modify<A>(key: K, run: (resource: S) => readonly [A, S]): Effect.Effect<A, E | RunError> {
+    return this.run(key, { _tag: "Modify", run })
+  }
+
+  modifyEffect<A, E2>(
+    key: K,
+    run: (resource: S) => Effect.Effect<readonly [A, S], E2>
+  ): Effect.Effect<A, E | E2 | RunError> {
+    return this.run(key, { _tag: "Effect", run })
+  }
+
+  mutate<A>(key: K, run: (resource: S) => A): Effect.Effect<A, E | RunError> {
+    return this.run(key, { _tag: "Mutate", run })
+  }
+
+  private run(key: K, action: Action<S>): Effect.Effect<any, any> {
+    return this.tracing
+      ? withCurrentSpan((span) => this.runFrom(key, action, span))
+      : this.runFrom(key, action, undefined)
+  }
+
+  /** It is put in, and its end waited for, within one mask: an interruption cannot come between. */
+  private runFrom(key: K, action: Action<S>, origin: unknown): Effect.Effect<any, any> {
+    return Effect.uninterruptibleMask((restore): Effect.Effect<any, any> => {
+      if (this.lifecycle._tag !== "Open") return this.refuse(ProcessorStopped.of(this.name))
+      const index = this.router.route(key)
+      if (typeof index !== "number") return this.refuse(index)
+      const shard = this.shards[index]
+      const operation = new Operation(action, origin)
+      this.tally.entered()
+      const resource = shard.enter(key, identityOf(key), operation)
+      return waitForEnd(operation, restore, () => shard.interrupted(resource, operation))
+    })
+  }
+
+  private refuse(error: RunError): Effect.Effect<never, RunError> {
+    this.tally.refused()
+    return this.lifecycle._tag === "Failed" ? Effect.failCause(this.lifecycle.cause) : Effect.fail(error)
+  }
+
+  get metrics(): Effect.Effect<Metrics> {
+    return Effect.sync(() => ({
+      ...this.tally.counts,
+      keys: this.shards.reduce((keys, shard) => keys + shard.keys, 0)
+    }))
+  }
+
+  private become(lifecycle: Lifecycle): void {
+    this.lifecycle = lifecycle
+  }
+
+  /** To be called when nothing is held any more. */
+  lookIdle(): void {
+    if (this.lifecycle._tag === "Closing" && this.tally.counts.held === 0) this.idle.unsafeOpen()
+  }
+
+  /**
+   * A fiber of ours has died. It is logged, and everybody who waits, now or later, and whoever closes the scope, dies
+   * of it too.
+   */
+  fail(cause: Cause.Cause<never>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.lifecycle._tag === "Closed" || this.lifecycle._tag === "Failed") return Effect.void
+      this.become({ _tag: "Failed", cause })
+      for (const shard of this.shards) shard.unsafeFail(Exit.failCause(cause))
+      this.idle.unsafeOpen()
+      return Effect.logFatal(`${this.name}: a fiber of the processor died; what it held has failed`, cause)
+    })
+  }
+
+  /**
+   * 1. Operations are refused with `ProcessorStopped`.
+   * 2. Batches that are open are closed and saved; what waits for the next batch of its key gets one.
+   * 3. When every caller has its answer, the fibers end.
+   */
+  close(timers: ReadonlyArray<Fiber.RuntimeFiber<unknown>>): Effect.Effect<void> {
+    return Effect.gen(this, function*() {
+      if (this.lifecycle._tag === "Open") {
+        this.become({ _tag: "Closing" })
+        for (const shard of this.shards) shard.unsafeClose()
+        this.lookIdle()
+        yield* this.idle.await
+      }
+      for (const shard of this.shards) shard.unsafeEnd()
+      yield* Effect.forEach(timers, Fiber.interruptFork, { discard: true })
+      this.tally.publish()
+      if (this.lifecycle._tag === "Failed") return yield* Effect.failCause(this.lifecycle.cause)
+      this.become({ _tag: "Closed" })
+    })
+  }
+}
+
+/**
+ * Makes a processor in a scope. Closing the scope:
+ *
+ * 1. operations are refused with `ProcessorStopped`;
+ * 2. `minDuration` is cut short: the batches that are running are saved, and what waits for the next batch of its key
+ *    gets one;
+ * 3. it waits for all of them. `maxDuration` bounds that.
+ *
+ * **Errors**: `InvalidOption`, which names the field, its value and the limit.
+ *
+ * @example
+ * ```ts
+ * import { KeyedBatch } from "@sluice/core"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.scoped(
+ *   Effect.gen(function*() {
+ *     const table = new Map([["alice", 10]])
+ *     const balances = yield* KeyedBatch.make({
+ *       name: "balances",
+ *       load: (account: string) => Effect.sync(() => table.get(account) ?? 0),
+ *       save: (account, balance) => Effect.sync(() => void table.set(account, balance)),
+ *       minDuration: "10 millis"
+ *     })
+ *     return yield* balances.modify("alice", (balance) => [balance + 5, balance + 5]) // 15
+ *   })
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = never>(
+  options: Options<K, S, E, R, E2, R2>
+): Effect.Effect<KeyedBatch<K, S, E | E2>, InvalidOption, R | R2 | Scope.Scope> =>
+  Effect.gen(function*() {
+    const { name, save } = options
+    const load = options.load as ((key: Key) => Effect.Effect<S, unknown>) | undefined
+    const checked = yield* checkOptions(options)
+    const tracing = yield* isTracing
+    const clock = yield* Effect.clock
+    const breaks = new Breaks(clock, yield* Macrotask)
+    const fork = yield* makeFork<R | R2>()
+    const hub = yield* EventHub.make<BatchRecord<K>>()
+    const publishing = new Timekeeper(clock, () => tally.publish())
+    const tally = new Tally<K, S>(
+      name,
+      hub,
+      () => publishing.within(publishWithinMillis),
+      () => processor.lookIdle()
+    )
+    const deadlines = new Deadlines<S>(clock, checked.minMillis, checked.maxMillis)
+    const shards = Array.from({ length: checked.shards }, () =>
+      new KeyedShard<S>({
+        name,
+        maxOperations: checked.maxOperations,
+        initial: options.initial as ((key: Key) => S) | undefined,
+        load: load && ((key, operations) => inSpan("KeyedBatch.load", operations, load(key))),
+        save: save
+          && ((key, resource, operations) =>
+            inSpan("KeyedBatch.save", operations, save(key as K, resource) as Effect.Effect<void, unknown>)),
+        deadlines,
+        fork,
+        breaks,
+        observer: tally,
+        nowMillis: () => clock.unsafeCurrentTimeMillis(),
+        monotonicMillis: () => monotonicMillis(clock)
+      }))
+    const inSpan = <A, E>(
+      span: string,
+      operations: () => ReadonlyArray<Operation<S>>,
+      effect: Effect.Effect<A, E>
+    ): Effect.Effect<A, E> => tracing ? withSpan(span, name, operations(), effect) : effect
+    const processor: KeyedBatchImpl<K, S, E | E2> = new KeyedBatchImpl<K, S, E | E2>({
+      name,
+      records: hub.stream,
+      shards,
+      tally,
+      router: checked.router,
+      tracing
+    })
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        for (const shard of shards) {
+          fork(shard.run).addObserver((exit) => {
+            if (Exit.isFailure(exit)) fork(processor.fail(exit.cause))
+          })
+        }
+        return [fork(publishing.run), fork(deadlines.run)]
+      }),
+      (timers) => processor.close(timers)
+    )
+    return processor
+  })
+
+/** The span of a load or a save, linked to the spans of the operations. */
+const withSpan = <A, E>(
+  span: string,
+  name: string,
+  operations: ReadonlyArray<Operation<any>>,
+  effect: Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
+  Effect.withSpan(effect, span, {
+    root: true,
+    links: linksTo(operations.map(({ origin }) => origin).filter((origin) => origin !== undefined)),
+    attributes: { "sluice.processor": name, "sluice.batch.operations": operations.length }
+  })
+
+/**
+ * Fills a tag of your own with a processor, whose batches are saved when the layer is torn down.
+ *
+ * @example
+ * ```ts
+ * import { KeyedBatch } from "@sluice/core"
+ * import { Context } from "effect"
+ *
+ * class Counters extends Context.Tag("app/Counters")<Counters, KeyedBatch.KeyedBatch<string, number>>() {}
+ *
+ * const CountersLive = KeyedBatch.layer(Counters, { name: "counters", initial: () => 0 })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <I, K extends Key, S, E, R = never, R2 = never>(
+  tag: Context.Tag<I, KeyedBatch<K, S, E>>,
+  options: Options<NoInfer<K>, NoInfer<S>, NoInfer<E>, R, NoInfer<E>, R2>
+): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<K, S, E, R, E, R2>(options))
+
+/**
+ * The options that can come from a configuration.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Configurable {
+  readonly minDuration?: Duration.DurationInput
+  readonly maxDuration?: Duration.DurationInput
+  readonly maxOperations?: number
+  readonly shards?: number
+}
+
+/**
+ * Like `layer`, with some of the options from a `Config`, which wins.
+ *
+ * **Errors**: `ConfigError` where the configuration is missing or malformed, and `InvalidOption`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = <I, K extends Key, S, E, R = never, R2 = never>(
+  tag: Context.Tag<I, KeyedBatch<K, S, E>>,
+  options: Options<NoInfer<K>, NoInfer<S>, NoInfer<E>, R, NoInfer<E>, R2>,
+  config: Config.Config.Wrap<Configurable>
+): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, R | R2> =>
+  Layer.scoped(
+    tag,
+    Effect.flatMap(Config.unwrap(config), (configured) => make<K, S, E, R, E, R2>({ ...options, ...configured }))
+  )

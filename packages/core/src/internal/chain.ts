@@ -1,0 +1,35 @@
+/**
+ * A list in the order of arrival, from whose middle a member can leave at once.
+ */
+
+/**
+ * A member of one chain at a time.
+ * @internal
+ */
+export interface Link<A> {
+  previous: A | undefined
+  next: A | undefined
+}
+
+/** @internal */
+export class Chain<A extends Link<A>> {
+  first: A | undefined = undefined
+  last: A | undefined = undefined
+
+  push(member: A): void {
+    member.previous = this.last
+    if (this.last === undefined) this.first = member
+    else this.last.next = member
+    this.last = member
+  }
+
+  /** The member must be in this chain. */
+  remove(member: A): void {
+    const { next, previous } = member
+    if (previous === undefined) this.first = next
+    else previous.next = next
+    if (next === undefined) this.last = previous
+    else next.previous = previous
+    member.previous = member.next = undefined
+  }
+}

@@ -1,0 +1,545 @@
+/**
+ * One shard of a keyed batch: the resources that are in hand, and one fiber that owns them.
+ *
+ * A batch's way: idle -> loading -> open, where operations run as they come -> saving -> idle. Loads, saves and
+ * operations that are Effects run in fibers of their own, which are begun here and report back; so what is slow holds up
+ * its own key alone. Everything else happens in the shard's fiber, one step after another.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import { BatchTimeout } from "../QueueError.ts"
+import type { Key } from "../Sharding.ts"
+import type { Breaks } from "./breaks.ts"
+import { Chain, type Link } from "./chain.ts"
+import type { Deadlines } from "./deadlines.ts"
+import type { Fork } from "./forking.ts"
+import { type OnInterrupt, Pending } from "./pending.ts"
+import { Ring } from "./ring.ts"
+
+/**
+ * What an operation does: it answers a result and the resource that follows, or changes the resource in place and
+ * answers a result, or is an Effect that answers a result and the resource that follows.
+ * @internal
+ */
+export type Action<S> =
+  | { readonly _tag: "Modify"; readonly run: (resource: S) => readonly [unknown, S] }
+  | { readonly _tag: "Mutate"; readonly run: (resource: S) => unknown }
+  | { readonly _tag: "Effect"; readonly run: (resource: S) => Effect.Effect<readonly [unknown, S], unknown> }
+
+/**
+ * An operation on its way: waiting -> running -> ran, with an outcome that its caller gets after the save.
+ * @internal
+ */
+export class Operation<in out S> extends Pending implements Link<Operation<S>> {
+  readonly action: Action<S>
+  /** The span that it was called in, where there is tracing. */
+  readonly origin: unknown
+  state: "waiting" | "running" | "ran" = "waiting"
+  outcome: Exit.Exit<unknown, unknown> | undefined = undefined
+  /** Whether its caller was interrupted while it ran. */
+  isLeft = false
+  previous: Operation<S> | undefined = undefined
+  next: Operation<S> | undefined = undefined
+
+  constructor(action: Action<S>, origin: unknown) {
+    super()
+    this.action = action
+    this.origin = origin
+  }
+}
+
+/** What the batch of a resource is at. Changed by `become` alone. */
+type Phase<S> =
+  | { readonly _tag: "Idle" }
+  | { readonly _tag: "Loading"; readonly fiber: Running }
+  | { readonly _tag: "Open" }
+  | { readonly _tag: "Operating"; readonly operation: Operation<S>; readonly fiber: Running }
+  | { readonly _tag: "Saving"; readonly fiber: Running }
+  /** Aborted: the next batch begins when its fiber has ended, or two would overlap. */
+  | { readonly _tag: "Ending" }
+
+type Running = Fiber.RuntimeFiber<unknown, unknown>
+
+const idle: Phase<any> = { _tag: "Idle" }
+const open: Phase<any> = { _tag: "Open" }
+
+/**
+ * A key that has operations, and its batch.
+ * @internal
+ */
+export class Resource<in out S> {
+  readonly key: Key
+  readonly id: string
+  readonly shard: KeyedShard<S>
+  readonly waiting = new Chain<Operation<S>>()
+  phase: Phase<S> = idle
+  /** What was loaded, with what operations have made of it since. */
+  value: S | undefined = undefined
+  /** The operations of this batch that have run. */
+  ran: Array<Operation<S>> = []
+  /** How many of them have changed the resource. */
+  succeeded = 0
+  /** Whether the batch has been open long enough; whether it has taken too long. Set by the deadlines. */
+  isDue = false
+  isOverdue = false
+  /** When the batch began, in monotonic milliseconds. */
+  startedAt = 0
+  /** What a fiber that has ended reports. */
+  arrived: Exit.Exit<unknown, unknown> | undefined = undefined
+  isOnAgenda = false
+  times: Times | undefined = undefined
+
+  constructor(key: Key, id: string, shard: KeyedShard<S>) {
+    this.key = key
+    this.id = id
+    this.shard = shard
+  }
+}
+
+/** When the steps of a batch were, where somebody listens. */
+interface Times {
+  readonly startMillis: number
+  readonly begun: number
+  loaded: number
+  closed: number
+}
+
+/** @internal */
+export interface KeyedObserver {
+  readonly ended: (isSuccess: boolean) => void
+  readonly cancelled: () => void
+  readonly loaded: () => void
+  readonly saved: () => void
+  readonly batchEnded: (cause: Cause.Cause<unknown> | undefined) => void
+  readonly isHeard: boolean
+  readonly tell: (record: {
+    readonly key: Key
+    readonly startMillis: number
+    readonly operations: number
+    readonly loadMillis: number
+    readonly saveMillis: number
+    readonly totalMillis: number
+    readonly cause: Cause.Cause<unknown> | undefined
+  }) => void
+}
+
+/** @internal */
+export interface KeyedShardOptions<in out S> {
+  readonly name: string
+  readonly maxOperations: number
+  readonly load: ((key: Key, operations: () => ReadonlyArray<Operation<S>>) => Effect.Effect<S, unknown>) | undefined
+  readonly initial: ((key: Key) => S) | undefined
+  readonly save:
+    | ((key: Key, value: S, operations: () => ReadonlyArray<Operation<S>>) => Effect.Effect<void, unknown>)
+    | undefined
+  readonly deadlines: Deadlines<S>
+  readonly fork: Fork<never>
+  readonly breaks: Breaks
+  readonly observer: KeyedObserver
+  readonly nowMillis: () => number
+  readonly monotonicMillis: () => number
+}
+
+/** How many operations run, and how many resources go on, before others have their turn. */
+const operationsInARow = 256
+const resourcesInARow = 16
+
+/** @internal */
+export class KeyedShard<in out S> {
+  /** Whether batches are to end as soon as they can. */
+  isClosing = false
+  private readonly options: KeyedShardOptions<S>
+  private readonly resources = new Map<string, Resource<S>>()
+  /** The resources that have something to do. */
+  private readonly agenda = new Ring<Resource<S>>()
+  private wake: (() => void) | undefined
+  private hasEnded = false
+
+  constructor(options: KeyedShardOptions<S>) {
+    this.options = options
+  }
+
+  // --- callers ------------------------------------------------------------------------------------------------------
+
+  enter(key: Key, id: string, operation: Operation<S>): Resource<S> {
+    let resource = this.resources.get(id)
+    if (resource === undefined) this.resources.set(id, resource = new Resource(key, id, this))
+    resource.waiting.push(operation)
+    const { _tag } = resource.phase
+    if (_tag === "Idle" || _tag === "Open") this.schedule(resource)
+    return resource
+  }
+
+  /** The caller of an operation was interrupted. */
+  interrupted(resource: Resource<S>, operation: Operation<S>): OnInterrupt {
+    switch (operation.state) {
+      case "waiting":
+        resource.waiting.remove(operation)
+        this.options.observer.cancelled()
+        // It may have been the last of its key.
+        this.schedule(resource)
+        return "leave"
+      case "running":
+        operation.isLeft = true
+        if (resource.phase._tag === "Operating") resource.phase.fiber.unsafeInterruptAsFork(FiberId.none)
+        return "wait"
+      case "ran":
+        return "wait"
+    }
+  }
+
+  /** Puts a resource on the agenda of the shard's fiber. */
+  schedule(resource: Resource<S>): void {
+    if (resource.isOnAgenda) return
+    resource.isOnAgenda = true
+    this.agenda.push(resource)
+    this.wakeUp()
+  }
+
+  /** How many keys have operations. */
+  get keys(): number {
+    return this.resources.size
+  }
+
+  /** Ends every batch as soon as it can. */
+  unsafeClose(): void {
+    this.isClosing = true
+    for (const resource of this.resources.values()) this.schedule(resource)
+  }
+
+  /** Ends the fiber. */
+  unsafeEnd(): void {
+    this.hasEnded = true
+    this.wakeUp()
+  }
+
+  /** Ends every operation: the fiber has died, and nobody is left to do it. */
+  unsafeFail(exit: Exit.Exit<never, never>): void {
+    for (const { phase, ran, waiting } of this.resources.values()) {
+      if (phase._tag === "Operating") phase.operation.end(exit)
+      for (const operation of ran) operation.end(exit)
+      for (let operation = waiting.first; operation !== undefined; operation = operation.next) operation.end(exit)
+    }
+  }
+
+  private wakeUp(): void {
+    const { wake } = this
+    this.wake = undefined
+    wake?.()
+  }
+
+  // --- the fiber ----------------------------------------------------------------------------------------------------
+
+  /** Does what is on the agenda, until it is ended. */
+  readonly run: Effect.Effect<void> = Effect.whileLoop({
+    while: () => !this.hasEnded,
+    body: () => {
+      const { breaks } = this.options
+      if (this.agenda.length === 0) return this.park
+      if (breaks.isDue) return breaks.take
+      for (let turns = 0; turns < resourcesInARow && this.agenda.length > 0; turns++) {
+        const resource = this.agenda.shift()
+        resource.isOnAgenda = false
+        this.advance(resource)
+      }
+      return Effect.void
+    },
+    step: () => {}
+  })
+
+  private readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
+    // Looking and parking are one step, so that nothing is missed in between.
+    if (this.agenda.length > 0 || this.hasEnded) resume(Effect.void)
+    else this.wake = () => resume(Effect.void)
+  })
+
+  /** Takes a resource as far as it can go now. */
+  private advance(resource: Resource<S>): void {
+    if (resource.isOverdue) this.abort(resource)
+    while (this.step(resource)) {
+      // until it waits for something
+    }
+  }
+
+  /** Takes a resource one step further; answers false where it has to wait. */
+  private step(resource: Resource<S>): boolean {
+    const { phase } = resource
+    switch (phase._tag) {
+      case "Idle":
+        return this.begin(resource)
+      case "Open":
+        return this.operate(resource)
+      default: {
+        const exit = resource.arrived
+        if (exit === undefined) return false
+        resource.arrived = undefined
+        if (phase._tag === "Loading") this.loaded(resource, exit)
+        else if (phase._tag === "Operating") this.operated(resource, phase.operation, exit)
+        else if (phase._tag === "Saving") this.saved(resource, exit)
+        else this.rest(resource)
+        return true
+      }
+    }
+  }
+
+  private become(resource: Resource<S>, phase: Phase<S>): void {
+    resource.phase = phase
+  }
+
+  /** Runs something of the user's. Answers its exit, or, where it waits for something, its fiber, which reports back. */
+  private begun<A>(resource: Resource<S>, run: () => Effect.Effect<A, unknown>): Exit.Exit<A, unknown> | Running {
+    const fiber = this.options.fork(Effect.suspend(run))
+    const exit = fiber.unsafePoll()
+    if (exit !== null) return exit
+    fiber.addObserver((exit) => {
+      resource.arrived = exit
+      this.schedule(resource)
+    })
+    return fiber
+  }
+
+  // --- the steps of a batch -----------------------------------------------------------------------------------------
+
+  private begin(resource: Resource<S>): boolean {
+    if (resource.waiting.first === undefined) {
+      this.resources.delete(resource.id)
+      return false
+    }
+    const { deadlines, initial, load, monotonicMillis, nowMillis, observer } = this.options
+    deadlines.begin(resource)
+    if (observer.isHeard) {
+      const begun = monotonicMillis()
+      resource.times = { startMillis: nowMillis(), begun, loaded: begun, closed: begun }
+    }
+    if (load === undefined) {
+      this.loaded(resource, attempt(() => initial!(resource.key)))
+      return true
+    }
+    observer.loaded()
+    const begun = this.begun(resource, () => load(resource.key, () => Array.from(waitingOf(resource))))
+    if (Exit.isExit(begun)) this.loaded(resource, begun)
+    else this.become(resource, { _tag: "Loading", fiber: begun })
+    return true
+  }
+
+  private loaded(resource: Resource<S>, exit: Exit.Exit<unknown, unknown>): void {
+    if (Exit.isFailure(exit)) {
+      this.takeBatch(resource)
+      return this.finish(resource, exit.cause)
+    }
+    resource.value = exit.value as S
+    if (resource.times !== undefined) resource.times.loaded = this.options.monotonicMillis()
+    this.become(resource, open)
+  }
+
+  /** Those that were to be run in this batch and have not come to it. */
+  private takeBatch(resource: Resource<S>): void {
+    for (const operation of waitingOf(resource)) {
+      if (resource.ran.length === this.options.maxOperations) return
+      this.take(resource, operation)
+      operation.state = "ran"
+      resource.ran.push(operation)
+    }
+  }
+
+  private take(resource: Resource<S>, operation: Operation<S>): void {
+    resource.waiting.remove(operation)
+    operation.state = "running"
+  }
+
+  /** Runs what waits, and closes the batch where it is time. */
+  private operate(resource: Resource<S>): boolean {
+    const { maxOperations } = this.options
+    for (let row = 0; resource.ran.length < maxOperations; row++) {
+      const operation = resource.waiting.first
+      if (operation === undefined) break
+      if (row === operationsInARow) {
+        this.schedule(resource)
+        return false
+      }
+      this.take(resource, operation)
+      const { action } = operation
+      if (action._tag !== "Effect") {
+        this.apply(resource, operation, action)
+        continue
+      }
+      const begun = this.begun(resource, () => Effect.map(action.run(resource.value!), pairOf))
+      if (!Exit.isExit(begun)) {
+        this.become(resource, { _tag: "Operating", operation, fiber: begun })
+        return true
+      }
+      this.record(resource, operation, begun)
+    }
+    if (resource.ran.length < maxOperations && !resource.isDue && !this.isClosing) return false
+    this.close(resource)
+    return true
+  }
+
+  private operated(resource: Resource<S>, operation: Operation<S>, exit: Exit.Exit<unknown, unknown>): void {
+    this.become(resource, open)
+    if (operation.isLeft && Exit.isFailure(exit)) this.end(operation, exit, false)
+    else this.record(resource, operation, exit as Exit.Exit<readonly [unknown, S], unknown>)
+  }
+
+  private apply(resource: Resource<S>, operation: Operation<S>, action: Exclude<Action<S>, { _tag: "Effect" }>): void {
+    const value = resource.value!
+    try {
+      if (action._tag === "Mutate") this.succeed(resource, operation, action.run(value), value)
+      else {
+        const pair = action.run(value)
+        this.succeed(resource, operation, pair[0], pair[1])
+      }
+    } catch (defect) {
+      this.record(resource, operation, Exit.die(defect))
+    }
+  }
+
+  private record(
+    resource: Resource<S>,
+    operation: Operation<S>,
+    exit: Exit.Exit<readonly [unknown, S], unknown>
+  ): void {
+    if (Exit.isSuccess(exit)) return this.succeed(resource, operation, exit.value[0], exit.value[1])
+    this.leave(resource, operation, exit)
+  }
+
+  private succeed(resource: Resource<S>, operation: Operation<S>, result: unknown, value: S): void {
+    resource.value = value
+    resource.succeeded += 1
+    this.leave(resource, operation, Exit.succeed(result))
+  }
+
+  /** An operation has run: its caller is told when the batch has ended. */
+  private leave(resource: Resource<S>, operation: Operation<S>, outcome: Exit.Exit<unknown, unknown>): void {
+    operation.state = "ran"
+    operation.outcome = outcome
+    resource.ran.push(operation)
+  }
+
+  /** No more operations: saves what they have made of the resource. */
+  private close(resource: Resource<S>): void {
+    const { deadlines, monotonicMillis, observer, save } = this.options
+    deadlines.close(resource)
+    if (resource.times !== undefined) resource.times.closed = monotonicMillis()
+    if (save === undefined || resource.succeeded === 0) return this.finish(resource, undefined)
+    observer.saved()
+    const begun = this.begun(resource, () => save(resource.key, resource.value!, () => resource.ran))
+    if (Exit.isExit(begun)) this.saved(resource, begun)
+    else this.become(resource, { _tag: "Saving", fiber: begun })
+  }
+
+  private saved(resource: Resource<S>, exit: Exit.Exit<unknown, unknown>): void {
+    this.finish(resource, Exit.isFailure(exit) ? exit.cause : undefined)
+  }
+
+  /** Answers every caller of the batch: with what its operation has led to, or with why the batch has failed. */
+  private finish(resource: Resource<S>, cause: Cause.Cause<unknown> | undefined): void {
+    const { observer } = this.options
+    const { ran, times } = resource
+    this.rest(resource)
+    const failure = cause === undefined ? undefined : Exit.failCause(cause)
+    for (const operation of ran) {
+      const exit = failure ?? operation.outcome!
+      this.end(operation, exit, Exit.isSuccess(exit))
+    }
+    observer.batchEnded(cause)
+    if (times !== undefined) this.tell(resource, times, ran.length, cause)
+  }
+
+  private end(operation: Operation<S>, exit: Exit.Exit<unknown, unknown>, isSuccess: boolean): void {
+    operation.end(exit)
+    this.options.observer.ended(isSuccess)
+  }
+
+  private tell(resource: Resource<S>, times: Times, operations: number, cause: Cause.Cause<unknown> | undefined): void {
+    const { monotonicMillis, observer } = this.options
+    const now = monotonicMillis()
+    observer.tell({
+      key: resource.key,
+      startMillis: times.startMillis,
+      operations,
+      loadMillis: times.loaded - times.begun,
+      saveMillis: now - times.closed,
+      totalMillis: now - times.begun,
+      cause
+    })
+  }
+
+  /** There is no batch any more. */
+  private rest(resource: Resource<S>): void {
+    this.options.deadlines.end(resource)
+    this.become(resource, idle)
+    resource.value = undefined
+    resource.ran = []
+    resource.succeeded = 0
+    resource.times = undefined
+  }
+
+  /** The batch has taken too long. */
+  private abort(resource: Resource<S>): void {
+    const { phase } = resource
+    resource.isOverdue = false
+    switch (phase._tag) {
+      case "Idle":
+        return
+      case "Open":
+        return this.finish(resource, this.timeout(resource, "operations"))
+      case "Loading":
+        this.takeBatch(resource)
+        this.finish(resource, this.timeout(resource, "load"))
+        return this.interrupt(resource, phase.fiber)
+      case "Operating":
+        phase.operation.state = "ran"
+        resource.ran.push(phase.operation)
+        this.finish(resource, this.timeout(resource, "operations"))
+        return this.interrupt(resource, phase.fiber)
+      case "Saving":
+        // What has just reported was in time.
+        if (resource.arrived !== undefined) return
+        this.finish(resource, this.timeout(resource, "save"))
+        return this.interrupt(resource, phase.fiber)
+      case "Ending": {
+        const exit = Exit.failCause(this.timeout(resource, "waiting"))
+        for (const operation of waitingOf(resource)) {
+          this.take(resource, operation)
+          this.end(operation, exit, false)
+        }
+        return this.options.deadlines.bound(resource)
+      }
+    }
+  }
+
+  private timeout({ key }: Resource<S>, phase: BatchTimeout["phase"]): Cause.Cause<BatchTimeout> {
+    const { deadlines, name } = this.options
+    return Cause.fail(new BatchTimeout({ processor: name, key, phase, timeoutMillis: deadlines.maxMillis }))
+  }
+
+  private interrupt(resource: Resource<S>, fiber: Running): void {
+    this.become(resource, { _tag: "Ending" })
+    this.options.deadlines.bound(resource)
+    fiber.unsafeInterruptAsFork(FiberId.none)
+  }
+}
+
+function* waitingOf<S>({ waiting }: Resource<S>): Iterable<Operation<S>> {
+  for (let operation = waiting.first, next; operation !== undefined; operation = next) {
+    // It may leave the chain before the next one is asked for.
+    next = operation.next
+    yield operation
+  }
+}
+
+/** What the user's code throws is a defect of its own. */
+const attempt = <A>(run: () => A): Exit.Exit<A> => {
+  try {
+    return Exit.succeed(run())
+  } catch (defect) {
+    return Exit.die(defect)
+  }
+}
+
+// Read where a defect is one of the user's code: TypeScript is not always there to look at what it answers.
+const pairOf = <S>(pair: readonly [unknown, S]): readonly [unknown, S] => [pair[0], pair[1]]
