@@ -26,9 +26,8 @@ import * as EventHub from "./EventHub.ts"
 import { Breaks } from "./internal/breaks.ts"
 import { Deadlines } from "./internal/deadlines.ts"
 import { makeFork } from "./internal/forking.ts"
-import { type Action, type KeyedObserver, KeyedShard, Operation } from "./internal/keyedShard.ts"
-import { identityOf, makeRouter, type Router } from "./internal/keys.ts"
-import { waitForEnd } from "./internal/pending.ts"
+import { type Action, type KeyedObserver, KeyedShard, type Operation } from "./internal/keyedShard.ts"
+import { makeRouter, type Router } from "./internal/keys.ts"
 import { monotonicMillis, Timekeeper } from "./internal/timekeeper.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/tracing.ts"
 import { Macrotask } from "./Macrotask.ts"
@@ -413,11 +412,8 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
       if (this.lifecycle._tag !== "Open") return this.refuse(ProcessorStopped.of(this.name))
       const index = this.router.route(key)
       if (typeof index !== "number") return this.refuse(index)
-      const shard = this.shards[index]
-      const operation = new Operation(action, origin)
       this.tally.entered()
-      const resource = shard.enter(key, identityOf(key), operation)
-      return waitForEnd(operation, restore, () => shard.interrupted(resource, operation))
+      return this.shards[index].enter(key, action, origin).wait(restore)
     })
   }
 
@@ -529,7 +525,7 @@ export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = ne
       () => publishing.within(publishWithinMillis),
       () => processor.lookIdle()
     )
-    const deadlines = new Deadlines<S>(clock, checked.minMillis, checked.maxMillis)
+    const deadlines = new Deadlines(clock, checked.minMillis, checked.maxMillis)
     const shards = Array.from({ length: checked.shards }, () =>
       new KeyedShard<S>({
         name,

@@ -28,8 +28,7 @@ import * as EventHub from "./EventHub.ts"
 import { withAlarm } from "./internal/alarm.ts"
 import { Breaks } from "./internal/breaks.ts"
 import { makeRouter, type Router } from "./internal/keys.ts"
-import { Lanes, type LanesOptions, Submission } from "./internal/lanes.ts"
-import { waitForEnd } from "./internal/pending.ts"
+import { Lanes, type LanesOptions, Submission, type SubmissionOptions } from "./internal/lanes.ts"
 import { makeFork } from "./internal/forking.ts"
 import { Shard, type ShardOptions } from "./internal/shard.ts"
 import { ShardTally } from "./internal/shardTally.ts"
@@ -266,6 +265,10 @@ const checkOptions = (options: Options<any, any, any, any, any, any>): Effect.Ef
 /** How long after a change the metrics are published. */
 const publishWithinMillis = 1000
 
+const attached: SubmissionOptions = { isAwaited: true, isDetached: false, origin: undefined }
+const detached: SubmissionOptions = { isAwaited: true, isDetached: true, origin: undefined }
+const unawaited: SubmissionOptions = { isAwaited: false, isDetached: true, origin: undefined }
+
 class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   readonly name: string
   readonly events: Stream.Stream<ShardPoolEvent<C>>
@@ -299,35 +302,35 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   }
 
   submit(command: C, options?: { readonly detach?: boolean | undefined }): Effect.Effect<A, E | SubmitError<C>> {
-    const detach = options?.detach === true
+    const isDetached = options?.detach === true
     return this.tracing
-      ? withCurrentSpan((span) => this.submitFrom(command, detach, span))
-      : this.submitFrom(command, detach, undefined)
+      ? withCurrentSpan((origin) => this.submitWith(command, { isAwaited: true, isDetached, origin }))
+      : this.submitWith(command, isDetached ? detached : attached)
   }
 
   /** It is put in, and its end waited for, within one mask: an interruption cannot come between. */
-  private submitFrom(command: C, detach: boolean, origin: unknown): Effect.Effect<A, E | SubmitError<C>> {
+  private submitWith(command: C, options: SubmissionOptions): Effect.Effect<A, E | SubmitError<C>> {
     return Effect.uninterruptibleMask((restore) => {
-      const submission = this.enter(command, true, origin)
+      const submission = this.enter(command, options)
       if (submission instanceof InvalidKey) return Effect.fail(submission)
-      const shard = this.shards[submission.shard]
-      const offered = shard.intake.offerNow(submission, undefined, restore)
-      const answer = () => waitForEnd(submission, restore, () => shard.interrupted(submission, detach))
-      return typeof offered === "string"
-        ? answer()
-        : Effect.flatMap(Effect.catchAll(offered, (error) => this.refuse(error, command)), answer)
+      const offered = this.shards[submission.shard.index].intake.offerNow(submission, undefined, restore)
+      if (typeof offered === "string") return submission.wait(restore)
+      const accepted = Effect.catchAll(offered, (error) => this.refuse(error, command))
+      return Effect.flatMap(accepted, () => submission.wait(restore))
     })
   }
 
   offer(command: C): ReturnType<ShardPool<C, A, E>["offer"]> {
-    return this.tracing ? withCurrentSpan((span) => this.offerFrom(command, span)) : this.offerFrom(command, undefined)
+    return this.tracing
+      ? withCurrentSpan((origin) => this.offerWith(command, { isAwaited: false, isDetached: true, origin }))
+      : this.offerWith(command, unawaited)
   }
 
-  private offerFrom(command: C, origin: unknown): ReturnType<ShardPool<C, A, E>["offer"]> {
+  private offerWith(command: C, options: SubmissionOptions): ReturnType<ShardPool<C, A, E>["offer"]> {
     return Effect.suspend((): ReturnType<ShardPool<C, A, E>["offer"]> => {
-      const submission = this.enter(command, false, origin)
+      const submission = this.enter(command, options)
       if (submission instanceof InvalidKey) return Effect.fail(submission)
-      const offered = this.shards[submission.shard].intake.offer(submission)
+      const offered = this.shards[submission.shard.index].intake.offer(submission)
       return Effect.catchAll(
         offered as Effect.Effect<Exclude<Outcome, "coalesced">, OfferError<Submission<C>>>,
         (error) => this.refuse(error, command)
@@ -335,12 +338,12 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     })
   }
 
-  private enter(command: C, isAwaited: boolean, origin: unknown): Submission<C> | InvalidKey {
+  private enter(command: C, options: SubmissionOptions): Submission<C> | InvalidKey {
     const key = this.key(command)
-    const shard = this.router.route(key)
-    if (typeof shard === "number") return new Submission(command, key, shard, isAwaited, origin)
+    const index = this.router.route(key)
+    if (typeof index === "number") return new Submission(command, key, this.shards[index], options)
     this.tally.refused()
-    return shard
+    return index
   }
 
   /** The error of a queue of submissions, for somebody who knows of commands only. */
@@ -414,7 +417,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     const named = (state: "running" | "waiting") => ({ command, key, shard }: Submission<C>): Undrained<C> => ({
       command,
       key,
-      shard,
+      shard: shard.index,
       state
     })
     return this.shards.flatMap(({ lanes, running }) => [
@@ -541,8 +544,8 @@ export const make = <C, A, E, R, E2 = never, R2 = never>(
       if (kept.length > 0) forgetting.within(checked.idleMillis)
     })
     const shards = yield* Effect.forEach(
-      Array.from({ length: checked.shards }),
-      () =>
+      Array.from({ length: checked.shards }, (_, index) => index),
+      (index) =>
         makeShard<C>({
           name,
           capacity: checked.queueDepth,
@@ -556,6 +559,7 @@ export const make = <C, A, E, R, E2 = never, R2 = never>(
             }
           },
           shard: {
+            index,
             workers: checked.workers,
             // Both run in a fiber that has the context.
             execute: executeWith(options, tracing) as ShardOptions<C>["execute"],
@@ -621,13 +625,14 @@ const executeWith = <C, A, E, R>(
   { execute, name }: Options<C, A, E, R, any, any>,
   tracing: boolean
 ): (submission: Submission<C>, version: number) => Effect.Effect<A, E, R> => {
-  const run = ({ command, key, shard }: Submission<C>, version: number) => execute(command, { key, version, shard })
+  const run = ({ command, key, shard }: Submission<C>, version: number) =>
+    execute(command, { key, version, shard: shard.index })
   if (!tracing) return run
   return (submission, version) => {
     const parent = submission.origin as Tracer.AnySpan | undefined
     return Effect.withSpan(Effect.suspend(() => run(submission, version)), "ShardPool.execute", {
       ...(parent === undefined ? { root: true } : { parent }),
-      attributes: { "sluice.pool": name, "sluice.shard": submission.shard, "sluice.version": version }
+      attributes: { "sluice.pool": name, "sluice.shard": submission.shard.index, "sluice.version": version }
     }) as Effect.Effect<A, E, R>
   }
 }

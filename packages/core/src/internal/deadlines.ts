@@ -3,18 +3,31 @@
  * the one that began first is always the next.
  */
 import type * as Clock from "effect/Clock"
-import type { Resource } from "./keyedShard.ts"
 import { monotonicMillis, Timekeeper } from "./timekeeper.ts"
 
+/**
+ * Something whose batch has a time.
+ * @internal
+ */
+export interface Timed {
+  /** When the batch began, in monotonic milliseconds. */
+  startedAt: number
+  /** Whether the batch has been open long enough; whether it has taken too long. */
+  isDue: boolean
+  isOverdue: boolean
+  /** Called when it is due, or overdue. */
+  readonly onTime: () => void
+}
+
 /** @internal */
-export class Deadlines<in out S> {
+export class Deadlines {
   readonly maxMillis: number
   private readonly minMillis: number
   private readonly clock: Clock.Clock
   private readonly timekeeper: Timekeeper
   /** Batches that are open, or will be; and batches that have not ended: by when they began. */
-  private readonly gathering = new Set<Resource<S>>()
-  private readonly bounded = new Set<Resource<S>>()
+  private readonly gathering = new Set<Timed>()
+  private readonly bounded = new Set<Timed>()
 
   constructor(clock: Clock.Clock, minMillis: number, maxMillis: number) {
     this.clock = clock
@@ -29,57 +42,57 @@ export class Deadlines<in out S> {
   }
 
   /** A batch begins. */
-  begin(resource: Resource<S>): void {
-    resource.isDue = this.minMillis === 0
-    if (this.maxMillis < Infinity) this.bound(resource)
-    else if (this.minMillis > 0) resource.startedAt = monotonicMillis(this.clock)
+  begin(timed: Timed): void {
+    timed.isDue = this.minMillis === 0
+    if (this.maxMillis < Infinity) this.bound(timed)
+    else if (this.minMillis > 0) timed.startedAt = monotonicMillis(this.clock)
     if (this.minMillis === 0) return
-    this.gathering.add(resource)
+    this.gathering.add(timed)
     // Where there are others, it rings for them before.
     if (this.gathering.size === 1) this.timekeeper.within(this.minMillis)
   }
 
   /** From now on it may take so long. */
-  bound(resource: Resource<S>): void {
-    resource.startedAt = monotonicMillis(this.clock)
-    resource.isOverdue = false
-    this.bounded.add(resource)
+  bound(timed: Timed): void {
+    timed.startedAt = monotonicMillis(this.clock)
+    timed.isOverdue = false
+    this.bounded.add(timed)
     if (this.bounded.size === 1) this.timekeeper.within(this.maxMillis)
   }
 
   /** It takes no more operations. */
-  close(resource: Resource<S>): void {
-    this.gathering.delete(resource)
+  close(timed: Timed): void {
+    this.gathering.delete(timed)
   }
 
-  end(resource: Resource<S>): void {
-    this.gathering.delete(resource)
-    this.bounded.delete(resource)
-    resource.isOverdue = false
+  end(timed: Timed): void {
+    this.gathering.delete(timed)
+    this.bounded.delete(timed)
+    timed.isOverdue = false
   }
 
   private ring(): void {
     const now = monotonicMillis(this.clock)
-    this.expire(this.gathering, this.minMillis, now, (resource) => {
-      resource.isDue = true
+    this.expire(this.gathering, this.minMillis, now, (timed) => {
+      timed.isDue = true
     })
-    this.expire(this.bounded, this.maxMillis, now, (resource) => {
-      resource.isOverdue = true
+    this.expire(this.bounded, this.maxMillis, now, (timed) => {
+      timed.isOverdue = true
     })
   }
 
   private expire(
-    resources: Set<Resource<S>>,
+    batches: Set<Timed>,
     millis: number,
     now: number,
-    mark: (resource: Resource<S>) => void
+    mark: (timed: Timed) => void
   ): void {
-    for (const resource of resources) {
-      const left = resource.startedAt + millis - now
+    for (const timed of batches) {
+      const left = timed.startedAt + millis - now
       if (left > 0) return this.timekeeper.within(left)
-      resources.delete(resource)
-      mark(resource)
-      resource.shard.schedule(resource)
+      batches.delete(timed)
+      mark(timed)
+      timed.onTime()
     }
   }
 }

@@ -14,8 +14,9 @@ import { BatchTimeout } from "../QueueError.ts"
 import type { Key } from "../Sharding.ts"
 import type { Breaks } from "./breaks.ts"
 import { Chain, type Link } from "./chain.ts"
-import type { Deadlines } from "./deadlines.ts"
+import type { Deadlines, Timed } from "./deadlines.ts"
 import type { Fork } from "./forking.ts"
+import { identityOf } from "./keys.ts"
 import { type OnInterrupt, Pending } from "./pending.ts"
 import { Ring } from "./ring.ts"
 
@@ -35,6 +36,7 @@ export type Action<S> =
  */
 export class Operation<in out S> extends Pending implements Link<Operation<S>> {
   readonly action: Action<S>
+  readonly resource: Resource<S>
   /** The span that it was called in, where there is tracing. */
   readonly origin: unknown
   state: "waiting" | "running" | "ran" = "waiting"
@@ -44,10 +46,15 @@ export class Operation<in out S> extends Pending implements Link<Operation<S>> {
   previous: Operation<S> | undefined = undefined
   next: Operation<S> | undefined = undefined
 
-  constructor(action: Action<S>, origin: unknown) {
+  constructor(action: Action<S>, resource: Resource<S>, origin: unknown) {
     super()
     this.action = action
+    this.resource = resource
     this.origin = origin
+  }
+
+  protected interrupted(): OnInterrupt {
+    return this.resource.shard.interrupted(this)
   }
 }
 
@@ -70,7 +77,7 @@ const open: Phase<any> = { _tag: "Open" }
  * A key that has operations, and its batch.
  * @internal
  */
-export class Resource<in out S> {
+export class Resource<in out S> implements Timed {
   readonly key: Key
   readonly id: string
   readonly shard: KeyedShard<S>
@@ -82,11 +89,10 @@ export class Resource<in out S> {
   ran: Array<Operation<S>> = []
   /** How many of them have changed the resource. */
   succeeded = 0
-  /** Whether the batch has been open long enough; whether it has taken too long. Set by the deadlines. */
+  // Set by the deadlines.
+  startedAt = 0
   isDue = false
   isOverdue = false
-  /** When the batch began, in monotonic milliseconds. */
-  startedAt = 0
   /** What a fiber that has ended reports. */
   arrived: Exit.Exit<unknown, unknown> | undefined = undefined
   isOnAgenda = false
@@ -96,6 +102,10 @@ export class Resource<in out S> {
     this.key = key
     this.id = id
     this.shard = shard
+  }
+
+  onTime(): void {
+    this.shard.schedule(this)
   }
 }
 
@@ -135,7 +145,7 @@ export interface KeyedShardOptions<in out S> {
   readonly save:
     | ((key: Key, value: S, operations: () => ReadonlyArray<Operation<S>>) => Effect.Effect<void, unknown>)
     | undefined
-  readonly deadlines: Deadlines<S>
+  readonly deadlines: Deadlines
   readonly fork: Fork<never>
   readonly breaks: Breaks
   readonly observer: KeyedObserver
@@ -164,17 +174,21 @@ export class KeyedShard<in out S> {
 
   // --- callers ------------------------------------------------------------------------------------------------------
 
-  enter(key: Key, id: string, operation: Operation<S>): Resource<S> {
+  /** Puts an operation into the batch of its key, or opens one. */
+  enter(key: Key, action: Action<S>, origin: unknown): Operation<S> {
+    const id = identityOf(key)
     let resource = this.resources.get(id)
     if (resource === undefined) this.resources.set(id, resource = new Resource(key, id, this))
+    const operation = new Operation(action, resource, origin)
     resource.waiting.push(operation)
     const { _tag } = resource.phase
     if (_tag === "Idle" || _tag === "Open") this.schedule(resource)
-    return resource
+    return operation
   }
 
   /** The caller of an operation was interrupted. */
-  interrupted(resource: Resource<S>, operation: Operation<S>): OnInterrupt {
+  interrupted(operation: Operation<S>): OnInterrupt {
+    const { resource } = operation
     switch (operation.state) {
       case "waiting":
         resource.waiting.remove(operation)

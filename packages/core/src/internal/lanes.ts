@@ -12,8 +12,28 @@ import type { Options, Report, WhenFull } from "../BackingQueue.ts"
 import type { Key } from "../Sharding.ts"
 import { Chain, type Link } from "./chain.ts"
 import { identityOf } from "./keys.ts"
-import { Pending } from "./pending.ts"
+import { type OnInterrupt, Pending } from "./pending.ts"
 import { Ring } from "./ring.ts"
+
+/** @internal */
+export interface SubmissionOptions {
+  /** Whether somebody is to be told how it ends. */
+  readonly isAwaited: boolean
+  /** Whether it goes on when its caller is interrupted while it runs. */
+  readonly isDetached: boolean
+  /** The span that it was submitted in, where there is tracing. */
+  readonly origin: unknown
+}
+
+/**
+ * The shard of a command.
+ * @internal
+ */
+export interface Owner<in out C> {
+  readonly index: number
+  /** The caller of a command was interrupted while it waited or ran. */
+  readonly interrupted: (submission: Submission<C>) => OnInterrupt
+}
 
 /**
  * A command on its way: new, or waiting in a lane -> running -> ended.
@@ -23,10 +43,9 @@ export class Submission<in out C> extends Pending implements Link<Submission<C>>
   readonly command: C
   readonly key: Key
   readonly id: string
-  readonly shard: number
-  /** The span that it was submitted in, where there is tracing. */
+  readonly shard: Owner<C>
+  readonly isDetached: boolean
   readonly origin: unknown
-  /** Whether somebody is to be told how it ends. */
   isAwaited: boolean
   /** Where it waits, or runs. */
   lane: Lane<C> | undefined = undefined
@@ -39,14 +58,24 @@ export class Submission<in out C> extends Pending implements Link<Submission<C>>
   previous: Submission<C> | undefined = undefined
   next: Submission<C> | undefined = undefined
 
-  constructor(command: C, key: Key, shard: number, isAwaited: boolean, origin: unknown) {
+  constructor(
+    command: C,
+    key: Key,
+    shard: Owner<C>,
+    options: SubmissionOptions
+  ) {
     super()
     this.command = command
     this.key = key
     this.id = identityOf(key)
     this.shard = shard
-    this.isAwaited = isAwaited
-    this.origin = origin
+    this.isAwaited = options.isAwaited
+    this.isDetached = options.isDetached
+    this.origin = options.origin
+  }
+
+  protected interrupted(): OnInterrupt {
+    return this.shard.interrupted(this)
   }
 }
 

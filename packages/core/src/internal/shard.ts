@@ -15,7 +15,7 @@ import { VersionConflict } from "../QueueError.ts"
 import type { Key } from "../Sharding.ts"
 import type { Breaks } from "./breaks.ts"
 import type { Fork } from "./forking.ts"
-import type { Lanes, Submission } from "./lanes.ts"
+import type { Lanes, Owner, Submission } from "./lanes.ts"
 import type { OnInterrupt } from "./pending.ts"
 
 /**
@@ -32,6 +32,7 @@ export interface ShardObserver<in out C> {
 
 /** @internal */
 export interface ShardOptions<in out C> {
+  readonly index: number
   readonly workers: number
   readonly execute: (submission: Submission<C>, version: number) => Effect.Effect<unknown, unknown>
   readonly currentVersion: ((key: Key) => Effect.Effect<number, unknown>) | undefined
@@ -46,7 +47,8 @@ export interface ShardOptions<in out C> {
 }
 
 /** @internal */
-export class Shard<in out C> {
+export class Shard<in out C> implements Owner<C> {
+  readonly index: number
   readonly options: ShardOptions<C>
   readonly lanes: Lanes<C>
   readonly intake: PolicyQueueImpl<Submission<C>>
@@ -58,6 +60,7 @@ export class Shard<in out C> {
 
   constructor(options: ShardOptions<C>, lanes: Lanes<C>, intake: PolicyQueueImpl<Submission<C>>) {
     this.options = options
+    this.index = options.index
     this.lanes = lanes
     this.intake = intake
     this.workers = Array.from({ length: options.workers }, () => new Worker(this))
@@ -88,7 +91,7 @@ export class Shard<in out C> {
   })
 
   /** Its caller was interrupted while it waited or ran. */
-  interrupted(submission: Submission<C>, detach: boolean): OnInterrupt {
+  interrupted(submission: Submission<C>): OnInterrupt {
     if (submission.isWaiting) {
       this.lanes.remove(submission)
       this.options.observer.cancelled(submission)
@@ -96,7 +99,7 @@ export class Shard<in out C> {
       this.lookIdle()
       return "leave"
     }
-    if (detach) {
+    if (submission.isDetached) {
       submission.isAwaited = false
       return "leave"
     }

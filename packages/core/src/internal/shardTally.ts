@@ -75,28 +75,28 @@ export class ShardTally<in out C> implements ShardObserver<C> {
   dispatched({ command, key, shard }: Submission<C>, version: number): void {
     const { hub } = this.options
     this.changed()
-    if (hub.active) hub.emit({ _tag: "Dispatched", shard, key, version, command })
+    if (hub.active) hub.emit({ _tag: "Dispatched", shard: shard.index, key, version, command })
   }
 
   completed({ command, key, shard }: Submission<C>, version: number): void {
     const { hub } = this.options
     this.completedCommands += 1
     this.changed()
-    if (hub.active) hub.emit({ _tag: "Completed", shard, key, version, command })
+    if (hub.active) hub.emit({ _tag: "Completed", shard: shard.index, key, version, command })
   }
 
   rejected({ command, key, shard }: Submission<C>, error: unknown): void {
     const { hub } = this.options
     this.rejectedCommands += 1
     this.changed()
-    if (hub.active) hub.emit({ _tag: "Rejected", shard, key, command, error })
+    if (hub.active) hub.emit({ _tag: "Rejected", shard: shard.index, key, command, error })
   }
 
   failed({ command, isAwaited, key, shard }: Submission<C>, cause: Cause.Cause<unknown>): void {
     const { hub, log } = this.options
     this.failedCommands += 1
     this.changed()
-    if (hub.active) hub.emit({ _tag: "Failed", shard, key, command, cause })
+    if (hub.active) hub.emit({ _tag: "Failed", shard: shard.index, key, command, cause })
     if (!isAwaited) log(cause)
   }
 
