@@ -277,13 +277,11 @@ class Tally<in out K extends Key, in out S> implements KeyedObserver {
   private readonly hub: EventHub.EventHub<BatchRecord<K>>
   private readonly published: (counts: Tally<K, S>["counts"]) => void
   private readonly onChange: () => void
-  private readonly onIdle: () => void
   private hasChanged = false
 
-  constructor(name: string, hub: EventHub.EventHub<BatchRecord<K>>, onChange: () => void, onIdle: () => void) {
+  constructor(name: string, hub: EventHub.EventHub<BatchRecord<K>>, onChange: () => void) {
     this.hub = hub
     this.onChange = onChange
-    this.onIdle = onIdle
     this.published = makeCounts("keyed_batch", name, {
       offered: ["sluice_operations_offered_total", "Operations offered"],
       refused: ["sluice_operations_refused_total", "Operations refused"],
@@ -321,18 +319,14 @@ class Tally<in out K extends Key, in out S> implements KeyedObserver {
 
   cancelled(): void {
     this.counts.cancelled += 1
-    this.left()
+    this.counts.held -= 1
+    this.changed()
   }
 
   ended(isSuccess: boolean): void {
     if (isSuccess) this.counts.succeeded += 1
     else this.counts.failed += 1
-    this.left()
-  }
-
-  private left(): void {
     this.counts.held -= 1
-    if (this.counts.held === 0) this.onIdle()
   }
 
   loaded(): void {
@@ -385,20 +379,16 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
     this.tracing = options.tracing
   }
 
-  modify<A>(key: K, run: (resource: S) => readonly [A, S]): Effect.Effect<A, E | RunError> {
-    return this.run(key, { _tag: "Modify", run })
-  }
+  readonly modify = <A>(key: K, run: (resource: S) => readonly [A, S]): Effect.Effect<A, E | RunError> =>
+    this.run(key, { _tag: "Modify", run })
 
-  modifyEffect<A, E2>(
+  readonly modifyEffect = <A, E2>(
     key: K,
     run: (resource: S) => Effect.Effect<readonly [A, S], E2>
-  ): Effect.Effect<A, E | E2 | RunError> {
-    return this.run(key, { _tag: "Effect", run })
-  }
+  ): Effect.Effect<A, E | E2 | RunError> => this.run(key, { _tag: "Effect", run })
 
-  mutate<A>(key: K, run: (resource: S) => A): Effect.Effect<A, E | RunError> {
-    return this.run(key, { _tag: "Mutate", run })
-  }
+  readonly mutate = <A>(key: K, run: (resource: S) => A): Effect.Effect<A, E | RunError> =>
+    this.run(key, { _tag: "Mutate", run })
 
   private run(key: K, action: Action<S>): Effect.Effect<any, any> {
     return this.tracing
@@ -433,9 +423,12 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
     this.lifecycle = lifecycle
   }
 
-  /** To be called when nothing is held any more. */
+  /** To be called when nothing may go on any more. */
   lookIdle(): void {
-    if (this.lifecycle._tag === "Closing" && this.tally.counts.held === 0) this.idle.unsafeOpen()
+    const { _tag } = this.lifecycle
+    if (_tag === "Closing" && this.tally.counts.held === 0 && this.shards.every(({ isQuiet }) => isQuiet)) {
+      this.idle.unsafeOpen()
+    }
   }
 
   /**
@@ -522,8 +515,7 @@ export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = ne
     const tally = new Tally<K, S>(
       name,
       hub,
-      () => publishing.within(publishWithinMillis),
-      () => processor.lookIdle()
+      () => publishing.within(publishWithinMillis)
     )
     const deadlines = new Deadlines(clock, checked.minMillis, checked.maxMillis)
     const shards = Array.from({ length: checked.shards }, () =>
@@ -538,6 +530,7 @@ export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = ne
         deadlines,
         fork,
         breaks,
+        onQuiet: () => processor.lookIdle(),
         observer: tally,
         nowMillis: () => clock.unsafeCurrentTimeMillis(),
         monotonicMillis: () => monotonicMillis(clock)

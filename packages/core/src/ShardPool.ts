@@ -105,7 +105,7 @@ export interface ShardPool<in out C, out A, out E = never> {
    */
   readonly offer: (
     command: C
-  ) => Effect.Effect<Exclude<Outcome, "coalesced">, QueueFull<C> | OfferTimeout<C> | PoolClosed<C> | InvalidKey>
+  ) => Effect.Effect<Offered, OfferCommandError<C>>
   /**
    * Drains the pool, in two phases: takes no more commands (`PoolClosed`, also for those that wait for room), then runs
    * everything that was accepted. The pool is closed then.
@@ -127,12 +127,28 @@ export interface ShardPool<in out C, out A, out E = never> {
 }
 
 /**
+ * What became of a command that was offered and not refused.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Offered = Exclude<Outcome, "coalesced">
+
+/**
+ * What an offer of a command can fail with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type OfferCommandError<C> = QueueFull<C> | OfferTimeout<C> | PoolClosed<C> | InvalidKey
+
+/**
  * What a submission can fail with beside the errors of the user's own code.
  *
  * @since 0.1.0
  * @category models
  */
-export type SubmitError<C> = QueueFull<C> | OfferTimeout<C> | CommandDropped<C> | PoolClosed<C> | InvalidKey
+export type SubmitError<C> = OfferCommandError<C> | CommandDropped<C>
 
 /**
  * The counts of a pool at one moment: offered = refused + cancelled + dropped + completed + rejected + failed + held.
@@ -197,8 +213,9 @@ export interface Options<C, A, E, R, E2 = never, R2 = never> {
   /** The shard of a key. Default: `Sharding.shardOf`. */
   readonly shardOf?: ShardOf | undefined
   /**
-   * Runs a command. It may fail with `VersionConflict`. Fibers that it forks live as long as its worker does: give them
-   * a scope of their own.
+   * Runs a command. It may fail with `VersionConflict`. It runs in the fiber of its worker, as those before and after it
+   * do: fibers that it forks live on when it has ended (give them a scope), and what it sets with `FiberRef.set` the
+   * next ones see (use `Effect.locally`).
    */
   readonly execute: (command: C, run: Run) => Effect.Effect<A, E, R>
   /**
@@ -208,7 +225,8 @@ export interface Options<C, A, E, R, E2 = never, R2 = never> {
   readonly currentVersion?: ((key: Key) => Effect.Effect<number, E2, R2>) | undefined
   /**
    * Whether an error of `execute` says that nothing has happened, so that the version is free again. After every other
-   * failure, defect or interruption `currentVersion` is asked. Default: every error does.
+   * failure, defect or interruption `currentVersion` is asked. Where it throws, the error says nothing. Default: every
+   * error does.
    */
   readonly isRejection?: ((error: NoInfer<E>) => boolean) | undefined
   /**
@@ -272,6 +290,7 @@ const unawaited: SubmissionOptions = { isAwaited: false, isDetached: true, origi
 class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   readonly name: string
   readonly events: Stream.Stream<ShardPoolEvent<C>>
+  private readonly hub: EventHub.EventHub<ShardPoolEvent<C>>
   private readonly shards: ReadonlyArray<Shard<C>>
   private readonly tally: ShardTally<C>
   private readonly router: Router
@@ -283,7 +302,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
 
   constructor(options: {
     readonly name: string
-    readonly events: Stream.Stream<ShardPoolEvent<C>>
+    readonly hub: EventHub.EventHub<ShardPoolEvent<C>>
     readonly shards: ReadonlyArray<Shard<C>>
     readonly tally: ShardTally<C>
     readonly router: Router
@@ -292,7 +311,8 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     readonly drainTimeoutMillis: number
   }) {
     this.name = options.name
-    this.events = options.events
+    this.hub = options.hub
+    this.events = options.hub.stream
     this.shards = options.shards
     this.tally = options.tally
     this.router = options.router
@@ -301,7 +321,10 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     this.drainTimeoutMillis = options.drainTimeoutMillis
   }
 
-  submit(command: C, options?: { readonly detach?: boolean | undefined }): Effect.Effect<A, E | SubmitError<C>> {
+  readonly submit = (
+    command: C,
+    options?: { readonly detach?: boolean | undefined }
+  ): Effect.Effect<A, E | SubmitError<C>> => {
     const isDetached = options?.detach === true
     return this.tracing
       ? withCurrentSpan((origin) => this.submitWith(command, { isAwaited: true, isDetached, origin }))
@@ -320,19 +343,19 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     })
   }
 
-  offer(command: C): ReturnType<ShardPool<C, A, E>["offer"]> {
-    return this.tracing
+  readonly offer = (command: C): Effect.Effect<Offered, OfferCommandError<C>> =>
+    this.tracing
       ? withCurrentSpan((origin) => this.offerWith(command, { isAwaited: false, isDetached: true, origin }))
       : this.offerWith(command, unawaited)
-  }
 
-  private offerWith(command: C, options: SubmissionOptions): ReturnType<ShardPool<C, A, E>["offer"]> {
-    return Effect.suspend((): ReturnType<ShardPool<C, A, E>["offer"]> => {
+  private offerWith(command: C, options: SubmissionOptions): Effect.Effect<Offered, OfferCommandError<C>> {
+    return Effect.uninterruptibleMask((restore): Effect.Effect<Offered, OfferCommandError<C>> => {
       const submission = this.enter(command, options)
       if (submission instanceof InvalidKey) return Effect.fail(submission)
-      const offered = this.shards[submission.shard.index].intake.offer(submission)
+      const offered = this.shards[submission.shard.index].intake.offerNow(submission, undefined, restore)
+      if (typeof offered === "string") return Effect.succeed(offered as Offered)
       return Effect.catchAll(
-        offered as Effect.Effect<Exclude<Outcome, "coalesced">, OfferError<Submission<C>>>,
+        offered as Effect.Effect<Offered, OfferError<Submission<C>>>,
         (error) => this.refuse(error, command)
       )
     })
@@ -341,6 +364,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   private enter(command: C, options: SubmissionOptions): Submission<C> | InvalidKey {
     const key = this.key(command)
     const index = this.router.route(key)
+    this.tally.changed()
     if (typeof index === "number") return new Submission(command, key, this.shards[index], options)
     this.tally.refused()
     return index
@@ -351,7 +375,6 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     error: OfferError<Submission<C>>,
     command: C
   ): Effect.Effect<never, QueueFull<C> | OfferTimeout<C> | PoolClosed<C>> {
-    this.tally.changed()
     const refusal: Refusal<C> = { queue: this.name, item: command, taken: 0, notTaken: [command] }
     switch (error._tag) {
       case "QueueFull":
@@ -377,8 +400,8 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     this.lifecycle = lifecycle
   }
 
-  drain(timeout?: Duration.DurationInput): Effect.Effect<void, DrainTimeout<C> | InvalidOption> {
-    return Effect.flatMap(
+  readonly drain = (timeout?: Duration.DurationInput): Effect.Effect<void, DrainTimeout<C> | InvalidOption> =>
+    Effect.flatMap(
       Check.millis(this.name, "timeout", timeout ?? this.drainTimeoutMillis),
       (timeoutMillis) =>
         Effect.flatMap(this.awaitDrained(timeoutMillis), (): Effect.Effect<void, DrainTimeout<C>> => {
@@ -392,7 +415,6 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
           }
         })
     )
-  }
 
   /** Begins to drain, and waits until everything has run, but no longer than that. */
   private awaitDrained(timeoutMillis: number): Effect.Effect<void> {
@@ -444,6 +466,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   private end(lifecycle: Lifecycle): void {
     this.become(lifecycle)
     for (const shard of this.shards) shard.unsafeStop()
+    this.hub.unsafeEnd()
     for (const end of Array.from(this.waiters)) end()
   }
 
@@ -555,7 +578,7 @@ export const make = <C, A, E, R, E2 = never, R2 = never>(
             unknown: currentVersion === undefined ? 0 : undefined,
             forgetsAtOnce: currentVersion !== undefined && checked.idleMillis === 0,
             onKnown: () => {
-              if (currentVersion !== undefined) forgetting.within(checked.idleMillis)
+              if (currentVersion !== undefined && checked.idleMillis > 0) forgetting.within(checked.idleMillis)
             }
           },
           shard: {
@@ -576,7 +599,7 @@ export const make = <C, A, E, R, E2 = never, R2 = never>(
     tally.watch(shards)
     const pool: ShardPoolImpl<C, A, E | E2> = new ShardPoolImpl<C, A, E | E2>({
       name,
-      events: hub.stream,
+      hub,
       shards,
       tally,
       router: checked.router,

@@ -13,14 +13,16 @@ export interface Link<A> {
 
 /** @internal */
 export class Chain<A extends Link<A>> {
+  size = 0
   first: A | undefined = undefined
-  last: A | undefined = undefined
+  private last: A | undefined = undefined
 
   push(member: A): void {
     member.previous = this.last
     if (this.last === undefined) this.first = member
     else this.last.next = member
     this.last = member
+    this.size += 1
   }
 
   /** The member must be in this chain. */
@@ -31,5 +33,6 @@ export class Chain<A extends Link<A>> {
     if (next === undefined) this.last = previous
     else next.previous = previous
     member.previous = member.next = undefined
+    this.size -= 1
   }
 }

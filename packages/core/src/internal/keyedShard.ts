@@ -89,6 +89,8 @@ export class Resource<in out S> implements Timed {
   ran: Array<Operation<S>> = []
   /** How many of them have changed the resource. */
   succeeded = 0
+  /** How many more the batch takes, once it is due: what comes from then on is for the next. */
+  quota = Infinity
   // Set by the deadlines.
   startedAt = 0
   isDue = false
@@ -148,6 +150,8 @@ export interface KeyedShardOptions<in out S> {
   readonly deadlines: Deadlines
   readonly fork: Fork<never>
   readonly breaks: Breaks
+  /** Nothing goes on here any more. Told only while it is closing. */
+  readonly onQuiet: () => void
   readonly observer: KeyedObserver
   readonly nowMillis: () => number
   readonly monotonicMillis: () => number
@@ -166,6 +170,8 @@ export class KeyedShard<in out S> {
   /** The resources that have something to do. */
   private readonly agenda = new Ring<Resource<S>>()
   private wake: (() => void) | undefined
+  /** How many batches were aborted, and have not ended. */
+  private endings = 0
   private hasEnded = false
 
   constructor(options: KeyedShardOptions<S>) {
@@ -193,8 +199,9 @@ export class KeyedShard<in out S> {
       case "waiting":
         resource.waiting.remove(operation)
         this.options.observer.cancelled()
-        // It may have been the last of its key.
+        // It may have been the last of its key, or of all.
         this.schedule(resource)
+        this.lookQuiet()
         return "leave"
       case "running":
         operation.isLeft = true
@@ -216,6 +223,15 @@ export class KeyedShard<in out S> {
   /** How many keys have operations. */
   get keys(): number {
     return this.resources.size
+  }
+
+  /** Whether nothing goes on here, but what was aborted and does not end. */
+  get isQuiet(): boolean {
+    return this.resources.size === this.endings
+  }
+
+  private lookQuiet(): void {
+    if (this.isClosing && this.isQuiet) this.options.onQuiet()
   }
 
   /** Ends every batch as soon as it can. */
@@ -274,7 +290,9 @@ export class KeyedShard<in out S> {
   private advance(resource: Resource<S>): void {
     if (resource.isOverdue) this.abort(resource)
     while (this.step(resource)) {
-      // until it waits for something
+      if (resource.phase !== idle) continue
+      // One batch in a turn: operations of the user's may bring others of the same key without end.
+      return this.schedule(resource)
     }
   }
 
@@ -293,7 +311,10 @@ export class KeyedShard<in out S> {
         if (phase._tag === "Loading") this.loaded(resource, exit)
         else if (phase._tag === "Operating") this.operated(resource, phase.operation, exit)
         else if (phase._tag === "Saving") this.saved(resource, exit)
-        else this.rest(resource)
+        else {
+          this.endings -= 1
+          this.rest(resource)
+        }
         return true
       }
     }
@@ -319,7 +340,9 @@ export class KeyedShard<in out S> {
 
   private begin(resource: Resource<S>): boolean {
     if (resource.waiting.first === undefined) {
-      this.resources.delete(resource.id)
+      // It may have been on the agenda when its key was forgotten already, and come back since.
+      if (this.resources.get(resource.id) === resource) this.resources.delete(resource.id)
+      this.lookQuiet()
       return false
     }
     const { deadlines, initial, load, monotonicMillis, nowMillis, observer } = this.options
@@ -361,13 +384,16 @@ export class KeyedShard<in out S> {
 
   private take(resource: Resource<S>, operation: Operation<S>): void {
     resource.waiting.remove(operation)
+    resource.quota -= 1
     operation.state = "running"
   }
 
   /** Runs what waits, and closes the batch where it is time. */
   private operate(resource: Resource<S>): boolean {
     const { maxOperations } = this.options
-    for (let row = 0; resource.ran.length < maxOperations; row++) {
+    const isDue = resource.isDue || this.isClosing
+    if (isDue && resource.quota === Infinity) resource.quota = resource.waiting.size
+    for (let row = 0; resource.ran.length < maxOperations && resource.quota > 0; row++) {
       const operation = resource.waiting.first
       if (operation === undefined) break
       if (row === operationsInARow) {
@@ -387,7 +413,7 @@ export class KeyedShard<in out S> {
       }
       this.record(resource, operation, begun)
     }
-    if (resource.ran.length < maxOperations && !resource.isDue && !this.isClosing) return false
+    if (resource.ran.length < maxOperations && !isDue) return false
     this.close(resource)
     return true
   }
@@ -489,6 +515,7 @@ export class KeyedShard<in out S> {
     resource.value = undefined
     resource.ran = []
     resource.succeeded = 0
+    resource.quota = Infinity
     resource.times = undefined
   }
 
@@ -521,6 +548,7 @@ export class KeyedShard<in out S> {
           this.take(resource, operation)
           this.end(operation, exit, false)
         }
+        this.lookQuiet()
         return this.options.deadlines.bound(resource)
       }
     }
@@ -534,7 +562,9 @@ export class KeyedShard<in out S> {
   private interrupt(resource: Resource<S>, fiber: Running): void {
     this.become(resource, { _tag: "Ending" })
     this.options.deadlines.bound(resource)
+    this.endings += 1
     fiber.unsafeInterruptAsFork(FiberId.none)
+    this.lookQuiet()
   }
 }
 

@@ -5,8 +5,8 @@
  * fiber, and the worker goes on with a new one.
  */
 import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
@@ -145,13 +145,13 @@ class Worker<in out C> {
 
   start(): void {
     this.isInterrupted = false
-    this.fiber = this.shard.options.fork(
-      Effect.whileLoop({
-        while: () => !this.isInterrupted && !(this.shard.isStopping && !this.shard.lanes.hasReady),
-        body: this.next,
-        step: () => {}
-      })
-    )
+    const loop = Effect.whileLoop({
+      while: () => !this.isInterrupted && !(this.shard.isStopping && !this.shard.lanes.hasReady),
+      body: this.next,
+      step: () => {}
+    })
+    // Not at once: fibers that follow one another would pile up on the stack.
+    this.fiber = this.shard.options.fork(Effect.zipRight(Effect.yieldNow(), loop))
     this.fiber.addObserver((exit) => this.ended(exit))
   }
 
@@ -228,38 +228,42 @@ class Worker<in out C> {
       const { currentVersion } = this.shard.options
       const submission = this.current
       if (submission === undefined) return Effect.void
-      const error = Cause.size(cause) === 1 ? Cause.failureOrCause(cause) : Either.right(cause)
-      const isConflict = Either.isLeft(error) && error.left instanceof VersionConflict
+      const isConflict = errorsOf(cause).some((error) => error instanceof VersionConflict)
       if (isConflict && currentVersion !== undefined && !submission.isRerun) {
         submission.isRerun = true
-        submission.lane!.version = undefined
+        this.doubt(submission)
         return this.attempt(submission)
       }
       this.leave()
-      this.fail(submission, cause, isConflict)
+      // Where its version could not be found out, it has not run.
+      const errors = submission.lane!.version === undefined ? [] : errorsOf(cause)
+      if (errors.length > 0 && errors.every((error) => this.isRejection(error))) {
+        if (isConflict) this.doubt(submission)
+        this.shard.options.observer.rejected(submission, errors[0])
+        this.settle(submission, Exit.failCause(cause))
+      } else this.fail(submission, cause)
       return Effect.void
     }
   }
 
-  private fail(submission: Submission<C>, cause: Cause.Cause<unknown>, isConflict: boolean): void {
-    const { currentVersion, observer } = this.shard.options
-    const lane = submission.lane!
-    const rejection = lane.version === undefined ? undefined : this.rejectionOf(cause)
-    // Without anybody to ask, what has failed counts as not done.
-    if ((rejection === undefined || isConflict) && currentVersion !== undefined) lane.version = undefined
-    if (rejection === undefined) observer.failed(submission, cause)
-    else observer.rejected(submission, rejection.error)
+  private isRejection(error: unknown): boolean {
+    try {
+      return this.shard.options.isRejection(error)
+    } catch {
+      return false
+    }
+  }
+
+  /** Nobody knows what has become of a command. */
+  private fail(submission: Submission<C>, cause: Cause.Cause<unknown>): void {
+    this.doubt(submission)
+    this.shard.options.observer.failed(submission, cause)
     this.settle(submission, Exit.failCause(cause))
   }
 
-  private rejectionOf(cause: Cause.Cause<unknown>): { readonly error: unknown } | undefined {
-    // Beside a defect or an interruption nobody knows what has happened.
-    if (Cause.size(cause) !== 1 || !Cause.isFailType(cause)) return undefined
-    try {
-      return this.shard.options.isRejection(cause.error) ? { error: cause.error } : undefined
-    } catch {
-      return undefined
-    }
+  /** Has the version asked for again. Without anybody to ask, what has failed counts as not done. */
+  private doubt(submission: Submission<C>): void {
+    if (this.shard.options.currentVersion !== undefined) submission.lane!.version = undefined
   }
 
   /** What it ran has ended; there is nothing where it was given up before. */
@@ -282,10 +286,15 @@ class Worker<in out C> {
     const submission = this.current
     if (submission !== undefined) {
       this.current = undefined
-      this.fail(submission, Exit.isFailure(exit) ? exit.cause : Cause.empty, false)
-    } else if (Exit.isFailure(exit) && !this.isInterrupted) {
+      this.fail(submission, Exit.isFailure(exit) ? exit.cause : Cause.empty)
+    } else if (Exit.isFailure(exit) && !Cause.isInterruptedOnly(exit.cause)) {
       return options.onBroken(exit.cause)
     }
     if (!isStopping) this.start()
   }
 }
+
+/** The errors of a command, where there is nothing beside them that leaves its outcome unknown. */
+const errorsOf = (cause: Cause.Cause<unknown>): ReadonlyArray<unknown> =>
+  // Where several effects ran at once, the error of one has interrupted the others.
+  Chunk.isNonEmpty(Cause.defects(cause)) ? [] : Chunk.toReadonlyArray(Cause.failures(cause))

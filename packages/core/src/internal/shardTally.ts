@@ -63,12 +63,12 @@ export class ShardTally<in out C> implements ShardObserver<C> {
 
   refused(): void {
     this.refusedAside += 1
-    this.changed()
   }
 
   offerInterrupted(submissions: ReadonlyArray<Submission<C>>): void {
     const { hub } = this.options
     const notTaken = submissions.map(({ command }) => command)
+    this.changed()
     if (hub.active) hub.emit({ _tag: "OfferInterrupted", taken: 1 - notTaken.length, notTaken })
   }
 

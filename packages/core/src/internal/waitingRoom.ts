@@ -208,31 +208,30 @@ export const wait = <A>(
   /** Answers whether the call ends here, because something was not taken. */
   onInterrupt: (ending: Ending) => boolean = (ending) => !isOutcome(ending),
   origin?: unknown,
-  /** For a caller that is within a mask of its own. */
+  /** For a caller that is within a mask of its own, and runs the answer next: the wait begins at once. */
   outer?: <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
-): Effect.Effect<Exclude<Ending, Died>> =>
-  Effect.uninterruptibleMask((own) =>
-    Effect.suspend(() => {
-      const restore = outer ?? own
-      const retried = retry()
-      if (retried !== "full") return endWith(retried)
-      const waiter = room.enter(item, origin)
-      const ended = Effect.async<Ending>((resume) => {
-        if (waiter.ending !== undefined) resume(Effect.succeed(waiter.ending))
-        else waiter.onEnd = (ending) => resume(Effect.succeed(ending))
-      })
-      const timed = timeoutMillis === undefined
-        ? restore(ended)
-        : withAlarm(restore(ended), timeoutMillis, () => room.leave(waiter, "timeout"))
-      return Effect.matchCauseEffect(timed, {
-        onSuccess: endWith,
-        onFailure: (cause) => {
-          room.leave(waiter, "interrupted")
-          return onInterrupt(waiter.ending!) ? Effect.failCause(cause) : endWith(waiter.ending!)
-        }
-      })
+): Effect.Effect<Exclude<Ending, Died>> => {
+  const begin = (restore: <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>) => {
+    const retried = retry()
+    if (retried !== "full") return endWith(retried)
+    const waiter = room.enter(item, origin)
+    const ended = Effect.async<Ending>((resume) => {
+      if (waiter.ending !== undefined) resume(Effect.succeed(waiter.ending))
+      else waiter.onEnd = (ending) => resume(Effect.succeed(ending))
     })
-  )
+    const timed = timeoutMillis === undefined
+      ? restore(ended)
+      : withAlarm(restore(ended), timeoutMillis, () => room.leave(waiter, "timeout"))
+    return Effect.matchCauseEffect(timed, {
+      onSuccess: endWith,
+      onFailure: (cause) => {
+        room.leave(waiter, "interrupted")
+        return onInterrupt(waiter.ending!) ? Effect.failCause(cause) : endWith(waiter.ending!)
+      }
+    })
+  }
+  return outer === undefined ? Effect.uninterruptibleMask((own) => Effect.suspend(() => begin(own))) : begin(outer)
+}
 
 const endWith = (ending: Ending): Effect.Effect<Exclude<Ending, Died>> =>
   ending instanceof Died ? Effect.die(ending.defect) : Effect.succeed(ending)
