@@ -200,11 +200,15 @@ export interface CommonOptions<K extends Key, S, E2, R2> {
   /** How long a batch takes operations, from its start. Zero: whatever waits when it is loaded. Default: 100 milliseconds. */
   readonly minDuration?: Duration.DurationInput | undefined
   /**
-   * How long a batch may take, from load to save, before it is aborted. Zero or infinite: as long as it likes. Default:
-   * twice `minDuration`.
+   * How long a batch may take, from load to save, before it is aborted. Zero or infinite: as long as it likes. Where a
+   * save is aborted nobody knows whether it was written, so give it more time than your store may ever take to answer,
+   * to wait for a lock, for example. Default: twice `minDuration`; none where that is zero.
    */
   readonly maxDuration?: Duration.DurationInput | undefined
-  /** With so many operations a batch is closed at once. Default: no limit. */
+  /**
+   * With so many operations a batch is closed at once. A limit where a save grows with the operations: SQLite takes no
+   * more than 32,766 bound values in a statement. Default: no limit.
+   */
   readonly maxOperations?: number | undefined
   /** How many shards there are, each with a fiber of its own. Default: 16. */
   readonly shards?: number | undefined

@@ -41,6 +41,7 @@
  * | `sluice_commands_completed_total` | counter | |
  * | `sluice_commands_rejected_total` | counter | |
  * | `sluice_commands_failed_total` | counter | |
+ * | `sluice_commands_conflicts_total` | counter | |
  * | `sluice_commands_waiting` | gauge | |
  * | `sluice_commands_running` | gauge | |
  * | `sluice_operations_offered_total` | counter | |

@@ -167,6 +167,8 @@ export interface Metrics {
   readonly completed: number
   readonly rejected: number
   readonly failed: number
+  /** How many times a command was run once more, because its version was taken. */
+  readonly conflicts: number
   /** Waiting for room, waiting in the queue, or running. */
   readonly held: number
   readonly depth: number
@@ -181,8 +183,8 @@ export interface Metrics {
  * @since 0.1.0
  * @category models
  */
-export interface Run {
-  readonly key: Key
+export interface Run<out K extends Key = Key> {
+  readonly key: K
   /** The next version of its key: one more than that of the last command that succeeded. */
   readonly version: number
   readonly shard: number
@@ -194,7 +196,7 @@ export interface Run {
  * @since 0.1.0
  * @category models
  */
-export interface Options<C, A, E, R, E2 = never, R2 = never> {
+export interface Options<C, A, E, R, E2 = never, R2 = never, K extends Key = Key> {
   /** For metrics, events, spans and errors. Not blank. */
   readonly name: string
   /** How many shards there are, each with a queue of its own. Default: 16. */
@@ -209,20 +211,24 @@ export interface Options<C, A, E, R, E2 = never, R2 = never> {
    */
   readonly policy?: Backpressure.Policy<C> | undefined
   /** The key of a command: text of at most 512 bytes, or a finite number. */
-  readonly key: (command: C) => Key
+  readonly key: (command: C) => K
   /** The shard of a key. Default: `Sharding.shardOf`. */
   readonly shardOf?: ShardOf | undefined
   /**
-   * Runs a command. It may fail with `VersionConflict`. It runs in the fiber of its worker, as those before and after it
+   * Runs a command. It may fail with `VersionConflict`: then it is run once more, with the version that `currentVersion`
+   * answers; a second conflict in a row its caller is told. A version guards what is appended, and nothing else: where
+   * others write to the same keys, a command that is rejected may have been judged by what was true before.
+   *
+   * It runs in the fiber of its worker, as those before and after it
    * do: fibers that it forks live on when it has ended (give them a scope), and what it sets with `FiberRef.set` the
    * next ones see (use `Effect.locally`).
    */
-  readonly execute: (command: C, run: Run) => Effect.Effect<A, E, R>
+  readonly execute: (command: C, run: Run<K>) => Effect.Effect<A, E, R>
   /**
    * The version of a key's last command that succeeded, an integer from 0. Asked on first use, and whenever it is not
    * known any more. Default: 0 on first use; what fails counts as not done.
    */
-  readonly currentVersion?: ((key: Key) => Effect.Effect<number, E2, R2>) | undefined
+  readonly currentVersion?: ((key: K) => Effect.Effect<number, E2, R2>) | undefined
   /**
    * Whether an error of `execute` says that nothing has happened, so that the version is free again. After every other
    * failure, defect or interruption `currentVersion` is asked. Where it throws, the error says nothing. Default: every
@@ -261,7 +267,7 @@ interface Checked {
   readonly drainTimeoutMillis: number
 }
 
-const checkOptions = (options: Options<any, any, any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
+const checkOptions = (options: Options<any, any, any, any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
   Effect.gen(function*() {
     const { name, policy = Backpressure.suspend(), queueDepth = 1024, workersPerShard: workers = 1 } = options
     yield* Check.name("ShardPool", name)
@@ -544,8 +550,8 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
  * @since 0.1.0
  * @category constructors
  */
-export const make = <C, A, E, R, E2 = never, R2 = never>(
-  options: Options<C, A, E, R, E2, R2>
+export const make = <C, A, E, R, E2 = never, R2 = never, K extends Key = Key>(
+  options: Options<C, A, E, R, E2, R2, K>
 ): Effect.Effect<ShardPool<C, A, E | E2>, InvalidOption, R | R2 | Scope.Scope> =>
   Effect.gen(function*() {
     const { currentVersion, name } = options
@@ -644,12 +650,12 @@ const makeShard = <C>(options: {
   })
 
 /** Runs the user's code; where there is tracing, in a span of its own within that of the caller. */
-const executeWith = <C, A, E, R>(
-  { execute, name }: Options<C, A, E, R, any, any>,
+const executeWith = <C, A, E, R, K extends Key>(
+  { execute, name }: Options<C, A, E, R, any, any, K>,
   tracing: boolean
 ): (submission: Submission<C>, version: number) => Effect.Effect<A, E, R> => {
   const run = ({ command, key, shard }: Submission<C>, version: number) =>
-    execute(command, { key, version, shard: shard.index })
+    execute(command, { key: key as K, version, shard: shard.index })
   if (!tracing) return run
   return (submission, version) => {
     const parent = submission.origin as Tracer.AnySpan | undefined
@@ -684,10 +690,10 @@ const executeWith = <C, A, E, R>(
  * @since 0.1.0
  * @category layers
  */
-export const layer = <I, C, A, E, R, R2 = never>(
+export const layer = <I, C, A, E, R, R2 = never, K extends Key = Key>(
   tag: Context.Tag<I, ShardPool<C, A, E>>,
-  options: Options<NoInfer<C>, NoInfer<A>, NoInfer<E>, R, NoInfer<E>, R2>
-): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<C, A, E, R, E, R2>(options))
+  options: Options<NoInfer<C>, NoInfer<A>, NoInfer<E>, R, NoInfer<E>, R2, K>
+): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<C, A, E, R, E, R2, K>(options))
 
 /**
  * The options that can come from a configuration.
@@ -711,13 +717,13 @@ export interface Configurable {
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig = <I, C, A, E, R, R2 = never>(
+export const layerConfig = <I, C, A, E, R, R2 = never, K extends Key = Key>(
   tag: Context.Tag<I, ShardPool<C, A, E>>,
-  options: Omit<Options<NoInfer<C>, NoInfer<A>, NoInfer<E>, R, NoInfer<E>, R2>, keyof Configurable> & Configurable,
+  options: Omit<Options<NoInfer<C>, NoInfer<A>, NoInfer<E>, R, NoInfer<E>, R2, K>, keyof Configurable> & Configurable,
   config: Config.Config.Wrap<Configurable>
 ): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, R | R2> =>
   Layer.scoped(
     tag,
     Effect.flatMap(Config.unwrap(config), (configured) =>
-      make<C, A, E, R, E, R2>({ ...options, ...configured } as Options<C, A, E, R, E, R2>))
+      make<C, A, E, R, E, R2, K>({ ...options, ...configured } as Options<C, A, E, R, E, R2, K>))
   )

@@ -1,4 +1,4 @@
-import { Backpressure, type QueueError, type Sharding, ShardPool } from "@sluice/core"
+import { Backpressure, type QueueError, ShardPool } from "@sluice/core"
 import { type Config, Context, Effect, type Layer, type Scope } from "effect"
 import { describe, expect, it } from "tstyche"
 
@@ -52,8 +52,7 @@ describe("make", () => {
       key,
       execute: (order: Order, run) => {
         expect(order).type.toBe<Order>()
-        expect(run).type.toBe<ShardPool.Run>()
-        expect(run.key).type.toBe<Sharding.Key>()
+        expect(run).type.toBe<ShardPool.Run<string>>()
         return Effect.succeed(run.version)
       },
       isRejection: (error) => {

@@ -53,6 +53,30 @@ const wrongWithVisits = ({ stdout }) => {
   if (!stdout.endsWith("It adds up.\n")) return "it does not add up"
 }
 
+/** What is wrong with a result of the accounts example: hundreds of transfers a load, and no money made or lost. */
+const wrongWithAccounts = ({ stdout }) => {
+  const [requests, loads, saves, before, after] = ["requests", "loads", "saves", "total before", "total after"]
+    .map((name) => Number(new RegExp(`^${name} +(\\d+)`, "m").exec(stdout)?.[1]))
+  if (requests !== 1_000) return `${requests} requests`
+  if (!(loads > 0 && loads <= 5 && saves > 0 && saves <= 5)) return `${loads} loads and ${saves} saves`
+  if (before !== 8_000 || after !== before) return `the total was ${before} and is ${after}`
+  if (!stdout.endsWith("It adds up.\n")) return "it does not add up"
+}
+
+/** What is wrong with a result of the order-book example: every command of both processes has become of something. */
+const wrongWithOrderBook = ({ stdout }) => {
+  const rows = [...stdout.matchAll(/^(?:first|second) +(\d+) +(\d+) +(\d+) +(\d+)/gm)].map(([, ...cells]) =>
+    cells.map(Number)
+  )
+  if (rows.length !== 2) return `${rows.length} processes`
+  if (rows.some(([commands, events, rejected]) => commands !== events + rejected)) return "a command is missing"
+  if (rows.every(([, , , conflicts]) => conflicts === 0)) return "there was no conflict"
+  const versions = [...stdout.matchAll(/ 1\.\.(\d+) /g)].reduce((sum, [, last]) => sum + Number(last), 0)
+  const events = rows.reduce((sum, [, count]) => sum + count, 0)
+  if (versions !== events) return `${versions} versions, but ${events} events`
+  if (!stdout.endsWith("It adds up.\n")) return "it does not add up"
+}
+
 const isMistake = ({ stderr, stdout }) =>
   stdout === "" && /^flights: [^\n]+\n$/.test(stderr) ? undefined : "more than one line, or something on stdout"
 
@@ -87,7 +111,9 @@ const runs = [
   mistake("--db", join(directory, "nowhere", "flights.sqlite")),
   mistake("--db", flights, "--file", flights),
   { program: "policies", args: [], wrong: ({ stdout }) => stdout.includes("most severe") ? undefined : "no result" },
-  { program: "visits", args: [], wrong: wrongWithVisits }
+  { program: "visits", args: [], wrong: wrongWithVisits },
+  { program: "accounts", args: [], wrong: wrongWithAccounts },
+  { program: "order-book", args: [], wrong: wrongWithOrderBook }
 ]
 
 const run = ({ args, code = 0, program, wrong }) => {

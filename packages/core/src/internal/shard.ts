@@ -28,6 +28,8 @@ export interface ShardObserver<in out C> {
   readonly rejected: (submission: Submission<C>, error: unknown) => void
   readonly failed: (submission: Submission<C>, cause: Cause.Cause<unknown>) => void
   readonly cancelled: (submission: Submission<C>) => void
+  /** A command is run once more, because its version was taken. */
+  readonly conflicted: () => void
 }
 
 /** @internal */
@@ -231,6 +233,7 @@ class Worker<in out C> {
       const isConflict = errorsOf(cause).some((error) => error instanceof VersionConflict)
       if (isConflict && currentVersion !== undefined && !submission.isRerun) {
         submission.isRerun = true
+        this.shard.options.observer.conflicted()
         this.doubt(submission)
         return this.attempt(submission)
       }

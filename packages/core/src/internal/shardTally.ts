@@ -31,6 +31,7 @@ export class ShardTally<in out C> implements ShardObserver<C> {
   private rejectedCommands = 0
   private failedCommands = 0
   private cancelledCommands = 0
+  private conflicts = 0
   /** The queues of the shards count what they refuse and drop themselves. */
   private refusedAside = 0
   private droppedRunning = 0
@@ -44,7 +45,11 @@ export class ShardTally<in out C> implements ShardObserver<C> {
       dropped: ["sluice_commands_dropped_total", "Commands dropped"],
       completed: ["sluice_commands_completed_total", "Commands that succeeded"],
       rejected: ["sluice_commands_rejected_total", "Commands that were rejected"],
-      failed: ["sluice_commands_failed_total", "Commands whose outcome is unknown"]
+      failed: ["sluice_commands_failed_total", "Commands whose outcome is unknown"],
+      conflicts: [
+        "sluice_commands_conflicts_total",
+        "Commands that were run once more, because their version was taken"
+      ]
     }, {
       depth: ["sluice_commands_waiting", "Commands waiting"],
       running: ["sluice_commands_running", "Commands running"]
@@ -107,6 +112,10 @@ export class ShardTally<in out C> implements ShardObserver<C> {
     if (hub.active) hub.emit({ _tag: "Cancelled", command })
   }
 
+  conflicted(): void {
+    this.conflicts += 1
+  }
+
   /** A command that waited was dropped; its queue has counted it. */
   dropped(submission: Submission<C>, reason: DropReason): void {
     this.tellDropped(submission, reason, false)
@@ -137,6 +146,7 @@ export class ShardTally<in out C> implements ShardObserver<C> {
       completed: this.completedCommands,
       rejected: this.rejectedCommands,
       failed: this.failedCommands,
+      conflicts: this.conflicts,
       held: sum(intakes, ({ held }) => held) + running,
       depth: sum(this.shards, ({ intake }) => intake.unsafeLength()),
       running,
