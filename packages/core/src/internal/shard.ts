@@ -149,7 +149,7 @@ class Worker<in out C> {
     this.isInterrupted = false
     const loop = Effect.whileLoop({
       while: () => !this.isInterrupted && !(this.shard.isStopping && !this.shard.lanes.hasReady),
-      body: this.next,
+      body: () => this.next() ?? this.shard.park,
       step: () => {}
     })
     // Not at once: fibers that follow one another would pile up on the stack.
@@ -167,14 +167,15 @@ class Worker<in out C> {
     this.interrupt()
   }
 
-  private readonly next = (): Effect.Effect<void> => {
+  /** Goes on with the next command; there is nothing where none may run now. */
+  private next(): Effect.Effect<void> | undefined {
     const { breaks } = this.shard.options
     if (this.commands === commandsBetweenLooks) {
       this.commands = 0
       if (breaks.isDue) return breaks.take
     }
     const submission = this.shard.intake.unsafeTake()
-    if (submission === undefined) return this.shard.park
+    if (submission === undefined) return undefined
     this.commands += 1
     this.current = submission
     return this.attempt(submission)
@@ -224,7 +225,7 @@ class Worker<in out C> {
       lane.version! += 1
       this.shard.options.observer.completed(submission, lane.version!)
       this.settle(submission, Exit.succeed(value))
-      return Effect.void
+      return this.onwards()
     },
     onFailure: (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
       const { currentVersion } = this.shard.options
@@ -245,7 +246,7 @@ class Worker<in out C> {
         this.shard.options.observer.rejected(submission, errors[0])
         this.settle(submission, Exit.failCause(cause))
       } else this.fail(submission, cause)
-      return Effect.void
+      return this.onwards()
     }
   }
 
@@ -281,6 +282,11 @@ class Worker<in out C> {
     submission.end(exit)
     shard.lanes.release(submission.lane!)
     shard.lookIdle()
+  }
+
+  /** Goes on at once, which saves a turn through the loop; where nothing is to be run, the loop parks. */
+  private onwards(): Effect.Effect<void> {
+    return this.isInterrupted ? Effect.void : this.next() ?? Effect.void
   }
 
   /** Its fiber has ended: with the command that was interrupted, or because there is nothing more to come. */
