@@ -395,7 +395,8 @@ export interface Undrained<out C> {
 }
 
 /**
- * A pool could not run everything it held in the time it was given. Nothing is given up: what is left goes on.
+ * A pool could not run everything it held in the time it was given. Nothing is given up by that: what is left goes on,
+ * until the scope of the pool is closed.
  *
  * @since 0.1.0
  * @category errors

@@ -78,8 +78,8 @@ export interface ShardPool<in out C, out A, out E = never> {
    * Submits a command, and answers with its result.
    *
    * **Waits** under the policy `suspend` while its shard is full, first come first served; then until the commands of
-   * its key before it have ended, a worker is free, and it has run. A command that submits another of its own key, and
-   * waits for that, waits for ever.
+   * its key before it have ended, a worker is free, and it has run. A command that submits another, and waits for that,
+   * waits for ever where it is of its own key, or where all workers of its shard wait like that.
    *
    * **Errors** of `execute` and `currentVersion` come through untouched, defects too. `QueueFull` and `OfferTimeout`:
    * it has not run, retry later. `CommandDropped`: the policy dropped it, or the pool was closed; `started` says whether
@@ -111,7 +111,8 @@ export interface ShardPool<in out C, out A, out E = never> {
    * everything that was accepted. The pool is closed then.
    *
    * **Waits** until all of it has run, for at most `timeout` (default: the pool's `drainTimeout`). **Errors**:
-   * `DrainTimeout` names what is left. Nothing is given up: it goes on, and `drain` can be called again.
+   * `DrainTimeout` names what is left. Nothing is given up by that: it goes on, and `drain` can be called again; where
+   * the scope was closed meanwhile, it names what was given up then.
    * **Interruption** ends only the waiting: the pool takes no more commands.
    */
   readonly drain: (timeout?: Duration.DurationInput) => Effect.Effect<void, DrainTimeout<C> | InvalidOption>
@@ -248,7 +249,8 @@ export interface Options<C, A, E, R, E2 = never, R2 = never, K extends Key = Key
 type Lifecycle =
   | { readonly _tag: "Open" }
   | { readonly _tag: "Draining" }
-  | { readonly _tag: "Closed" }
+  /** `left` is what was given up. */
+  | { readonly _tag: "Closed"; readonly left: ReadonlyArray<Undrained<any>> }
   /** A fiber of ours has died: a bug of this library. */
   | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
 
@@ -411,14 +413,11 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
       Check.millis(this.name, "timeout", timeout ?? this.drainTimeoutMillis),
       (timeoutMillis) =>
         Effect.flatMap(this.awaitDrained(timeoutMillis), (): Effect.Effect<void, DrainTimeout<C>> => {
-          switch (this.lifecycle._tag) {
-            case "Closed":
-              return Effect.void
-            case "Failed":
-              return Effect.failCause(this.lifecycle.cause)
-            default:
-              return Effect.fail(new DrainTimeout<C>({ pool: this.name, timeoutMillis, left: this.left }))
-          }
+          if (this.lifecycle._tag === "Failed") return Effect.failCause(this.lifecycle.cause)
+          const left = this.lifecycle._tag === "Closed" ? this.lifecycle.left : this.left
+          return this.lifecycle._tag === "Closed" && left.length === 0
+            ? Effect.void
+            : Effect.fail(new DrainTimeout<C>({ pool: this.name, timeoutMillis, left }))
         })
     )
 
@@ -466,7 +465,9 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
 
   /** To be called when a shard may have nothing left. */
   lookDrained(): void {
-    if (this.lifecycle._tag === "Draining" && this.shards.every(({ isIdle }) => isIdle)) this.end({ _tag: "Closed" })
+    if (this.lifecycle._tag === "Draining" && this.shards.every(({ isIdle }) => isIdle)) {
+      this.end({ _tag: "Closed", left: [] })
+    }
   }
 
   private end(lifecycle: Lifecycle): void {
@@ -489,15 +490,15 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     })
   }
 
-  /** Drops what waits, and interrupts what runs. Answers how many commands that were. */
-  private giveUp(): number {
+  /** Drops what waits, and interrupts what runs. Answers what that was. */
+  private giveUp(): ReadonlyArray<Undrained<C>> {
     const { left } = this
     for (const shard of this.shards) {
       shard.intake.unsafeClose()
       for (const submission of shard.unsafeAbort()) this.tally.abandoned(submission)
       shard.lanes.removeAll("shutdown")
     }
-    return left.length
+    return left
   }
 
   /**
@@ -509,9 +510,9 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     return Effect.gen(this, function*() {
       yield* this.awaitDrained(this.drainTimeoutMillis)
       if (!this.isOver) {
-        const commands = this.giveUp()
-        this.end({ _tag: "Closed" })
-        yield* Effect.logWarning(`${this.name}: closed with ${commands} commands left, which are dropped`)
+        const left = this.giveUp()
+        this.end({ _tag: "Closed", left })
+        yield* Effect.logWarning(`${this.name}: closed with ${left.length} commands left, which are dropped`)
       }
       yield* Effect.forEach(timers, Fiber.interruptFork, { discard: true })
       this.tally.publish()

@@ -55,7 +55,7 @@ export const shardOf = (key: Key, shards: number): number => shards === 1 ? 0 : 
 
 /**
  * A function from a key to its shard, from 0 to `shards - 1`: `shardOf`, or one of your own. The same key must always
- * have the same shard.
+ * have the same shard, and a number and its decimal string are one key.
  *
  * @since 0.1.0
  * @category models

@@ -157,9 +157,9 @@ export interface KeyedShardOptions<in out S> {
   readonly monotonicMillis: () => number
 }
 
-/** How many operations run, and how many resources go on, before others have their turn. */
+/** How many operations run, and how many times a resource goes on, before it is looked whether a break is due. */
 const operationsInARow = 256
-const resourcesInARow = 16
+const turnsInARow = 16
 
 /** @internal */
 export class KeyedShard<in out S> {
@@ -170,6 +170,8 @@ export class KeyedShard<in out S> {
   /** The resources that have something to do. */
   private readonly agenda = new Ring<Resource<S>>()
   private wake: (() => void) | undefined
+  /** How many operations may still run before others have their turn. */
+  private operationsLeft = 0
   /** How many batches were aborted, and have not ended. */
   private endings = 0
   private hasEnded = false
@@ -214,6 +216,8 @@ export class KeyedShard<in out S> {
 
   /** Puts a resource on the agenda of the shard's fiber. */
   schedule(resource: Resource<S>): void {
+    // What was given up may end later than the fiber. There is nothing left to be done but to forget it.
+    if (this.hasEnded) return this.advance(resource)
     if (resource.isOnAgenda) return
     resource.isOnAgenda = true
     this.agenda.push(resource)
@@ -270,7 +274,8 @@ export class KeyedShard<in out S> {
       const { breaks } = this.options
       if (this.agenda.length === 0) return this.park
       if (breaks.isDue) return breaks.take
-      for (let turns = 0; turns < resourcesInARow && this.agenda.length > 0; turns++) {
+      this.operationsLeft = operationsInARow
+      for (let turns = 0; turns < turnsInARow && this.operationsLeft > 0 && this.agenda.length > 0; turns++) {
         const resource = this.agenda.shift()
         resource.isOnAgenda = false
         this.advance(resource)
@@ -393,13 +398,14 @@ export class KeyedShard<in out S> {
     const { maxOperations } = this.options
     const isDue = resource.isDue || this.isClosing
     if (isDue && resource.quota === Infinity) resource.quota = resource.waiting.size
-    for (let row = 0; resource.ran.length < maxOperations && resource.quota > 0; row++) {
+    while (resource.ran.length < maxOperations && resource.quota > 0) {
       const operation = resource.waiting.first
       if (operation === undefined) break
-      if (row === operationsInARow) {
+      if (this.operationsLeft === 0) {
         this.schedule(resource)
         return false
       }
+      this.operationsLeft -= 1
       this.take(resource, operation)
       const { action } = operation
       if (action._tag !== "Effect") {
