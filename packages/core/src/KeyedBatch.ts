@@ -200,9 +200,9 @@ export interface CommonOptions<K extends Key, S, E2, R2> {
   /** How long a batch takes operations, from its start. Zero: whatever waits when it is loaded. Default: 100 milliseconds. */
   readonly minDuration?: Duration.DurationInput | undefined
   /**
-   * How long a batch may take, from load to save, before it is aborted. Zero or infinite: as long as it likes. Where a
-   * save is aborted nobody knows whether it was written, so give it more time than your store may ever take to answer,
-   * to wait for a lock, for example. Default: twice `minDuration`; none where that is zero.
+   * How long a batch may take, from load to save, before it is aborted: longer than `minDuration`. Zero or infinite: as
+   * long as it likes. Where a save is aborted nobody knows whether it was written, so give it more time than your store
+   * may ever take to answer, to wait for a lock, for example. Default: twice `minDuration`; none where that is zero.
    */
   readonly maxDuration?: Duration.DurationInput | undefined
   /**
@@ -236,27 +236,35 @@ type AnyOptions = CommonOptions<any, any, any, any> & { readonly load?: unknown;
 
 const checkOptions = (options: AnyOptions): Effect.Effect<Checked, InvalidOption> =>
   Effect.gen(function*() {
-    const { initial, load, maxOperations = Infinity, name } = options
+    const { initial, load, maxOperations = Infinity, name, save } = options
     yield* Check.name("KeyedBatch", name)
     const { router, shards } = yield* makeRouter(name, options)
     yield* Check.check(
-      load !== undefined || initial !== undefined,
+      typeof load === "function" || load === undefined && initial !== undefined,
       name,
       "load",
       load,
       "a function that loads a resource, or absent where there is \"initial\""
     )
+    yield* Check.check(
+      typeof initial === "function" || initial === undefined,
+      name,
+      "initial",
+      initial,
+      "a function that makes a resource, or absent where there is \"load\""
+    )
+    yield* Check.check(typeof save === "function" || save === undefined, name, "save", save, "a function, or absent")
     if (maxOperations !== Infinity) yield* Check.positiveInteger(name, "maxOperations", maxOperations)
     const minMillis = yield* Check.millis(name, "minDuration", options.minDuration ?? 100)
     const max = yield* Check.millis(name, "maxDuration", options.maxDuration ?? 2 * minMillis)
     const maxMillis = max === 0 ? Infinity : max
     yield* Check.check(Number.isFinite(minMillis), name, "minDuration", options.minDuration, "a finite duration")
     yield* Check.check(
-      maxMillis >= minMillis,
+      maxMillis > minMillis,
       name,
       "maxDuration",
       options.maxDuration,
-      `at least "minDuration", which is ${minMillis} ms`
+      `longer than "minDuration", which is ${minMillis} ms`
     )
     return { router, shards, minMillis, maxMillis, maxOperations }
   })
@@ -331,6 +339,7 @@ class Tally<in out K extends Key, in out S> implements KeyedObserver {
     if (isSuccess) this.counts.succeeded += 1
     else this.counts.failed += 1
     this.counts.held -= 1
+    this.changed()
   }
 
   loaded(): void {

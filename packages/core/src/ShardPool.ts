@@ -274,6 +274,18 @@ const checkOptions = (options: Options<any, any, any, any, any, any, any>): Effe
     const { name, policy = Backpressure.suspend(), queueDepth = 1024, workersPerShard: workers = 1 } = options
     yield* Check.name("ShardPool", name)
     const { router, shards } = yield* makeRouter(name, options)
+    const isFunction = (field: "key" | "execute" | "currentVersion" | "isRejection", isOptional: boolean) =>
+      Check.check(
+        typeof options[field] === "function" || isOptional && options[field] === undefined,
+        name,
+        field,
+        options[field],
+        isOptional ? "a function, or absent" : "a function"
+      )
+    yield* isFunction("key", false)
+    yield* isFunction("execute", false)
+    yield* isFunction("currentVersion", true)
+    yield* isFunction("isRejection", true)
     yield* Check.positiveInteger(name, "workersPerShard", workers)
     yield* Check.positiveInteger(name, "queueDepth", queueDepth)
     yield* Check.check(

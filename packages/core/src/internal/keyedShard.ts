@@ -115,8 +115,8 @@ export class Resource<in out S> implements Timed {
 interface Times {
   readonly startMillis: number
   readonly begun: number
-  loaded: number
-  closed: number
+  loaded: number | undefined
+  saving: number | undefined
 }
 
 /** @internal */
@@ -269,7 +269,7 @@ export class KeyedShard<in out S> {
 
   /** Does what is on the agenda, until it is ended. */
   readonly run: Effect.Effect<void> = Effect.whileLoop({
-    while: () => !this.hasEnded,
+    while: () => !this.hasEnded || this.agenda.length > 0,
     body: () => {
       const { breaks } = this.options
       if (this.agenda.length === 0) return this.park
@@ -354,7 +354,7 @@ export class KeyedShard<in out S> {
     deadlines.begin(resource)
     if (observer.isHeard) {
       const begun = monotonicMillis()
-      resource.times = { startMillis: nowMillis(), begun, loaded: begun, closed: begun }
+      resource.times = { startMillis: nowMillis(), begun, loaded: undefined, saving: undefined }
     }
     if (load === undefined) {
       this.loaded(resource, attempt(() => initial!(resource.key)))
@@ -368,12 +368,12 @@ export class KeyedShard<in out S> {
   }
 
   private loaded(resource: Resource<S>, exit: Exit.Exit<unknown, unknown>): void {
+    if (resource.times !== undefined) resource.times.loaded = this.options.monotonicMillis()
     if (Exit.isFailure(exit)) {
       this.takeBatch(resource)
       return this.finish(resource, exit.cause)
     }
     resource.value = exit.value as S
-    if (resource.times !== undefined) resource.times.loaded = this.options.monotonicMillis()
     this.become(resource, open)
   }
 
@@ -469,8 +469,8 @@ export class KeyedShard<in out S> {
   private close(resource: Resource<S>): void {
     const { deadlines, monotonicMillis, observer, save } = this.options
     deadlines.close(resource)
-    if (resource.times !== undefined) resource.times.closed = monotonicMillis()
     if (save === undefined || resource.succeeded === 0) return this.finish(resource, undefined)
+    if (resource.times !== undefined) resource.times.saving = monotonicMillis()
     observer.saved()
     const begun = this.begun(resource, () => save(resource.key, resource.value!, () => resource.ran))
     if (Exit.isExit(begun)) this.saved(resource, begun)
@@ -507,8 +507,8 @@ export class KeyedShard<in out S> {
       key: resource.key,
       startMillis: times.startMillis,
       operations,
-      loadMillis: times.loaded - times.begun,
-      saveMillis: now - times.closed,
+      loadMillis: (times.loaded ?? now) - times.begun,
+      saveMillis: times.saving === undefined ? 0 : now - times.saving,
       totalMillis: now - times.begun,
       cause
     })
