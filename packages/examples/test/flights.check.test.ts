@@ -61,8 +61,8 @@ const metrics = {
 
 const coordinator = {
   name: "writes",
-  accepted: 3,
-  completed: 2,
+  accepted: 8,
+  completed: 7,
   failed: 1,
   cancelled: 0,
   queueDepth: 0,
@@ -81,7 +81,8 @@ const right: Evidence = {
   },
   lost: { flights: [], board: [] },
   metrics: { flights: metrics, board: { ...metrics, coalesced: 2, settled: 2 }, coordinator },
-  batches: { flights: 1, board: 1 }
+  batches: { flights: 1, board: 1 },
+  airports: { saves: 2, slots: 3 }
 }
 
 const withRows = (flights: ReadonlyArray<FlightRow>): Evidence => ({
@@ -163,16 +164,18 @@ describe("the check", () => {
     ["a queue still holds something", { ...right, metrics: { ...right.metrics, board: { ...metrics, held: 1 } } }],
     ["the coordinator has lost a write without a count", {
       ...right,
-      metrics: { ...right.metrics, coordinator: { ...coordinator, accepted: 4 } }
+      metrics: { ...right.metrics, coordinator: { ...coordinator, accepted: 9 } }
     }],
     ["the coordinator has completed a write that no queue was told of", {
       ...right,
-      metrics: { ...right.metrics, coordinator: { ...coordinator, accepted: 4, completed: 3 } }
+      metrics: { ...right.metrics, coordinator: { ...coordinator, accepted: 9, completed: 8 } }
     }],
     ["a queue was told of a write that the coordinator has not completed", {
       ...right,
       batches: { flights: 2, board: 1 }
     }],
+    ["an airport has saved more than the coordinator has completed", { ...right, airports: { saves: 3, slots: 3 } }],
+    ["an airport has lost a slot that the coordinator has completed", { ...right, airports: { saves: 2, slots: 2 } }],
     ["a queue has counted a drop that it did not report", {
       ...right,
       metrics: { ...right.metrics, flights: { ...metrics, offered: 5, dropped: 1 } }

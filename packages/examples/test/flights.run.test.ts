@@ -8,7 +8,9 @@ import { flightLines, run, start, temporaryDirectory, writeLines } from "./suppo
 
 const directory = temporaryDirectory()
 const count = 2_000
-const file = writeLines(directory, "flights.ndjson", flightLines(count))
+const lines = flightLines(count)
+const file = writeLines(directory, "flights.ndjson", lines)
+const late = lines.filter((line) => JSON.parse(line).delay > 30).length
 const quick = ["--file", file, "--sink-delay", "2", "--json"]
 
 describe.concurrent("a replay", { timeout: 60_000 }, () => {
@@ -17,7 +19,7 @@ describe.concurrent("a replay", { timeout: 60_000 }, () => {
     async (policy) => {
       const { code, stderr, stdout } = await run(...quick, "--policy", policy)
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
-      const { check, coordinator, options, queues, source } = JSON.parse(stdout)
+      const { airports, check, coordinator, options, queues, source } = JSON.parse(stdout)
       expect(check).toMatchObject({ holds: true, examples: [] })
       expect(options).toMatchObject({ policy, rate: null, speed: null })
       expect(source).toBe(file)
@@ -32,9 +34,20 @@ describe.concurrent("a replay", { timeout: 60_000 }, () => {
       expect(routes.kill.batchesCountedTwice).toBe(routes.kill.batchesInFlight)
       expect(routes.kill.incrementsCountedTwice).toBeGreaterThan(0)
       expect(routes.deliveries).toBe(routes.storedBatches + routes.kill.batchesCountedTwice)
+      const { slots, statistics } = airports
+      expect(statistics).toMatchObject({ succeeded: count, refused: 0, cancelled: 0, held: 0 })
+      expect(statistics.flightsPerLoad).toBeGreaterThan(1)
+      expect(statistics.loadsFailed + statistics.savesFailed).toBeGreaterThan(0)
+      expect(slots).toMatchObject({ refused: 0, cancelled: 0, dropped: 0, held: 0 })
+      expect(slots.given + slots.refusedByRule).toBe(late)
+      expect(slots.refusedByRule).toBeGreaterThan(0)
+      expect(slots.failed).toBe(slots.answersLost)
+      expect(slots.answersLost).toBeGreaterThan(0)
       expect(coordinator).toMatchObject({
-        completed: queues.flights.flushes + queues.board.flushes,
-        failed: queues.flights.retries + queues.board.retries,
+        completed: queues.flights.flushes + queues.board.flushes + statistics.saves - statistics.savesFailed
+          + slots.given,
+        failed: queues.flights.retries + queues.board.retries + statistics.savesFailed + slots.rejected
+          + slots.rolledBack,
         cancelled: 0,
         queueDepth: 0,
         running: 0
@@ -56,7 +69,10 @@ describe.concurrent("a replay", { timeout: 60_000 }, () => {
     expect(stdout).toMatch(
       /│ accepted │ completed │ failed │ cancelled │ +waiting │ running │ groups │ writes a group │/
     )
-    expect(stdout).toContain("ok    coordinator: completed = batches settled: ")
+    expect(stdout).toContain("ok    coordinator: completed = batches settled + statistics saved + slots given: ")
+    expect(stdout).toMatch(/^Airports: \d+, whose statistics counted 2,000 flights\. .*: [\d.]+ flights a load\.$/m)
+    expect(stdout).toMatch(/^Slots: \d+ given, \d+ refused, .*$/m)
+    expect(stdout).toMatch(/^ok {4}statistics: loads, one an airport in 1000 ms: \d+ of at most [\d,]+$/m)
     expect(stdout).toMatch(
       /^Routes: 2,000 increments, .* 2 workers in a second process counted them, in \d+ deliveries\.$/m
     )

@@ -36,6 +36,9 @@ export function departureMillis(date: string): number | undefined {
   return same ? time.getTime() : undefined
 }
 
+/** The day of a `date`. */
+export const dayOf = ({ date }: Flight): string => date.slice(0, "2001/01/31".length)
+
 /** A flight and its place in the file: the number of its line, or its position in an array, from 1. */
 export interface NumberedFlight {
   readonly seq: number

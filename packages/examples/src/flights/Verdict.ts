@@ -36,6 +36,14 @@ export const claim = (name: string, expected: number, actual: number): Claim => 
   holds: expected === actual
 })
 
+/** A number that has a limit: `expected` is the most that it may be. */
+export const atMost = (name: string, limit: number, actual: number): Claim => ({
+  claim: name,
+  expected: limit,
+  actual,
+  holds: actual <= limit
+})
+
 export const verdictOf = (claims: ReadonlyArray<Claim>, examples: ReadonlyArray<string>): Verdict => ({
   holds: claims.every(({ holds }) => holds),
   claims,

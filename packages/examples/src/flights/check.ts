@@ -26,6 +26,8 @@ export interface Evidence {
   }
   /** How many batches the queues have written, as they were told. */
   readonly batches: { readonly flights: number; readonly board: number }
+  /** What the airports have written, as their tables say. */
+  readonly airports: { readonly saves: number; readonly slots: number }
 }
 
 const conservation = (
@@ -146,7 +148,7 @@ const wrongBoard = (evidence: Evidence): ReadonlyArray<string> => {
 
 /** Compares the sums, and then the queue's own counts with what can be counted in the tables. */
 const claimsOf = (evidence: Evidence): ReadonlyArray<Claim> => {
-  const { batches, input, lost, metrics, written } = evidence
+  const { airports, batches, input, lost, metrics, written } = evidence
   const { board, flights } = written
   const merged = sumOf(flights, (row) => row.flights - 1) + sumOf(lost.flights, (loss) => loss.flights - 1)
   const delays = sumOf(input, delayOf)
@@ -179,7 +181,11 @@ const claimsOf = (evidence: Evidence): ReadonlyArray<Claim> => {
     claim("board: settled = writes of its rows", sumOf(board, (row) => row.writes), metrics.board.settled),
     claim("board: dropped + refused = reported", lost.board.length, metrics.board.dropped + metrics.board.refused),
     writesConserved(metrics.coordinator),
-    claim("coordinator: completed = batches settled", batches.flights + batches.board, metrics.coordinator.completed)
+    claim(
+      "coordinator: completed = batches settled + statistics saved + slots given",
+      batches.flights + batches.board + airports.saves + airports.slots,
+      metrics.coordinator.completed
+    )
   ]
 }
 

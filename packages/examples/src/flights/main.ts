@@ -1,9 +1,9 @@
 /**
- * Replays flights into three queues that write to SQLite in batches, and checks what was written. Try `--help`.
+ * Replays flights into SQLite, through queues, keyed batches and commands, and checks what was written. Try `--help`.
  *
  * The way of a flight: `source` reads it, `replay` offers it to the queues of `queues`. Two of them flush it into the
- * tables of `sink`; what the third has stored, another process counts: see `routes/`. `check` compares the tables with
- * the file, and `report` tells the result.
+ * tables of `sink`; what the third has stored, another process counts: see `routes/`. Its airport counts it, and gives
+ * it a slot where it is late: see `airports/`. `check` compares the tables with the file, and `report` tells the result.
  */
 // Modules of the platform are imported one by one: loading all of it takes longer than everything else.
 import * as NodeContext from "@effect/platform-node/NodeContext"
@@ -47,7 +47,8 @@ const program = parse(process.argv).pipe(
     SqlError: broken,
     StoreUnavailable: broken,
     QueueClosed: broken,
-    WorkerFailed: broken
+    WorkerFailed: broken,
+    AirportsFailed: broken
   })
 )
 

@@ -61,8 +61,8 @@ const command = {
   ).pipe(
     Options.withDefault(defaultSinkDelayMillis),
     Options.withDescription(
-      "What every write waits before it begins, in milliseconds, as if the database were far away."
-        + ` Default: ${defaultSinkDelayMillis}.`
+      "What every batch, load and save waits before it begins, in milliseconds, as if the database were far"
+        + ` away. Default: ${defaultSinkDelayMillis}.`
     )
   ),
   file: path("file").pipe(
@@ -75,7 +75,8 @@ const command = {
   db: path("db").pipe(
     Options.optional,
     Options.withDescription(
-      "The SQLite database. Its tables sluice_flights and sluice_board are replaced."
+      "The SQLite database. Its tables sluice_flights, sluice_board, sluice_airport_statistics and"
+        + " sluice_airport_slots are replaced."
         + " Default: a temporary file, which is removed afterwards. The routes are always in one of their own."
     )
   ),
@@ -118,7 +119,7 @@ export const parse = (
     const flights = Command.make("flights", command, (options) => Ref.set(parsed, Option.some(options)))
     const run = Command.run(
       flights.pipe(Command.withDescription(
-        "Replays flights into three queues that write to SQLite in batches, and checks what was written."
+        "Replays flights into SQLite, through queues, keyed batches and commands, and checks what was written."
       )),
       { name: "flights", version: "0.1.0" }
     )

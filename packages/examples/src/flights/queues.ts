@@ -4,6 +4,7 @@
  * `FlightsQueue` writes every flight. It is under the policy that the user chooses: that is where backpressure shows.
  * `BoardQueue` keeps the departures board. Only the last departure of an airport counts, so it coalesces.
  * `RoutesQueue` is durable, and another process handles what is in it: see `routes/RoutesQueue.ts`.
+ * `StatisticsBatch` and `SlotsPool` answer what a flight asks of its airports: see `airports/Airports.ts`.
  *
  * Closing the Layers' scope drains them all: what is held is flushed, and only then does the scope end. The sink, the
  * coordinator that it writes through, and the store are in a scope around theirs, and still open then.
@@ -13,6 +14,8 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as SlotsPool from "./airports/SlotsPool.ts"
+import * as StatisticsBatch from "./airports/StatisticsBatch.ts"
 import { type Departure, merge } from "./Flight.ts"
 import { type Account, Ledger } from "./Ledger.ts"
 import * as RoutesQueue from "./routes/RoutesQueue.ts"
@@ -101,4 +104,5 @@ const boardQueue = Layer.unwrapEffect(Effect.map(Ledger, ({ board: account }) =>
     }
   })))
 
-export const layer = (policy: PolicyName) => Layer.mergeAll(flightsQueue(policy), boardQueue, RoutesQueue.layer)
+export const layer = (policy: PolicyName) =>
+  Layer.mergeAll(flightsQueue(policy), boardQueue, RoutesQueue.layer, StatisticsBatch.layer, SlotsPool.layer)

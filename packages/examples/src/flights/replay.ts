@@ -12,6 +12,13 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import * as Airports from "./airports/Airports.ts"
+import * as AirportsCheck from "./airports/check.ts"
+import type * as AirportsReport from "./airports/report.ts"
+import * as SlotBook from "./airports/SlotBook.ts"
+import { SlotsPool } from "./airports/SlotsPool.ts"
+import { StatisticsBatch } from "./airports/StatisticsBatch.ts"
+import * as StatisticsTable from "./airports/StatisticsTable.ts"
 import { check } from "./check.ts"
 import * as Database from "./database.ts"
 import { MalformedFlight, type UserError } from "./errors.ts"
@@ -54,7 +61,8 @@ export interface Outcome {
     readonly board: QueueOutcome
     readonly routes: RoutesReport.Outcome
   }
-  /** Of the one writer that the first two share. */
+  readonly airports: AirportsReport.Outcome
+  /** Of the one writer that all share but the routes. */
   readonly coordinator: WriteCoordinator.Metrics
   readonly verdict: Verdict
   readonly sqliteVersion: string
@@ -67,6 +75,7 @@ type Failed =
   | QueueError.StoreUnavailable
   | QueueError.QueueClosed<never>
   | WorkerFailed
+  | Airports.AirportsFailed
 
 /** What the producer has done so far; read after it has ended, however it has ended. */
 interface Progress {
@@ -85,7 +94,8 @@ const produce = (
   source: Source.Source,
   options: ReplayOptions,
   progress: Progress,
-  counting: SecondProcess.SecondProcess
+  counting: SecondProcess.SecondProcess,
+  airports: Airports.Airports
 ) =>
   Effect.gen(function*() {
     const flightsQueue = yield* Queues.FlightsQueue
@@ -117,6 +127,7 @@ const produce = (
         const item = departure(flight, startedAt)
         yield* offerToRoutes(flight)
         progress.offered += 1
+        yield* airports.ask(flight)
         yield* Effect.catchAll(boardQueue.offer(item), ({ notTaken }) =>
           Effect.sync(() => {
             ledger.board.lost.push(...notTaken)
@@ -144,18 +155,26 @@ const runQueues = (source: Source.Source, options: ReplayOptions, progress: Prog
     const flights = yield* Queues.FlightsQueue
     const board = yield* Queues.BoardQueue
     const routes = yield* RoutesQueue
+    const statistics = yield* StatisticsBatch
+    const slots = yield* SlotsPool
     const counting = yield* SecondProcess.make(file)
+    const airports = yield* Airports.make(source.name)
     const exit = yield* Effect.scoped(Effect.gen(function*() {
       if (!options.json) yield* Progress.show(source, counting)
       // All else is uninterruptible, so that Ctrl-C ends the offering and what has been offered is still told of.
-      const offering = Effect.raceFirst(produce(source, options, progress, counting), counting.watch)
+      const offering = Effect.raceFirst(
+        produce(source, options, progress, counting, airports),
+        Effect.raceFirst(counting.watch, airports.watch)
+      )
       return yield* Effect.exit(Effect.interruptible(offering))
     }))
     const interrupted = Exit.isInterrupted(exit)
     if (Exit.isFailure(exit) && !interrupted) return yield* Effect.failCause(exit.cause)
+    const told = yield* airports.finish
     const kill = yield* counting.finish
     const stats = yield* routes.stats
-    return { interrupted, flights, board, routes, kill, stats, processes: counting.current().number }
+    const processes = counting.current().number
+    return { interrupted, flights, board, routes, statistics, slots, told, kill, stats, processes }
     // The Layers' scope ends here, and with it all writing: what is held is flushed first. The queues' counts can be
     // read afterwards as well.
   }).pipe(Effect.scoped, Effect.provide(Queues.layer(options.policy)))
@@ -172,17 +191,15 @@ const replayWith = (source: Source.Source, options: ReplayOptions, file: string)
     const writes = yield* Database.Writes
     const ledger = yield* Ledger.Ledger
     const counts = yield* RouteCounts
+    const table = yield* StatisticsTable.StatisticsTable
+    const book = yield* SlotBook.SlotBook
     // Before the other process looks for them.
     yield* counts.createTables
     const startedAt = yield* Clock.currentTimeMillis
     const progress: Progress = { offered: 0, waitedMillis: 0 }
-    const { board, flights, interrupted, kill, processes, routes, stats } = yield* runQueues(
-      source,
-      options,
-      progress,
-      file
-    )
-    const endedAt = yield* Clock.currentTimeMillis
+    const ended = yield* runQueues(source, options, progress, file)
+    const { board, flights, interrupted, kill, processes, routes, stats } = ended
+    const durationMillis = (yield* Clock.currentTimeMillis) - startedAt
 
     const input = yield* readInput(options.file, progress.offered)
     const coordinator = yield* writes.metrics
@@ -192,12 +209,26 @@ const replayWith = (source: Source.Source, options: ReplayOptions, file: string)
       routes: yield* routes.metrics,
       coordinator
     }
+    const airports = {
+      told: ended.told,
+      statistics: {
+        rows: yield* table.written,
+        ...(yield* table.counts),
+        metrics: yield* ended.statistics.metrics
+      },
+      slots: { rows: yield* book.written, counts: yield* book.counts, metrics: yield* ended.slots.metrics }
+    }
+    const airportFindings = AirportsCheck.check({ input, durationMillis, ...airports })
     const verdict = check({
       input,
       written: yield* sink.written,
       lost: { flights: ledger.flights.lost, board: ledger.board.lost },
       metrics,
-      batches: { flights: ledger.flights.batches, board: ledger.board.batches }
+      batches: { flights: ledger.flights.batches, board: ledger.board.batches },
+      airports: {
+        saves: AirportsCheck.sumRowSaves(airports.statistics.rows),
+        slots: airports.slots.rows.length
+      }
     })
     const findings = Routes.check({
       input,
@@ -209,14 +240,15 @@ const replayWith = (source: Source.Source, options: ReplayOptions, file: string)
     return {
       ...progress,
       interrupted,
-      durationMillis: endedAt - startedAt,
+      durationMillis,
       queues: {
         flights: outcomeOf(metrics.flights, ledger.flights),
         board: outcomeOf(metrics.board, ledger.board),
         routes: { metrics: metrics.routes, stats, processes, kill, findings }
       },
+      airports: { ...airports, findings: airportFindings },
       coordinator,
-      verdict: joined([verdict, findings.verdict]),
+      verdict: joined([verdict, airportFindings.verdict, findings.verdict]),
       sqliteVersion: sink.sqliteVersion
     }
   })
@@ -233,7 +265,11 @@ export const replay = (
   Effect.scoped(Effect.gen(function*() {
     const routesFile = yield* RoutesStore.temporaryFile
     const file = Option.getOrElse(options.db, () => "(temporary)")
-    const services = Sink.layer({ delay: options.sinkDelay, file }).pipe(
+    const services = Layer.mergeAll(
+      Sink.layer({ delay: options.sinkDelay, file }),
+      StatisticsTable.layer({ delay: options.sinkDelay, file }),
+      SlotBook.layer({ file })
+    ).pipe(
       Layer.provideMerge(Database.layer(options.db)),
       Layer.provide(Failures.layer(options.seed)),
       Layer.merge(Ledger.layer),

@@ -6,6 +6,7 @@ import Table from "cli-table3"
 import { Batch } from "@sluice/core"
 import type { WriteCoordinator } from "@sluice/sql"
 import { readFileSync } from "node:fs"
+import * as Airports from "./airports/report.ts"
 import type { ReplayOptions } from "./options.ts"
 import { settings } from "./queues.ts"
 import type { Outcome, QueueOutcome } from "./replay.ts"
@@ -64,6 +65,11 @@ const coordinatorTable = (metrics: WriteCoordinator.Metrics): string => {
   return table.toString()
 }
 
+const expectation = (holds: boolean, isSame: boolean, expected: number): string => {
+  if (!holds) return `, expected ${count(expected)}`
+  return isSame ? "" : ` of at most ${count(expected)}`
+}
+
 const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
 
 export const text = (outcome: Outcome, source: Source, options: ReplayOptions): string => {
@@ -78,14 +84,15 @@ export const text = (outcome: Outcome, source: Source, options: ReplayOptions): 
   return [
     `${count(outcome.offered)} flights of ${source.name} in ${seconds(outcome.durationMillis)}`
     + (outcome.interrupted ? "; interrupted, and what had been offered was drained" : ""),
-    `The producer waited ${seconds(outcome.waitedMillis)} of it for room. Each write waits ${options.sinkDelay} ms`
-    + " before it begins, as if the database were far away.",
+    `The producer waited ${seconds(outcome.waitedMillis)} of it for room. Each batch, load and save waits`
+    + ` ${options.sinkDelay} ms before it begins, as if the database were far away.`,
     table.toString(),
-    "Both write through one coordinator. A failed write was rolled back alone, and tried again by its queue:",
+    ...Airports.text(outcome.airports),
+    "All of these write through one coordinator. What failed or was refused there was rolled back alone:",
     coordinatorTable(outcome.coordinator),
     ...Routes.text(outcome.queues.routes),
     ...claims.map(({ actual, claim, expected, holds }) =>
-      `${holds ? "ok   " : "WRONG"} ${claim}: ${count(actual)}${holds ? "" : `, expected ${count(expected)}`}`
+      `${holds ? "ok   " : "WRONG"} ${claim}: ${count(actual)}${expectation(holds, expected === actual, expected)}`
     ),
     ...examples.map((example) => `      ${example}`),
     holds ? "It adds up." : "It does not add up."
@@ -134,6 +141,7 @@ export const json = (outcome: Outcome, source: Source, options: ReplayOptions): 
       board: { policy: "coalesceByKey", ...settings.board, ...queueDocument(queues.board, durationMillis) },
       routes: Routes.document(queues.routes)
     },
+    airports: Airports.document(outcome.airports),
     coordinator: { ...coordinator, writesPerGroup: writesPerGroup(coordinator) },
     check: verdict
   }
