@@ -25,7 +25,7 @@ import type * as Stream from "effect/Stream"
 import * as EventHub from "./EventHub.ts"
 import { Breaks } from "./internal/breaks.ts"
 import { Deadlines } from "./internal/deadlines.ts"
-import { makeFork } from "./internal/forking.ts"
+import { makeFork, supervise } from "./internal/forking.ts"
 import { type Action, type KeyedObserver, KeyedShard, type Operation } from "./internal/keyedShard.ts"
 import { makeRouter, type Router } from "./internal/keys.ts"
 import { monotonicMillis, Timekeeper } from "./internal/timekeeper.ts"
@@ -65,7 +65,7 @@ export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
    * batch, and for the save. **Errors**: those of load and save come through untouched, defects too: nothing that the
    * batch did is saved as far as they say, and the next operation loads again. `BatchTimeout`: the batch took longer
    * than `maxDuration`; `phase` says whether it may be saved. `ProcessorStopped`, `InvalidKey`: it has not run, and a
-   * retry makes no sense. **Interruption** while it waits takes it out, and it does not run; once it has run, the call
+   * retry makes no sense. What `shardOf` throws, the call dies of. **Interruption** while it waits takes it out, and it does not run; once it has run, the call
    * waits for the end of the batch.
    */
   readonly modify: <A>(
@@ -73,9 +73,11 @@ export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
     run: (resource: S) => readonly [result: A, resource: S]
   ) => Effect.Effect<A, E | RunError>
   /**
-   * Like `modify`, with an Effect. Where it fails, the resource is as it was, and its caller alone fails: with its own
-   * error, once the batch has ended, because it may have failed over what the batch has made of the resource. Other
-   * operations of the key wait for it. **Interruption** while it runs interrupts it.
+   * Like `modify`, with an Effect. Where it fails, the resource is as it was, and its caller alone fails, once the batch
+   * has ended: with its own error where the batch was saved, and with that of the batch where it was not, because it may
+   * have failed over what the batch has made of the resource. Other operations of the key wait for it, so it must not
+   * wait for another of its own key. It runs in the context in which the processor was made. **Interruption** while it
+   * runs interrupts it.
    */
   readonly modifyEffect: <A, E2>(
     key: K,
@@ -561,14 +563,13 @@ export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = ne
       router: checked.router,
       tracing
     })
+    const onDied = (cause: Cause.Cause<never>) => fork(processor.fail(cause))
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         for (const shard of shards) {
-          fork(shard.run).addObserver((exit) => {
-            if (Exit.isFailure(exit)) fork(processor.fail(exit.cause))
-          })
+          supervise(fork(shard.run), onDied)
         }
-        return [fork(publishing.run), fork(deadlines.run)]
+        return [publishing, deadlines].map(({ run }) => supervise(fork(run), onDied))
       }),
       (timers) => processor.close(timers)
     )

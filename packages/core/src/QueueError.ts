@@ -366,7 +366,7 @@ export class CommandDropped<out C = unknown> extends Data.TaggedError("CommandDr
 
 /**
  * The version that a command was given is taken already: somebody else has written to the same key. Fail with it in
- * `execute` of a `ShardPool`, which then asks for the current version again and runs the command once more.
+ * `execute` of a `ShardPool`, with the key of the command, which then asks for the current version again and runs the command once more.
  *
  * @since 0.1.0
  * @category errors
@@ -439,7 +439,8 @@ export class ProcessorStopped extends Data.TaggedError("ProcessorStopped")<{
  *
  * - `"load"`, `"operations"`: nothing was saved. A retry may succeed.
  * - `"save"`: whether the resource was saved is unknown.
- * - `"waiting"`: an aborted batch of the same key does not end, although it was interrupted; the operation has not run.
+ * - `"waiting"`: an aborted batch of the same key does not end, although it was interrupted; the operation has waited for
+ *   at most that long, and has not run.
  *
  * @since 0.1.0
  * @category errors

@@ -27,9 +27,9 @@ import * as Backpressure from "./Backpressure.ts"
 import * as EventHub from "./EventHub.ts"
 import { withAlarm } from "./internal/alarm.ts"
 import { Breaks } from "./internal/breaks.ts"
-import { makeRouter, type Router } from "./internal/keys.ts"
+import { checkCount, makeRouter, type Router } from "./internal/keys.ts"
 import { Lanes, type LanesOptions, Submission, type SubmissionOptions } from "./internal/lanes.ts"
-import { makeFork } from "./internal/forking.ts"
+import { makeFork, supervise } from "./internal/forking.ts"
 import { Shard, type ShardOptions } from "./internal/shard.ts"
 import { ShardTally } from "./internal/shardTally.ts"
 import { sum } from "./internal/tally.ts"
@@ -110,7 +110,8 @@ export interface ShardPool<in out C, out A, out E = never> {
    * Drains the pool, in two phases: takes no more commands (`PoolClosed`, also for those that wait for room), then runs
    * everything that was accepted. The pool is closed then.
    *
-   * **Waits** until all of it has run, for at most `timeout` (default: the pool's `drainTimeout`). **Errors**:
+   * **Waits** until all of it has run, for at most `timeout` (default: the pool's `drainTimeout`); a command must not wait
+   * for it. **Errors**:
    * `DrainTimeout` names what is left. Nothing is given up by that: it goes on, and `drain` can be called again; where
    * the scope was closed meanwhile, it names what was given up then.
    * **Interruption** ends only the waiting: the pool takes no more commands.
@@ -210,19 +211,20 @@ export interface Options<C, A, E, R, E2 = never, R2 = never, K extends Key = Key
    * What happens when a shard is full: `suspend`, `reject`, `dropNewest` or `dropOldest`. Commands cannot be coalesced.
    * Default: `Backpressure.suspend()`.
    */
-  readonly policy?: Backpressure.Policy<C> | undefined
+  readonly policy?: BuiltInPolicy | undefined
   /** The key of a command: text of at most 512 bytes, or a finite number. */
   readonly key: (command: C) => K
   /** The shard of a key. Default: `Sharding.shardOf`. */
   readonly shardOf?: ShardOf | undefined
   /**
-   * Runs a command. It may fail with `VersionConflict`: then it is run once more, with the version that `currentVersion`
-   * answers; a second conflict in a row its caller is told. A version guards what is appended, and nothing else: where
+   * Runs a command. It may fail with a `VersionConflict` of its own key: then it is run once more, with the version that
+   * `currentVersion` answers. A second conflict in a row its caller is told, and without `currentVersion` the first. A
+   * version guards what is appended, and nothing else: where
    * others write to the same keys, a command that is rejected may have been judged by what was true before.
    *
-   * It runs in the fiber of its worker, as those before and after it
-   * do: fibers that it forks live on when it has ended (give them a scope), and what it sets with `FiberRef.set` the
-   * next ones see (use `Effect.locally`).
+   * It runs in the fiber of its worker, as those before and after it do: fibers that it forks live on when it has ended
+   * or was interrupted (give them a scope), and what it sets with `FiberRef.set` the next ones see (use
+   * `Effect.locally`).
    */
   readonly execute: (command: C, run: Run<K>) => Effect.Effect<A, E, R>
   /**
@@ -254,7 +256,17 @@ type Lifecycle =
   /** A fiber of ours has died: a bug of this library. */
   | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
 
-type BuiltInPolicy = Backpressure.Suspend | Backpressure.Reject | Backpressure.DropNewest | Backpressure.DropOldest
+/**
+ * The policies that a pool can be under.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type BuiltInPolicy =
+  | Backpressure.Suspend
+  | Backpressure.Reject
+  | Backpressure.DropNewest
+  | Backpressure.DropOldest
 
 const isBuiltIn = (policy: { readonly _tag: string }): policy is BuiltInPolicy =>
   ["suspend", "reject", "dropNewest", "dropOldest"].includes(policy._tag)
@@ -271,7 +283,8 @@ interface Checked {
 
 const checkOptions = (options: Options<any, any, any, any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
   Effect.gen(function*() {
-    const { name, policy = Backpressure.suspend(), queueDepth = 1024, workersPerShard: workers = 1 } = options
+    const { name, queueDepth = 1024, workersPerShard: workers = 1 } = options
+    const policy = options.policy ?? Backpressure.suspend()
     yield* Check.name("ShardPool", name)
     const { router, shards } = yield* makeRouter(name, options)
     const isFunction = (field: "key" | "execute" | "currentVersion" | "isRejection", isOptional: boolean) =>
@@ -286,7 +299,7 @@ const checkOptions = (options: Options<any, any, any, any, any, any, any>): Effe
     yield* isFunction("execute", false)
     yield* isFunction("currentVersion", true)
     yield* isFunction("isRejection", true)
-    yield* Check.positiveInteger(name, "workersPerShard", workers)
+    yield* checkCount(name, "workersPerShard", workers)
     yield* Check.positiveInteger(name, "queueDepth", queueDepth)
     yield* Check.check(
       isBuiltIn(policy),
@@ -297,7 +310,7 @@ const checkOptions = (options: Options<any, any, any, any, any, any, any>): Effe
     )
     const idleMillis = yield* Check.millis(name, "idleTimeToLive", options.idleTimeToLive ?? 300_000)
     const drainTimeoutMillis = yield* Check.millis(name, "drainTimeout", options.drainTimeout ?? 30_000)
-    return { router, shards, workers, queueDepth, policy: policy as BuiltInPolicy, idleMillis, drainTimeoutMillis }
+    return { router, shards, workers, queueDepth, policy, idleMillis, drainTimeoutMillis }
   })
 
 /** How long after a change the metrics are published. */
@@ -629,7 +642,7 @@ export const make = <C, A, E, R, E2 = never, R2 = never, K extends Key = Key>(
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         for (const shard of shards) shard.start()
-        return [fork(publishing.run), fork(forgetting.run)]
+        return [publishing, forgetting].map(({ run }) => supervise(fork(run), (cause) => fork(pool.fail(cause))))
       }),
       (timers) => pool.close(timers)
     )

@@ -170,7 +170,6 @@ describe("closing the scope", () => {
       expect(yield* processor.metrics).toMatchObject({ failed: 2, held: 0 })
     }))
 
-  // red: what is given up in the very end is interrupted and ends, and nobody is left to forget its key.
   it.effect("forgets the keys of what was given up when that has ended, also after the end", () =>
     Effect.gen(function*() {
       const { close, processor } = yield* numbersInScope({ minDuration: 10, load: () => Effect.never })

@@ -1,7 +1,17 @@
 import { describe, expect, it } from "@effect/vitest"
 import { KeyedBatch } from "@sluice/core"
-import { Cause, Clock, Effect, Exit, Fiber, Logger, Scope, TestClock } from "effect"
-import { add, calling, defectOf, failureOf, gated, numbers, numbersInScope, settleDown } from "./support/keyedBatch.ts"
+import { Cause, Clock, Effect, Exit, Fiber, Logger, LogLevel, Scope, TestClock } from "effect"
+import {
+  add,
+  calling,
+  defectOf,
+  failureOf,
+  gated,
+  numbers,
+  numbersInScope,
+  numbersWithBreaks,
+  settleDown
+} from "./support/keyedBatch.ts"
 
 const all = <A, E>(calls: ReadonlyArray<Effect.Effect<A, E>>) => Effect.all(calls, { concurrency: "unbounded" })
 const exits = <A, E>(calls: ReadonlyArray<Effect.Effect<A, E>>) => all(calls.map((call) => Effect.exit(call)))
@@ -276,6 +286,20 @@ describe("maxDuration", () => {
       expect((error as Error).message).toContain("unknown")
     }))
 
+  it.scoped("does not end a save that has ended, and has not been looked at", () =>
+    Effect.gen(function*() {
+      const { goOn, pass, processor, stop, table } = yield* numbersWithBreaks({ maxDuration: 1000 })
+      const saving = gated()
+      table.saves.push(() => saving.run)
+      const call = yield* calling(Effect.exit(processor.modify("a", add(1))))
+      yield* stop
+      yield* saving.end
+      yield* pass(1000)
+      expect(call.unsafePoll()).toBe(null)
+      yield* goOn
+      expect(yield* Fiber.join(call)).toEqual(Exit.succeed(1))
+    }))
+
   it.scoped("does not let the next batch overlap what was given up and does not end", () =>
     Effect.gen(function*() {
       const { processor, table } = yield* numbers({ minDuration: 10 })
@@ -367,7 +391,7 @@ describe("a fiber of the processor that dies", () => {
       }
       const logged: Array<unknown> = []
       const logger = Logger.make(({ logLevel, message }) => void logged.push([logLevel.label, String(message)]))
-      const { close, processor, table } = yield* numbersInScope().pipe(
+      const { close, processor, table } = yield* numbersInScope({ minDuration: 10, maxDuration: 0 }).pipe(
         Effect.withClock(breaking),
         Effect.provide(Logger.replace(Logger.defaultLogger, logger))
       )
@@ -402,3 +426,26 @@ describe("what the user's code needs", () => {
       yield* Scope.close(scope, Exit.void)
     }))
 })
+
+it.scoped("a batch that is due only when it is overdue, because the process was paused, is saved", () =>
+  Effect.gen(function*() {
+    const { processor, table } = yield* numbers({ minDuration: 10, maxDuration: 20 })
+    const call = yield* calling(processor.modify("a", add(1)))
+    // All timers come late.
+    yield* TestClock.setTime(1000)
+    expect(yield* Fiber.join(call)).toBe(1)
+    expect(table.rows.get("a")).toBe(1)
+  }))
+
+it.scoped("failures that callers are told of are not logged as unhandled", () =>
+  Effect.gen(function*() {
+    const logged: Array<string> = []
+    const logger = Logger.make(({ message }) => void logged.push(String(message)))
+    yield* Effect.gen(function*() {
+      const { processor, table } = yield* numbers()
+      table.saves.push(() => Effect.fail("down"))
+      expect(yield* Effect.flip(processor.modify("a", add(1)))).toBe("down")
+      expect(yield* Effect.flip(processor.modifyEffect("a", () => Effect.fail("own")))).toBe("own")
+    }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)), Logger.withMinimumLogLevel(LogLevel.All))
+    expect(logged).toEqual([])
+  }))

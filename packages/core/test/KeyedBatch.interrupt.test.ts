@@ -1,7 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Fiber, TestClock } from "effect"
-import { Macrotask } from "../src/Macrotask.ts"
-import { add, calling, failureOf, gated, numbers, settleDown } from "./support/keyedBatch.ts"
+import { Effect, Exit, Fiber, TestClock } from "effect"
+import { add, calling, failureOf, gated, numbers, numbersWithBreaks, settleDown } from "./support/keyedBatch.ts"
 
 describe("a call that is interrupted", () => {
   it.scoped("while it waits for the load is out: its operation never runs, and nobody else notices", () =>
@@ -49,31 +48,32 @@ describe("a call that is interrupted", () => {
 
   it.scoped("before its batch has begun leaves no key behind, and nothing is loaded", () =>
     Effect.gen(function*() {
-      const waiting: Array<() => void> = []
-      const own = yield* Effect.clock
-      let nanos = 0n
-      const clock: Clock.Clock = {
-        [Clock.ClockTypeId]: Clock.ClockTypeId,
-        unsafeCurrentTimeMillis: () => own.unsafeCurrentTimeMillis(),
-        currentTimeMillis: own.currentTimeMillis,
-        unsafeCurrentTimeNanos: () => nanos,
-        currentTimeNanos: Effect.sync(() => nanos),
-        sleep: (duration) => own.sleep(duration)
-      }
-      const { processor, table } = yield* numbers().pipe(
-        Effect.withClock(clock),
-        Effect.provideService(Macrotask, (task) => waiting.push(task))
-      )
-      // A break is due, so the shard does nothing before it is told to.
-      nanos = 20_000_000n
+      const { goOn, logOf, processor, stop } = yield* numbersWithBreaks()
+      yield* stop
       const gone = yield* calling(processor.modify("a", add(1)))
-      expect(yield* processor.metrics).toMatchObject({ held: 1, keys: 1 })
       yield* Fiber.interrupt(gone)
-      expect(waiting.length).toBe(1)
-      waiting[0]()
+      yield* goOn
+      expect(yield* processor.metrics).toMatchObject({ cancelled: 1, succeeded: 0, held: 0, keys: 0 })
+      expect(logOf("a")).toEqual([])
+    }))
+
+  it.scoped("when its Effect has ended already waits for the save, and its change is in it", () =>
+    Effect.gen(function*() {
+      const { goOn, logOf, processor, stop, table } = yield* numbersWithBreaks()
+      const operating = gated()
+      const saving = gated()
+      table.saves.push(() => saving.run)
+      const call = yield* calling(processor.modifyEffect("a", (sum) => Effect.as(operating.run, add(1)(sum))))
+      yield* stop
+      yield* operating.end
       yield* settleDown
-      expect(yield* processor.metrics).toMatchObject({ cancelled: 1, batches: 0, held: 0, keys: 0 })
-      expect(table.log).toEqual([])
+      const interrupting = yield* calling(Fiber.interrupt(call))
+      yield* goOn
+      expect(logOf("a")).toEqual(["load a", "save a 1"])
+      expect(interrupting.unsafePoll()).toBe(null)
+      yield* saving.end
+      expect(Exit.isInterrupted(yield* Fiber.join(interrupting))).toBe(true)
+      expect(yield* processor.metrics).toMatchObject({ succeeded: 1, cancelled: 0, held: 0 })
     }))
 
   it.scoped("and is the last of its batch does not keep the next one from coming", () =>

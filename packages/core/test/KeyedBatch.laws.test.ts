@@ -41,7 +41,7 @@ describe("over random operations, loads, saves, interruptions, closings and sche
     for (const [key, count] of Object.entries(seen)) expect([key, count > 10]).toEqual([key, true])
   })
 
-  // red: what is given up in the very end is interrupted and ends, and nobody is left to forget its key.
+  // What is given up in the very end is interrupted, and ends when the processor has.
   it("no key is left when everything has ended", () => {
     for (const isInTime of [true, false]) {
       under(isInTime, { runs: 150, seed: 10_001 }, ({ keysLeft }) => expect(keysLeft).toBe(0))

@@ -102,8 +102,6 @@ describe("batchMetrics", () => {
       expect(Option.getOrThrow(Cause.failureOption(error!))).toMatchObject({ _tag: "BatchTimeout", phase: "save" })
     }))
 
-  // red: the times of a batch that comes to no save are counted from its beginning, as if it had been saved for all of
-  // its time.
   it.effect("tell the time of a load that failed, and that nothing was saved", () =>
     Effect.gen(function*() {
       const records = yield* told({ minDuration: 10, maxDuration: 30 }, ({ processor, table }) =>
@@ -244,7 +242,6 @@ describe("metrics", () => {
       yield* loading.end
     }))
 
-  // red: an operation that ends without its batch is counted and not published: nothing says that there is a change.
   it.scoped("are published where an operation ends without its batch", () =>
     Effect.gen(function*() {
       const { processor, table } = yield* numbers({ name: "waiting", minDuration: 500, maxDuration: 1000 })
@@ -296,6 +293,19 @@ describe("tracing", () => {
     return { spans, tracer }
   })
 
+  it.effect("has an operation that is an Effect run within the span of its caller", () =>
+    Effect.gen(function*() {
+      const { tracer } = yield* recording
+      const parent = yield* Effect.scoped(Effect.gen(function*() {
+        const { processor } = yield* numbers()
+        return yield* Effect.withSpan(
+          processor.modifyEffect("a", (sum) => Effect.map(Effect.currentSpan, ({ name }) => [name, sum] as const)),
+          "caller"
+        )
+      })).pipe(Effect.withTracer(tracer))
+      expect(parent).toBe("caller")
+    }))
+
   it.effect("makes a span for each load and each save, linked to the spans of the operations", () =>
     Effect.gen(function*() {
       const { spans, tracer } = yield* recording
@@ -339,8 +349,7 @@ describe("options", () => {
   type Options = KeyedBatch.Options<Sharding.Key, number, never, never>
   const base = { name: "test", initial: () => 0 }
 
-  // red, the one where both durations are the same: at that moment the batch is given up before it can be saved, so
-  // with these options no operation ever succeeds.
+  // Where both durations are the same, a batch would be given up before it could be saved.
   it.effect.each(
     [
       [{ name: " " }, "name"],
@@ -375,7 +384,7 @@ describe("options", () => {
       expect(error.message).toContain("must be")
     }))
 
-  // red: whether these are functions is not asked, so every batch dies of a TypeError instead.
+  // Or every batch would die of a TypeError.
   it.effect.each([["load"], ["save"], ["initial"]])(
     "%s that is no function is an InvalidOption",
     ([field]) =>

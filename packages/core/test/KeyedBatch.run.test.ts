@@ -305,7 +305,7 @@ describe("operations", () => {
       const kept = new Map([["apples", 1]])
       const processor = yield* KeyedBatch.make({
         name: "baskets",
-        load: (_: string) => Effect.succeed(kept),
+        load: (_name: string) => Effect.succeed(kept),
         save: (_, basket) => Effect.sync(() => void saved.push(basket)),
         minDuration: 0
       })

@@ -14,7 +14,7 @@ import {
 } from "./support/shardPool.ts"
 
 /** A pool whose only worker is busy, and whose queue of that size is empty. */
-const busy = (policy: Backpressure.Policy<Command>, queueDepth = 1, options?: Options) =>
+const busy = (policy: ShardPool.BuiltInPolicy, queueDepth = 1, options?: Options) =>
   Effect.gen(function*() {
     const made = yield* pool({ policy, queueDepth, ...options })
     const first = gated("busy", "first")
@@ -229,7 +229,7 @@ describe("options", () => {
       ["half a worker", { workersPerShard: 0.5 }, "workersPerShard"],
       ["no room", { queueDepth: 0 }, "queueDepth"],
       ["NaN room", { queueDepth: NaN }, "queueDepth"],
-      ["a policy that coalesces", { policy: Backpressure.coalesceByKey(({ key }: Command) => key) }, "policy"],
+      ["a policy that coalesces", { policy: Backpressure.coalesceByKey(({ key }: Command) => key) as never }, "policy"],
       ["a policy of one's own", { policy: { ...Backpressure.reject, _tag: "own" } as never }, "policy"],
       ["a negative timeout", { policy: Backpressure.suspend({ timeout: -1 }) }, "policy.timeout"],
       ["a timeout that is none", { policy: Backpressure.suspend({ timeout: "soon" as never }) }, "policy.timeout"],
@@ -280,5 +280,25 @@ describe("options", () => {
       expect((yield* made.depth) - depth).toBeLessThan(100)
       yield* gate.open
       yield* Fiber.join(waiting)
+    }))
+})
+
+describe("while all workers are busy", () => {
+  it.scoped("commands that were dropped leave no key behind", () =>
+    Effect.gen(function*() {
+      const made = yield* busy(Backpressure.dropOldest)
+      for (let key = 0; key < 100; key++) yield* made.pool.offer(command(key))
+      expect(yield* made.pool.metrics).toMatchObject({ dropped: 99, depth: 1, keys: 2 })
+      yield* made.end
+    }))
+
+  it.scoped("commands that their callers took out leave no key behind", () =>
+    Effect.gen(function*() {
+      const made = yield* busy(Backpressure.suspend(), 3)
+      for (let key = 0; key < 100; key++) {
+        yield* Effect.flatMap(submitting(made.pool, command(key)), Fiber.interrupt)
+      }
+      expect(yield* made.pool.metrics).toMatchObject({ cancelled: 100, depth: 0, keys: 1 })
+      yield* made.end
     }))
 })

@@ -99,7 +99,7 @@ const program = (setting: Setting) => (seed: number) =>
     const shards = 1 + below(3)
     const workers = 1 + below(3)
     const queueDepth = 1 + below(3)
-    const policy = pick<Backpressure.Policy<Trial>>([
+    const policy = pick<ShardPool.BuiltInPolicy>([
       Backpressure.suspend(),
       Backpressure.suspend(),
       Backpressure.suspend({ timeout: 5 }),

@@ -586,19 +586,6 @@ describe("a fiber that a command forks", () => {
       yield* gate.open
       yield* done.await
     }))
-
-  it.effect("is interrupted with its worker", () =>
-    Effect.gen(function*() {
-      const interrupted = yield* Effect.makeLatch()
-      yield* Effect.scoped(Effect.gen(function*() {
-        const made = yield* pool()
-        yield* made.pool.submit(
-          command("a", "", () => Effect.fork(Effect.onInterrupt(Effect.never, () => interrupted.open)))
-        )
-        yield* settleDown
-      }))
-      yield* interrupted.await
-    }))
 })
 
 describe("a long row of commands", () => {
@@ -720,6 +707,30 @@ describe("under many schedules", () => {
     expect(ends.interruption).toBeGreaterThan(10)
   })
 })
+
+it.scoped("what a command has forked is neither interrupted nor waited for when another is interrupted", () =>
+  Effect.gen(function*() {
+    const made = yield* pool()
+    const child = gated("child")
+    let forked: Fiber.RuntimeFiber<unknown, unknown> | undefined
+    yield* made.pool.submit(
+      command("a", "", () =>
+        Effect.map(
+          Effect.fork(Effect.uninterruptible(child.command.run({ key: "", version: 1, shard: 0 }))),
+          (fiber) => {
+            forked = fiber
+          }
+        ))
+    )
+    const held = gated("b")
+    const hanging = yield* submitting(made.pool, held.command)
+    yield* held.begun
+    yield* Fiber.interrupt(hanging)
+    expect(yield* made.pool.submit(command("c"))).toBe(1)
+    expect(forked!.unsafePoll()).toBe(null)
+    yield* child.end
+    expect(Exit.isSuccess(yield* Fiber.await(forked!))).toBe(true)
+  }))
 
 it.effect("the example of the module runs as it says", () =>
   Effect.gen(function*() {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { QueueError, type Sharding } from "@sluice/core"
 import { Cause, Effect, Exit, Fiber, TestClock } from "effect"
 import * as SeededRun from "../src/testing/SeededRun.ts"
-import { command, gated, type Options, pool, settleDown, submitting, until } from "./support/shardPool.ts"
+import { command, gated, type Options, type Pool, pool, settleDown, submitting, until } from "./support/shardPool.ts"
 
 /** A pool over a store of versions that remembers who asked. */
 const versioned = (options?: Options) =>
@@ -410,3 +410,27 @@ describe("keys that are idle", () => {
       expect(made.asked).toEqual(["a"])
     }))
 })
+
+it.scoped("a conflict of another key, which a command lets through, does not have it run once more", () =>
+  Effect.gen(function*() {
+    const made = yield* pool({ currentVersion: () => Effect.succeed(0) })
+    let runs = 0
+    const others = Effect.fail(new QueueError.VersionConflict({ key: "other", version: 1 }))
+    const letting = command("a", "", () => Effect.zipRight(Effect.sync(() => runs += 1), others))
+    expect(yield* Effect.flip(made.pool.submit(letting))).toMatchObject({ _tag: "VersionConflict", key: "other" })
+    expect(runs).toBe(1)
+    expect(yield* made.pool.metrics).toMatchObject({ conflicts: 0, rejected: 1 })
+  }))
+
+it.scoped("isRejection may look at the counts: the command is held until it has answered", () =>
+  Effect.gen(function*() {
+    const seen: Array<number> = []
+    const made: { readonly pool: Pool } = yield* pool({
+      isRejection: () => {
+        seen.push(Effect.runSync(made.pool.metrics).held)
+        return true
+      }
+    })
+    yield* Effect.exit(made.pool.submit(command("a", "", () => Effect.fail("no"))))
+    expect(seen).toEqual([1])
+  }))

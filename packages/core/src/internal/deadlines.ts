@@ -73,11 +73,15 @@ export class Deadlines {
 
   private ring(): void {
     const now = monotonicMillis(this.clock)
+    const due = new Set<Timed>()
     this.expire(this.gathering, this.minMillis, now, (timed) => {
       timed.isDue = true
+      due.add(timed)
     })
     this.expire(this.bounded, this.maxMillis, now, (timed) => {
-      timed.isOverdue = true
+      // Both at once: the batch is not late, but this process, which was paused, or busy.
+      if (due.has(timed)) this.bound(timed)
+      else timed.isOverdue = true
     })
   }
 

@@ -10,9 +10,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import type * as Tracer from "effect/Tracer"
 import { BatchTimeout } from "../QueueError.ts"
 import type { Key } from "../Sharding.ts"
-import type { Breaks } from "./breaks.ts"
+import { type Breaks, Pace } from "./breaks.ts"
 import { Chain, type Link } from "./chain.ts"
 import type { Deadlines, Timed } from "./deadlines.ts"
 import type { Fork } from "./forking.ts"
@@ -157,8 +158,10 @@ export interface KeyedShardOptions<in out S> {
   readonly monotonicMillis: () => number
 }
 
-/** How many operations run, and how many times a resource goes on, before it is looked whether a break is due. */
-const operationsInARow = 256
+/** After so many operations and turns of resources the clock is looked at. */
+const mostStepsBetweenLooks = 256
+
+/** How many times resources go on before other fibers may. */
 const turnsInARow = 16
 
 /** @internal */
@@ -170,14 +173,15 @@ export class KeyedShard<in out S> {
   /** The resources that have something to do. */
   private readonly agenda = new Ring<Resource<S>>()
   private wake: (() => void) | undefined
-  /** How many operations may still run before others have their turn. */
-  private operationsLeft = 0
+  private readonly pace: Pace
+  private isBreakDue = false
   /** How many batches were aborted, and have not ended. */
   private endings = 0
   private hasEnded = false
 
   constructor(options: KeyedShardOptions<S>) {
     this.options = options
+    this.pace = new Pace(options.breaks, mostStepsBetweenLooks)
   }
 
   // --- callers ------------------------------------------------------------------------------------------------------
@@ -273,12 +277,15 @@ export class KeyedShard<in out S> {
     body: () => {
       const { breaks } = this.options
       if (this.agenda.length === 0) return this.park
-      if (breaks.isDue) return breaks.take
-      this.operationsLeft = operationsInARow
-      for (let turns = 0; turns < turnsInARow && this.operationsLeft > 0 && this.agenda.length > 0; turns++) {
+      if (this.isBreakDue || this.pace.step()) {
+        this.isBreakDue = false
+        return breaks.take
+      }
+      for (let turns = 0; turns < turnsInARow && !this.isBreakDue && this.agenda.length > 0; turns++) {
         const resource = this.agenda.shift()
         resource.isOnAgenda = false
         this.advance(resource)
+        this.isBreakDue ||= this.pace.step()
       }
       return Effect.void
     },
@@ -401,20 +408,22 @@ export class KeyedShard<in out S> {
     while (resource.ran.length < maxOperations && resource.quota > 0) {
       const operation = resource.waiting.first
       if (operation === undefined) break
-      if (this.operationsLeft === 0) {
+      this.isBreakDue ||= this.pace.step()
+      if (this.isBreakDue) {
         this.schedule(resource)
         return false
       }
-      this.operationsLeft -= 1
       this.take(resource, operation)
       const { action } = operation
       if (action._tag !== "Effect") {
         this.apply(resource, operation, action)
         continue
       }
-      const begun = this.begun(resource, () => Effect.map(action.run(resource.value!), pairOf))
+      const begun = this.begun(resource, () => withParent(operation, Effect.map(action.run(resource.value!), pairOf)))
       if (!Exit.isExit(begun)) {
         this.become(resource, { _tag: "Operating", operation, fiber: begun })
+        // While it ran for the first time, its caller may have been interrupted.
+        if (operation.isLeft) begun.unsafeInterruptAsFork(FiberId.none)
         return true
       }
       this.record(resource, operation, begun)
@@ -590,6 +599,10 @@ const attempt = <A>(run: () => A): Exit.Exit<A> => {
     return Exit.die(defect)
   }
 }
+
+/** Where there is tracing, an operation is a part of what its caller does. */
+const withParent = <S, A, E>({ origin }: Operation<S>, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  origin === undefined ? effect : Effect.withParentSpan(effect, origin as Tracer.AnySpan)
 
 // Read where a defect is one of the user's code: TypeScript is not always there to look at what it answers.
 const pairOf = <S>(pair: readonly [unknown, S]): readonly [unknown, S] => [pair[0], pair[1]]

@@ -46,6 +46,22 @@ export class Router {
  */
 export const identityOf = (key: Sharding.Key): string => typeof key === "string" ? key : String(key)
 
+/** Each shard and each worker is a fiber. */
+const mostFibers = 65_536
+
+/**
+ * Checks how many of something there are to be, each with a fiber of its own.
+ * @internal
+ */
+export const checkCount = (queue: string, field: string, count: number): Check.Check =>
+  Check.check(
+    Number.isSafeInteger(count) && count >= 1 && count <= mostFibers,
+    queue,
+    field,
+    count,
+    `an integer from 1 to ${mostFibers}`
+  )
+
 /**
  * Checks the options that every queue with keys has.
  * @internal
@@ -57,7 +73,7 @@ export const makeRouter = (
   const { shardOf = Sharding.shardOf, shards = 16 } = options
   return Effect.as(
     Effect.zipRight(
-      Check.positiveInteger(queue, "shards", shards),
+      checkCount(queue, "shards", shards),
       Check.check(typeof shardOf === "function", queue, "shardOf", shardOf, "a function from a key to its shard")
     ),
     { router: new Router(queue, shards, shardOf), shards }

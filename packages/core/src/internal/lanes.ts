@@ -13,7 +13,6 @@ import type { Key } from "../Sharding.ts"
 import { Chain, type Link } from "./chain.ts"
 import { identityOf } from "./keys.ts"
 import { type OnInterrupt, Pending } from "./pending.ts"
-import { Ring } from "./ring.ts"
 
 /** @internal */
 export interface SubmissionOptions {
@@ -83,14 +82,17 @@ export class Submission<in out C> extends Pending implements Link<Submission<C>>
  * The commands of one key, and its version.
  * @internal
  */
-export class Lane<in out C> {
+export class Lane<in out C> implements Link<Lane<C>> {
   readonly id: string
   /** The version of the last command that succeeded, where it is known. */
   version: number | undefined
   running: Submission<C> | undefined = undefined
   readonly waiting = new Chain<Submission<C>>()
-  /** Whether it stands in line. It may have become empty since. */
+  /** Whether it stands in line: something waits in it, and nothing runs. */
   isInLine = false
+  // Its neighbours in line.
+  previous: Lane<C> | undefined = undefined
+  next: Lane<C> | undefined = undefined
 
   constructor(id: string, version: number | undefined) {
     this.id = id
@@ -120,7 +122,7 @@ export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
   private readonly reserved: (() => boolean) | undefined
   private readonly whenFull: WhenFull
   private readonly options: LanesOptions
-  private readonly line = new Ring<Lane<C>>()
+  private readonly line = new Chain<Lane<C>>()
   private oldest: Submission<C> | undefined
   private newest: Submission<C> | undefined
   private size = 0
@@ -168,19 +170,13 @@ export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
   }
 
   poll<Def>(def: Def): Submission<C> | Def {
-    while (this.line.length > 0) {
-      const lane = this.line.shift()
-      lane.isInLine = false
-      const submission = lane.waiting.first
-      if (submission === undefined) {
-        this.rest(lane)
-        continue
-      }
-      this.remove(submission)
-      lane.running = submission
-      return submission
-    }
-    return def
+    const lane = this.line.first
+    if (lane === undefined) return def
+    this.leaveLine(lane)
+    const submission = lane.waiting.first!
+    this.remove(submission)
+    lane.running = submission
+    return submission
   }
 
   pollUpTo(limit: number): Chunk.Chunk<Submission<C>> {
@@ -205,7 +201,7 @@ export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
 
   /** Whether there is a lane in line. */
   get hasReady(): boolean {
-    return this.line.length > 0
+    return this.line.first !== undefined
   }
 
   /** The oldest of all that wait, first. */
@@ -235,9 +231,15 @@ export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
     if (newer === undefined) this.newest = older
     else newer.older = older
     submission.older = submission.newer = undefined
-    submission.lane!.waiting.remove(submission)
+    const lane = submission.lane!
+    lane.waiting.remove(submission)
     submission.isWaiting = false
     this.size -= 1
+    // While all workers are busy nobody comes to look, and empty lanes would pile up.
+    if (lane.isInLine && lane.waiting.first === undefined) {
+      this.leaveLine(lane)
+      this.rest(lane)
+    }
   }
 
   /** Drops everything that waits. */
@@ -267,6 +269,11 @@ export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
     lane.isInLine = true
     this.line.push(lane)
     this.options.onReady()
+  }
+
+  private leaveLine(lane: Lane<C>): void {
+    lane.isInLine = false
+    this.line.remove(lane)
   }
 
   private laneOf(id: string): Lane<C> {

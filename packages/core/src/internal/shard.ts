@@ -13,8 +13,9 @@ import * as FiberId from "effect/FiberId"
 import type { PolicyQueueImpl } from "../PolicyQueue.ts"
 import { VersionConflict } from "../QueueError.ts"
 import type { Key } from "../Sharding.ts"
-import type { Breaks } from "./breaks.ts"
+import { type Breaks, Pace } from "./breaks.ts"
 import type { Fork } from "./forking.ts"
+import { identityOf } from "./keys.ts"
 import type { Lanes, Owner, Submission } from "./lanes.ts"
 import type { OnInterrupt } from "./pending.ts"
 
@@ -129,8 +130,8 @@ export class Shard<in out C> implements Owner<C> {
   }
 }
 
-/** Every so many commands the clock is looked at. */
-const commandsBetweenLooks = 32
+/** After so many commands the clock is looked at. */
+const mostCommandsBetweenLooks = 32
 
 class Worker<in out C> {
   /** What it runs. */
@@ -139,10 +140,11 @@ class Worker<in out C> {
   private fiber: Fiber.RuntimeFiber<void> | undefined
   /** Whether its fiber has been interrupted, and will be followed by another. */
   private isInterrupted = false
-  private commands = 0
+  private readonly pace: Pace
 
   constructor(shard: Shard<C>) {
     this.shard = shard
+    this.pace = new Pace(shard.options.breaks, mostCommandsBetweenLooks)
   }
 
   start(): void {
@@ -153,7 +155,8 @@ class Worker<in out C> {
       step: () => {}
     })
     // Not at once: fibers that follow one another would pile up on the stack.
-    this.fiber = this.shard.options.fork(Effect.zipRight(Effect.yieldNow(), loop))
+    // And what a command forks is not ours: it would end with the fiber, when another command is interrupted.
+    this.fiber = this.shard.options.fork(Effect.daemonChildren(Effect.zipRight(Effect.yieldNow(), loop)))
     this.fiber.addObserver((exit) => this.ended(exit))
   }
 
@@ -169,14 +172,9 @@ class Worker<in out C> {
 
   /** Goes on with the next command; there is nothing where none may run now. */
   private next(): Effect.Effect<void> | undefined {
-    const { breaks } = this.shard.options
-    if (this.commands === commandsBetweenLooks) {
-      this.commands = 0
-      if (breaks.isDue) return breaks.take
-    }
+    if (this.pace.step()) return this.shard.options.breaks.take
     const submission = this.shard.intake.unsafeTake()
     if (submission === undefined) return undefined
-    this.commands += 1
     this.current = submission
     return this.attempt(submission)
   }
@@ -231,17 +229,19 @@ class Worker<in out C> {
       const { currentVersion } = this.shard.options
       const submission = this.current
       if (submission === undefined) return Effect.void
-      const isConflict = errorsOf(cause).some((error) => error instanceof VersionConflict)
+      const all = errorsOf(cause)
+      const isConflict = all.length > 0 && all.every((error) => isConflictOf(submission, error))
       if (isConflict && currentVersion !== undefined && !submission.isRerun) {
         submission.isRerun = true
         this.shard.options.observer.conflicted()
         this.doubt(submission)
         return this.attempt(submission)
       }
-      this.leave()
       // Where its version could not be found out, it has not run.
-      const errors = submission.lane!.version === undefined ? [] : errorsOf(cause)
-      if (errors.length > 0 && errors.every((error) => this.isRejection(error))) {
+      const errors = submission.lane!.version === undefined ? [] : all
+      const isRejected = errors.length > 0 && errors.every((error) => this.isRejection(error))
+      this.leave()
+      if (isRejected) {
         if (isConflict) this.doubt(submission)
         this.shard.options.observer.rejected(submission, errors[0])
         this.settle(submission, Exit.failCause(cause))
@@ -302,6 +302,10 @@ class Worker<in out C> {
     if (!isStopping) this.start()
   }
 }
+
+/** Whether the version of this command was taken, and not that of another, which it has run itself. */
+const isConflictOf = <C>({ id }: Submission<C>, error: unknown): boolean =>
+  error instanceof VersionConflict && identityOf(error.key) === id
 
 /** The errors of a command, where there is nothing beside them that leaves its outcome unknown. */
 const errorsOf = (cause: Cause.Cause<unknown>): ReadonlyArray<unknown> =>

@@ -71,6 +71,8 @@ export const until = (
       const counts = yield* metrics
       if (holds(counts)) return counts
       yield* Effect.yieldNow()
+      // A worker may be at a break.
+      if (turn % 10 === 9) yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
     }
     return yield* Effect.dieMessage(`it never came to that: ${JSON.stringify(yield* metrics)}`)
   })
