@@ -449,3 +449,15 @@ it.scoped("failures that callers are told of are not logged as unhandled", () =>
     }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)), Logger.withMinimumLogLevel(LogLevel.All))
     expect(logged).toEqual([])
   }))
+
+it.scoped.each([[5], ["ab"], [undefined], [{}]])(
+  "an operation that answers %s, which is no pair, dies, and nothing is saved",
+  ([answer]) =>
+    Effect.gen(function*() {
+      const { processor, table } = yield* numbers()
+      expect(defectOf(yield* Effect.exit(processor.modify("a", () => answer as never)))).toBeInstanceOf(TypeError)
+      const effect = Effect.succeed(answer as never)
+      expect(defectOf(yield* Effect.exit(processor.modifyEffect("a", () => effect)))).toBeInstanceOf(TypeError)
+      expect(table.log).toEqual(["load a", "load a"])
+    })
+)

@@ -22,8 +22,8 @@ const measure = async (what: "processor" | "pool" | "keep", count: number): Prom
   return JSON.parse(stdout) as Report
 }
 
-/** What was measured is one or two, and a map of the keys takes more than a hundred. */
-const mostBytesPerKey = 8
+/** What was measured is below four, and a map of the keys takes more than a hundred. */
+const mostBytesPerKey = 16
 
 const million = 1_000_000
 

@@ -444,8 +444,8 @@ export class KeyedShard<in out S> {
     try {
       if (action._tag === "Mutate") this.succeed(resource, operation, action.run(value), value)
       else {
-        const pair = action.run(value)
-        this.succeed(resource, operation, pair[0], pair[1])
+        const [result, next] = pairOf(action.run(value))
+        this.succeed(resource, operation, result, next)
       }
     } catch (defect) {
       this.record(resource, operation, Exit.die(defect))
@@ -604,5 +604,8 @@ const attempt = <A>(run: () => A): Exit.Exit<A> => {
 const withParent = <S, A, E>({ origin }: Operation<S>, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   origin === undefined ? effect : Effect.withParentSpan(effect, origin as Tracer.AnySpan)
 
-// Read where a defect is one of the user's code: TypeScript is not always there to look at what it answers.
-const pairOf = <S>(pair: readonly [unknown, S]): readonly [unknown, S] => [pair[0], pair[1]]
+/** TypeScript is not always there to look at what an operation answers, and what is no pair must not be saved. */
+const pairOf = <S>(pair: readonly [unknown, S]): readonly [unknown, S] => {
+  if (!Array.isArray(pair)) throw new TypeError("an operation must answer a result and the resource that follows")
+  return pair
+}
