@@ -408,6 +408,32 @@ describe("a fiber of the processor that dies", () => {
       expect(logged).toEqual([["FATAL", expect.stringContaining("test: a fiber of the processor died")]])
       expect(reasonOf(yield* Effect.exit(close))).toContain("no time")
     }))
+
+  it.effect("is no less loud where it is the one that keeps the time", () =>
+    Effect.gen(function*() {
+      const own = yield* Effect.clock
+      let isBroken = false
+      const breaking: Clock.Clock = {
+        [Clock.ClockTypeId]: Clock.ClockTypeId,
+        unsafeCurrentTimeMillis: () => own.unsafeCurrentTimeMillis(),
+        currentTimeMillis: own.currentTimeMillis,
+        unsafeCurrentTimeNanos: () => {
+          if (isBroken) throw new Error("no time")
+          return own.unsafeCurrentTimeNanos()
+        },
+        currentTimeNanos: own.currentTimeNanos,
+        sleep: (duration) => own.sleep(duration)
+      }
+      const { close, processor } = yield* numbersInScope({ minDuration: 10, maxDuration: 20 }).pipe(
+        Effect.withClock(breaking)
+      )
+      const waiting = yield* calling(Effect.exit(processor.modify("a", add(1))))
+      // The batch is open, and nobody looks at the clock but who keeps the time.
+      isBroken = true
+      yield* TestClock.adjust(10)
+      expect(String(defectOf(yield* Fiber.join(waiting)))).toContain("no time")
+      expect(String(defectOf(yield* Effect.exit(close)))).toContain("no time")
+    }).pipe(Logger.withMinimumLogLevel(LogLevel.None)))
 })
 
 describe("what the user's code needs", () => {

@@ -225,6 +225,8 @@ describe("options", () => {
       ["half a shard", { shards: 1.5 }, "shards"],
       ["NaN shards", { shards: NaN }, "shards"],
       ["infinitely many shards", { shards: Infinity }, "shards"],
+      ["more shards than a process can serve", { shards: 2 ** 40 }, "shards"],
+      ["more workers than a process can serve", { workersPerShard: 2 ** 40 }, "workersPerShard"],
       ["no worker", { workersPerShard: 0 }, "workersPerShard"],
       ["half a worker", { workersPerShard: 0.5 }, "workersPerShard"],
       ["no room", { queueDepth: 0 }, "queueDepth"],
