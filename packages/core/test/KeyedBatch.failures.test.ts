@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { KeyedBatch } from "@sluice/core"
 import { Cause, Clock, Effect, Exit, Fiber, Logger, LogLevel, Scope, TestClock } from "effect"
 import {
+  accounted,
   add,
   calling,
   defectOf,
@@ -374,31 +375,40 @@ describe("maxDuration", () => {
 })
 
 describe("a fiber of the processor that dies", () => {
+  /** A clock that is ours until it is broken: whoever looks at it then dies. */
+  const fragile = Effect.map(Effect.clock, (own) => {
+    let isBroken = false
+    const clock: Clock.Clock = {
+      [Clock.ClockTypeId]: Clock.ClockTypeId,
+      unsafeCurrentTimeMillis: () => own.unsafeCurrentTimeMillis(),
+      currentTimeMillis: own.currentTimeMillis,
+      unsafeCurrentTimeNanos: () => {
+        if (isBroken) throw new Error("no time")
+        return own.unsafeCurrentTimeNanos()
+      },
+      currentTimeNanos: own.currentTimeNanos,
+      sleep: (duration) => own.sleep(duration)
+    }
+    return {
+      clock,
+      breakIt: () => void (isBroken = true),
+      mend: () => void (isBroken = false)
+    }
+  })
+
   it.effect("is logged, and told to everybody who waits, now or later, and to whoever closes the scope", () =>
     Effect.gen(function*() {
-      const own = yield* Effect.clock
-      let isBroken = false
-      const breaking: Clock.Clock = {
-        [Clock.ClockTypeId]: Clock.ClockTypeId,
-        unsafeCurrentTimeMillis: () => own.unsafeCurrentTimeMillis(),
-        currentTimeMillis: own.currentTimeMillis,
-        unsafeCurrentTimeNanos: () => {
-          if (isBroken) throw new Error("no time")
-          return own.unsafeCurrentTimeNanos()
-        },
-        currentTimeNanos: own.currentTimeNanos,
-        sleep: (duration) => own.sleep(duration)
-      }
+      const { breakIt, clock } = yield* fragile
       const logged: Array<unknown> = []
       const logger = Logger.make(({ logLevel, message }) => void logged.push([logLevel.label, String(message)]))
       const { close, processor, table } = yield* numbersInScope({ minDuration: 10, maxDuration: 0 }).pipe(
-        Effect.withClock(breaking),
+        Effect.withClock(clock),
         Effect.provide(Logger.replace(Logger.defaultLogger, logger))
       )
       table.loads.push(() => Effect.never)
       const loading = yield* calling(Effect.exit(processor.modify("a", add(1))))
       const operating = yield* calling(Effect.exit(processor.modifyEffect("b", () => Effect.never)))
-      isBroken = true
+      breakIt()
       const waiting = yield* calling(Effect.exit(processor.modify("c", add(1))))
       const reasonOf = (exit: Exit.Exit<unknown, unknown>) => Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "none"
       for (const fiber of [loading, operating, waiting]) {
@@ -411,28 +421,46 @@ describe("a fiber of the processor that dies", () => {
 
   it.effect("is no less loud where it is the one that keeps the time", () =>
     Effect.gen(function*() {
-      const own = yield* Effect.clock
-      let isBroken = false
-      const breaking: Clock.Clock = {
-        [Clock.ClockTypeId]: Clock.ClockTypeId,
-        unsafeCurrentTimeMillis: () => own.unsafeCurrentTimeMillis(),
-        currentTimeMillis: own.currentTimeMillis,
-        unsafeCurrentTimeNanos: () => {
-          if (isBroken) throw new Error("no time")
-          return own.unsafeCurrentTimeNanos()
-        },
-        currentTimeNanos: own.currentTimeNanos,
-        sleep: (duration) => own.sleep(duration)
-      }
+      const { breakIt, clock } = yield* fragile
       const { close, processor } = yield* numbersInScope({ minDuration: 10, maxDuration: 20 }).pipe(
-        Effect.withClock(breaking)
+        Effect.withClock(clock)
       )
       const waiting = yield* calling(Effect.exit(processor.modify("a", add(1))))
       // The batch is open, and nobody looks at the clock but who keeps the time.
-      isBroken = true
+      breakIt()
       yield* TestClock.adjust(10)
       expect(String(defectOf(yield* Fiber.join(waiting)))).toContain("no time")
       expect(String(defectOf(yield* Effect.exit(close)))).toContain("no time")
+    }).pipe(Logger.withMinimumLogLevel(LogLevel.None)))
+
+  it.effect("leaves nothing that was given up to run or to be saved later, and everything is accounted for", () =>
+    Effect.gen(function*() {
+      const { breakIt, clock, mend } = yield* fragile
+      const { close, processor, table } = yield* numbersInScope({ minDuration: 10, maxDuration: 1000 }).pipe(
+        Effect.withClock(clock)
+      )
+      const loading = gated()
+      table.loads.push(() => Effect.uninterruptible(loading.run))
+      let hasRun = false
+      const waiting = yield* calling(Effect.exit(processor.modify("a", (sum) => {
+        hasRun = true
+        return [sum, sum]
+      })))
+      const open = yield* calling(Effect.exit(processor.modify("b", add(1))))
+      // Who keeps the time dies; the fiber of the shard lives.
+      breakIt()
+      yield* TestClock.adjust(10)
+      mend()
+      for (const call of [waiting, open]) expect(String(defectOf(yield* Fiber.join(call)))).toContain("no time")
+      yield* loading.end
+      yield* settleDown
+      yield* Effect.exit(close)
+      yield* settleDown
+      expect(hasRun).toBe(false)
+      expect(table.log).toEqual(["load a", "load b"])
+      const metrics = yield* processor.metrics
+      expect(metrics).toMatchObject({ offered: 2, failed: 2, held: 0, keys: 0 })
+      expect(accounted(metrics)).toBe(metrics.offered)
     }).pipe(Logger.withMinimumLogLevel(LogLevel.None)))
 })
 

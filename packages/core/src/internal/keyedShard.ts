@@ -254,12 +254,21 @@ export class KeyedShard<in out S> {
     this.wakeUp()
   }
 
-  /** Ends every operation: the fiber has died, and nobody is left to do it. */
+  /** Ends every operation, and gives every batch up: a fiber of ours has died. Nothing of them may run or be saved later. */
   unsafeFail(exit: Exit.Exit<never, never>): void {
-    for (const { phase, ran, waiting } of this.resources.values()) {
-      if (phase._tag === "Operating") phase.operation.end(exit)
-      for (const operation of ran) operation.end(exit)
-      for (let operation = waiting.first; operation !== undefined; operation = operation.next) operation.end(exit)
+    for (const resource of this.resources.values()) {
+      const { phase, ran } = resource
+      if (phase._tag === "Operating") this.end(phase.operation, exit, false)
+      for (const operation of ran) this.end(operation, exit, false)
+      for (const operation of waitingOf(resource)) {
+        this.take(resource, operation)
+        this.end(operation, exit, false)
+      }
+      if (phase._tag === "Ending") continue
+      this.rest(resource)
+      // No deadline: it may be the clock that has failed.
+      if ("fiber" in phase) this.giveUp(resource, phase.fiber)
+      else this.resources.delete(resource.id)
     }
   }
 
@@ -575,11 +584,15 @@ export class KeyedShard<in out S> {
   }
 
   private interrupt(resource: Resource<S>, fiber: Running): void {
-    this.become(resource, { _tag: "Ending" })
+    this.giveUp(resource, fiber)
     this.options.deadlines.bound(resource)
+    this.lookQuiet()
+  }
+
+  private giveUp(resource: Resource<S>, fiber: Running): void {
+    this.become(resource, { _tag: "Ending" })
     this.endings += 1
     fiber.unsafeInterruptAsFork(FiberId.none)
-    this.lookQuiet()
   }
 }
 
