@@ -14,9 +14,10 @@ import {
   Option,
   Stream,
   TestClock,
-  Tracer
+  type Tracer
 } from "effect"
 import { accounted, add, calling, failureOf, gated, numbers, numbersInScope, settleDown } from "./support/keyedBatch.ts"
+import { recording } from "./support/tracing.ts"
 
 class Sums extends Context.Tag("test/Sums")<Sums, KeyedBatch.KeyedBatch<string, number>>() {}
 
@@ -279,20 +280,6 @@ describe("metrics", () => {
 })
 
 describe("tracing", () => {
-  /** Effect's own tracer, and what it has made. */
-  const recording = Effect.map(Effect.tracer, (own) => {
-    const spans: Array<Tracer.Span> = []
-    const tracer = Tracer.make({
-      span: (...args) => {
-        const span = own.span(...args)
-        spans.push(span)
-        return span
-      },
-      context: (f) => f()
-    })
-    return { spans, tracer }
-  })
-
   it.effect("has an operation that is an Effect run within the span of its caller", () =>
     Effect.gen(function*() {
       const { tracer } = yield* recording

@@ -13,7 +13,7 @@ import {
   Option,
   Stream,
   TestClock,
-  Tracer
+  type Tracer
 } from "effect"
 import {
   type Command,
@@ -27,6 +27,7 @@ import {
   submitting,
   until
 } from "./support/shardPool.ts"
+import { recording } from "./support/tracing.ts"
 
 class Numbers extends Context.Tag("test/ShardPool/Numbers")<Numbers, ShardPool.ShardPool<number, number>>() {}
 
@@ -318,19 +319,6 @@ describe("metrics", () => {
 })
 
 describe("tracing", () => {
-  const recording = Effect.map(Effect.tracer, (own) => {
-    const spans: Array<Tracer.Span> = []
-    const tracer = Tracer.make({
-      span: (...args) => {
-        const span = own.span(...args)
-        spans.push(span)
-        return span
-      },
-      context: (f) => f()
-    })
-    return { spans, tracer }
-  })
-
   it.effect("makes a span for each run, a child of that of its caller, with pool, shard and version", () =>
     Effect.gen(function*() {
       const { spans, tracer } = yield* recording

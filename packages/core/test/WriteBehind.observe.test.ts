@@ -13,9 +13,10 @@ import {
   Option,
   Stream,
   TestClock,
-  Tracer
+  type Tracer
 } from "effect"
 import { failing, Sink } from "./support/sink.ts"
+import { recording } from "./support/tracing.ts"
 
 class Numbers extends Context.Tag("test/Numbers")<Numbers, WriteBehind.WriteBehind<number>>() {}
 
@@ -177,20 +178,6 @@ describe("metrics", () => {
 })
 
 describe("tracing", () => {
-  /** Effect's own tracer, and what it has made. */
-  const recording = Effect.map(Effect.tracer, (own) => {
-    const spans: Array<Tracer.Span> = []
-    const tracer = Tracer.make({
-      span: (...args) => {
-        const span = own.span(...args)
-        spans.push(span)
-        return span
-      },
-      context: (f) => f()
-    })
-    return { spans, tracer }
-  })
-
   it.effect("makes a span for each flush, linked to the spans of the offers", () =>
     Effect.gen(function*() {
       const { spans, tracer } = yield* recording
