@@ -9,6 +9,7 @@ import { expectIntact, itemOf, makeItems, Seen } from "../src/batch-queue/items.
 import { type Peer, persistedQueue, plainjob } from "../src/batch-queue/peers.ts"
 import { fill, firstHandled, handling, storing } from "../src/batch-queue/sluice.ts"
 import { temporaryDirectory } from "../src/files.ts"
+import { expectWellFormed } from "./plans.ts"
 
 const run = <A>(effect: Effect.Effect<A, never, Scope.Scope>) => Effect.runPromise(Effect.scoped(effect))
 
@@ -40,16 +41,7 @@ describe("the plan", () => {
   })
 
   it("every ratio names two of its cases, no two measures are called the same, and all cases are used", () => {
-    const { cases, ratios } = plan
-    const names = new Set(cases.map(({ name }) => name))
-    expect(names.size).toBe(cases.length)
-    for (const { above, below, subject } of ratios) {
-      expect(names).toContain(above)
-      expect(names).toContain(below)
-      expect([above, below]).toContain(subject)
-    }
-    expect(new Set(ratios.map(({ measure }) => measure)).size).toBe(ratios.length)
-    expect(new Set(ratios.flatMap(({ above, below }) => [above, below]))).toEqual(names)
+    expectWellFormed(plan)
   })
 
   it("has every ratio, with its goal", () => {

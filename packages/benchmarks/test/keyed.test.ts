@@ -7,6 +7,7 @@ import { type Contender, inFibers, inOneFiber, inPromises } from "../src/keyed/c
 import { Books, makeCommands, scattered, Totals } from "../src/keyed/commands.ts"
 import { dataLoader, floor, queueAndDeferred, requestResolver, requestResolverWithWindow } from "../src/keyed/peers.ts"
 import { keyedBatch, keyedBatchWithStore, shardPool, shardPoolWithVersions } from "../src/keyed/sluice.ts"
+import { expectWellFormed } from "./plans.ts"
 
 const run = <A>(effect: Effect.Effect<A, never, Scope.Scope>) => Effect.runPromise(Effect.scoped(effect))
 
@@ -57,16 +58,7 @@ describe("the plan", () => {
   })
 
   it("every ratio names two of its cases, no two measures are called the same, and all cases are used", () => {
-    const { cases, ratios } = plan
-    const names = new Set(cases.map(({ name }) => name))
-    expect(names.size).toBe(cases.length)
-    for (const { above, below, subject } of ratios) {
-      expect(names).toContain(above)
-      expect(names).toContain(below)
-      expect([above, below]).toContain(subject)
-    }
-    expect(new Set(ratios.map(({ measure }) => measure)).size).toBe(ratios.length)
-    expect(new Set(ratios.flatMap(({ above, below }) => [above, below]))).toEqual(names)
+    expectWellFormed(plan)
   })
 
   it("has goals for 64 callers, and for a million keys", () => {

@@ -26,7 +26,8 @@ import * as EventHub from "./EventHub.ts"
 import { Breaks } from "./internal/breaks.ts"
 import { Deadlines } from "./internal/deadlines.ts"
 import { makeFork, supervise } from "./internal/forking.ts"
-import { type Action, type KeyedObserver, KeyedShard, type Operation } from "./internal/keyedShard.ts"
+import { type Action, KeyedShard, type Operation } from "./internal/keyedShard.ts"
+import { KeyedTally } from "./internal/keyedTally.ts"
 import { makeRouter, type Router } from "./internal/keys.ts"
 import { monotonicMillis, Timekeeper } from "./internal/timekeeper.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/tracing.ts"
@@ -34,7 +35,6 @@ import { Macrotask } from "./Macrotask.ts"
 import * as Check from "./OptionCheck.ts"
 import { type BatchTimeout, type InvalidKey, type InvalidOption, ProcessorStopped } from "./QueueError.ts"
 import type { Missed } from "./QueueEvent.ts"
-import { makeCounts } from "./QueueMetrics.ts"
 import type { Key, ShardOf } from "./Sharding.ts"
 
 /**
@@ -274,105 +274,11 @@ const checkOptions = (options: AnyOptions): Effect.Effect<Checked, InvalidOption
 /** How long after a change the metrics are published. */
 const publishWithinMillis = 1000
 
-/** Counts what happens to operations and batches, and tells it as records and metrics. */
-class Tally<in out K extends Key, in out S> implements KeyedObserver {
-  readonly counts = {
-    offered: 0,
-    refused: 0,
-    cancelled: 0,
-    succeeded: 0,
-    failed: 0,
-    held: 0,
-    batches: 0,
-    batchesFailed: 0,
-    loads: 0,
-    saves: 0
-  }
-  private readonly hub: EventHub.EventHub<BatchRecord<K>>
-  private readonly published: (counts: Tally<K, S>["counts"]) => void
-  private readonly onChange: () => void
-  private hasChanged = false
-
-  constructor(name: string, hub: EventHub.EventHub<BatchRecord<K>>, onChange: () => void) {
-    this.hub = hub
-    this.onChange = onChange
-    this.published = makeCounts("keyed_batch", name, {
-      offered: ["sluice_operations_offered_total", "Operations offered"],
-      refused: ["sluice_operations_refused_total", "Operations refused"],
-      cancelled: ["sluice_operations_cancelled_total", "Operations taken out by their callers"],
-      succeeded: ["sluice_operations_succeeded_total", "Operations that succeeded"],
-      failed: ["sluice_operations_failed_total", "Operations that failed"],
-      batches: ["sluice_keyed_batches_total", "Batches ended"],
-      batchesFailed: ["sluice_keyed_batches_failed_total", "Batches failed"],
-      loads: ["sluice_keyed_loads_total", "Resources loaded"],
-      saves: ["sluice_keyed_saves_total", "Resources saved"]
-    }, { held: ["sluice_operations_held", "Operations not ended"] })
-  }
-
-  get isHeard(): boolean {
-    return this.hub.active
-  }
-
-  private changed(): void {
-    if (this.hasChanged) return
-    this.hasChanged = true
-    this.onChange()
-  }
-
-  entered(): void {
-    this.counts.offered += 1
-    this.counts.held += 1
-    this.changed()
-  }
-
-  refused(): void {
-    this.counts.offered += 1
-    this.counts.refused += 1
-    this.changed()
-  }
-
-  cancelled(): void {
-    this.counts.cancelled += 1
-    this.counts.held -= 1
-    this.changed()
-  }
-
-  ended(isSuccess: boolean): void {
-    if (isSuccess) this.counts.succeeded += 1
-    else this.counts.failed += 1
-    this.counts.held -= 1
-    this.changed()
-  }
-
-  loaded(): void {
-    this.counts.loads += 1
-  }
-
-  saved(): void {
-    this.counts.saves += 1
-  }
-
-  batchEnded(cause: Cause.Cause<unknown> | undefined): void {
-    this.counts.batches += 1
-    if (cause !== undefined) this.counts.batchesFailed += 1
-    this.changed()
-  }
-
-  tell({ cause, key, ...record }: Parameters<KeyedObserver["tell"]>[0]): void {
-    this.hub.emit({ _tag: "Batch", ...record, key: key as K, ...(cause === undefined ? {} : { error: cause }) })
-  }
-
-  publish(): void {
-    this.hasChanged = false
-    this.published(this.counts)
-  }
-}
-
 class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatch<K, S, E> {
   readonly name: string
   readonly batchMetrics: Stream.Stream<BatchRecord<K> | Missed>
   private readonly shards: ReadonlyArray<KeyedShard<S>>
-  private readonly tally: Tally<K, S>
+  private readonly tally: KeyedTally<BatchRecord<K>>
   private readonly router: Router
   private readonly tracing: boolean
   private readonly idle = Effect.unsafeMakeLatch()
@@ -382,7 +288,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
     readonly name: string
     readonly records: Stream.Stream<BatchRecord<K> | Missed>
     readonly shards: ReadonlyArray<KeyedShard<S>>
-    readonly tally: Tally<K, S>
+    readonly tally: KeyedTally<BatchRecord<K>>
     readonly router: Router
     readonly tracing: boolean
   }) {
@@ -527,11 +433,17 @@ export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = ne
     const fork = yield* makeFork<R | R2>()
     const hub = yield* EventHub.make<BatchRecord<K>>()
     const publishing = new Timekeeper(clock, () => tally.publish())
-    const tally = new Tally<K, S>(
+    const tally = new KeyedTally<BatchRecord<K>>({
       name,
       hub,
-      () => publishing.within(publishWithinMillis)
-    )
+      recordOf: ({ cause, key, ...told }) => ({
+        _tag: "Batch",
+        ...told,
+        key: key as K,
+        ...(cause === undefined ? {} : { error: cause })
+      }),
+      onChange: () => publishing.within(publishWithinMillis)
+    })
     const deadlines = new Deadlines(clock, checked.minMillis, checked.maxMillis)
     const shards = Array.from({ length: checked.shards }, () =>
       new KeyedShard<S>({

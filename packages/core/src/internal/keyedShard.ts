@@ -120,6 +120,20 @@ interface Times {
   saving: number | undefined
 }
 
+/**
+ * What is told of a batch that has ended.
+ * @internal
+ */
+export interface Told {
+  readonly key: Key
+  readonly startMillis: number
+  readonly operations: number
+  readonly loadMillis: number
+  readonly saveMillis: number
+  readonly totalMillis: number
+  readonly cause: Cause.Cause<unknown> | undefined
+}
+
 /** @internal */
 export interface KeyedObserver {
   readonly ended: (isSuccess: boolean) => void
@@ -128,15 +142,7 @@ export interface KeyedObserver {
   readonly saved: () => void
   readonly batchEnded: (cause: Cause.Cause<unknown> | undefined) => void
   readonly isHeard: boolean
-  readonly tell: (record: {
-    readonly key: Key
-    readonly startMillis: number
-    readonly operations: number
-    readonly loadMillis: number
-    readonly saveMillis: number
-    readonly totalMillis: number
-    readonly cause: Cause.Cause<unknown> | undefined
-  }) => void
+  readonly tell: (told: Told) => void
 }
 
 /** @internal */
