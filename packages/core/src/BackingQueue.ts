@@ -46,6 +46,14 @@ export interface Options<in A> {
 
 const variance = { _A: (_: any) => _ }
 
+/**
+ * Whether several items would all be taken at once: `"now"`; `"later"`, when there is more room; or `"never"`, because
+ * they are more than the queue can hold.
+ *
+ * @internal
+ */
+export type Room = "now" | "later" | "never"
+
 /** A ring that refuses what does not fit. The other queues differ in `whenFull`. */
 class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
   readonly [Queue.BackingQueueTypeId] = variance
@@ -80,6 +88,24 @@ class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
 
   protected fits(weight: number): boolean {
     return this.used + weight <= this.limit && (this.reserved === undefined || !this.reserved())
+  }
+
+  /** Asked before several items are offered, all or none. Each has a weight that is valid. */
+  roomFor(items: ReadonlyArray<A>): Room {
+    const weigh = this.weigh
+    return this.roomForWeight(weigh === undefined ? items.length : items.reduce((sum, item) => sum + weigh(item), 0))
+  }
+
+  protected roomForWeight(weight: number): Room {
+    if (weight === 0 || this.fits(weight)) return "now"
+    return weight > this.limit ? "never" : "later"
+  }
+
+  /** How many of the items that wait are this one. */
+  countOf(item: A): number {
+    let count = 0
+    for (let at = this.ring.head; at < this.ring.tail; at++) if (Object.is(this.ring.at(at), item)) count += 1
+    return count
   }
 
   protected push(item: A, weight: number): true {
@@ -128,6 +154,10 @@ class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
 }
 
 class DroppingNewest<in out A> extends RingBackingQueue<A> {
+  override roomFor(): Room {
+    return "now"
+  }
+
   protected override whenFull(item: A): boolean {
     this.report.dropped(item, "drop-newest")
     return false
@@ -142,6 +172,10 @@ class DroppingNewest<in out A> extends RingBackingQueue<A> {
 }
 
 class DroppingOldest<in out A> extends RingBackingQueue<A> {
+  override roomFor(): Room {
+    return "now"
+  }
+
   protected override whenFull(item: A, weight: number): boolean {
     const evicted = this.shift()
     let more: Array<A> | undefined
@@ -193,6 +227,16 @@ class Coalescing<in out A> extends RingBackingQueue<A> {
     return true
   }
 
+  override roomFor(items: ReadonlyArray<A>): Room {
+    if (this.full !== "refuse") return "now"
+    const fresh = new Set<unknown>()
+    for (const item of items) {
+      const key = this.keyOf(item)
+      if (this.index.get(key, this.ring.head) === undefined) fresh.add(key)
+    }
+    return this.roomForWeight(fresh.size)
+  }
+
   private newKeyWhenFull(key: unknown, item: A): boolean {
     switch (this.full) {
       case "refuse":
@@ -223,6 +267,25 @@ class Coalescing<in out A> extends RingBackingQueue<A> {
     return Chunk.unsafeFromArray(dropped)
   }
 }
+
+/**
+ * Whether there is room for all of these items. Of a queue of the user's only its length and capacity are known.
+ *
+ * @internal
+ */
+export const roomFor = <A>(backing: Queue.BackingQueue<A>, items: ReadonlyArray<A>): Room => {
+  if (backing instanceof RingBackingQueue) return backing.roomFor(items)
+  if (items.length > backing.capacity()) return "never"
+  return backing.length() + items.length <= backing.capacity() ? "now" : "later"
+}
+
+/**
+ * How many of the items that wait are this one, as far as that can be known.
+ *
+ * @internal
+ */
+export const countOf = <A>(backing: Queue.BackingQueue<A>, item: A): number =>
+  backing instanceof RingBackingQueue ? backing.countOf(item) : 0
 
 /**
  * Refuses what does not fit, and leaves it to the strategy.

@@ -37,7 +37,13 @@ import { checkOptions } from "./internal/batchQueueOptions.ts"
 import { BatchTally, type Totals } from "./internal/batchTally.ts"
 import { Entry } from "./internal/gathering.ts"
 import { makeGuard } from "./internal/guard.ts"
-import { type Lifecycle, Offers, type UnsafeBatchOutcome } from "./internal/offers.ts"
+import {
+  type BatchAllOrNoneError,
+  type Lifecycle,
+  Offers,
+  type Storing,
+  type UnsafeBatchOutcome
+} from "./internal/offers.ts"
 import { isTracing } from "./internal/tracing.ts"
 import { Workers } from "./internal/workers.ts"
 import { Macrotask } from "./Macrotask.ts"
@@ -109,6 +115,29 @@ export interface BatchQueue<in out A> {
     item: A,
     options?: { readonly id?: string | undefined }
   ) => Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable>
+  /**
+   * Offers several items, all of them or none. It never waits for room: under `suspend` it fails with `QueueFull` too.
+   *
+   * **Errors**: `QueueFull` where there is no room for all of them, in the intake or under a `maxPending` that rejects:
+   * retry later; `TooManyItems` where there can never be: retry with fewer; `MalformedItem`, whose `item` is the first
+   * that cannot be stored; `QueueClosed`. None of the items is in.
+   */
+  readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<Taken, BatchAllOrNoneError<A>>
+  /**
+   * Offers several items, all of them or none, and answers what became of them once each is stored, or was found to be a
+   * duplicate, or dropped: by the policy, or because the queue was closed before the store had answered (`"shutdown"`: it
+   * may be stored nevertheless). `ids` has one for each item, to count once by, like that of `offerStored`. They share a
+   * commit, but where there are many; a crash in between leaves a part of them, which those with ids that are offered
+   * again complete.
+   *
+   * **Waits** until the commit, but not for room. **Errors** are those of `offerAllOrNone`. **Interruption** ends only
+   * the waiting. Inside a transaction of the store's database they are a part of that; where it fails then, also with
+   * `StoreUnavailable`, some of them may be, and the transaction is to be rolled back.
+   */
+  readonly offerStoredAllOrNone: (
+    items: ReadonlyArray<A>,
+    options?: { readonly ids?: ReadonlyArray<string> | undefined }
+  ) => Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable>
   /**
    * Stores everything that was offered before.
    *
@@ -190,7 +219,7 @@ export interface Handle<in out A> {
   readonly offer: (...items: ReadonlyArray<A>) => Effect.Effect<void, MalformedItem<A> | QueueClosed<A>>
 }
 
-export type { BatchOfferError, UnsafeBatchOutcome }
+export type { BatchAllOrNoneError, BatchOfferError, Storing, Taken, UnsafeBatchOutcome }
 
 /**
  * The counts of one process.
@@ -367,6 +396,8 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   readonly offerAll: BatchQueue<A>["offerAll"]
   readonly unsafeOffer: BatchQueue<A>["unsafeOffer"]
   readonly offerStored: BatchQueue<A>["offerStored"]
+  readonly offerAllOrNone: BatchQueue<A>["offerAllOrNone"]
+  readonly offerStoredAllOrNone: BatchQueue<A>["offerStoredAllOrNone"]
   readonly flush: BatchQueue<A>["flush"]
   private readonly parts: Parts<A>
   /** Changed by `become` alone. */
@@ -383,6 +414,8 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
     this.offerAll = parts.offers.offerAll
     this.unsafeOffer = parts.offers.unsafeOffer
     this.offerStored = parts.offers.offerStored
+    this.offerAllOrNone = parts.offers.offerAllOrNone
+    this.offerStoredAllOrNone = parts.offers.offerStoredAllOrNone
     this.flush = parts.offers.flush
   }
 

@@ -142,6 +142,19 @@ export interface Codec<in out A> {
 
 export type { Fault } from "./internal/inspection.ts"
 
+/**
+ * Looks at a plain value before a schema does, such as JSON that comes from outside: whether its text is well-formed, how
+ * deep and how large it is, and that it has no key `__proto__`. A schema would overflow the stack at what is nested
+ * deeply. Never throws.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const inspect = (limits?: Partial<Limits>): (value: unknown) => Either.Either<EncodedItem, Fault> => {
+  const inspection = new Inspection({ ...defaultLimits, ...limits }, carriesNothing)
+  return (value) => inspection.inspect(value)
+}
+
 /** The version of the envelope that this writes, and the newest that it reads. */
 const version = 1
 

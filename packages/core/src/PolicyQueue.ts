@@ -15,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as MutableQueue from "effect/MutableQueue"
 import * as Queue from "effect/Queue"
-import type { Report } from "./BackingQueue.ts"
+import * as BackingQueue from "./BackingQueue.ts"
 import * as Backpressure from "./Backpressure.ts"
 import { type Guard, makeGuard } from "./internal/guard.ts"
 import { isWeight } from "./internal/weight.ts"
@@ -27,7 +27,8 @@ import {
   OfferTimeout,
   QueueClosed,
   QueueFull,
-  type Refusal
+  type Refusal,
+  TooManyItems
 } from "./QueueError.ts"
 import type { DropReason, Outcome } from "./QueueEvent.ts"
 import * as Strategy from "./Strategy.ts"
@@ -148,7 +149,7 @@ const exits: Readonly<Record<Outcome, Effect.Effect<Outcome>>> = {
 }
 
 /** Counts what the pair reports, and tells the user's callbacks. */
-class Ledger<in out A> implements Report<A> {
+class Ledger<in out A> implements BackingQueue.Report<A> {
   coalescedItems = 0
   droppedItems = 0
   readonly droppedByReason: Record<string, number> = Object.create(null)
@@ -242,8 +243,8 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     return this.queue
   }
 
-  unsafeOffer(item: A): UnsafeOutcome {
-    const outcome = this.attempt(item)
+  unsafeOffer(item: A, origin?: unknown): UnsafeOutcome {
+    const outcome = this.attempt(item, origin)
     if (outcome === "full") return this.refuse("full")
     return outcome
   }
@@ -430,6 +431,32 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     return Effect.succeed({ ...counts })
   }
 
+  /** Why these items cannot all be taken now, if they cannot. */
+  whyNotAll(items: ReadonlyArray<A>): WhyNot<A> | undefined {
+    if (this.closed) return { _tag: "Closed" }
+    const { weigh } = this
+    if (weigh !== undefined) {
+      for (const item of items) {
+        const weight = weigh(item)
+        if (!isWeight(weight, this.capacity)) return { _tag: "InvalidWeight", item, weight }
+      }
+    }
+    const room = BackingQueue.roomFor(this.pair.backing, items)
+    if (room === "now") return undefined
+    return { _tag: room === "later" ? "Full" : "TooMany" }
+  }
+
+  /** How many of the items that wait are this one. */
+  unsafeCountOf(item: A): number {
+    return BackingQueue.countOf(this.pair.backing, item)
+  }
+
+  /** Counts items that are refused without having been offered to the policy. */
+  unsafeRefuse(count: number): void {
+    this.offered += count
+    this.refused += count
+  }
+
   unsafeTakeUpTo(limit: number): ReadonlyArray<A> {
     const items = Chunk.toReadonlyArray(this.pair.backing.pollUpTo(limit))
     this.pair.strategy.unsafeOnQueueEmptySpace(this.pair.backing, this.noTakers)
@@ -475,6 +502,69 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     this.closed = true
     this.pair.waiting?.room.close()
   }
+}
+
+/** Why several items cannot all be taken at once. */
+type WhyNot<A> =
+  | { readonly _tag: "Full" | "TooMany" | "Closed" }
+  | { readonly _tag: "InvalidWeight"; readonly item: A; readonly weight: number }
+
+/**
+ * What an offer of all or none fails with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type AllOrNoneError<A> = QueueFull<A> | TooManyItems<A> | QueueClosed<A> | InvalidWeight<A>
+
+/**
+ * Offers items, each to the queue that `route` names, where there is room for all of them: in one step, so that nobody
+ * comes in between. Answers the counts, or why none of them is in.
+ *
+ * @internal
+ */
+export const unsafeOfferAllOrNone = <A>(
+  items: ReadonlyArray<A>,
+  route: (item: A) => PolicyQueueImpl<A>,
+  origin?: unknown
+): Taken | AllOrNoneError<A> => {
+  const shares = new Map<PolicyQueueImpl<A>, Array<A>>()
+  for (const item of items) {
+    const queue = route(item)
+    const share = shares.get(queue)
+    if (share === undefined) shares.set(queue, [item])
+    else share.push(item)
+  }
+  for (const [queue, share] of shares) {
+    const reason = queue.whyNotAll(share)
+    if (reason === undefined) continue
+    for (const [queue, { length }] of shares) queue.unsafeRefuse(length)
+    const { capacity, name } = queue
+    const refusal: Refusal<A> = { queue: name, item: share[0], taken: 0, notTaken: items }
+    switch (reason._tag) {
+      case "Closed":
+        return QueueClosed.of(name, 0, items)
+      case "Full":
+        return QueueFull.of(refusal)
+      case "TooMany":
+        return TooManyItems.of(refusal, capacity)
+      case "InvalidWeight":
+        return InvalidWeight.of({ ...refusal, item: reason.item }, reason.weight, capacity)
+    }
+  }
+  const counts = { accepted: 0, coalesced: 0, dropped: 0 }
+  for (const [taken, item] of items.entries()) {
+    const queue = route(item)
+    const outcome = queue.unsafeOffer(item, origin)
+    if (!isOutcome(outcome)) {
+      // Only a policy of the user's refuses what there was room for.
+      const notTaken = items.slice(taken)
+      for (const rest of notTaken.slice(1)) route(rest).unsafeRefuse(1)
+      return QueueFull.of({ queue: queue.name, item, taken, notTaken })
+    }
+    counts[outcome] += 1
+  }
+  return counts
 }
 
 /** How many offers in a row a generator may make without giving way to other fibers. */

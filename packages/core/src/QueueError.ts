@@ -149,6 +149,27 @@ export class InvalidWeight<out A = unknown> extends Data.TaggedError("InvalidWei
 }
 
 /**
+ * Items that are to be taken all or none are more than the queue can hold. None of them is in. Retrying makes no sense:
+ * offer fewer at a time.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TooManyItems<out A = unknown> extends Data.TaggedError("TooManyItems")<
+  Refusal<any> & { readonly capacity: number }
+> {
+  declare readonly item: A
+  declare readonly notTaken: ReadonlyArray<A>
+  override get message(): string {
+    return `queue "${this.queue}" can never take ${this.notTaken.length} items at once: its capacity is ${this.capacity}`
+  }
+  /** @internal */
+  static of<A>(refusal: Refusal<A>, capacity: number): TooManyItems<A> {
+    return withoutStack(() => new TooManyItems<A>({ ...refusal, capacity }))
+  }
+}
+
+/**
  * Everything that an offer can fail with.
  *
  * @since 0.1.0

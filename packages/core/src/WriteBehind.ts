@@ -30,7 +30,15 @@ import { makeGuard } from "./internal/guard.ts"
 import * as Check from "./OptionCheck.ts"
 import { sum, Tally } from "./internal/tally.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/tracing.ts"
-import { Offer, offerEach, type Taken, type UnsafeOutcome } from "./PolicyQueue.ts"
+import type { Settlement } from "./internal/settlements.ts"
+import {
+  type AllOrNoneError,
+  Offer,
+  offerEach,
+  type Taken,
+  unsafeOfferAllOrNone,
+  type UnsafeOutcome
+} from "./PolicyQueue.ts"
 import {
   type HandlerDefect,
   type InvalidOption,
@@ -86,6 +94,23 @@ export interface WriteBehind<in out A> {
    */
   readonly unsafeOffer: (item: A) => UnsafeOutcome
   /**
+   * Offers several items, all of them or none. It never waits for room: under `suspend` it fails with `QueueFull` too.
+   *
+   * **Errors**: `QueueFull` where there is no room for all of them: retry later; `TooManyItems` where there can never be:
+   * retry with fewer; `QueueClosed`, `InvalidWeight`. None of the items is in (of a policy of your own that refuses what
+   * there is room for: those before are). Of a backing queue of your own the length and the capacity decide.
+   */
+  readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<Taken, AllOrNoneError<A>>
+  /**
+   * Offers several items, all of them or none, and answers what became of them once each is settled, coalesced or
+   * dropped. Nothing is hurried: they are flushed when their batch is due. Offer objects that are not in the queue yet:
+   * objects are told apart by identity.
+   *
+   * **Waits** until then, for as long as the retries of their batch take. **Errors** are those of `offerAllOrNone`.
+   * **Interruption** ends only the waiting: the items are in.
+   */
+  readonly offerSettled: (items: ReadonlyArray<A>) => Effect.Effect<Settlement, AllOrNoneError<A>>
+  /**
    * Flushes everything offered before, and answers what became of it.
    *
    * **Waits** until those items are settled or dropped; a backoff that is running is honoured. Offers that wait for
@@ -129,6 +154,8 @@ export interface Flushed {
  * @category models
  */
 export type Metrics = Snapshot
+
+export type { AllOrNoneError, Settlement, Taken }
 
 /**
  * What the retry schedule is told of a failed flush: the error of the user's `flush` (of a partial failure, the error
@@ -242,6 +269,8 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
   readonly unsafeOffer: (item: A) => UnsafeOutcome
+  readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<Taken, AllOrNoneError<A>>
+  readonly offerSettled: (items: ReadonlyArray<A>) => Effect.Effect<Settlement, AllOrNoneError<A>>
   private readonly shards: ReadonlyArray<Batcher<A>>
   private readonly tally: Tally<A>
   private lifecycle: Lifecycle = { _tag: "Open" }
@@ -256,6 +285,16 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
     this.unsafeOffer = only === undefined
       ? (item) => intakeOf(item).unsafeOffer(item)
       : (item) => only.unsafeOffer(item)
+    const heldOf = (item: A) => shards[route(item)].countOf(item)
+    const offerAllOrNone = (items: ReadonlyArray<A>, span?: unknown) =>
+      Effect.suspend(() => {
+        const taken = unsafeOfferAllOrNone(items, intakeOf, span)
+        return "accepted" in taken ? Effect.succeed(taken) : Effect.fail(taken)
+      })
+    const offerSettled = (items: ReadonlyArray<A>, span?: unknown) =>
+      Effect.suspend(() => this.awaitSettled(items, heldOf, () => unsafeOfferAllOrNone(items, intakeOf, span)))
+    this.offerAllOrNone = tracing ? (items) => withCurrentSpan((span) => offerAllOrNone(items, span)) : offerAllOrNone
+    this.offerSettled = tracing ? (items) => withCurrentSpan((span) => offerSettled(items, span)) : offerSettled
     if (tracing) {
       this.offer = (item) => withCurrentSpan((span) => new Offer(intakeOf(item), item, span))
       this.offerAll = (items) => withCurrentSpan((span) => offerEach(items, intakeOf, span))
@@ -273,6 +312,28 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
 
   get awaitIdle(): Effect.Effect<void, QueueClosed> {
     return Effect.asVoid(this.awaitDone({ flush: false }))
+  }
+
+  private awaitSettled(
+    items: ReadonlyArray<A>,
+    held: (item: A) => number,
+    offer: () => Taken | AllOrNoneError<A>
+  ): Effect.Effect<Settlement, AllOrNoneError<A>> {
+    const { settlements } = this.tally
+    const ticket = settlements.await(items, held)
+    const taken = offer()
+    if (!("accepted" in taken)) {
+      settlements.withdraw(ticket)
+      return Effect.fail(taken)
+    }
+    return Effect.async((resume) => {
+      ticket.onDone = () => {
+        const { coalesced, dropped, droppedByReason, settled } = ticket
+        resume(Effect.succeed({ settled, coalesced, dropped, droppedByReason: { ...droppedByReason } }))
+      }
+      if (ticket.isDone) return ticket.onDone()
+      return Effect.sync(() => settlements.forget(ticket))
+    })
   }
 
   private awaitDone(options: { readonly flush: boolean }): Effect.Effect<Flushed, QueueClosed> {
@@ -423,7 +484,12 @@ export const make = <A, E, R, R2 = never>(
     const context = yield* Effect.context<R | R2>()
     const guard = yield* makeGuard(name)
     const hub = yield* EventHub.make<QueueEvent<A>>()
-    const tally = new Tally<A>(name, hub, options.onDrop ? guard("onDrop", options.onDrop) : () => {})
+    const tally = new Tally<A>(
+      name,
+      hub,
+      options.onDrop ? guard("onDrop", options.onDrop) : () => {},
+      options.policy !== undefined && "merge" in options.policy && options.policy.merge !== undefined
+    )
     const flushPolicy = FlushPolicy.make({ size: checked.batchSize, linger: checked.flushIntervalMillis })
     const handle = (batch: Batch<A>, origins: ReadonlyArray<unknown>) =>
       tracing ? withFlushSpan(name, batch, origins, options.flush(batch)) : options.flush(batch)

@@ -62,7 +62,13 @@ interface InFlight<A> {
  */
 export interface Observer<in A> {
   readonly flushed: (batch: Batch<A>) => void
-  readonly settled: (count: number, batch: Batch<A>, durationMillis: number) => void
+  /** So many items of a batch are done: all but those at the indexes that failed. */
+  readonly settled: (
+    count: number,
+    batch: Batch<A>,
+    durationMillis: number,
+    failed: ReadonlyArray<number> | undefined
+  ) => void
   /**
    * Nothing is due, or the loop takes a break, or has been busy with one batch for a while: time to tell the numbers.
    */
@@ -135,6 +141,13 @@ export class Batcher<in out A> {
   /** Items that wait to get in, wait in the intake, or are in flight. */
   get held(): number {
     return this.intake.unsafeLength() + this.intake.unsafeWaiting() + this.inFlight
+  }
+
+  /** How many of the items that wait or are in flight are this one. */
+  countOf(item: A): number {
+    const { state } = this
+    const inFlight = state._tag === "Handling" || state._tag === "BackingOff" ? state.inFlight.batch.items : []
+    return this.intake.unsafeCountOf(item) + inFlight.filter((each) => Object.is(each, item)).length
   }
 
   /** The age of the oldest item held; 0 when none is. */
@@ -365,9 +378,9 @@ export class Batcher<in out A> {
     return this.state._tag === "Handling" && this.state.inFlight === inFlight
   }
 
-  private settle(inFlight: InFlight<A>, count: number, startedAt: number): void {
+  private settle(inFlight: InFlight<A>, count: number, startedAt: number, failed?: ReadonlyArray<number>): void {
     this.barriers.settled(count, inFlight.last)
-    this.options.observer.settled(count, inFlight.batch, this.now() - startedAt)
+    this.options.observer.settled(count, inFlight.batch, this.now() - startedAt, failed)
   }
 
   private fail(inFlight: InFlight<A>, cause: Cause.Cause<unknown>, startedAt: number): Effect.Effect<void> {
@@ -383,7 +396,7 @@ export class Batcher<in out A> {
     }
     const rest: InFlight<A> = { ...inFlight, batch: { ...inFlight.batch, items: failed } }
     this.become({ _tag: "Handling", inFlight: rest })
-    if (done > 0) this.settle(inFlight, done, startedAt)
+    if (done > 0) this.settle(inFlight, done, startedAt, failure.indexes)
     // Schedules reckon with the clock on the wall.
     const failedAt = this.clock.unsafeCurrentTimeMillis()
     const step = Effect.suspend(() => this.options.retry.step(failedAt, failure.error, inFlight.scheduleState))

@@ -7,7 +7,15 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import type * as Codec from "../Codec.ts"
-import { Offer, offerEach, type PolicyQueueImpl, type Taken, type UnsafeOutcome } from "../PolicyQueue.ts"
+import {
+  type AllOrNoneError,
+  Offer,
+  offerEach,
+  type PolicyQueueImpl,
+  type Taken,
+  unsafeOfferAllOrNone,
+  type UnsafeOutcome
+} from "../PolicyQueue.ts"
 import {
   type BatchOfferError,
   ItemDropped,
@@ -16,7 +24,8 @@ import {
   OfferTimeout,
   QueueClosed,
   QueueFull,
-  type StoreUnavailable
+  type StoreUnavailable,
+  TooManyItems
 } from "../QueueError.ts"
 import type { Outcome } from "../QueueEvent.ts"
 import type { QueueStore } from "../QueueStore.ts"
@@ -40,7 +49,13 @@ export type Lifecycle =
 type QueueOfferError<A> = Exclude<BatchOfferError<A>, MalformedItem<A>>
 
 /** A refusal of an entry is told as one of its item. */
-const ofItems = <A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>, before = 0): QueueOfferError<A> => {
+function ofItems<A>(
+  error: Exclude<OfferError<Entry<A>>, OfferTimeout>,
+  all?: ReadonlyArray<A>,
+  before?: number
+): Exclude<QueueOfferError<A>, OfferTimeout>
+function ofItems<A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>, before?: number): QueueOfferError<A>
+function ofItems<A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>, before = 0): QueueOfferError<A> {
   const taken = before + error.taken
   const notTaken = all === undefined ? error.notTaken.map(({ item }) => item) : all.slice(taken)
   const refusal = { queue: error.queue, item: notTaken[0], taken, notTaken }
@@ -54,6 +69,44 @@ const ofItems = <A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>, before 
     case "QueueClosed":
       return QueueClosed.of(error.queue, taken, notTaken)
   }
+}
+
+const ofAllOrNone = <A>(error: AllOrNoneError<Entry<A>>, items: ReadonlyArray<A>): BatchAllOrNoneError<A> => {
+  if (error._tag !== "TooManyItems") return ofItems(error, items)
+  return TooManyItems.of({ queue: error.queue, item: items[0], taken: 0, notTaken: items }, error.capacity)
+}
+
+const malformedId: Codec.Fault = {
+  reason: "text",
+  path: "",
+  detail: "its id must be well-formed text of 1 to 512 bytes, without NUL"
+}
+
+/**
+ * What an offer of all or none fails with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type BatchAllOrNoneError<A> = QueueFull<A> | TooManyItems<A> | QueueClosed<A> | MalformedItem<A>
+
+/**
+ * What became of items that were to be stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Storing {
+  readonly stored: number
+  /** Those whose id was remembered: they had been stored before. */
+  readonly duplicates: number
+  readonly dropped: number
+  readonly droppedByReason: Readonly<Record<string, number>>
+}
+
+interface PutAll<in out A> {
+  readonly entries: ReadonlyArray<Entry<A>>
+  readonly taken: Taken
 }
 
 const stored = Effect.succeed("stored" as const)
@@ -218,6 +271,99 @@ export class Offers<in out A> {
     )
   }
 
+  /** Puts all of the entries in, or none. */
+  private putAllOrNone(
+    items: ReadonlyArray<A>,
+    entryOf: (item: A, index: number) => Entry<A> | Codec.Fault
+  ): Either.Either<PutAll<A>, BatchAllOrNoneError<A>> {
+    const { intake, maxPending, name, tally } = this.options
+    const refuse = (error: BatchAllOrNoneError<A>) => {
+      tally.refusedAside(items.length)
+      return Either.left(error)
+    }
+    const refusal = { queue: name, item: items[0], taken: 0, notTaken: items }
+    const entries: Array<Entry<A>> = []
+    for (const [index, item] of items.entries()) {
+      const entry = entryOf(item, index)
+      if (!(entry instanceof Entry)) return refuse(MalformedItem.of({ ...refusal, item }, entry))
+      entries.push(entry)
+    }
+    if (maxPending !== undefined && items.length > maxPending.items) {
+      return refuse(TooManyItems.of(refusal, maxPending.items))
+    }
+    if (items.length > 0 && this.isBacklogFull(items.length - 1)) return refuse(QueueFull.of(refusal))
+    const taken = unsafeOfferAllOrNone(entries, () => intake)
+    return "accepted" in taken ? Either.right({ entries, taken }) : Either.left(ofAllOrNone(taken, items))
+  }
+
+  readonly offerAllOrNone = (items: ReadonlyArray<A>): Effect.Effect<Taken, BatchAllOrNoneError<A>> =>
+    Effect.suspend(() => Either.map(this.putAllOrNone(items, (item) => this.entryOf(item)), ({ taken }) => taken))
+
+  readonly offerStoredAllOrNone = (
+    items: ReadonlyArray<A>,
+    options?: { readonly ids?: ReadonlyArray<string> | undefined }
+  ): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> =>
+    Effect.flatMap(this.options.store.transaction, (transaction): ReturnType<typeof this.offerStoredAllOrNone> => {
+      const ids = options?.ids
+      // The fiber that stores would wait for the end of that transaction.
+      if (Option.isSome(transaction)) return this.offerEachStoredWithin(items, ids)
+      const put = this.putAllOrNone(items, (item, index) => {
+        if (ids === undefined) return this.entryOf(item, {})
+        return isText(ids[index]) ? this.entryOf(item, { id: ids[index] }) : malformedId
+      })
+      return Either.isLeft(put) ? Effect.fail(put.left) : this.allEnded(put.right.entries)
+    })
+
+  /** Stores items as a part of the transaction that the caller is in; where it fails, that is to be rolled back. */
+  private offerEachStoredWithin(
+    items: ReadonlyArray<A>,
+    ids: ReadonlyArray<string> | undefined
+  ): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> {
+    const none: Storing = { stored: 0, duplicates: 0, dropped: 0, droppedByReason: {} }
+    return Effect.reduce(
+      items,
+      none,
+      (sum, item, index) =>
+        Effect.matchEffect(this.offerStored(item, { id: ids?.[index] }), {
+          onFailure: (error) => {
+            if (error._tag === "OfferTimeout") return Effect.fail(QueueFull.of<A>(error))
+            if (error._tag !== "ItemDropped") return Effect.fail(error)
+            const { [error.reason]: before = 0 } = sum.droppedByReason
+            const droppedByReason = { ...sum.droppedByReason, [error.reason]: before + 1 }
+            return Effect.succeed({ ...sum, dropped: sum.dropped + 1, droppedByReason })
+          },
+          onSuccess: (ending) =>
+            Effect.succeed(
+              ending === "stored" ? { ...sum, stored: sum.stored + 1 } : { ...sum, duplicates: sum.duplicates + 1 }
+            )
+        })
+    )
+  }
+
+  /** Waits until each of several entries is stored, or will not be. Nothing is to be cleaned up. */
+  private allEnded(entries: ReadonlyArray<Entry<A>>): Effect.Effect<Storing> {
+    return Effect.async((resume) => {
+      const counts = { stored: 0, duplicates: 0, dropped: 0 }
+      const droppedByReason: Record<string, number> = Object.create(null)
+      let missing = entries.length
+      const onEnd = (ending: Ending) => {
+        if (ending._tag === "Stored") counts.stored += 1
+        else if (ending._tag === "Duplicate") counts.duplicates += 1
+        else {
+          counts.dropped += 1
+          droppedByReason[ending.reason] = (droppedByReason[ending.reason] ?? 0) + 1
+        }
+        missing -= 1
+        if (missing === 0) resume(Effect.succeed({ ...counts, droppedByReason: { ...droppedByReason } }))
+      }
+      if (missing === 0) return resume(Effect.succeed({ ...counts, droppedByReason: {} }))
+      for (const entry of entries) {
+        if (entry.ending === undefined) entry.onEnd = onEnd
+        else onEnd(entry.ending)
+      }
+    })
+  }
+
   readonly offerStored = (
     item: A,
     options?: { readonly id?: string | undefined }
@@ -226,11 +372,7 @@ export class Offers<in out A> {
       const id = options?.id
       if (id !== undefined && !isText(id)) {
         this.options.tally.refusedAside()
-        return this.malformed(item, {
-          reason: "text",
-          path: "",
-          detail: "its id must be well-formed text of 1 to 512 bytes, without NUL"
-        })
+        return this.malformed(item, malformedId)
       }
       const entry = this.entryOf(item, id === undefined ? {} : { id })
       if (Option.isSome(transaction) && entry instanceof Entry) {

@@ -7,6 +7,7 @@ import type { DropReason, QueueEvent } from "../QueueEvent.ts"
 import * as QueueMetrics from "../QueueMetrics.ts"
 import type { Batcher, Observer } from "./batcher.ts"
 import type { EventHub } from "../EventHub.ts"
+import { Settlements } from "./settlements.ts"
 
 /** @internal */
 export const sum = <A>(items: ReadonlyArray<A>, f: (item: A) => number): number =>
@@ -41,8 +42,11 @@ const publishEveryDrops = 256
 /** @internal */
 export class Tally<in out A> {
   readonly hub: EventHub<QueueEvent<A>>
+  readonly settlements = new Settlements<A>()
   private readonly published: QueueMetrics.QueueMetrics
   private readonly onDrop: (item: A, reason: DropReason) => void
+  /** Whether what is coalesced becomes an item that nobody has offered. */
+  private readonly isMerging: boolean
   private shards: ReadonlyArray<Batcher<A>> = []
   private settled = 0
   private retries = 0
@@ -54,11 +58,13 @@ export class Tally<in out A> {
   constructor(
     name: string,
     hub: EventHub<QueueEvent<A>>,
-    onDrop: (item: A, reason: DropReason) => void
+    onDrop: (item: A, reason: DropReason) => void,
+    isMerging: boolean
   ) {
     this.hub = hub
     this.published = QueueMetrics.make("write_behind", name)
     this.onDrop = onDrop
+    this.isMerging = isMerging
   }
 
   watch(shards: ReadonlyArray<Batcher<A>>): void {
@@ -69,6 +75,10 @@ export class Tally<in out A> {
   readonly intake = {
     onDrop: (item: A, reason: DropReason): void => this.dropped(item, reason),
     onCoalesce: (replaced: A, item: A): void => {
+      if (this.settlements.areAwaited) {
+        this.settlements.coalesced(replaced)
+        if (this.isMerging) this.settlements.coalesced(item)
+      }
       if (this.hub.active) this.hub.emit({ _tag: "Coalesced", replaced, item })
     },
     onInterrupt: (taken: number, notTaken: ReadonlyArray<A>): void => {
@@ -82,6 +92,7 @@ export class Tally<in out A> {
         cause === undefined ? { _tag: "Dropped", item, reason } : { _tag: "Dropped", item, reason, cause }
       )
     }
+    if (this.settlements.areAwaited) this.settlements.dropped(item, reason)
     this.drops += 1
     if (this.drops % publishEveryDrops === 0) this.publish()
     this.onDrop(item, reason)
@@ -95,8 +106,12 @@ export class Tally<in out A> {
         else this.retries += 1
         if (hub.active) hub.emit({ _tag: "Flushed", shard, size, trigger, attempt })
       },
-      settled: (size, { attempt }, durationMillis) => {
+      settled: (size, { attempt, items }, durationMillis, failed) => {
         this.settled += size
+        if (this.settlements.areAwaited) {
+          const open = new Set(failed)
+          for (const [index, item] of items.entries()) if (!open.has(index)) this.settlements.settled(item)
+        }
         this.published.flushDuration(durationMillis)
         if (hub.active) hub.emit({ _tag: "Settled", shard, size, attempt, durationMillis })
       },
