@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config"
 import projects from "./vitest.workspace.ts"
 
 const core = fileURLToPath(new URL("./packages/core/src", import.meta.url))
+const http = fileURLToPath(new URL("./packages/http/src", import.meta.url))
 const sql = fileURLToPath(new URL("./packages/sql/src", import.meta.url))
 
 export default defineConfig({
@@ -12,6 +13,8 @@ export default defineConfig({
       { find: /^@sluice\/core$/, replacement: `${core}/index.ts` },
       { find: /^@sluice\/core\/testing$/, replacement: `${core}/testing/index.ts` },
       { find: /^@sluice\/core\/(.+)$/, replacement: `${core}/$1.ts` },
+      { find: /^@sluice\/http$/, replacement: `${http}/index.ts` },
+      { find: /^@sluice\/http\/(.+)$/, replacement: `${http}/$1.ts` },
       { find: /^@sluice\/sql$/, replacement: `${sql}/index.ts` },
       { find: /^@sluice\/sql\/(.+)$/, replacement: `${sql}/$1.ts` }
     ]
@@ -20,8 +23,8 @@ export default defineConfig({
     projects,
     coverage: {
       provider: "v8",
-      include: ["packages/{core,sql}/src/**/*.ts"],
-      exclude: ["packages/{core,sql}/src/index.ts"],
+      include: ["packages/{core,http,sql}/src/**/*.ts"],
+      exclude: ["packages/{core,http,sql}/src/index.ts"],
       reporter: ["text", "html", "json-summary"],
       thresholds: { lines: 98.5 }
     }

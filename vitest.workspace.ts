@@ -7,4 +7,4 @@ const project = (name: string) => ({
   }
 })
 
-export default [project("core"), project("sql"), project("examples"), project("benchmarks")]
+export default [project("core"), project("sql"), project("http"), project("examples"), project("benchmarks")]

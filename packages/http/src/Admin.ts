@@ -1,0 +1,268 @@
+/**
+ * Lets an operator see and change how queues run, under `/admin`, with a bearer token. Without a token in the
+ * configuration nothing of it is there.
+ *
+ * @since 0.1.0
+ */
+import type * as HttpApi from "@effect/platform/HttpApi"
+import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
+import type * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import * as HttpApp from "@effect/platform/HttpApp"
+import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import type { InvalidOption, StoreUnavailable } from "@sluice/core/QueueError"
+import type { Stats } from "@sluice/core/QueueStore"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { Closing } from "./GracefulServer.ts"
+import {
+  InvalidRequest,
+  NotOffered,
+  QueueUnavailable,
+  TooLarge,
+  Unauthorized,
+  UnknownDeadLetter,
+  UnknownQueue,
+  UnsupportedMediaType
+} from "./HttpError.ts"
+import { HttpQueues, type Queues } from "./HttpQueues.ts"
+import type { DeadLetters } from "./HttpQueue.ts"
+import { readText } from "./internal/body.ts"
+import type { Mounted } from "./internal/mounted.ts"
+import { checkToken, isSecret } from "./internal/secret.ts"
+import * as ServerSentEvents from "./internal/serverSentEvents.ts"
+import { type Admin, AdminAuthorization, Ids, type QueueState } from "./SluiceApi.ts"
+
+/**
+ * The options.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** What a request must carry as its bearer token, of at least 16 characters. Without it nothing is mounted. */
+  readonly token: Redacted.Redacted | undefined
+}
+
+/** How often a queue that is being drained is looked at. */
+const lookEveryMillis = 50
+
+/** How large the body of a command may be. */
+const maxBodyBytes = 256 * 1024
+
+const find = (queues: Queues, name: string): Effect.Effect<Mounted, UnknownQueue> => {
+  const mounted = queues.get(name)
+  return mounted === undefined ? Effect.fail(new UnknownQueue({ queue: name })) : Effect.succeed(mounted)
+}
+
+const stateOf = (mounted: Mounted): Effect.Effect<typeof QueueState.Type> =>
+  Effect.gen(function*() {
+    const { deadLetters, name, pause, stats, status, system } = mounted.queue
+    const { counts, droppedByReason, held, paused } = yield* status
+    // A store that cannot be used must not hide what the process knows.
+    const stored = stats === undefined ? Option.none<Stats>() : yield* Effect.option(stats)
+    return {
+      name,
+      system,
+      held,
+      paused,
+      draining: mounted.isDraining,
+      drainedPerSecond: mounted.drainedPerSecond,
+      stalledForMillis: mounted.stalledForMillis ?? null,
+      operations: [
+        ...pause === undefined ? [] : ["pause" as const],
+        "resume" as const,
+        "drain" as const,
+        ...deadLetters === undefined ? [] : ["deadLetters" as const]
+      ],
+      counts,
+      droppedByReason,
+      store: Option.getOrNull(Option.map(stored, ({ dead, oldestAtMillis, pending }) => ({
+        pending,
+        dead,
+        oldestAgeMillis: oldestAtMillis === undefined ? null : Math.max(0, mounted.now() - oldestAtMillis)
+      })))
+    }
+  })
+
+const withDeadLetters = <A, E>(
+  queues: Queues,
+  name: string,
+  use: (deadLetters: DeadLetters) => Effect.Effect<A, E | StoreUnavailable>
+): Effect.Effect<A, UnknownQueue | NotOffered | QueueUnavailable | Exclude<E, StoreUnavailable>> =>
+  Effect.gen(function*() {
+    const { queue: { deadLetters } } = yield* find(queues, name)
+    if (deadLetters === undefined) return yield* new NotOffered({ queue: name, operation: "deadLetters" })
+    return yield* Effect.mapError(use(deadLetters), (error) =>
+      isStoreUnavailable(error)
+        ? new QueueUnavailable({ queue: name, reason: "store", taken: 0 })
+        : error as Exclude<E, StoreUnavailable>)
+  })
+
+const isStoreUnavailable = (error: unknown): error is StoreUnavailable =>
+  typeof error === "object" && error !== null && "_tag" in error && error._tag === "StoreUnavailable"
+
+const decodeIds = Schema.decodeUnknownEither(Schema.parseJson(Ids))
+
+/** The ids in the body of a command. `HttpApi` would answer a body that is no JSON as if it were a fault of the server. */
+const readIds = (
+  request: HttpServerRequest
+): Effect.Effect<typeof Ids.Type, InvalidRequest | TooLarge | UnsupportedMediaType> =>
+  Effect.gen(function*() {
+    const type = (request.headers["content-type"] ?? "").split(";")[0].trim().toLowerCase()
+    if (type !== "application/json") {
+      return yield* new UnsupportedMediaType({ message: "the body must be application/json" })
+    }
+    const text = yield* Effect.mapError(readText(request, maxBodyBytes), (unread) =>
+      unread._tag === "TooLarge"
+        ? new TooLarge({ what: "body", limit: maxBodyBytes, taken: 0 })
+        : new InvalidRequest({ field: "body", message: "it must be text in UTF-8" }))
+    const ids = decodeIds(text)
+    return Either.isRight(ids) ? ids.right : yield* new InvalidRequest({ field: "body", message: ids.left.message })
+  })
+
+/** Takes nothing more for a queue, and waits until it holds nothing. */
+const drain = (
+  mounted: Mounted,
+  timeoutMillis: number
+): Effect.Effect<{ readonly drained: boolean; readonly held: number }> =>
+  Effect.gen(function*() {
+    mounted.isDraining = true
+    const { flush, status } = mounted.queue
+    const held = Effect.map(status, ({ held }) => held)
+    const empty = Effect.repeat(Effect.zipRight(Effect.sleep(lookEveryMillis), held), { until: (held) => held === 0 })
+    // What cannot be flushed is still held: that is the answer.
+    const drained = Effect.zipRight(
+      Effect.ignore(flush),
+      Effect.flatMap(held, (now) => now === 0 ? Effect.void : empty)
+    )
+    yield* Effect.timeoutOption(drained, timeoutMillis)
+    const left = yield* held
+    return { drained: left === 0, held: left }
+  })
+
+const live = (queues: Queues, queue: string | undefined, after: number | undefined) =>
+  Effect.map(Closing, (closing) => {
+    const events = Stream.map(
+      queues.log.live(queue, after),
+      (event): ServerSentEvents.ServerSentEvent =>
+        "missed" in event
+          ? { type: "Missed", data: event }
+          : { id: event.number, type: event.event._tag, data: event }
+    )
+    return HttpServerResponse.stream(Stream.interruptWhen(ServerSentEvents.encode(events), closing.await), {
+      contentType: "text/event-stream",
+      headers: { "cache-control": "no-cache", "x-accel-buffering": "no" }
+    })
+  })
+
+const numberOf = (text: string | undefined): number | undefined =>
+  text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
+
+/**
+ * Implements the group `queueAdmin` of an API. Where there is no token its routes are not there: they answer 404.
+ *
+ * **Errors**: `InvalidOption` where the token is too short.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiGroup.Any, E, R>(
+  api: HttpApi.HttpApi<ApiId, Groups, E, R>,
+  { token }: Options
+): Layer.Layer<HttpApiGroup.ApiGroup<ApiId, "queueAdmin">, InvalidOption, HttpQueues> => {
+  // The service of a group is only known to the types.
+  if (token === undefined) return Layer.empty as Layer.Layer<any>
+  const handlers = HttpApiBuilder.group(
+    api as unknown as HttpApi.HttpApi<ApiId, typeof Admin>,
+    "queueAdmin",
+    (handlers) =>
+      Effect.map(HttpQueues, (queues) =>
+        handlers
+          .handle("list", () => Effect.forEach(queues.all, stateOf))
+          .handle("state", ({ path }) => Effect.flatMap(find(queues, path.name), stateOf))
+          .handle("events", ({ path, urlParams }) =>
+            Effect.map(find(queues, path.name), () => queues.log.recent(path.name, urlParams.limit)))
+          .handleRaw("live", ({ request, urlParams: { queue } }) =>
+            Effect.zipRight(
+              queue === undefined ? Effect.void : find(queues, queue),
+              live(queues, queue, numberOf(request.headers["last-event-id"]))
+            ))
+          .handle("deadLetters", ({ path, urlParams: { after, limit } }) =>
+            withDeadLetters(queues, path.name, ({ list }) =>
+              list({ limit, after })))
+          .handle("inspect", ({ path: { id, name } }) =>
+            withDeadLetters(queues, name, ({ inspect }) =>
+              Effect.flatMap(inspect(id), (letter) => {
+                if (Option.isNone(letter)) {
+                  return Effect.fail(new UnknownDeadLetter({ queue: name, id }))
+                }
+                const { content, ...rest } = letter.value
+                return Effect.succeed({
+                  ...rest,
+                  content: Either.getOrNull(content),
+                  unreadable: Either.getOrNull(Either.flip(content))
+                })
+              })))
+          .handleRaw("redrive", ({ path, request }) =>
+            withDeadLetters(queues, path.name, ({ redrive }) =>
+              Effect.flatMap(readIds(request), ({ ids }) =>
+                Effect.map(redrive(ids), (amount) =>
+                  HttpServerResponse.unsafeJson(amount)))))
+          .handleRaw("discard", ({ path, request }) =>
+            withDeadLetters(queues, path.name, ({ discard }) =>
+              Effect.flatMap(readIds(request), ({ ids }) =>
+                Effect.map(discard(ids), (amount) =>
+                  HttpServerResponse.unsafeJson(amount)))))
+          .handle("pause", ({ path: { name } }) =>
+            Effect.flatMap(find(queues, name), (mounted) => {
+              const { pause } = mounted.queue
+              return pause === undefined
+                ? Effect.fail(new NotOffered({ queue: name, operation: "pause" }))
+                : Effect.zipRight(pause, stateOf(mounted))
+            }))
+          .handle("resume", ({ path: { name } }) =>
+            Effect.flatMap(find(queues, name), (mounted) => {
+              mounted.isDraining = false
+              return Effect.zipRight(mounted.queue.resume ?? Effect.void, stateOf(mounted))
+            }))
+          .handle("drain", ({ path: { name }, urlParams: { timeoutMillis } }) =>
+            Effect.flatMap(find(queues, name), (mounted) =>
+              drain(mounted, timeoutMillis))))
+  )
+  const refused = Effect.zipRight(
+    HttpApp.appendPreResponseHandler((_, response) =>
+      Effect.succeed(HttpServerResponse.setHeader(response, "www-authenticate", "Bearer"))
+    ),
+    Effect.fail(new Unauthorized({ message: "a bearer token is required" }))
+  )
+  const authorization = Layer.effect(
+    AdminAuthorization,
+    Effect.as(checkToken("Admin", token), {
+      bearer: (given) => isSecret(Redacted.value(given), token) ? Effect.void : refused
+    })
+  )
+  return Layer.provide(handlers, authorization)
+}
+
+/**
+ * Like `layer`, with the token from a `Config`: by default `SLUICE_ADMIN_TOKEN`. Where that is missing, nothing is
+ * mounted.
+ *
+ * **Errors**: `ConfigError`, `InvalidOption`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = <ApiId extends string, Groups extends HttpApiGroup.HttpApiGroup.Any, E, R>(
+  api: HttpApi.HttpApi<ApiId, Groups, E, R>,
+  token: Config.Config<Option.Option<Redacted.Redacted>> = Config.option(Config.redacted("SLUICE_ADMIN_TOKEN"))
+): Layer.Layer<HttpApiGroup.ApiGroup<ApiId, "queueAdmin">, InvalidOption | ConfigError.ConfigError, HttpQueues> =>
+  Layer.unwrapEffect(Effect.map(token, (token) => layer(api, { token: Option.getOrUndefined(token) })))

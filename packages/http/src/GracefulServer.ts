@@ -1,0 +1,167 @@
+/**
+ * An HTTP server that ends well: running requests are finished, new ones refused, and nobody can hold it up.
+ *
+ * Put it around the server of the platform. When its scope closes, which with `NodeRuntime.runMain` is at the first SIGTERM
+ * or SIGINT (the second one ends the process at once):
+ *
+ * 1. requests that come from now on are answered with 503 and `Connection: close`; `Closing` is told, so that streams of
+ *    events end, and `/health/ready` says so;
+ * 2. running requests may end, within `grace`; those that have not, because a client sends half a body or a handler
+ *    hangs, are interrupted;
+ * 3. the server is closed. It is not waited for longer than a second: a client may keep a connection open for ever.
+ *
+ * Only then the layers that the server was built from are torn down: the queues drain, each within its `drainTimeout`. So
+ * a process needs at most `grace`, two seconds, and the longest `drainTimeout`.
+ *
+ * @since 0.1.0
+ */
+import * as HttpServer from "@effect/platform/HttpServer"
+import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Check from "@sluice/core/OptionCheck"
+import type { InvalidOption } from "@sluice/core/QueueError"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+
+/**
+ * Whether the server is closing: for handlers that would run for ever. Without a `GracefulServer` it never is.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export class Closing extends Context.Reference<Closing>()("@sluice/http/GracefulServer/Closing", {
+  defaultValue: (): Signal => ({ unsafeIsClosing: () => false, await: Effect.never })
+}) {}
+
+/**
+ * Tells that the server is closing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Signal {
+  readonly unsafeIsClosing: () => boolean
+  /** Waits until the server begins to close. */
+  readonly await: Effect.Effect<void>
+}
+
+/**
+ * The options, with their defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** How long running requests may take to end. Default: 10 seconds. */
+  readonly grace?: Duration.DurationInput | undefined
+}
+
+/** How long those that were interrupted may take to answer, and the server to close. */
+const lastWords = "1 second"
+
+const refusal = HttpServerResponse.unsafeJson({ _tag: "ServerClosing" }, {
+  status: 503,
+  headers: { connection: "close", "retry-after": "1" }
+})
+
+/** The requests that run, and the gate that they come through. */
+class Gate implements Signal {
+  private readonly running = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+  private readonly closing = Effect.unsafeMakeLatch()
+  private readonly idle = Effect.unsafeMakeLatch()
+  private isClosing = false
+  readonly await = this.closing.await
+
+  unsafeIsClosing(): boolean {
+    return this.isClosing
+  }
+
+  /** Lets a request through, and knows until it is answered that it runs. */
+  readonly through = <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
+    Effect.withFiberRuntime((fiber) => {
+      if (this.isClosing) return Effect.succeed(refusal)
+      this.running.add(fiber)
+      return Effect.onExit(app, () => {
+        this.running.delete(fiber)
+        if (this.isClosing && this.running.size === 0) this.idle.unsafeOpen()
+        return Effect.void
+      })
+    })
+
+  close(graceMillis: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.isClosing = true
+      this.closing.unsafeOpen()
+      if (this.running.size === 0) return Effect.void
+      const end = Effect.suspend(() => {
+        for (const fiber of this.running) fiber.unsafeInterruptAsFork(FiberId.none)
+        return within(this.idle.await, lastWords)
+      })
+      return Effect.zipRight(within(this.idle.await, graceMillis), Effect.when(end, () => this.running.size > 0))
+    })
+  }
+}
+
+/** A finalizer cannot be interrupted, and then a timeout would do nothing. */
+const within = (effect: Effect.Effect<unknown>, duration: Duration.DurationInput): Effect.Effect<void> =>
+  Effect.asVoid(Effect.timeoutOption(Effect.interruptible(effect), duration))
+
+/**
+ * Puts it around a server.
+ *
+ * **Errors**: those of the server, and `InvalidOption`.
+ *
+ * @example
+ * ```ts
+ * import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+ * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+ * import { GracefulServer } from "@sluice/http"
+ * import { Layer } from "effect"
+ * import { createServer } from "node:http"
+ *
+ * const ServerLive = HttpServer.serve(HttpRouter.empty.pipe(HttpRouter.get("/", HttpServerResponse.text("hello")))).pipe(
+ *   Layer.provide(GracefulServer.layer(NodeHttpServer.layer(() => createServer(), { port: 3000 })))
+ * )
+ *
+ * NodeRuntime.runMain(Layer.launch(ServerLive))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <A, E, R>(
+  server: Layer.Layer<HttpServer.HttpServer | A, E, R>,
+  options: Options = {}
+): Layer.Layer<HttpServer.HttpServer | A, E | InvalidOption, R> =>
+  Layer.scopedContext(
+    Effect.gen(function*() {
+      const graceMillis = yield* Check.millis("GracefulServer", "grace", options.grace ?? "10 seconds")
+      const scope = yield* Effect.acquireRelease(
+        Scope.make(),
+        (scope, exit) =>
+          Effect.flatMap(Effect.forkDaemon(Scope.close(scope, exit)), (fiber) => within(Fiber.await(fiber), lastWords))
+      )
+      const context = yield* Layer.buildWithScope(server, scope)
+      const inner = Context.get(context as Context.Context<HttpServer.HttpServer>, HttpServer.HttpServer)
+      return Context.add(context, HttpServer.HttpServer, gated(inner, graceMillis))
+    })
+  )
+
+const gated = ({ address, serve }: HttpServer.HttpServer, graceMillis: number): HttpServer.HttpServer =>
+  HttpServer.make({
+    address,
+    serve: (app, middleware) =>
+      Effect.gen(function*() {
+        const gate = new Gate()
+        const told = Effect.provideService(app, Closing, gate)
+        // As a middleware it is around the writing of the answer, too.
+        yield* serve(told, (app) => gate.through(middleware === undefined ? app : middleware(app)))
+        // Before that of the server, which would leave requests without an answer.
+        yield* Effect.addFinalizer(() => gate.close(graceMillis))
+      })
+  })

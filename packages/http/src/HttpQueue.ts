@@ -1,0 +1,370 @@
+/**
+ * A queue as the server sees it: items come in as JSON values, and what can be operated and watched is there where the
+ * queue has it. Made from a `WriteBehind` or a `BatchQueue`; a queue of your own can be fitted to it.
+ *
+ * @since 0.1.0
+ */
+import * as Codec from "@sluice/core/Codec"
+import type * as BatchQueueModule from "@sluice/core/BatchQueue"
+import type { Outcome } from "@sluice/core/QueueEvent"
+import type {
+  InvalidWeight,
+  ItemDropped,
+  MalformedItem,
+  OfferTimeout,
+  QueueClosed,
+  QueueFull,
+  StoreUnavailable,
+  TooManyItems
+} from "@sluice/core/QueueError"
+import type { Amount, DeadLetter, Stats } from "@sluice/core/QueueStore"
+import type * as WriteBehindModule from "@sluice/core/WriteBehind"
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+
+/**
+ * What is wrong with an item.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Fault {
+  /** Where in the item, such as `address.lines[2]`; empty for the item as a whole. */
+  readonly field: string
+  readonly reason: string
+  readonly message: string
+}
+
+/**
+ * What a queue refuses with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Refusal<A> =
+  | QueueFull<A>
+  | OfferTimeout<A>
+  | QueueClosed<A>
+  | InvalidWeight<A>
+  | MalformedItem<A>
+  | TooManyItems<A>
+
+/**
+ * An event as the server tells it: the tag and the numbers of the event, without items.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Told {
+  readonly _tag: string
+  readonly [field: string]: unknown
+}
+
+/**
+ * How far a queue is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Status {
+  /** Items that wait in this process, or are being handled in it. */
+  readonly held: number
+  /** Items that were done, dropped, or stored, ever, in this process: where this grows, there is progress. */
+  readonly progress: number
+  /** Items that have left the queue, or its intake, ever: how fast this grows is how fast it drains. */
+  readonly drained: number
+  readonly paused: boolean
+  /** The counts of the queue, by name. */
+  readonly counts: Readonly<Record<string, number>>
+  readonly droppedByReason: Readonly<Record<string, number>>
+}
+
+/**
+ * A queue as the server sees it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HttpQueue<in out A = any> {
+  readonly name: string
+  readonly system: string
+  /** An item of a JSON value, or what is wrong with it. Never throws. */
+  readonly decode: (value: unknown) => Either.Either<A, Fault>
+  /** Offers one item at once. */
+  readonly unsafeOffer: (item: A) => Outcome | "full" | "closed" | "malformed" | "invalid-weight"
+  /** Offers one item, and waits for room where the policy says so. */
+  readonly offer: (item: A) => Effect.Effect<Outcome, Refusal<A>>
+  readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<WriteBehindModule.Taken, Refusal<A>>
+  /** For a queue that has a store: this and the next, which waits for no room. */
+  readonly offerStored?:
+    | ((
+      item: A,
+      options?: { readonly id?: string | undefined }
+    ) => Effect.Effect<"stored" | "duplicate", Refusal<A> | ItemDropped<A> | StoreUnavailable>)
+    | undefined
+  readonly offerStoredAllOrNone?:
+    | ((
+      items: ReadonlyArray<A>,
+      options?: { readonly ids?: ReadonlyArray<string> | undefined }
+    ) => Effect.Effect<BatchQueueModule.Storing, Refusal<A> | StoreUnavailable>)
+    | undefined
+  /** For a queue that knows when its items are done. */
+  readonly offerSettled?:
+    | ((items: ReadonlyArray<A>) => Effect.Effect<WriteBehindModule.Settlement, Refusal<A>>)
+    | undefined
+  readonly events: Stream.Stream<Told>
+  readonly status: Effect.Effect<Status>
+  /** Waits until what this process holds is done, or stored. */
+  readonly flush: Effect.Effect<void, QueueClosed | StoreUnavailable>
+  readonly stats?: Effect.Effect<Stats, StoreUnavailable> | undefined
+  readonly pause?: Effect.Effect<void> | undefined
+  readonly resume?: Effect.Effect<void> | undefined
+  readonly deadLetters?: DeadLetters | undefined
+}
+
+/**
+ * The dead letters of a queue.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeadLetters {
+  readonly list: (
+    options: { readonly limit: number; readonly after?: number | undefined }
+  ) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable>
+  /** One of them, with its items as JSON values, or with why they cannot be read. */
+  readonly inspect: (id: number) => Effect.Effect<Option.Option<InspectedLetter>, StoreUnavailable>
+  readonly redrive: (ids: ReadonlyArray<number> | "all") => Effect.Effect<Amount, StoreUnavailable>
+  readonly discard: (ids: ReadonlyArray<number> | "all") => Effect.Effect<Amount, StoreUnavailable>
+}
+
+/**
+ * A dead letter that was opened.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InspectedLetter extends DeadLetter {
+  /** How large it is in the store. */
+  readonly bytes: number
+  readonly content: Either.Either<ReadonlyArray<unknown>, string>
+}
+
+/**
+ * What the items of a queue are.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<A, I> {
+  /** What a request is decoded by. It must not be asynchronous. */
+  readonly schema: Schema.Schema<A, I>
+  /** What an item may be. Default: 1 MiB, and nested 64 deep. */
+  readonly limits?: Partial<Codec.Limits> | undefined
+}
+
+/** Looks at a value before the schema does, and then decodes it. */
+const makeDecode = <A, I>({ limits, schema }: Options<A, I>): HttpQueue<A>["decode"] => {
+  const inspect = Codec.inspect(limits)
+  const decode = ParseResult.decodeUnknownEither(schema)
+  return (value) => {
+    const inspected = inspect(value)
+    if (Either.isLeft(inspected)) {
+      const { detail, path, reason } = inspected.left
+      return Either.left({ field: path, reason, message: detail })
+    }
+    try {
+      return Either.mapLeft(decode(value), faultOf)
+    } catch (error) {
+      // A transformation of the user's.
+      return Either.left({ field: "", reason: "type", message: error instanceof Error ? error.message : String(error) })
+    }
+  }
+}
+
+const faultOf = (issue: ParseResult.ParseIssue): Fault => {
+  const [first] = ParseResult.ArrayFormatter.formatIssueSync(issue)
+  return { field: fieldOf(first.path), reason: "type", message: first.message }
+}
+
+const longestField = 200
+
+const fieldOf = (path: ReadonlyArray<PropertyKey>): string =>
+  path.reduce<string>(
+    (field, step) =>
+      typeof step === "number" ? `${field}[${step}]` : field === "" ? String(step) : `${field}.${String(step)}`,
+    ""
+  ).slice(0, longestField)
+
+/** The numbers and words of an event. Items stay out of it: who may see them is for `inspect` to say. */
+const tell = (event: { readonly _tag: string }): Told => {
+  const told: Record<string, unknown> = {}
+  for (const [field, value] of Object.entries(event)) {
+    switch (field) {
+      case "item":
+      case "replaced":
+        break
+      case "notTaken":
+        told[field] = (value as unknown as ReadonlyArray<unknown>).length
+        break
+      case "cause":
+        told["error"] = errorOf(value)
+        break
+      default:
+        told[field] = value
+    }
+  }
+  return told as Told
+}
+
+const longestError = 2000
+
+const errorOf = (cause: unknown): string =>
+  (Cause.isCause(cause) ? Cause.pretty(cause) : String(cause)).slice(0, longestError)
+
+/** Those of the counts that are numbers. */
+const numbersOf = (counts: object): Record<string, number> =>
+  Object.fromEntries(Object.entries(counts).filter(([, value]) => typeof value === "number"))
+
+/**
+ * Fits a WriteBehind.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromWriteBehind = <A, I>(
+  queue: WriteBehindModule.WriteBehind<A>,
+  options: Options<A, I>
+): HttpQueue<A> => ({
+  name: queue.name,
+  system: "WriteBehind",
+  decode: makeDecode(options),
+  unsafeOffer: queue.unsafeOffer,
+  offer: queue.offer,
+  offerAllOrNone: queue.offerAllOrNone,
+  offerSettled: queue.offerSettled,
+  events: Stream.map(queue.events, tell),
+  status: Effect.map(queue.metrics, (metrics) => {
+    const done = metrics.settled + metrics.dropped
+    return {
+      held: metrics.held,
+      progress: done,
+      drained: done,
+      paused: false,
+      counts: numbersOf(metrics),
+      droppedByReason: metrics.droppedByReason
+    }
+  }),
+  flush: Effect.asVoid(queue.flushNow)
+})
+
+/**
+ * Fits a BatchQueue.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromBatchQueue = <A, I>(
+  queue: BatchQueueModule.BatchQueue<A>,
+  options: Options<A, I>
+): HttpQueue<A> => {
+  const encode = Schema.encodeUnknownEither(options.schema)
+  const encodeAll = (items: ReadonlyArray<A>): Either.Either<ReadonlyArray<unknown>, string> =>
+    Either.mapLeft(Either.all(items.map((item) => encode(item))), ({ message }) => message)
+  return {
+    name: queue.name,
+    system: "BatchQueue",
+    decode: makeDecode(options),
+    unsafeOffer: queue.unsafeOffer,
+    offer: queue.offer,
+    offerAllOrNone: queue.offerAllOrNone,
+    offerStored: queue.offerStored,
+    offerStoredAllOrNone: queue.offerStoredAllOrNone,
+    events: Stream.map(queue.events, tell),
+    status: Effect.zipWith(queue.metrics, queue.isPaused, (metrics, paused) => {
+      const done = metrics.settled + metrics.dropped + metrics.deadLettered
+      return {
+        held: metrics.waiting + metrics.buffered + metrics.inFlight,
+        progress: done + metrics.stored + metrics.duplicates,
+        // While nothing is stored, because the store has as much as it may, what is done makes room.
+        drained: metrics.stored + metrics.duplicates + metrics.dropped,
+        paused,
+        counts: numbersOf(metrics),
+        droppedByReason: metrics.droppedByReason
+      }
+    }),
+    flush: queue.flush,
+    stats: queue.stats,
+    pause: queue.pause,
+    resume: queue.resume,
+    deadLetters: {
+      list: queue.deadLetters.list,
+      inspect: (id) =>
+        Effect.map(
+          queue.deadLetters.inspect(id),
+          Option.map(({ content, payload, ...letter }) => ({
+            ...letter,
+            bytes: payload.length,
+            content: Either.isRight(content) ? encodeAll(content.right) : Either.left(describe(content.left))
+          }))
+        ),
+      redrive: queue.deadLetters.redrive,
+      discard: queue.deadLetters.discard
+    }
+  }
+}
+
+const describe = (unreadable: Codec.Unreadable): string =>
+  unreadable._tag === "Broken" ? unreadable.detail : `it was written by a newer version (${unreadable.version})`
+
+/**
+ * A WriteBehind that is in the context under this tag.
+ *
+ * @example
+ * ```ts
+ * import { WriteBehind } from "@sluice/core"
+ * import { HttpQueue } from "@sluice/http"
+ * import { Context, Schema } from "effect"
+ *
+ * const Reading = Schema.Struct({ sensor: Schema.String, celsius: Schema.Number })
+ * class Readings extends Context.Tag("app/Readings")<Readings, WriteBehind.WriteBehind<typeof Reading.Type>>() {}
+ *
+ * const readings = HttpQueue.writeBehind(Readings, { schema: Reading })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const writeBehind = <Id, A, I>(
+  tag: Context.Tag<Id, WriteBehindModule.WriteBehind<A>>,
+  options: Options<A, I>
+): Effect.Effect<HttpQueue<A>, never, Id> => Effect.map(tag, (queue) => fromWriteBehind(queue, options))
+
+/**
+ * A BatchQueue that is in the context under this tag.
+ *
+ * @example
+ * ```ts
+ * import { BatchQueue } from "@sluice/core"
+ * import { HttpQueue } from "@sluice/http"
+ * import { Context, Schema } from "effect"
+ *
+ * const Email = Schema.Struct({ to: Schema.String })
+ * class Emails extends Context.Tag("app/Emails")<Emails, BatchQueue.BatchQueue<typeof Email.Type>>() {}
+ *
+ * const emails = HttpQueue.batchQueue(Emails, { schema: Email })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const batchQueue = <Id, A, I>(
+  tag: Context.Tag<Id, BatchQueueModule.BatchQueue<A>>,
+  options: Options<A, I>
+): Effect.Effect<HttpQueue<A>, never, Id> => Effect.map(tag, (queue) => fromBatchQueue(queue, options))

@@ -1,0 +1,223 @@
+/**
+ * Takes items in: `POST /queues/:name` with an item, an array, or NDJSON.
+ *
+ * A request's life here: the queue is looked up, the token and the kind of the body are checked; the body is read within
+ * its limit and decoded by the schema of the queue; the items are offered, an array all or none, a stream one after the
+ * other; then the answer says what became of them: at once, or with `?wait=stored` when they are on the disk, or with
+ * `?wait=settled` when they are done.
+ *
+ * @since 0.1.0
+ */
+import * as Check from "@sluice/core/OptionCheck"
+import type { InvalidOption } from "@sluice/core/QueueError"
+import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
+import type * as HttpApi from "@effect/platform/HttpApi"
+import type * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
+import { InvalidRequest, Unauthorized, UnknownQueue, UnsupportedMediaType } from "./HttpError.ts"
+import { HttpQueues, type Queues } from "./HttpQueues.ts"
+import { readText } from "./internal/body.ts"
+import { type Ask, takeStream, takeWhole, unavailable, unreadable } from "./internal/intake.ts"
+import type { Mounted } from "./internal/mounted.ts"
+import { refuse } from "./internal/respond.ts"
+import { checkToken, isSecret, tokenOf } from "./internal/secret.ts"
+
+/**
+ * The options, with their defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** What a request must carry as its bearer token, of at least 16 characters. Default: everybody may offer. */
+  readonly token?: Redacted.Redacted | undefined
+}
+
+const longestKey = 255
+
+const isKey = (key: string): boolean => key.length <= longestKey && /^[\x21-\x7e]+$/.test(key)
+
+const json = "application/json"
+const ndjson = ["application/x-ndjson", "application/ndjson", "application/jsonl"]
+
+/** What kind of body a request has, or why it is none of ours. */
+const kindOf = (request: HttpServerRequest.HttpServerRequest): "json" | "ndjson" | { readonly message: string } => {
+  const encoding = request.headers["content-encoding"]
+  if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
+    return { message: `the body must not be compressed: it is ${encoding.slice(0, longestKey)}` }
+  }
+  const header = request.headers["content-type"]
+  if (header === json) return "json"
+  const [type, ...parameters] = (header ?? "").toLowerCase().split(";").map((part) => part.trim())
+  const charset = parameters.find((parameter) => parameter.startsWith("charset="))
+  if (charset !== undefined && !/^charset="?utf-?8"?$/.test(charset)) return { message: "the body must be in UTF-8" }
+  if (type === json) return "json"
+  if (ndjson.includes(type)) return "ndjson"
+  return { message: `the body must be ${json} or ${ndjson[0]}` }
+}
+
+/** The handler of one request to the queue of this name. */
+const makeTake = (queues: Queues, token: Redacted.Redacted | undefined) =>
+(
+  request: HttpServerRequest.HttpServerRequest,
+  params: Readonly<Record<string, string | ReadonlyArray<string> | undefined>>,
+  name: string
+): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+  if (token !== undefined && !isSecret(tokenOf(request.headers["authorization"]), token)) {
+    return Effect.succeed(unauthorized)
+  }
+  const mounted = queues.get(name)
+  if (mounted === undefined) return Effect.succeed(refuse(UnknownQueue, { queue: name }))
+  const kind = kindOf(request)
+  if (typeof kind === "object") return Effect.succeed(refuse(UnsupportedMediaType, kind))
+  const ask = askOf(mounted, request.headers["idempotency-key"], params["wait"])
+  if ("field" in ask) return Effect.succeed(refuse(InvalidRequest, ask))
+  if (mounted.isDraining) return Effect.succeed(unavailable(mounted, "draining", 0))
+  const { maxBodyBytes, maxLineBytes } = queues.limits
+  if (kind === "ndjson") return takeStream(mounted, request, ask, maxLineBytes)
+  return Effect.matchEffect(readText(request, maxBodyBytes), {
+    onFailure: (unread) => Effect.succeed(unreadable(unread, "body", maxBodyBytes, 0)),
+    onSuccess: (text) => takeWhole(mounted, text, ask)
+  })
+}
+
+const unauthorized = refuse(Unauthorized, { message: "a bearer token is required" }, { "www-authenticate": "Bearer" })
+
+const accepted: Ask = { wait: "accepted", key: undefined }
+
+const askOf = (
+  { queue }: Mounted,
+  key: string | undefined,
+  wait: unknown
+): Ask | { readonly field: string; readonly message: string } => {
+  if (key === undefined && wait === undefined) return accepted
+  if (key !== undefined && !isKey(key)) {
+    return { field: "Idempotency-Key", message: `it must be 1 to ${longestKey} visible ASCII characters` }
+  }
+  switch (wait) {
+    case undefined:
+      // The store is where the key is remembered.
+      return { wait: queue.offerStoredAllOrNone === undefined ? "accepted" : "stored", key }
+    case "stored":
+      if (queue.offerStoredAllOrNone === undefined) return { field: "wait", message: `a ${queue.system} has no store` }
+      return { wait, key }
+    case "settled":
+      if (queue.offerSettled === undefined) {
+        return { field: "wait", message: `a ${queue.system} does not tell when its items are settled` }
+      }
+      return { wait, key }
+    default:
+      return { field: "wait", message: "it must be \"stored\" or \"settled\"" }
+  }
+}
+
+/**
+ * The handler of a plain route: for a server that is built of an `HttpRouter`. It answers every request itself.
+ *
+ * **Errors**: `InvalidOption` where the token is too short.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: Options = {}): Effect.Effect<
+  Effect.Effect<
+    HttpServerResponse.HttpServerResponse,
+    never,
+    HttpServerRequest.HttpServerRequest | HttpServerRequest.ParsedSearchParams | HttpRouter.RouteContext
+  >,
+  InvalidOption,
+  HttpQueues
+> =>
+  Effect.map(makeHandler(options), (take) =>
+    Effect.withFiberRuntime((fiber) => {
+      const context = fiber.currentContext
+      const request = Context.unsafeGet(context, HttpServerRequest.HttpServerRequest)
+      const { params } = Context.unsafeGet(context, HttpRouter.RouteContext)
+      return take(request, Context.unsafeGet(context, HttpServerRequest.ParsedSearchParams), params["name"] ?? "")
+    }))
+
+const makeHandler = ({ token }: Options): Effect.Effect<ReturnType<typeof makeTake>, InvalidOption, HttpQueues> =>
+  Effect.gen(function*() {
+    if (token !== undefined) yield* checkToken("Ingest", token)
+    return makeTake(yield* HttpQueues, token)
+  })
+
+/**
+ * A router with the one route, to be put together with others, or mounted.
+ *
+ * @example
+ * ```ts
+ * import { HttpRouter, HttpServer } from "@effect/platform"
+ * import { HttpQueues, Ingest } from "@sluice/http"
+ * import { Effect, Layer } from "effect"
+ *
+ * declare const QueuesLive: Layer.Layer<HttpQueues.HttpQueues>
+ *
+ * const ServerLive = Layer.unwrapEffect(
+ *   Effect.map(Ingest.router(), (ingest) => HttpServer.serve(HttpRouter.concat(HttpRouter.empty, ingest)))
+ * ).pipe(Layer.provide(QueuesLive))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const router = (options?: Options): Effect.Effect<HttpRouter.HttpRouter, InvalidOption, HttpQueues> =>
+  Effect.map(make(options), (handler) => HttpRouter.post(HttpRouter.empty, "/queues/:name", handler))
+
+/**
+ * Implements the group `queues` of an API, made by `SluiceApi.ingest`. A queue that the API does not describe, and an
+ * other spelling of one that it does, such as `/queues/em%61ils`, come through the route of all names.
+ *
+ * **Errors**: `InvalidOption` where a queue of the API is not mounted, or the token is too short.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiGroup.Any, E, R>(
+  api: HttpApi.HttpApi<ApiId, Groups, E, R>,
+  options: Options = {}
+): Layer.Layer<HttpApiGroup.ApiGroup<ApiId, "queues">, InvalidOption, HttpQueues> => {
+  const group = (api.groups as unknown as Record<string, HttpApiGroup.HttpApiGroup.AnyWithProps>)["queues"]
+  const endpoints = Object.values(group.endpoints)
+  const implement = (handlers: Handlers) =>
+    Effect.gen(function*() {
+      const take = yield* makeHandler(options)
+      const queues = yield* HttpQueues
+      let handled = handlers
+      for (const { name } of endpoints) {
+        yield* Check.check(
+          queues.get(name) !== undefined,
+          "Ingest",
+          "api",
+          name,
+          "an API whose queues are all mounted by HttpQueues"
+        )
+        handled = handled.handleRaw(name, ({ request, urlParams }) => take(request, urlParams, name))
+      }
+      return handled
+    })
+  const described = HttpApiBuilder.group(api, "queues" as HttpApiGroup.HttpApiGroup.Name<Groups>, implement as any)
+  // The prefixes of the API and its groups are in the paths.
+  const [path = "/queues/"] = endpoints.map(({ path }) => path.slice(0, path.lastIndexOf("/") + 1))
+  const others = HttpApiBuilder.Router.use((router) =>
+    Effect.flatMap(make(options), (handler) => router.post(`${path}:name` as HttpRouter.PathInput, handler))
+  )
+  return Layer.merge(described as Layer.Layer<any, InvalidOption, HttpQueues>, others)
+}
+
+/** What the types of `HttpApiBuilder` come to, for endpoints that are not known before the program runs. */
+interface Handlers {
+  readonly handleRaw: (
+    name: string,
+    handler: (request: {
+      readonly request: HttpServerRequest.HttpServerRequest
+      readonly urlParams: Readonly<Record<string, string | undefined>>
+    }) => Effect.Effect<HttpServerResponse.HttpServerResponse>
+  ) => Handlers
+}

@@ -1,0 +1,357 @@
+/**
+ * The description of what the server offers, for `HttpApi`: to be put into an API of your own, served by it, and called
+ * by its generated client. It holds no implementation, so a client can import it.
+ *
+ * @since 0.1.0
+ */
+import * as HttpApi from "@effect/platform/HttpApi"
+import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
+import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import * as HttpApiMiddleware from "@effect/platform/HttpApiMiddleware"
+import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
+import * as HttpApiSecurity from "@effect/platform/HttpApiSecurity"
+import * as OpenApi from "@effect/platform/OpenApi"
+import * as Schema from "effect/Schema"
+import * as HttpError from "./HttpError.ts"
+
+// --- taking items in ---------------------------------------------------------------------------------------------------
+
+/**
+ * What became of the items of a request. `items` is the sum of the others.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Taken = Schema.Struct({
+  items: Schema.Int,
+  /** In the queue, and not waited for. */
+  accepted: Schema.Int,
+  coalesced: Schema.Int,
+  dropped: Schema.Int,
+  /** Known from an earlier request with the same `Idempotency-Key`. */
+  duplicates: Schema.Int,
+  stored: Schema.Int,
+  settled: Schema.Int
+}).annotations({ identifier: "Taken", ...HttpApiSchema.annotations({ status: 202 }) })
+
+const urlParams = Schema.Struct({
+  /** When to answer: once the items are on the disk, or done. Default: as soon as they are in the queue. */
+  wait: Schema.optional(Schema.Literal("stored", "settled"))
+})
+
+const headers = Schema.Struct({
+  /** Makes a request that is repeated count once. */
+  "idempotency-key": Schema.optional(Schema.String)
+})
+
+/** The endpoint of one queue. Schemas are decoded by the handler, which takes streams as well. */
+const offer = <const Name extends string, A, I>(name: Name, schema: Schema.Schema<A, I>) =>
+  HttpApiEndpoint.post(name, `/queues/${encodeURIComponent(name)}`)
+    .setPayload(Schema.Union(schema, Schema.Array(schema)))
+    .setUrlParams(urlParams)
+    .setHeaders(headers)
+    .addSuccess(Taken)
+    .addError(HttpError.InvalidItems)
+    .addError(HttpError.InvalidRequest)
+    .addError(HttpError.Unauthorized)
+    .addError(HttpError.UnknownQueue)
+    .addError(HttpError.TooLarge)
+    .addError(HttpError.UnsupportedMediaType)
+    .addError(HttpError.QueueIsFull)
+    .addError(HttpError.QueueUnavailable)
+    .annotate(
+      OpenApi.Description,
+      `Offers an item, or an array all or none, to ${name}. As application/x-ndjson, one item a line, a stream of any `
+        + "length is taken as far as it goes."
+    )
+
+/**
+ * The schemas of queues, by their names.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Schemas = Readonly<Record<string, Schema.Schema<any, any>>>
+
+/**
+ * The endpoint of a queue: named like it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type OfferEndpoint<Name extends string, S extends Schema.Schema<any, any>> = ReturnType<
+  typeof offer<Name, Schema.Schema.Type<S>, Schema.Schema.Encoded<S>>
+>
+
+/**
+ * The group that takes items in: `client.queues.emails({ payload, ... })`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type IngestGroup<Queues extends Schemas> = HttpApiGroup.HttpApiGroup<
+  "queues",
+  { readonly [Name in keyof Queues & string]: OfferEndpoint<Name, Queues[Name]> }[keyof Queues & string]
+>
+
+/**
+ * Describes the endpoints that take items in, one for each queue. The keys are the names of the queues.
+ *
+ * @since 0.1.0
+ * @category groups
+ */
+export const ingest = <const Queues extends Schemas>(queues: Queues): IngestGroup<Queues> => {
+  let group: HttpApiGroup.HttpApiGroup.Any = HttpApiGroup.make("queues").annotate(
+    OpenApi.Title,
+    "Queues: taking items in"
+  )
+  for (const [name, schema] of Object.entries(queues)) {
+    group = (group as HttpApiGroup.HttpApiGroup<"queues">).add(offer(name, schema))
+  }
+  return group as IngestGroup<Queues>
+}
+
+// --- operating ---------------------------------------------------------------------------------------------------------
+
+/**
+ * Lets those with the right bearer token operate queues.
+ *
+ * @since 0.1.0
+ * @category middleware
+ */
+export class AdminAuthorization extends HttpApiMiddleware.Tag<AdminAuthorization>()("@sluice/http/AdminAuthorization", {
+  failure: HttpError.Unauthorized,
+  security: { bearer: HttpApiSecurity.bearer }
+}) {}
+
+/** @since 0.1.0 @category models */
+export const Amount = Schema.Struct({ batches: Schema.Int, items: Schema.Int }).annotations({ identifier: "Amount" })
+
+/**
+ * How far a queue is: the counts of this process, and what its store says of all processes, where it has one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const QueueState = Schema.Struct({
+  name: Schema.String,
+  system: Schema.String,
+  /** Items that wait in this process, or are being handled in it. */
+  held: Schema.Int,
+  paused: Schema.Boolean,
+  /** Whether the server takes nothing more for it. */
+  draining: Schema.Boolean,
+  drainedPerSecond: Schema.Number,
+  /** For how long it has held items and got nowhere, where that is longer than it may be. */
+  stalledForMillis: Schema.NullOr(Schema.Number),
+  /** What can be done to it. */
+  operations: Schema.Array(Schema.Literal("pause", "resume", "drain", "deadLetters")),
+  counts: Schema.Record({ key: Schema.String, value: Schema.Number }),
+  droppedByReason: Schema.Record({ key: Schema.String, value: Schema.Number }),
+  store: Schema.NullOr(Schema.Struct({
+    pending: Amount,
+    dead: Amount,
+    oldestAgeMillis: Schema.NullOr(Schema.Number)
+  }))
+}).annotations({ identifier: "QueueState" })
+
+/**
+ * An event of a queue, without items.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const QueueEvent = Schema.Struct({
+  /** Grows by one with each event of its queue. */
+  number: Schema.Int,
+  queue: Schema.String,
+  atMillis: Schema.Number,
+  /** Its `_tag` and its fields. */
+  event: Schema.Struct({ _tag: Schema.String }, { key: Schema.String, value: Schema.Unknown })
+}).annotations({ identifier: "QueueEvent" })
+
+/** @since 0.1.0 @category models */
+export const DeadLetter = Schema.Struct({
+  id: Schema.Int,
+  items: Schema.Int,
+  reason: Schema.String,
+  error: Schema.String,
+  deliveries: Schema.Int,
+  attempts: Schema.Int,
+  oldestAtMillis: Schema.Number,
+  diedAtMillis: Schema.Number
+}).annotations({ identifier: "DeadLetter" })
+
+/**
+ * A dead letter with its items as JSON, or with why they cannot be read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const InspectedLetter = Schema.Struct({
+  ...DeadLetter.fields,
+  /** How large it is in the store. */
+  bytes: Schema.Int,
+  content: Schema.NullOr(Schema.Array(Schema.Unknown)),
+  unreadable: Schema.NullOr(Schema.String)
+}).annotations({ identifier: "InspectedLetter" })
+
+/** @since 0.1.0 @category models */
+export const Ids = Schema.Struct({
+  ids: Schema.Union(Schema.Literal("all"), Schema.Array(Schema.NonNegativeInt).pipe(Schema.maxItems(10_000)))
+}).annotations({ identifier: "Ids" })
+
+/**
+ * Whether a queue holds nothing any more.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Drained = Schema.Struct({ drained: Schema.Boolean, held: Schema.Int }).annotations({
+  identifier: "Drained"
+})
+
+const name = Schema.Struct({ name: Schema.String })
+const nameAndId = Schema.Struct({ name: Schema.String, id: Schema.NumberFromString.pipe(Schema.int()) })
+
+const count = (defaultTo: number, most: number) =>
+  Schema.optionalWith(Schema.NumberFromString.pipe(Schema.int(), Schema.between(0, most)), { default: () => defaultTo })
+
+/**
+ * The group that operates queues, under `/admin`, behind a bearer token.
+ *
+ * @since 0.1.0
+ * @category groups
+ */
+export class Admin extends HttpApiGroup.make("queueAdmin")
+  .add(HttpApiEndpoint.get("list", "/queues").addSuccess(Schema.Array(QueueState)))
+  .add(
+    HttpApiEndpoint.get("state", "/queues/:name").setPath(name).addSuccess(QueueState).addError(HttpError.UnknownQueue)
+  )
+  .add(
+    HttpApiEndpoint.get("events", "/queues/:name/events").setPath(name)
+      .setUrlParams(Schema.Struct({ limit: count(100, 10_000) }))
+      .addSuccess(Schema.Array(QueueEvent))
+      .addError(HttpError.UnknownQueue)
+  )
+  .add(
+    HttpApiEndpoint.get("live", "/events")
+      .setUrlParams(Schema.Struct({ queue: Schema.optional(Schema.String) }))
+      .addSuccess(
+        Schema.String.pipe(HttpApiSchema.withEncoding({ kind: "Text", contentType: "text/event-stream" }))
+      )
+      .addError(HttpError.UnknownQueue)
+      .annotate(
+        OpenApi.Description,
+        "Events as they happen, of one queue or of all, as server-sent events. After a pause, `Last-Event-ID` brings "
+          + "back those that are still kept."
+      )
+  )
+  .add(
+    HttpApiEndpoint.get("deadLetters", "/queues/:name/dead-letters").setPath(name)
+      .setUrlParams(Schema.Struct({
+        limit: count(100, 1000),
+        after: Schema.optional(Schema.NumberFromString.pipe(Schema.int()))
+      }))
+      .addSuccess(Schema.Array(DeadLetter))
+      .addError(HttpError.UnknownQueue).addError(HttpError.NotOffered).addError(HttpError.QueueUnavailable)
+  )
+  .add(
+    HttpApiEndpoint.get("inspect", "/queues/:name/dead-letters/:id").setPath(nameAndId)
+      .addSuccess(InspectedLetter)
+      .addError(HttpError.UnknownQueue).addError(HttpError.UnknownDeadLetter).addError(HttpError.NotOffered)
+      .addError(HttpError.QueueUnavailable)
+  )
+  .add(
+    HttpApiEndpoint.post("redrive", "/queues/:name/dead-letters/redrive").setPath(name).setPayload(Ids)
+      .addSuccess(Amount)
+      .addError(HttpError.InvalidRequest).addError(HttpError.TooLarge).addError(HttpError.UnsupportedMediaType)
+      .addError(HttpError.UnknownQueue).addError(HttpError.NotOffered).addError(HttpError.QueueUnavailable)
+  )
+  .add(
+    HttpApiEndpoint.post("discard", "/queues/:name/dead-letters/discard").setPath(name).setPayload(Ids)
+      .addSuccess(Amount)
+      .addError(HttpError.InvalidRequest).addError(HttpError.TooLarge).addError(HttpError.UnsupportedMediaType)
+      .addError(HttpError.UnknownQueue).addError(HttpError.NotOffered).addError(HttpError.QueueUnavailable)
+  )
+  .add(
+    HttpApiEndpoint.post("pause", "/queues/:name/pause").setPath(name).addSuccess(QueueState)
+      .addError(HttpError.UnknownQueue).addError(HttpError.NotOffered)
+  )
+  .add(
+    HttpApiEndpoint.post("resume", "/queues/:name/resume").setPath(name).addSuccess(QueueState)
+      .addError(HttpError.UnknownQueue)
+  )
+  .add(
+    HttpApiEndpoint.post("drain", "/queues/:name/drain").setPath(name)
+      .setUrlParams(Schema.Struct({ timeoutMillis: count(30_000, 600_000) }))
+      .addSuccess(Drained)
+      .addError(HttpError.UnknownQueue)
+      .annotate(
+        OpenApi.Description,
+        "The server takes nothing more for the queue, until `resume`, and answers when the queue holds nothing in this "
+          + "process, or after the timeout. What offers from within the process is not stopped."
+      )
+  )
+  .middleware(AdminAuthorization)
+  .prefix("/admin")
+  .annotate(OpenApi.Title, "Queues: operating")
+{}
+
+// --- watching ----------------------------------------------------------------------------------------------------------
+
+/**
+ * How the queues of a process are.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Ready extends Schema.Class<Ready>("Ready")({ queues: Schema.Int }) {}
+
+/**
+ * The process should get no work now: it is shutting down, or a queue holds items and makes no progress.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class NotReady extends Schema.TaggedError<NotReady>()("NotReady", {
+  closing: Schema.Boolean,
+  stalled: Schema.Array(Schema.Struct({ queue: Schema.String, forMillis: Schema.Number }))
+}, HttpApiSchema.annotations({ status: 503 })) {}
+
+/**
+ * The group that watches: metrics for Prometheus, and whether the process lives and is ready.
+ *
+ * @since 0.1.0
+ * @category groups
+ */
+export class Watch extends HttpApiGroup.make("queueWatch")
+  .add(
+    HttpApiEndpoint.get("metrics", "/metrics").addSuccess(
+      Schema.String.pipe(HttpApiSchema.withEncoding({ kind: "Text", contentType: "text/plain" }))
+    )
+  )
+  .add(HttpApiEndpoint.get("live", "/health/live").addSuccess(Schema.Struct({ status: Schema.Literal("live") })))
+  .add(HttpApiEndpoint.get("ready", "/health/ready").addSuccess(Ready).addError(NotReady))
+  .annotate(OpenApi.Title, "Queues: watching")
+{}
+
+/**
+ * An API of the three groups, to be served as it is, or put into your own by `addHttpApi`.
+ *
+ * @example
+ * ```ts
+ * import { HttpApi } from "@effect/platform"
+ * import { SluiceApi } from "@sluice/http"
+ * import { Schema } from "effect"
+ *
+ * const Email = Schema.Struct({ to: Schema.String })
+ *
+ * class Api extends HttpApi.make("app").addHttpApi(SluiceApi.make({ emails: Email })) {}
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <const Queues extends Schemas>(queues: Queues) =>
+  HttpApi.make("sluice").add(ingest(queues)).add(Admin).add(Watch)

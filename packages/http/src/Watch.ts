@@ -1,0 +1,49 @@
+/**
+ * Lets others watch: `/metrics` for Prometheus, `/health/live` and `/health/ready`.
+ *
+ * @since 0.1.0
+ */
+import type * as HttpApi from "@effect/platform/HttpApi"
+import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
+import type * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import { Closing } from "./GracefulServer.ts"
+import { HttpQueues } from "./HttpQueues.ts"
+import * as Prometheus from "./Prometheus.ts"
+import { NotReady, Ready, type Watch } from "./SluiceApi.ts"
+
+/**
+ * Implements the group `queueWatch` of an API. `/metrics` has every metric of the process, also those of others.
+ * `/health/ready` answers 503 while the server is closing, and where a queue has held items for `stalledAfter` and made
+ * no progress; one that was paused is no such.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiGroup.Any, E, R>(
+  api: HttpApi.HttpApi<ApiId, Groups, E, R>
+): Layer.Layer<HttpApiGroup.ApiGroup<ApiId, "queueWatch">, never, HttpQueues> =>
+  HttpApiBuilder.group(
+    api as unknown as HttpApi.HttpApi<ApiId, typeof Watch>,
+    "queueWatch",
+    (handlers) =>
+      Effect.map(HttpQueues, ({ all }) =>
+        handlers
+          .handleRaw("metrics", () =>
+            Effect.map(Prometheus.snapshot, (text) =>
+              HttpServerResponse.text(text, { contentType: Prometheus.contentType })))
+          .handle("live", () =>
+            Effect.succeed({ status: "live" as const }))
+          .handle("ready", () =>
+            Effect.flatMap(Closing, (signal) => {
+              const closing = signal.unsafeIsClosing()
+              const stalled = all.flatMap(({ queue, stalledForMillis }) =>
+                stalledForMillis === undefined ? [] : [{ queue: queue.name, forMillis: stalledForMillis }]
+              )
+              return closing || stalled.length > 0
+                ? Effect.fail(new NotReady({ closing, stalled }))
+                : Effect.succeed(new Ready({ queues: all.length }))
+            })))
+  )

@@ -1,0 +1,456 @@
+/**
+ * From the body of a request to items in a queue, and to the answer.
+ */
+import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import type { ItemDropped, StoreUnavailable } from "@sluice/core/QueueError"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
+import {
+  InvalidItems,
+  InvalidRequest,
+  type ItemFault,
+  QueueIsFull,
+  QueueUnavailable,
+  TooLarge,
+  UnsupportedMediaType
+} from "../HttpError.ts"
+import type { Fault, Refusal } from "../HttpQueue.ts"
+import { forLines, type Unread } from "./body.ts"
+import type { Mounted } from "./mounted.ts"
+import { refuse } from "./respond.ts"
+
+type Response = HttpServerResponse.HttpServerResponse
+
+/**
+ * What a request asks for besides taking its items.
+ * @internal
+ */
+export interface Ask {
+  /** When it is to be answered. */
+  readonly wait: "accepted" | "stored" | "settled"
+  readonly key: string | undefined
+}
+
+/** What became of the items of a request so far. */
+interface Counts {
+  items: number
+  accepted: number
+  coalesced: number
+  dropped: number
+  duplicates: number
+  stored: number
+  settled: number
+}
+
+const nothing = (): Counts => ({
+  items: 0,
+  accepted: 0,
+  coalesced: 0,
+  dropped: 0,
+  duplicates: 0,
+  stored: 0,
+  settled: 0
+})
+
+const taken = (counts: Counts): Response => HttpServerResponse.unsafeJson(counts, { status: 202 })
+
+/** The answers to a request with one item, which are always the same. */
+const takenOne = {
+  accepted: taken({ ...nothing(), items: 1, accepted: 1 }),
+  coalesced: taken({ ...nothing(), items: 1, coalesced: 1 }),
+  dropped: taken({ ...nothing(), items: 1, dropped: 1 })
+}
+
+/** No more of what is wrong with a request is told. */
+const mostFaults = 100
+
+// --- a body that is read as a whole ------------------------------------------------------------------------------------
+
+/**
+ * Takes one item or an array, all of it or none.
+ * @internal
+ */
+export const takeWhole = (mounted: Mounted, text: string, ask: Ask): Effect.Effect<Response> => {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    return Effect.succeed(refuse(InvalidRequest, { field: "body", message: (error as Error).message }))
+  }
+  if (mounted.isDraining) return Effect.succeed(unavailable(mounted, "draining", 0))
+  const { queue } = mounted
+  if (!Array.isArray(value)) {
+    const decoded = queue.decode(value)
+    if (Either.isLeft(decoded)) return Effect.succeed(invalid(mounted, [{ position: 0, ...decoded.left }], 0))
+    return ask.wait === "accepted" && ask.key === undefined
+      ? takeOne(mounted, decoded.right)
+      : takeAll(mounted, [decoded.right], ask)
+  }
+  const items: Array<unknown> = []
+  const faults: Array<ItemFault> = []
+  for (const [position, each] of value.entries()) {
+    const decoded = queue.decode(each)
+    if (Either.isRight(decoded)) items.push(decoded.right)
+    else if (faults.push({ position, ...decoded.left }) === mostFaults) break
+  }
+  return faults.length > 0 ? Effect.succeed(invalid(mounted, faults, 0)) : takeAll(mounted, items, ask)
+}
+
+const takeOne = (mounted: Mounted, item: unknown): Effect.Effect<Response> => {
+  const outcome = mounted.queue.unsafeOffer(item)
+  switch (outcome) {
+    case "accepted":
+    case "coalesced":
+    case "dropped":
+      return Effect.succeed(takenOne[outcome])
+    case "full":
+      return Effect.succeed(full(mounted, 1, 0))
+    case "closed":
+      return Effect.succeed(unavailable(mounted, "closing", 0))
+    case "malformed":
+    case "invalid-weight":
+      // Offered again, it says what is wrong with it.
+      return Effect.match(mounted.queue.offer(item), {
+        onSuccess: (outcome) => takenOne[outcome],
+        onFailure: (error) => refused(mounted, error, [item], 0)
+      })
+  }
+}
+
+const takeAll = (mounted: Mounted, items: ReadonlyArray<unknown>, ask: Ask): Effect.Effect<Response> =>
+  Effect.suspend(() => {
+    const counts = nothing()
+    return Effect.match(offerAll(mounted, items, 0, ask, counts), {
+      onSuccess: () => taken(counts),
+      onFailure: (error) => refused(mounted, error, items, 0)
+    })
+  })
+
+/** The queue was closed before its store had answered. What was to be stored may be so nevertheless. */
+interface ClosedTooEarly {
+  readonly _tag: "ClosedTooEarly"
+}
+
+type Failure = Refusal<unknown> | ItemDropped<unknown> | StoreUnavailable | ClosedTooEarly
+
+/** Offers items that begin at a position of their request, all or none, and counts what becomes of them. */
+const offerAll = (
+  mounted: Mounted,
+  items: ReadonlyArray<unknown>,
+  position: number,
+  ask: Ask,
+  counts: Counts
+): Effect.Effect<void, Failure> => {
+  const { offerAllOrNone, offerSettled, offerStoredAllOrNone } = mounted.queue
+  if (ask.wait === "stored" && offerStoredAllOrNone !== undefined) {
+    const ids = ask.key === undefined ? undefined : items.map((_, index) => idOf(ask.key!, position + index))
+    return Effect.flatMap(offerStoredAllOrNone(items, { ids }), ({ dropped, droppedByReason, duplicates, stored }) => {
+      if ((droppedByReason["shutdown"] ?? 0) > 0) return Effect.fail<Failure>({ _tag: "ClosedTooEarly" })
+      count(counts, { items: items.length, stored, duplicates, dropped })
+      return Effect.void
+    })
+  }
+  const known = alreadyIn(mounted, ask.key, position, items.length)
+  const rest = known === 0 ? items : items.slice(known)
+  if (rest.length === 0) return Effect.sync(() => count(counts, { items: items.length, duplicates: known }))
+  const forget = remember(mounted, ask.key, position + items.length)
+  const offered: Effect.Effect<Partial<Counts>, Refusal<unknown>> = ask.wait === "settled" && offerSettled !== undefined
+    ? offerSettled(rest)
+    : offerAllOrNone(rest)
+  return Effect.mapBoth(offered, {
+    onFailure: (error) => {
+      forget()
+      return error
+    },
+    onSuccess: ({ accepted, coalesced, dropped, settled }) =>
+      count(counts, { items: items.length, duplicates: known, accepted, coalesced, dropped, settled })
+  })
+}
+
+const count = (counts: Counts, more: { readonly [Name in keyof Counts]?: number | undefined }): void => {
+  for (const name in more) counts[name as keyof Counts] += more[name as keyof Counts] ?? 0
+}
+
+/** The id of an item in the store of its queue, which remembers it there. */
+const idOf = (key: string, position: number): string => `http/${key}/${position}`
+
+/** How many of so many items, which begin at a position of the request with this key, are in already. */
+const alreadyIn = (mounted: Mounted, key: string | undefined, position: number, items: number): number =>
+  key === undefined ? 0 : Math.min(items, Math.max(0, mounted.keys.taken(key, mounted.now()) - position))
+
+/**
+ * Remembers, in the step in which they are offered, that the items of a request before this position are in. Answers how
+ * to take that back.
+ */
+const remember = (mounted: Mounted, key: string | undefined, position: number): () => void => {
+  if (key === undefined) return () => {}
+  const { keys } = mounted
+  const before = keys.taken(key, mounted.now())
+  keys.remember(key, Math.max(before, position), mounted.now())
+  return () => keys.remember(key, before, mounted.now())
+}
+
+// --- a stream ----------------------------------------------------------------------------------------------------------
+
+/** So many items of a stream are offered together where they are waited for. */
+const mostTogether = 256
+
+/** A request whose body is NDJSON, on its way through the queue. */
+class Streaming {
+  private readonly mounted: Mounted
+  private readonly ask: Ask
+  private readonly counts = nothing()
+  private readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Fiber.RuntimeFiber<A, E>
+  /** Those that wait for the settlement of what they have offered. */
+  private readonly settling = new Set<Fiber.RuntimeFiber<void, Failure>>()
+  /** Of the next item. */
+  private position = 0
+  /** Where an item could not be taken: the answer. */
+  private ended: Response | undefined
+
+  constructor(mounted: Mounted, ask: Ask, fork: <A, E>(effect: Effect.Effect<A, E>) => Fiber.RuntimeFiber<A, E>) {
+    this.mounted = mounted
+    this.ask = ask
+    this.fork = fork
+  }
+
+  /** Takes the items of some lines. Answers whether to go on. */
+  readonly take = (lines: ReadonlyArray<string>): Effect.Effect<boolean> => {
+    const items: Array<unknown> = []
+    let fault: ItemFault | undefined
+    for (const line of lines) {
+      if (line.trim() === "") continue
+      const decoded = this.decode(line)
+      if (Either.isLeft(decoded)) {
+        fault = { position: this.position + items.length, ...decoded.left }
+        break
+      }
+      items.push(decoded.right)
+    }
+    return Effect.map(this.offer(items), () => {
+      if (this.ended === undefined && fault !== undefined) {
+        this.ended = invalid(this.mounted, [fault], this.position)
+      }
+      return this.ended === undefined
+    })
+  }
+
+  private decode(line: string): Either.Either<unknown, Fault> {
+    let value: unknown
+    try {
+      value = JSON.parse(line)
+    } catch (error) {
+      return Either.left({ field: "", reason: "json", message: (error as Error).message })
+    }
+    return this.mounted.queue.decode(value)
+  }
+
+  private offer(items: ReadonlyArray<unknown>): Effect.Effect<void> {
+    if (this.mounted.isDraining) {
+      this.ended = unavailable(this.mounted, "draining", this.position)
+      return Effect.void
+    }
+    switch (this.ask.wait) {
+      case "accepted":
+        return this.offerEach(items, 0)
+      case "stored":
+        return this.offerStored(items, 0, mostTogether)
+      case "settled":
+        return this.offerSettled(items)
+    }
+  }
+
+  /** One after the other. Where there is no room the policy says whether to wait: then the client waits too. */
+  private offerEach(items: ReadonlyArray<unknown>, from: number): Effect.Effect<void> {
+    const { queue } = this.mounted
+    for (let i = from; i < items.length; i++) {
+      if (alreadyIn(this.mounted, this.ask.key, this.position, 1) === 1) {
+        this.taken({ items: 1, duplicates: 1 })
+        continue
+      }
+      const outcome = queue.unsafeOffer(items[i])
+      if (outcome === "accepted" || outcome === "coalesced" || outcome === "dropped") {
+        remember(this.mounted, this.ask.key, this.position + 1)
+        this.taken({ items: 1, [outcome]: 1 })
+        continue
+      }
+      const forget = remember(this.mounted, this.ask.key, this.position + 1)
+      return Effect.matchEffect(queue.offer(items[i]), {
+        onFailure: (error) => {
+          forget()
+          this.ended = refused(this.mounted, error, [items[i]], this.position, this.position)
+          return Effect.void
+        },
+        onSuccess: (outcome) => {
+          this.taken({ items: 1, [outcome]: 1 })
+          return this.offerEach(items, i + 1)
+        }
+      })
+    }
+    return Effect.void
+  }
+
+  /** Many together, which share a commit. Where there is no room for as many, one after the other, which may wait. */
+  private offerStored(items: ReadonlyArray<unknown>, from: number, most: number): Effect.Effect<void> {
+    if (from >= items.length) return Effect.void
+    const slice = items.slice(from, from + most)
+    const counts = nothing()
+    const offered: Effect.Effect<void, Failure> = most === 1
+      ? this.offerOneStored(slice[0], counts)
+      : offerAll(this.mounted, slice, this.position, this.ask, counts)
+    return Effect.matchEffect(offered, {
+      onFailure: (error) => {
+        if (most > 1 && (error._tag === "QueueFull" || error._tag === "TooManyItems")) {
+          return this.offerStored(items, from, 1)
+        }
+        this.ended = refused(this.mounted, error, slice, this.position, this.position)
+        return Effect.void
+      },
+      onSuccess: () => {
+        this.taken(counts)
+        return this.offerStored(items, from + slice.length, Math.min(mostTogether, most * 2))
+      }
+    })
+  }
+
+  private offerOneStored(item: unknown, counts: Counts): Effect.Effect<void, Failure> {
+    const id = this.ask.key === undefined ? undefined : idOf(this.ask.key, this.position)
+    return Effect.matchEffect(this.mounted.queue.offerStored!(item, { id }), {
+      onFailure: (error): Effect.Effect<void, Failure> => {
+        if (error._tag !== "ItemDropped") return Effect.fail(error)
+        if (error.reason === "shutdown") return Effect.fail({ _tag: "ClosedTooEarly" })
+        return Effect.sync(() => count(counts, { items: 1, dropped: 1 }))
+      },
+      onSuccess: (ending) =>
+        Effect.sync(() => count(counts, ending === "stored" ? { items: 1, stored: 1 } : { items: 1, duplicates: 1 }))
+    })
+  }
+
+  /** Many together, without waiting for their settlement before the next. */
+  private offerSettled(items: ReadonlyArray<unknown>): Effect.Effect<void> {
+    return Effect.sync(() => {
+      for (let from = 0; from < items.length && this.ended === undefined; from += mostTogether) {
+        const slice = items.slice(from, from + mostTogether)
+        // What is refused is so at once.
+        const fiber = this.fork(offerAll(this.mounted, slice, this.position, this.ask, this.counts))
+        const exit = fiber.unsafePoll()
+        if (exit !== null && Exit.isFailure(exit)) {
+          const failure = Cause.failureOption(exit.cause)
+          if (Option.isNone(failure)) throw Cause.squash(exit.cause)
+          this.ended = refused(this.mounted, failure.value, slice, this.position, this.position)
+          return
+        }
+        this.position += slice.length
+        if (exit !== null) continue
+        this.settling.add(fiber)
+        fiber.addObserver(() => this.settling.delete(fiber))
+      }
+    })
+  }
+
+  private taken(more: Partial<Counts>): void {
+    count(this.counts, more)
+    this.position += more.items ?? 0
+  }
+
+  /** What is to be answered once the body has ended, or could not be read on. */
+  answer(unread: Unread | undefined, maxLineBytes: number): Effect.Effect<Response> {
+    return Effect.map(Fiber.joinAll(this.settling), () => {
+      if (this.ended !== undefined) return this.ended
+      return unread === undefined ? taken(this.counts) : unreadable(unread, "line", maxLineBytes, this.position)
+    }).pipe(Effect.orDie)
+  }
+
+  /** Nobody waits for the answer any more. What was taken stays in. */
+  get abandon(): Effect.Effect<void> {
+    return Fiber.interruptAll(this.settling)
+  }
+}
+
+/**
+ * Takes the items of a stream of lines, as far as it can.
+ * @internal
+ */
+export const takeStream = (
+  mounted: Mounted,
+  request: HttpServerRequest,
+  ask: Ask,
+  maxLineBytes: number
+): Effect.Effect<Response> =>
+  Effect.flatMap(Effect.runtime(), (runtime) => {
+    const streaming = new Streaming(mounted, ask, Runtime.runFork(runtime))
+    return forLines(request, maxLineBytes, streaming.take).pipe(
+      Effect.matchEffect({
+        onFailure: (unread) => streaming.answer(unread, maxLineBytes),
+        onSuccess: () => streaming.answer(undefined, maxLineBytes)
+      }),
+      Effect.onInterrupt(() => streaming.abandon)
+    )
+  })
+
+// --- answers -----------------------------------------------------------------------------------------------------------
+
+/**
+ * The answer to a body that could not be read.
+ * @internal
+ */
+export const unreadable = (unread: Unread, what: "body" | "line", limit: number, taken: number): Response => {
+  switch (unread._tag) {
+    case "TooLarge":
+      return refuse(TooLarge, { what, limit, taken })
+    case "NotText":
+      return refuse(UnsupportedMediaType, { message: "the body must be text in UTF-8" })
+    case "Lost":
+      return refuse(InvalidRequest, { field: "body", message: "it has ended too early" })
+  }
+}
+
+const invalid = (mounted: Mounted, faults: ReadonlyArray<ItemFault>, taken: number): Response =>
+  refuse(InvalidItems, { queue: mounted.queue.name, faults, taken })
+
+const full = (mounted: Mounted, items: number, taken: number): Response => {
+  const retryAfterSeconds = mounted.retryAfterSeconds(items)
+  return refuse(QueueIsFull, { queue: mounted.queue.name, retryAfterSeconds, taken }, {
+    "retry-after": String(retryAfterSeconds)
+  })
+}
+
+/** @internal */
+export const unavailable = (mounted: Mounted, reason: "closing" | "draining" | "store", taken: number): Response =>
+  refuse(QueueUnavailable, { queue: mounted.queue.name, reason, taken }, { "retry-after": "1" })
+
+/** The answer to items that were refused; the first of them stands at `position` in the request. */
+const refused = (
+  mounted: Mounted,
+  error: Failure,
+  items: ReadonlyArray<unknown>,
+  position: number,
+  taken = 0
+): Response => {
+  switch (error._tag) {
+    case "QueueFull":
+    case "OfferTimeout":
+      return full(mounted, items.length, taken)
+    case "TooManyItems":
+      return refuse(TooLarge, { what: "items", limit: error.capacity, taken })
+    case "StoreUnavailable":
+      return unavailable(mounted, "store", taken)
+    case "QueueClosed":
+    case "ClosedTooEarly":
+      return unavailable(mounted, "closing", taken)
+    case "MalformedItem":
+    case "InvalidWeight":
+    case "ItemDropped": {
+      const [field, reason] = error._tag === "MalformedItem" ? [error.path, error.reason] : ["", error._tag]
+      const message = error._tag === "MalformedItem" ? error.detail : error.message
+      const at = position + Math.max(0, items.indexOf(error.item))
+      return invalid(mounted, [{ position: at, field, reason, message }], taken)
+    }
+  }
+}

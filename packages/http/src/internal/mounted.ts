@@ -1,0 +1,107 @@
+/**
+ * A queue that is mounted, with what the server knows of it by itself: how fast it drains, since when it has made no
+ * progress, whether it is being drained, and the keys of requests that it remembers.
+ */
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { HttpQueue } from "../HttpQueue.ts"
+import { RememberedKeys } from "./rememberedKeys.ts"
+
+/** @internal */
+export interface Options {
+  readonly windowMillis: number
+  readonly maxIdempotencyKeys: number
+  readonly stalledAfterMillis: number
+}
+
+/** How often a queue is looked at, and over how many looks its rate is measured. */
+const lookEveryMillis = 1000
+const looks = 10
+
+/** Nobody is told to wait for longer. */
+const longestWaitSeconds = 60
+
+/** @internal */
+export class Mounted {
+  readonly queue: HttpQueue
+  readonly keys: RememberedKeys
+  /** Set by an operator: nothing more comes in through the server until `resume`. */
+  isDraining = false
+  private readonly options: Options
+  private readonly clock: Clock.Clock
+  /** What `drained` was, oldest first. */
+  private readonly seen: Array<{ readonly atMillis: number; readonly drained: number }> = []
+  private progress = -1
+  private progressAtMillis: number
+  /** When there will be room for whoever is refused next, should the queue drain on as it does. */
+  private roomAtMillis = 0
+
+  constructor(queue: HttpQueue, clock: Clock.Clock, options: Options) {
+    this.queue = queue
+    this.clock = clock
+    this.options = options
+    this.keys = new RememberedKeys(options.maxIdempotencyKeys, options.windowMillis)
+    this.progressAtMillis = this.now()
+  }
+
+  now(): number {
+    return this.clock.unsafeCurrentTimeMillis()
+  }
+
+  // --- progress -----------------------------------------------------------------------------------------------------
+
+  readonly look: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.map(this.queue.status, (status) => {
+      const atMillis = this.now()
+      this.seen.push({ atMillis, drained: status.drained })
+      if (this.seen.length > looks) this.seen.shift()
+      if (status.progress === this.progress && status.held > 0 && !status.paused) return
+      this.progress = status.progress
+      this.progressAtMillis = atMillis
+    })
+  )
+
+  /** Since when a queue that holds items has got nowhere, where that is too long. */
+  get stalledForMillis(): number | undefined {
+    const millis = this.now() - this.progressAtMillis
+    return millis >= this.options.stalledAfterMillis ? millis : undefined
+  }
+
+  /** How many items leave the queue in a second. */
+  get drainedPerSecond(): number {
+    const [first] = this.seen
+    const last = this.seen[this.seen.length - 1]
+    if (first === undefined || last.atMillis <= first.atMillis) return 0
+    return (last.drained - first.drained) * 1000 / (last.atMillis - first.atMillis)
+  }
+
+  /**
+   * How long whoever is refused with so many items shall wait. Each is told the moment at which there will be room behind
+   * all those who were refused before, so that they do not come back at once and together.
+   */
+  retryAfterSeconds(items: number): number {
+    const now = this.now()
+    const rate = this.drainedPerSecond
+    if (rate <= 0) return longestWaitSeconds
+    const latest = now + longestWaitSeconds * 1000
+    this.roomAtMillis = Math.min(latest, Math.max(now, this.roomAtMillis) + Math.max(1, items) * 1000 / rate)
+    return Math.max(1, Math.ceil((this.roomAtMillis - now) / 1000))
+  }
+}
+
+/**
+ * Looks at the queues now and then, until the scope is closed.
+ * @internal
+ */
+export const measure = (all: ReadonlyArray<Mounted>): Effect.Effect<void, never, Scope.Scope> => {
+  // A queue of the user's may die of being looked at: the others are looked at all the same.
+  const lookAtAll = Effect.forEach(
+    all,
+    ({ look, queue }) =>
+      Effect.catchAllCause(look, (cause) => Effect.logError(`the queue ${queue.name} could not be looked at`, cause)),
+    { discard: true }
+  )
+  const looking = Effect.zipRight(lookAtAll, Effect.forever(Effect.zipRight(Effect.sleep(lookEveryMillis), lookAtAll)))
+  return Effect.asVoid(Effect.forkScoped(Effect.interruptible(looking)))
+}

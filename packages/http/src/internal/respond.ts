@@ -1,0 +1,24 @@
+/**
+ * Answers a refusal as JSON. Under overload most answers are refusals, so no error is made for one: that would collect a
+ * stack.
+ */
+import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import type * as Schema from "effect/Schema"
+
+/** A class of errors that crosses the wire as JSON, whose fields need no encoding. */
+interface ErrorClass<in Fields> extends Schema.Schema.Any {
+  readonly _tag: string
+  new(fields: Fields): unknown
+}
+
+/** @internal */
+export const refuse = <Fields extends object>(
+  errors: ErrorClass<Fields>,
+  fields: NoInfer<Fields>,
+  headers: Record<string, string> = {}
+): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.unsafeJson({ _tag: errors._tag, ...fields }, {
+    status: HttpApiSchema.getStatusErrorAST(errors.ast),
+    headers
+  })

@@ -1,0 +1,41 @@
+/**
+ * Compares a token with a secret in a time that tells nothing of the secret.
+ */
+import * as Check from "@sluice/core/OptionCheck"
+import * as Redacted from "effect/Redacted"
+
+/** The shortest token that may be configured, in characters. */
+const shortestToken = 16
+
+/**
+ * A token that is too short would be guessed, and an empty one is what a request without any has.
+ * @internal
+ */
+export const checkToken = (module: string, token: Redacted.Redacted): Check.Check =>
+  Check.check(
+    Redacted.value(token).length >= shortestToken,
+    module,
+    "token",
+    "<redacted>",
+    `at least ${shortestToken} characters`
+  )
+
+/**
+ * Takes a time that depends on the length of what was given, and on nothing else.
+ * @internal
+ */
+export const isSecret = (given: string, secret: Redacted.Redacted): boolean => {
+  const expected = Redacted.value(secret)
+  let difference = given.length ^ expected.length
+  for (let i = 0; i < given.length; i++) difference |= given.charCodeAt(i) ^ expected.charCodeAt(i % expected.length)
+  return difference === 0
+}
+
+const scheme = /^Bearer +/i
+
+/**
+ * The token of a header `Authorization`; empty where there is none.
+ * @internal
+ */
+export const tokenOf = (authorization: string | undefined): string =>
+  authorization !== undefined && scheme.test(authorization) ? authorization.replace(scheme, "").trimEnd() : ""

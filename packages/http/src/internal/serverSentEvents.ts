@@ -1,0 +1,44 @@
+/**
+ * Events as the stream of text that an `EventSource` reads.
+ *
+ * @see https://html.spec.whatwg.org/multipage/server-sent-events.html
+ */
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+
+// Of every platform that JavaScript runs on; the standard library of the language alone does not declare it.
+declare const TextEncoder: new() => { encode(text: string): Uint8Array }
+
+/** @internal */
+export interface ServerSentEvent {
+  readonly id?: number | undefined
+  /** What a listener is added for. A word. */
+  readonly type: string
+  /** To be written as JSON, which has no line breaks of its own. */
+  readonly data: unknown
+}
+
+/** A comment as often keeps proxies from closing a connection on which nothing happens. */
+const heartbeat = "15 seconds"
+
+const encoder = new TextEncoder()
+
+const textOf = ({ data, id, type }: ServerSentEvent): string =>
+  `${id === undefined ? "" : `id: ${id}\n`}event: ${type}\ndata: ${jsonOf(data)}\n\n`
+
+/** An event may carry what JSON cannot. */
+const jsonOf = (data: unknown): string => {
+  try {
+    return JSON.stringify(data)
+  } catch {
+    return "{}"
+  }
+}
+
+/** @internal */
+export const encode = (events: Stream.Stream<ServerSentEvent>): Stream.Stream<Uint8Array> => {
+  const beats = Stream.repeatEffect(Effect.as(Effect.sleep(heartbeat), ":\n\n"))
+  const texts = Stream.merge(Stream.map(events, textOf), beats, { haltStrategy: "left" })
+  // The first bytes tell the client that it is connected, and how soon to come again where it is cut off.
+  return Stream.map(Stream.concat(Stream.succeed("retry: 1000\n\n"), texts), (text) => encoder.encode(text))
+}
