@@ -100,6 +100,9 @@ export interface HttpQueue<in out A = any> {
   readonly unsafeOffer: (item: A) => Outcome | "full" | "closed" | "malformed" | "invalid-weight"
   /** Offers one item, and waits for room where the policy says so. */
   readonly offer: (item: A) => Effect.Effect<Outcome, Refusal<A>>
+  /** Offers items in order, and takes a prefix: the error says how many. */
+  readonly offerAll: (items: ReadonlyArray<A>) => Effect.Effect<WriteBehindModule.Taken, Refusal<A>>
+  /** It waits for no room. */
   readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<WriteBehindModule.Taken, Refusal<A>>
   /** For a queue that has a store: this and the next, which waits for no room. */
   readonly offerStored?:
@@ -247,6 +250,7 @@ export const fromWriteBehind = <A, I>(
   decode: makeDecode(options),
   unsafeOffer: queue.unsafeOffer,
   offer: queue.offer,
+  offerAll: queue.offerAll,
   offerAllOrNone: queue.offerAllOrNone,
   offerSettled: queue.offerSettled,
   events: Stream.map(queue.events, tell),
@@ -283,6 +287,7 @@ export const fromBatchQueue = <A, I>(
     decode: makeDecode(options),
     unsafeOffer: queue.unsafeOffer,
     offer: queue.offer,
+    offerAll: queue.offerAll,
     offerAllOrNone: queue.offerAllOrNone,
     offerStored: queue.offerStored,
     offerStoredAllOrNone: queue.offerStoredAllOrNone,

@@ -258,7 +258,7 @@ class Streaming {
     }
     switch (this.ask.wait) {
       case "accepted":
-        return this.offerEach(items, 0)
+        return this.offerEach(items)
       case "stored":
         return this.offerStored(items, 0, mostTogether)
       case "settled":
@@ -267,33 +267,38 @@ class Streaming {
   }
 
   /** One after the other. Where there is no room the policy says whether to wait: then the client waits too. */
-  private offerEach(items: ReadonlyArray<unknown>, from: number): Effect.Effect<void> {
-    const { queue } = this.mounted
-    for (let i = from; i < items.length; i++) {
-      if (alreadyIn(this.mounted, this.ask.key, this.position, 1) === 1) {
-        this.taken({ items: 1, duplicates: 1 })
-        continue
-      }
-      const outcome = queue.unsafeOffer(items[i])
-      if (outcome === "accepted" || outcome === "coalesced" || outcome === "dropped") {
-        remember(this.mounted, this.ask.key, this.position + 1)
-        this.taken({ items: 1, [outcome]: 1 })
-        continue
-      }
-      const forget = remember(this.mounted, this.ask.key, this.position + 1)
-      return Effect.matchEffect(queue.offer(items[i]), {
+  private offerEach(items: ReadonlyArray<unknown>): Effect.Effect<void> {
+    if (this.ask.key !== undefined) return this.offerOnce(items, this.ask.key, 0)
+    return Effect.match(this.mounted.queue.offerAll(items), {
+      onFailure: (error) => {
+        this.position += error.taken
+        this.ended = refused(this.mounted, error, [error.notTaken[0]], this.position, this.position)
+      },
+      onSuccess: (taken) => this.taken({ items: items.length, ...taken })
+    })
+  }
+
+  /** One after the other, but for those that are in from an earlier request. */
+  private offerOnce(items: ReadonlyArray<unknown>, key: string, from: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const known = alreadyIn(this.mounted, key, this.position, items.length - from)
+      this.taken({ items: known, duplicates: known })
+      const next = from + known
+      if (next >= items.length) return Effect.void
+      const forget = remember(this.mounted, key, this.position + 1)
+      const offered = Effect.onInterrupt(this.mounted.queue.offer(items[next]), () => Effect.sync(forget))
+      return Effect.matchEffect(offered, {
         onFailure: (error) => {
           forget()
-          this.ended = refused(this.mounted, error, [items[i]], this.position, this.position)
+          this.ended = refused(this.mounted, error, [items[next]], this.position, this.position)
           return Effect.void
         },
         onSuccess: (outcome) => {
           this.taken({ items: 1, [outcome]: 1 })
-          return this.offerEach(items, i + 1)
+          return this.offerOnce(items, key, next + 1)
         }
       })
-    }
-    return Effect.void
+    })
   }
 
   /** Many together, which share a commit. Where there is no room for as many, one after the other, which may wait. */

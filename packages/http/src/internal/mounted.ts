@@ -22,6 +22,8 @@ const looks = 10
 /** Nobody is told to wait for longer. */
 const longestWaitSeconds = 60
 
+const clampSeconds = (seconds: number): number => Math.min(longestWaitSeconds, Math.max(1, Math.ceil(seconds)))
+
 /** @internal */
 export class Mounted {
   readonly queue: HttpQueue
@@ -83,10 +85,11 @@ export class Mounted {
   retryAfterSeconds(items: number): number {
     const now = this.now()
     const rate = this.drainedPerSecond
-    if (rate <= 0) return longestWaitSeconds
+    // Nothing moves: as long again as it has been so.
+    if (rate <= 0) return clampSeconds((now - this.progressAtMillis) / 1000)
     const latest = now + longestWaitSeconds * 1000
     this.roomAtMillis = Math.min(latest, Math.max(now, this.roomAtMillis) + Math.max(1, items) * 1000 / rate)
-    return Math.max(1, Math.ceil((this.roomAtMillis - now) / 1000))
+    return clampSeconds((this.roomAtMillis - now) / 1000)
   }
 }
 
