@@ -8,10 +8,11 @@
  *    events end, and `/health/ready` says so;
  * 2. running requests may end, within `grace`; those that have not, because a client sends half a body or a handler
  *    hangs, are interrupted;
- * 3. the server is closed. It is not waited for longer than a second: a client may keep a connection open for ever.
+ * 3. the layers that the server's handlers were built from are torn down: the queues drain, each within its
+ *    `drainTimeout`; requests are refused all the while;
+ * 4. the server is closed. It is not waited for longer than a second: a client may keep a connection open for ever.
  *
- * Only then the layers that the server was built from are torn down: the queues drain, each within its `drainTimeout`. So
- * a process needs at most `grace`, two seconds, and the longest `drainTimeout`.
+ * So a process needs at most `grace`, two seconds, and the longest `drainTimeout`.
  *
  * @since 0.1.0
  */
@@ -148,20 +149,27 @@ export const layer = <A, E, R>(
       )
       const context = yield* Layer.buildWithScope(server, scope)
       const inner = Context.get(context as Context.Context<HttpServer.HttpServer>, HttpServer.HttpServer)
-      return Context.add(context, HttpServer.HttpServer, gated(inner, graceMillis))
+      return Context.add(context, HttpServer.HttpServer, gated(inner, graceMillis, scope))
     })
   )
 
-const gated = ({ address, serve }: HttpServer.HttpServer, graceMillis: number): HttpServer.HttpServer =>
+const gated = (
+  { address, serve }: HttpServer.HttpServer,
+  graceMillis: number,
+  scope: Scope.Scope
+): HttpServer.HttpServer =>
   HttpServer.make({
     address,
     serve: (app, middleware) =>
       Effect.gen(function*() {
         const gate = new Gate()
         const told = Effect.provideService(app, Closing, gate)
-        // As a middleware it is around the writing of the answer, too.
-        yield* serve(told, (app) => gate.through(middleware === undefined ? app : middleware(app)))
-        // Before that of the server, which would leave requests without an answer.
+        // As a middleware it is around the writing of the answer, too. It is there for as long as the server is: a
+        // request that comes while the queues drain would have no answer otherwise.
+        yield* Scope.extend(
+          serve(told, (app) => gate.through(middleware === undefined ? app : middleware(app))),
+          scope
+        )
         yield* Effect.addFinalizer(() => gate.close(graceMillis))
       })
   })
