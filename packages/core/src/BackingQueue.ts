@@ -13,6 +13,7 @@ import * as Chunk from "effect/Chunk"
 import * as Queue from "effect/Queue"
 import { KeyIndex } from "./internal/keyIndex.ts"
 import { Ring } from "./internal/ring.ts"
+import { isSame } from "./internal/settlements.ts"
 import { isWeight } from "./internal/weight.ts"
 import type { DropReason } from "./QueueEvent.ts"
 
@@ -104,7 +105,7 @@ class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
   /** How many of the items that wait are this one. */
   countOf(item: A): number {
     let count = 0
-    for (let at = this.ring.head; at < this.ring.tail; at++) if (Object.is(this.ring.at(at), item)) count += 1
+    for (let at = this.ring.head; at < this.ring.tail; at++) if (isSame(this.ring.at(at), item)) count += 1
     return count
   }
 
@@ -229,12 +230,12 @@ class Coalescing<in out A> extends RingBackingQueue<A> {
 
   override roomFor(items: ReadonlyArray<A>): Room {
     if (this.full !== "refuse") return "now"
-    const fresh = new Set<unknown>()
-    for (const item of items) {
-      const key = this.keyOf(item)
-      if (this.index.get(key, this.ring.head) === undefined) fresh.add(key)
-    }
-    return this.roomForWeight(fresh.size)
+    const keys = new Set(items.map(this.keyOf))
+    // As many as that are in at once in the end.
+    if (keys.size > this.limit) return "never"
+    let fresh = 0
+    for (const key of keys) if (this.index.get(key, this.ring.head) === undefined) fresh += 1
+    return this.roomForWeight(fresh)
   }
 
   private newKeyWhenFull(key: unknown, item: A): boolean {

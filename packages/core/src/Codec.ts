@@ -152,7 +152,13 @@ export type { Fault } from "./internal/inspection.ts"
  */
 export const inspect = (limits?: Partial<Limits>): (value: unknown) => Either.Either<EncodedItem, Fault> => {
   const inspection = new Inspection({ ...defaultLimits, ...limits }, carriesNothing)
-  return (value) => inspection.inspect(value)
+  return (value) => {
+    try {
+      return inspection.inspect(value)
+    } catch (error) {
+      return Either.left(thrown(error))
+    }
+  }
 }
 
 /** The version of the envelope that this writes, and the newest that it reads. */

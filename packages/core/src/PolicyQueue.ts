@@ -535,36 +535,55 @@ export const unsafeOfferAllOrNone = <A>(
     if (share === undefined) shares.set(queue, [item])
     else share.push(item)
   }
-  for (const [queue, share] of shares) {
-    const reason = queue.whyNotAll(share)
-    if (reason === undefined) continue
+  const reasons = Array.from(shares, ([queue, share]) => queue.whyNotAll(share)).filter((each) => each !== undefined)
+  if (reasons.length > 0) {
     for (const [queue, { length }] of shares) queue.unsafeRefuse(length)
-    const { capacity, name } = queue
-    const refusal: Refusal<A> = { queue: name, item: share[0], taken: 0, notTaken: items }
-    switch (reason._tag) {
-      case "Closed":
-        return QueueClosed.of(name, 0, items)
-      case "Full":
-        return QueueFull.of(refusal)
-      case "TooMany":
-        return TooManyItems.of(refusal, capacity)
-      case "InvalidWeight":
-        return InvalidWeight.of({ ...refusal, item: reason.item }, reason.weight, capacity)
-    }
+    return refusalOfAll(items, route(items[0]), gravest(reasons))
   }
   const counts = { accepted: 0, coalesced: 0, dropped: 0 }
   for (const [taken, item] of items.entries()) {
     const queue = route(item)
-    const outcome = queue.unsafeOffer(item, origin)
+    const refuseRest = () => items.slice(taken + 1).forEach((rest) => route(rest).unsafeRefuse(1))
+    let outcome: UnsafeOutcome
+    try {
+      outcome = queue.unsafeOffer(item, origin)
+    } catch (error) {
+      refuseRest()
+      throw error
+    }
     if (!isOutcome(outcome)) {
       // Only a policy of the user's refuses what there was room for.
-      const notTaken = items.slice(taken)
-      for (const rest of notTaken.slice(1)) route(rest).unsafeRefuse(1)
-      return QueueFull.of({ queue: queue.name, item, taken, notTaken })
+      refuseRest()
+      return QueueFull.of({ queue: queue.name, item, taken, notTaken: items.slice(taken) })
     }
     counts[outcome] += 1
   }
   return counts
+}
+
+/** With several shards each may have a reason: what makes no sense to be tried again comes first. */
+const gravest = <A>(reasons: ReadonlyArray<WhyNot<A>>): WhyNot<A> =>
+  reasons.find(({ _tag }) => _tag === "Closed")
+    ?? reasons.find(({ _tag }) => _tag === "InvalidWeight")
+    ?? reasons.find(({ _tag }) => _tag === "TooMany")
+    ?? reasons[0]
+
+const refusalOfAll = <A>(
+  items: ReadonlyArray<A>,
+  { capacity, name }: PolicyQueueImpl<A>,
+  reason: WhyNot<A>
+): AllOrNoneError<A> => {
+  const refusal: Refusal<A> = { queue: name, item: items[0], taken: 0, notTaken: items.slice() }
+  switch (reason._tag) {
+    case "Closed":
+      return QueueClosed.of(name, 0, refusal.notTaken)
+    case "Full":
+      return QueueFull.of(refusal)
+    case "TooMany":
+      return TooManyItems.of(refusal, capacity)
+    case "InvalidWeight":
+      return InvalidWeight.of({ ...refusal, item: reason.item }, reason.weight, capacity)
+  }
 }
 
 /** How many offers in a row a generator may make without giving way to other fibers. */

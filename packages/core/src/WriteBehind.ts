@@ -98,13 +98,15 @@ export interface WriteBehind<in out A> {
    *
    * **Errors**: `QueueFull` where there is no room for all of them: retry later; `TooManyItems` where there can never be:
    * retry with fewer; `QueueClosed`, `InvalidWeight`. None of the items is in (of a policy of your own that refuses what
-   * there is room for: those before are). Of a backing queue of your own the length and the capacity decide.
+   * there is room for: those before are). Of a backing queue of your own the length and the capacity decide. What the
+   * policy's key, `merge` or `weigh` throws, the offer dies of; where `merge` throws, the items before that one are in.
    */
   readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<Taken, AllOrNoneError<A>>
   /**
    * Offers several items, all of them or none, and answers what became of them once each is settled, coalesced or
    * dropped. Nothing is hurried: they are flushed when their batch is due. Offer objects that are not in the queue yet:
-   * objects are told apart by identity.
+   * they are told apart by identity. Equal numbers or texts are taken to end in the order in which they came, which need
+   * not be so where the policy drops or merges them.
    *
    * **Waits** until then, for as long as the retries of their batch take. **Errors** are those of `offerAllOrNone`.
    * **Interruption** ends only the waiting: the items are in.
@@ -321,11 +323,14 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   ): Effect.Effect<Settlement, AllOrNoneError<A>> {
     const { settlements } = this.tally
     const ticket = settlements.await(items, held)
-    const taken = offer()
-    if (!("accepted" in taken)) {
-      settlements.withdraw(ticket)
-      return Effect.fail(taken)
+    let taken: Taken | AllOrNoneError<A> | undefined
+    try {
+      taken = offer()
+    } finally {
+      // It was refused, or the user's code threw.
+      if (taken === undefined || !("accepted" in taken)) settlements.withdraw(ticket)
     }
+    if (!("accepted" in taken)) return Effect.fail(taken)
     return Effect.async((resume) => {
       ticket.onDone = () => {
         const { coalesced, dropped, droppedByReason, settled } = ticket

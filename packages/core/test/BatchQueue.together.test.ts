@@ -439,4 +439,11 @@ describe("offerStoredAllOrNone", () => {
       )
       expect(again).toMatchObject({ right: { stored: 0, duplicates: 2 } })
     }).pipe(onMemory))
+
+  it.scoped("may be more than a maxPending that suspends: they wait in memory", () =>
+    Effect.gen(function*() {
+      const { queue } = yield* numbers({ workers: 0, capacity: 10, maxPending: 1 })
+      expect(yield* queue.offerAll([1, 2])).toMatchObject({ accepted: 2 })
+      expect(yield* queue.offerAllOrNone([3, 4])).toMatchObject({ accepted: 2 })
+    }).pipe(onMemory))
 })

@@ -37,7 +37,6 @@ describe("inspect", () => {
   it.each(["array", "object"] as const)("does not throw at 100,000 levels of %ss, nor at a circle", (kind) => {
     const fault = faultOf(nested(100_000, kind))
     expect(fault.reason).toBe("too-deep")
-    expect(fault.path.length).toBeLessThanOrEqual(200)
     const circle: Array<unknown> = []
     circle.push(kind === "array" ? circle : { circle })
     expect(faultOf(circle).reason).toBe("too-deep")
@@ -56,6 +55,11 @@ describe("inspect", () => {
     [[[["\udfff"]]], "[0][0][0]"]
   ])("finds half of a surrogate pair in %j", (value, path) => {
     expect(faultOf(value)).toMatchObject({ reason: "text", path })
+  })
+
+  it("cuts a path that would be longer than is of use", () => {
+    const { path } = faultOf({ a: { ["k".repeat(300)]: NaN } })
+    expect(path).toBe(`a.${"k".repeat(198)}`)
   })
 
   it("finds it in a key, too, and says in which object", () => {
@@ -138,5 +142,16 @@ describe("inspect", () => {
       }),
       { seed: 6, numRuns: 500 }
     )
+  })
+
+  it("throws at nothing: neither with a limit of depth that a stack has not, nor at a value that throws", () => {
+    expect(Either.isLeft(Codec.inspect({ maxDepth: Infinity })(nested(100_000, "array")))).toBe(true)
+    const throwing = Object.defineProperty({}, "a", {
+      enumerable: true,
+      get: () => {
+        throw new Error("a getter")
+      }
+    })
+    expect(faultOf(throwing).detail).toBe("a getter")
   })
 })

@@ -2,7 +2,7 @@
  * Several items that are offered together: all of them or none, and waited for until each has ended.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Backpressure, Batch, Sharding, Strategy, WriteBehind } from "@sluice/core"
+import { BackingQueue, Backpressure, Batch, Sharding, Strategy, WriteBehind } from "@sluice/core"
 import {
   Cause,
   Chunk,
@@ -465,6 +465,32 @@ describe("offerAllOrNone", () => {
         expect(accounted(yield* queue.metrics)).toBe(9)
       }))
 
+    it.effect("in one shard takes nothing into another one either", () =>
+      Effect.gen(function*() {
+        const gate = yield* Effect.makeLatch()
+        const [a, b, c] = range(0, 100).filter((key) => Sharding.shardOf(key, 2) === 0)
+        const [other] = range(0, 100).filter((key) => Sharding.shardOf(key, 2) === 1)
+        const { close, queue, sink } = yield* setup({
+          capacity: 4,
+          shards: 2,
+          shardBy: (n) => n,
+          weigh: (n) => n === c ? 3 : 1,
+          policy: Backpressure.suspend()
+        })
+        sink.script.push(() => gate.await)
+        yield* queue.offer(a)
+        const flushing = yield* start(queue.flushNow)
+        yield* queue.offerAll([a, b])
+        const waiting = yield* start(queue.offer(c))
+        expect(yield* Effect.flip(queue.offerAllOrNone([other, a]))).toMatchObject({ _tag: "QueueFull", taken: 0 })
+        expect(yield* queue.metrics).toMatchObject({ offered: 6, refused: 2, depth: 2, held: 4 })
+        yield* gate.open
+        yield* Fiber.join(flushing)
+        yield* Fiber.join(waiting)
+        yield* close
+        expect(sink.items.flat()).toEqual([a, a, b, c])
+      }))
+
     it.effect("whose offer has given up, takes the room that they waited for", () =>
       Effect.gen(function*() {
         const gate = yield* Effect.makeLatch()
@@ -886,7 +912,7 @@ describe("offerSettled", () => {
         expect(sink.items).toEqual([[1, 2], [3]])
       }))
 
-    it.effect("does not end the waiting of others, for the same objects' likes or for equal numbers", () =>
+    it.effect("does not end the waiting of others for equal numbers", () =>
       Effect.gen(function*() {
         const { queue, sink } = yield* setup({ batchSize: 1 })
         const gates = yield* Effect.all([Effect.makeLatch(), Effect.makeLatch(), Effect.makeLatch()])
@@ -1110,7 +1136,7 @@ const outcomes = Effect.gen(function*() {
       })
       if (Either.isLeft(result)) {
         expect(result.left.taken).toBe(0)
-        expect(result.left.notTaken).toBe(items)
+        expect(result.left.notTaken).toEqual(items)
         expect(after).toEqual({
           ...before,
           offered: before.offered + items.length,
@@ -1270,4 +1296,108 @@ describe("over random sequences of offers, failures, interruptions and a close",
     })
     for (const count of Object.values(seen)) expect(count).toBeGreaterThan(100)
   }, 60_000)
+})
+
+describe("offers of all or none, at their edges", () => {
+  it.scoped("leaves nobody waiting where the key of an item throws", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* setup<number>({
+        policy: Backpressure.coalesceByKey((n: number) => {
+          if (n === 13) throw new Error("key")
+          return n
+        }, { whenFull: Backpressure.reject })
+      })
+      yield* Effect.exit(queue.offerSettled([1, 13]))
+      const waiting = yield* Effect.fork(queue.offerSettled([1]))
+      yield* settleDown
+      yield* queue.flushNow
+      expect(sink.items).toEqual([[1]])
+      expect(waiting.unsafePoll()).not.toBeNull()
+    }))
+
+  it.scoped("tells that there are more keys than can ever be in, counting those that wait already", () =>
+    Effect.gen(function*() {
+      const { queue } = yield* setup<number>({
+        capacity: 2,
+        batchSize: 10,
+        policy: Backpressure.coalesceByKey((n: number) => n, { whenFull: Backpressure.reject })
+      })
+      yield* queue.offerAll([1, 2])
+      expect(yield* Effect.flip(queue.offerAllOrNone([1, 2, 3]))).toMatchObject({ _tag: "TooManyItems" })
+    }))
+
+  it.scoped("tells of several shards what makes no sense to be tried again", () =>
+    Effect.gen(function*() {
+      const { queue } = yield* setup<number>({
+        capacity: 1,
+        batchSize: 10,
+        shards: 2,
+        shardBy: (n) => n % 2,
+        policy: Backpressure.reject
+      })
+      yield* queue.offer(2)
+      expect(yield* Effect.flip(queue.offerAllOrNone([2, 1, 1]))).toMatchObject({ _tag: "TooManyItems" })
+    }))
+
+  it.scoped("counts a reason of any name", () =>
+    Effect.gen(function*() {
+      const policy: Backpressure.Policy<unknown> = {
+        _tag: "odd",
+        pair: (options) => {
+          const backing = BackingQueue.droppingNewest({
+            ...options,
+            report: { ...options.report, dropped: (item) => options.report.dropped(item, "constructor") }
+          })
+          return { backing, strategy: Strategy.answering({ backing, report: options.report }) }
+        }
+      }
+      const { queue } = yield* setup<number>({ capacity: 1, batchSize: 10, policy })
+      yield* queue.offer(1)
+      expect(yield* queue.offerSettled([2])).toMatchObject({ dropped: 1, droppedByReason: { constructor: 1 } })
+    }))
+
+  it.scoped("does not take -0 for another number than 0", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* setup<number>({ batchSize: 1, policy: Backpressure.reject })
+      const gates = [yield* Effect.makeLatch(), yield* Effect.makeLatch()]
+      sink.script.push(() => gates[0].await, () => gates[1].await)
+      yield* queue.offer(0)
+      const waiting = yield* Effect.fork(queue.offerSettled([-0]))
+      yield* settleDown
+      yield* gates[0].open
+      yield* settleDown
+      const isEarly = waiting.unsafePoll() !== null
+      yield* gates[1].open
+      yield* settleDown
+      expect(sink.items).toEqual([[0], [-0]])
+      expect(isEarly).toBe(false)
+    }))
+
+  it.scoped("goes on when the caller uses its array again", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* setup<number>({ batchSize: 10 })
+      const buffer = [1, 2]
+      const waiting = yield* Effect.fork(queue.offerSettled(buffer))
+      yield* settleDown
+      buffer.length = 0
+      yield* queue.flushNow
+      expect(sink.items).toEqual([[1, 2]])
+      expect(waiting.unsafePoll()).not.toBeNull()
+    }))
+
+  it.scoped("dies of a merge that throws in the middle: those before are in, and every item is counted", () =>
+    Effect.gen(function*() {
+      const { queue } = yield* setup<number>({
+        policy: Backpressure.coalesceByKey((n: number) => n % 2, {
+          whenFull: Backpressure.reject,
+          merge: (_, offered) => {
+            if (offered === 13) throw new Error("merge")
+            return offered
+          }
+        })
+      })
+      const exit = yield* Effect.exit(queue.offerAllOrNone([2, 1, 13, 5]))
+      expect(Exit.isFailure(exit) && Cause.isDie(exit.cause)).toBe(true)
+      expect(yield* queue.metrics).toMatchObject({ offered: 4, refused: 2, held: 2 })
+    }))
 })

@@ -74,7 +74,7 @@ describe("offerStoredAllOrNone inside a transaction", () => {
       const { context, queue } = yield* numbers()
       yield* Effect.gen(function*() {
         const error = yield* Effect.flip(withTransaction(queue.offerStoredAllOrNone([1, NaN, 3])))
-        expect(error).toMatchObject({ _tag: "MalformedItem", reason: "unsupported" })
+        expect(error).toMatchObject({ _tag: "MalformedItem", reason: "unsupported", notTaken: [1, NaN, 3] })
         expect(yield* stored(queue)).toBe(0)
         expect((yield* queue.metrics).stored).toBe(0)
       }).pipe(Effect.provide(context))
@@ -84,11 +84,23 @@ describe("offerStoredAllOrNone inside a transaction", () => {
     Effect.gen(function*() {
       const { context, queue } = yield* numbers({ maxPending: { items: 2, whenFull: "reject" } })
       yield* Effect.gen(function*() {
-        expect((yield* Effect.flip(withTransaction(queue.offerStoredAllOrNone([1, 2, 3]))))._tag).toMatch(
-          /^(QueueFull|TooManyItems)$/
-        )
+        expect(yield* Effect.flip(withTransaction(queue.offerStoredAllOrNone([1, 2, 3])))).toMatchObject({
+          _tag: "TooManyItems",
+          notTaken: [1, 2, 3]
+        })
         expect(yield* stored(queue)).toBe(0)
         expect(yield* withTransaction(queue.offerStoredAllOrNone([1, 2]))).toMatchObject({ stored: 2 })
+      }).pipe(Effect.provide(context))
+    }))
+
+  it.scopedLive("refuses a list of ids that is too short, and counts nothing without one", () =>
+    Effect.gen(function*() {
+      const { context, queue } = yield* numbers()
+      yield* Effect.gen(function*() {
+        const offer = queue.offerStoredAllOrNone([1, 2], { ids: ["a"] })
+        expect(yield* Effect.flip(offer)).toMatchObject({ _tag: "MalformedItem" })
+        expect(yield* Effect.flip(withTransaction(offer))).toMatchObject({ _tag: "MalformedItem" })
+        expect(yield* stored(queue)).toBe(0)
       }).pipe(Effect.provide(context))
     }))
 })

@@ -25,6 +25,7 @@ import { failureOf } from "./failure.ts"
 import { everyMillis, Macrotask } from "../Macrotask.ts"
 import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
+import { isSame } from "./settlements.ts"
 import { longestSleepMillis, monotonicMillis } from "./timekeeper.ts"
 
 /** What the fiber is at. Changed by `become` alone. */
@@ -147,7 +148,7 @@ export class Batcher<in out A> {
   countOf(item: A): number {
     const { state } = this
     const inFlight = state._tag === "Handling" || state._tag === "BackingOff" ? state.inFlight.batch.items : []
-    return this.intake.unsafeCountOf(item) + inFlight.filter((each) => Object.is(each, item)).length
+    return this.intake.unsafeCountOf(item) + inFlight.filter((each) => isSame(each, item)).length
   }
 
   /** The age of the oldest item held; 0 when none is. */

@@ -271,6 +271,12 @@ export class Offers<in out A> {
     )
   }
 
+  /** Whether so many can never be pending at once, so that they are rejected. */
+  private areTooMany(items: ReadonlyArray<A>): boolean {
+    const { maxPending } = this.options
+    return maxPending !== undefined && maxPending.whenFull === "reject" && items.length > maxPending.items
+  }
+
   /** Puts all of the entries in, or none. */
   private putAllOrNone(
     items: ReadonlyArray<A>,
@@ -288,9 +294,7 @@ export class Offers<in out A> {
       if (!(entry instanceof Entry)) return refuse(MalformedItem.of({ ...refusal, item }, entry))
       entries.push(entry)
     }
-    if (maxPending !== undefined && items.length > maxPending.items) {
-      return refuse(TooManyItems.of(refusal, maxPending.items))
-    }
+    if (this.areTooMany(items)) return refuse(TooManyItems.of(refusal, maxPending!.items))
     if (items.length > 0 && this.isBacklogFull(items.length - 1)) return refuse(QueueFull.of(refusal))
     const taken = unsafeOfferAllOrNone(entries, () => intake)
     return "accepted" in taken ? Either.right({ entries, taken }) : Either.left(ofAllOrNone(taken, items))
@@ -319,14 +323,37 @@ export class Offers<in out A> {
     items: ReadonlyArray<A>,
     ids: ReadonlyArray<string> | undefined
   ): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> {
+    const { maxPending, name, tally } = this.options
+    const at = (taken: number) => ({ queue: name, item: items[taken], taken, notTaken: items.slice(taken) })
+    const fault = (item: A, index: number): Codec.Fault | undefined => {
+      if (ids !== undefined && !isText(ids[index])) return malformedId
+      const entry = this.entryOf(item)
+      return entry instanceof Entry ? undefined : entry
+    }
+    const refuse = (error: BatchAllOrNoneError<A>) => {
+      tally.refusedAside(items.length)
+      return Effect.fail(error)
+    }
+    for (const [index, item] of items.entries()) {
+      const found = fault(item, index)
+      if (found !== undefined) return refuse(MalformedItem.of({ ...at(0), item }, found))
+    }
+    if (this.areTooMany(items)) return refuse(TooManyItems.of(at(0), maxPending!.items))
     const none: Storing = { stored: 0, duplicates: 0, dropped: 0, droppedByReason: {} }
     return Effect.reduce(
       items,
       none,
       (sum, item, index) =>
         Effect.matchEffect(this.offerStored(item, { id: ids?.[index] }), {
-          onFailure: (error) => {
-            if (error._tag === "OfferTimeout") return Effect.fail(QueueFull.of<A>(error))
+          onFailure: (error): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> => {
+            if (error._tag === "OfferTimeout" || error._tag === "QueueFull") {
+              return Effect.fail(QueueFull.of<A>(at(index)))
+            }
+            if (error._tag === "QueueClosed") return Effect.fail(QueueClosed.of<A>(name, index, items.slice(index)))
+            if (error._tag === "MalformedItem") {
+              const { detail, path, reason } = error
+              return Effect.fail(MalformedItem.of<A>(at(index), { reason, path, detail }))
+            }
             if (error._tag !== "ItemDropped") return Effect.fail(error)
             const { [error.reason]: before = 0 } = sum.droppedByReason
             const droppedByReason = { ...sum.droppedByReason, [error.reason]: before + 1 }

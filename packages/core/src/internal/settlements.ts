@@ -1,8 +1,9 @@
 /**
  * Tells those who wait for the settlement of their own items what became of each. Costs nothing while nobody waits.
  *
- * Items are told apart by what they are: objects by identity. Where several are the same, such as equal numbers, they end
- * in the order in which they came, so the places of those that nobody waits for are kept as well.
+ * Items are told apart by what they are: objects by identity. Several that are the same, such as equal numbers, are taken
+ * to end in the order in which they came, so the places of those that nobody waits for are kept as well. Where a policy
+ * drops or merges, that need not be so: whoever has to know it exactly offers objects.
  */
 import type { DropReason } from "../QueueEvent.ts"
 
@@ -20,13 +21,20 @@ export interface Settlement {
   readonly droppedByReason: Readonly<Record<string, number>>
 }
 
+/**
+ * Whether two items are one to a Map.
+ * @internal
+ */
+export const isSame = (a: unknown, b: unknown): boolean => a === b || (a !== a && b !== b)
+
 /** @internal */
 export class Ticket<out A> implements Settlement {
   readonly items: ReadonlyArray<A>
   settled = 0
   coalesced = 0
   dropped = 0
-  readonly droppedByReason: Record<string, number> = {}
+  // Reasons may have any name.
+  readonly droppedByReason: Record<string, number> = Object.create(null)
   onDone: (() => void) | undefined
 
   constructor(items: ReadonlyArray<A>) {
@@ -49,7 +57,8 @@ export class Settlements<in out A> {
 
   /** To be called before the items are offered. `held` says how many of an item are in the queue already. */
   await(items: ReadonlyArray<A>, held: (item: A) => number): Ticket<A> {
-    const ticket = new Ticket(items)
+    // The caller may use the array again while it waits.
+    const ticket = new Ticket(items.slice())
     for (const item of items) {
       let places = this.places.get(item)
       if (places === undefined) this.places.set(item, places = [])
