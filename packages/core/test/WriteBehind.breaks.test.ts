@@ -4,10 +4,13 @@ import { Clock, Effect, Fiber, TestClock } from "effect"
 import { Macrotask } from "../src/Macrotask.ts"
 
 /** A clock on which a millisecond passes whenever somebody looks. */
-const passing = Effect.map(Effect.clock, (own): Clock.Clock => {
+const passing = Effect.map(Effect.clock, (own): Clock.Clock & { readonly pass: (millis: bigint) => void } => {
   let nanos = 0n
   const look = () => nanos += 1_000_000n
   return {
+    pass: (millis) => {
+      nanos += millis * 1_000_000n
+    },
     [Clock.ClockTypeId]: Clock.ClockTypeId,
     unsafeCurrentTimeMillis: () => Number(look() / 1_000_000n),
     currentTimeMillis: Effect.sync(() => Number(look() / 1_000_000n)),
@@ -17,8 +20,12 @@ const passing = Effect.map(Effect.clock, (own): Clock.Clock => {
   }
 })
 
-const setup = (macrotask: (task: () => void) => void, policy: Backpressure.Policy<number>) =>
+const setup = (
+  macrotask: (task: () => void, pass: (millis: bigint) => void) => void,
+  policy: Backpressure.Policy<number>
+) =>
   Effect.gen(function*() {
+    const clock = yield* passing
     const written: Array<number> = []
     const queue = yield* WriteBehind.make<number, never, never>({
       name: "test",
@@ -27,7 +34,7 @@ const setup = (macrotask: (task: () => void) => void, policy: Backpressure.Polic
       policy,
       drainTimeout: 0,
       flush: ({ items }) => Effect.sync(() => void written.push(...items))
-    }).pipe(Effect.withClock(yield* passing), Effect.provideService(Macrotask, macrotask))
+    }).pipe(Effect.withClock(clock), Effect.provideService(Macrotask, (task) => macrotask(task, clock.pass)))
     return { queue, written }
   })
 
@@ -47,6 +54,22 @@ describe("breaks for timers and I/O", () => {
       yield* Fiber.join(producer)
       expect(written.length).toBe(50)
       expect(breaks).toBeGreaterThan(5)
+    }))
+
+  it.scoped("do not follow one another where each takes longer than the work in between may", () =>
+    Effect.gen(function*() {
+      let breaks = 0
+      const { queue, written } = yield* setup((task, pass) => {
+        // A busy event loop has turns as long as that.
+        pass(100n)
+        // One that is never over would keep this test from its end.
+        if (++breaks < 100) task()
+      }, Backpressure.suspend())
+      yield* queue.offerAll([1, 2, 3])
+      yield* TestClock.adjust(0)
+      expect(written).toEqual([1, 2, 3])
+      expect(breaks).toBeGreaterThan(0)
+      expect(breaks).toBeLessThan(10)
     }))
 
   it.scoped("end early when items are dropped meanwhile", () =>

@@ -257,7 +257,6 @@ export class Batcher<in out A> {
   private gather(): Effect.Effect<void> {
     const now = this.now()
     if (now - this.brokeAt >= everyMillis) {
-      this.brokeAt = now
       this.options.observer.resting()
       return this.takeBreak
     }
@@ -314,6 +313,8 @@ export class Batcher<in out A> {
   private readonly takeBreak: Effect.Effect<void> = Effect.async<void>((resume) => {
     const goOn = () => {
       if (this.endBreak === goOn) this.endBreak = undefined
+      // Not when it began: where a turn of the event loop takes as long as the loop may work, it would only take breaks.
+      this.brokeAt = this.now()
       resume(Effect.void)
     }
     this.endBreak = goOn

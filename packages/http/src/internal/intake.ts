@@ -419,11 +419,16 @@ export const unreadable = (unread: Unread, what: "body" | "line", limit: number,
 const invalid = (mounted: Mounted, faults: ReadonlyArray<ItemFault>, taken: number): Response =>
   refuse(InvalidItems, { queue: mounted.queue.name, faults, taken })
 
+/** Under overload most answers are this one, of which there is one for each second to wait. */
 const full = (mounted: Mounted, items: number, taken: number): Response => {
-  const retryAfterSeconds = mounted.retryAfterSeconds(items)
-  return refuse(QueueIsFull, { queue: mounted.queue.name, retryAfterSeconds, taken }, {
-    "retry-after": String(retryAfterSeconds)
+  const seconds = mounted.retryAfterSeconds(items)
+  const known = taken === 0 ? mounted.fullAnswers.get(seconds) : undefined
+  if (known !== undefined) return known
+  const response = refuse(QueueIsFull, { queue: mounted.queue.name, retryAfterSeconds: seconds, taken }, {
+    "retry-after": String(seconds)
   })
+  if (taken === 0) mounted.fullAnswers.set(seconds, response)
+  return response
 }
 
 /** @internal */

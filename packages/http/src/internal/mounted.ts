@@ -2,6 +2,7 @@
  * A queue that is mounted, with what the server knows of it by itself: how fast it drains, since when it has made no
  * progress, whether it is being drained, and the keys of requests that it remembers.
  */
+import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -28,6 +29,8 @@ const clampSeconds = (seconds: number): number => Math.min(longestWaitSeconds, M
 export class Mounted {
   readonly queue: HttpQueue
   readonly keys: RememberedKeys
+  /** The answers to a full queue, by the seconds to wait. */
+  readonly fullAnswers = new Map<number, HttpServerResponse>()
   /** Set by an operator: nothing more comes in through the server until `resume`. */
   isDraining = false
   private readonly options: Options

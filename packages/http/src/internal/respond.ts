@@ -12,6 +12,15 @@ interface ErrorClass<in Fields> extends Schema.Schema.Any {
   new(fields: Fields): unknown
 }
 
+/** Looking at the annotations of a schema costs more than the answer. */
+const statuses = new Map<unknown, number>()
+
+const statusOf = (errors: Schema.Schema.Any): number => {
+  let status = statuses.get(errors)
+  if (status === undefined) statuses.set(errors, status = HttpApiSchema.getStatusErrorAST(errors.ast))
+  return status
+}
+
 /** @internal */
 export const refuse = <Fields extends object>(
   errors: ErrorClass<Fields>,
@@ -19,6 +28,6 @@ export const refuse = <Fields extends object>(
   headers: Record<string, string> = {}
 ): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.unsafeJson({ _tag: errors._tag, ...fields }, {
-    status: HttpApiSchema.getStatusErrorAST(errors.ast),
+    status: statusOf(errors),
     headers
   })
