@@ -15,6 +15,8 @@ export interface Sample {
   readonly cost: number
   /** Where callers wait, and for how long is of interest. */
   readonly latency?: Latency
+  /** What one operation cost a server of processor time, in nanoseconds: whoever calls it has a process of its own. */
+  readonly cpu?: number
 }
 
 /** A contender. */
@@ -22,6 +24,8 @@ export interface Case {
   readonly name: string
   readonly unit: "ns/op" | "bytes/item"
   readonly sample: Effect.Effect<Sample>
+  /** What an operation is, where it is of interest how many of them are done in a second. */
+  readonly counts?: string
   /** A sample sets everything up anew and warms up by itself: the rounds before those that count leave it out. */
   readonly selfContained?: true
 }
@@ -44,9 +48,23 @@ export interface Ratio {
   readonly goal: Goal
 }
 
+/** What a trial has found. */
+export interface Findings {
+  readonly figures: ReadonlyArray<{ readonly figure: string; readonly value: number; readonly unit: string }>
+  /** What should hold, and whether it did. */
+  readonly checks: ReadonlyArray<{ readonly check: string; readonly met: boolean }>
+}
+
+/** Something that is done once, for as long as it is told, and is compared with nothing. */
+export interface Trial {
+  readonly name: string
+  readonly run: (seconds: number) => Effect.Effect<Findings>
+}
+
 export interface Plan {
   readonly cases: ReadonlyArray<Case>
   readonly ratios: ReadonlyArray<Ratio>
+  readonly trials?: ReadonlyArray<Trial>
 }
 
 export interface Benchmark {

@@ -7,7 +7,7 @@
 import * as Effect from "effect/Effect"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
-import type { Goal, Plan, Ratio, Sample } from "./Benchmark.ts"
+import type { Findings, Goal, Plan, Ratio, Sample, Trial } from "./Benchmark.ts"
 import { quotients, summarize, type Summary } from "./statistics.ts"
 
 /** Rounds before the first that counts: the compiler has seen every case by then. */
@@ -20,6 +20,10 @@ export interface Side {
   readonly cost: Summary
   /** Of what a round found. In nanoseconds, whatever the unit is. */
   readonly latency?: { readonly p50: Summary; readonly p99: Summary }
+  /** How many operations were done in a second, and what they are. */
+  readonly perSecond?: Summary & { readonly counts: string }
+  /** What an operation cost a server of processor time, in nanoseconds. */
+  readonly cpu?: Summary
 }
 
 export interface Result {
@@ -86,13 +90,18 @@ export const measure = (
       const found = plan.cases.find((candidate) => candidate.name === name)
       if (found === undefined) throw new Error(`no case is called ${name}`)
       const latencies = samples.get(name)!.flatMap(({ latency }) => latency ?? [])
+      const cpus = samples.get(name)!.flatMap(({ cpu }) => cpu ?? [])
       return {
         case: name,
         unit: found.unit,
         cost: summarize(costs(name)),
         ...latencies.length > 0 && {
           latency: { p50: summarize(latencies.map(({ p50 }) => p50)), p99: summarize(latencies.map(({ p99 }) => p99)) }
-        }
+        },
+        ...found.counts !== undefined && {
+          perSecond: { counts: found.counts, ...summarize(costs(name).map((nanos) => 1e9 / nanos)) }
+        },
+        ...cpus.length > 0 && { cpu: summarize(cpus) }
       }
     }
     return plan.ratios.map(({ above, below, goal, measure, reads, subject }): Result => {
@@ -111,4 +120,23 @@ export const measure = (
         rounds
       }
     })
+  })
+
+/** What a trial has found, and for how long it was run. */
+export interface TrialResult extends Findings {
+  readonly benchmark: string
+  readonly trial: string
+  readonly seconds: number
+}
+
+/** Runs the trials of a plan, one after the other. */
+export const runTrials = (
+  benchmark: string,
+  trials: ReadonlyArray<Trial>,
+  seconds: number,
+  onTrial: (name: string) => void = () => {}
+): Effect.Effect<ReadonlyArray<TrialResult>> =>
+  Effect.forEach(trials, ({ name, run }) => {
+    onTrial(name)
+    return Effect.map(run(seconds), (findings) => ({ benchmark, trial: name, seconds, ...findings }))
   })

@@ -4,7 +4,7 @@
 import { createRequire } from "node:module"
 import { arch, availableParallelism, cpus, platform } from "node:os"
 import type { Goal } from "./Benchmark.ts"
-import type { Result, Side } from "./measure.ts"
+import type { Result, Side, TrialResult } from "./measure.ts"
 
 export interface Report {
   readonly machine: {
@@ -15,12 +15,18 @@ export interface Report {
   }
   readonly versions: Readonly<Record<string, string>>
   readonly results: ReadonlyArray<Result>
+  /** Where a benchmark has any. */
+  readonly trials?: ReadonlyArray<TrialResult>
 }
 
 const versionOf = (name: string): string =>
   (createRequire(import.meta.url)(`${name}/package.json`) as { readonly version: string }).version
 
-export const makeReport = (results: ReadonlyArray<Result>, packages: ReadonlyArray<string>): Report => ({
+export const makeReport = (
+  results: ReadonlyArray<Result>,
+  packages: ReadonlyArray<string>,
+  trials: ReadonlyArray<TrialResult> = []
+): Report => ({
   machine: {
     cores: availableParallelism(),
     cpu: cpus()[0]?.model.trim() ?? "unknown",
@@ -28,14 +34,15 @@ export const makeReport = (results: ReadonlyArray<Result>, packages: ReadonlyArr
     node: process.versions.node
   },
   versions: Object.fromEntries(packages.map((name) => [name, versionOf(name)])),
-  results
+  results,
+  ...trials.length > 0 && { trials }
 })
 
 export const toJson = (report: Report): string => JSON.stringify(report, null, 2)
 
 /** Three digits, which is more than the spread deserves. */
 const digits = (value: number): string => {
-  if (value >= 100) return Math.round(value).toLocaleString("en-US")
+  if (value >= 100 || value <= -100) return Math.round(value).toLocaleString("en-US")
   return value.toFixed(value >= 10 ? 1 : 2)
 }
 
@@ -62,11 +69,16 @@ const rowOf = (result: Result): ReadonlyArray<string> => [
 
 const header = ["measure", "ratio", "half of the rounds", "", "goal", "", "medians: measured / against"]
 
-/** A line for each case that has latencies, in the order in which they come up. */
-const latencyRows = (results: ReadonlyArray<Result>): ReadonlyArray<ReadonlyArray<string>> => {
-  const sides = new Map(results.flatMap(({ against, subject }) => [subject, against]).map((side) => [side.case, side]))
-  const micros = (nanos: number) => digits(nanos / 1_000)
-  return [...sides.values()].flatMap(({ case: name, latency }: Side) =>
+/** Every side once, in the order in which they come up. */
+const sidesOf = (results: ReadonlyArray<Result>): ReadonlyArray<Side> => [
+  ...new Map(results.flatMap(({ against, subject }) => [subject, against]).map((side) => [side.case, side])).values()
+]
+
+const micros = (nanos: number) => digits(nanos / 1_000)
+
+/** A line for each case that has latencies. */
+const latencyRows = (results: ReadonlyArray<Result>): ReadonlyArray<ReadonlyArray<string>> =>
+  sidesOf(results).flatMap(({ case: name, latency }) =>
     latency === undefined ? [] : [[
       name,
       micros(latency.p50.median),
@@ -74,9 +86,34 @@ const latencyRows = (results: ReadonlyArray<Result>): ReadonlyArray<ReadonlyArra
       `${micros(latency.p99.low)} to ${micros(latency.p99.high)}`
     ]]
   )
-}
 
 const latencyHeader = ["from call to answer, µs", "p50", "p99", "p99, half of the rounds"]
+
+/** A line for each case that says how many are done in a second. */
+const rateRows = (results: ReadonlyArray<Result>): ReadonlyArray<ReadonlyArray<string>> =>
+  sidesOf(results).flatMap(({ case: name, cpu, perSecond }) =>
+    perSecond === undefined ? [] : [[
+      name,
+      digits(perSecond.median),
+      perSecond.counts,
+      `${digits(perSecond.low)} to ${digits(perSecond.high)}`,
+      cpu === undefined ? "" : micros(cpu.median)
+    ]]
+  )
+
+const rateHeader = ["in a second", "median", "", "half of the rounds", "server's processor, µs each"]
+
+const trialLines = ({ checks, figures, seconds, trial }: TrialResult): ReadonlyArray<string> => [
+  "",
+  ...layOut(
+    [`${trial}, for ${seconds} s`, "", ""],
+    [
+      ...figures.map(({ figure, unit, value }) => [figure, digits(value), unit]),
+      ...checks.map(({ check, met }) => [check, met ? "met" : "MISSED", ""])
+    ],
+    [1]
+  )
+]
 
 /** Numbers are easier to compare when they end in the same column: those columns are aligned to the right. */
 const layOut = (header: ReadonlyArray<string>, body: ReadonlyArray<ReadonlyArray<string>>, right: Array<number>) => {
@@ -88,14 +125,19 @@ const layOut = (header: ReadonlyArray<string>, body: ReadonlyArray<ReadonlyArray
   return [line(header), widths.map((width) => "-".repeat(width)).join("  "), ...body.map(line)]
 }
 
-export const toTable = ({ machine, results, versions }: Report): string => {
+export const toTable = ({ machine, results, trials = [], versions }: Report): string => {
   const latencies = latencyRows(results)
+  const rates = rateRows(results)
   const versionList = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")
   return [
     `${machine.cores} cores of ${machine.cpu}, ${machine.platform}, Node ${machine.node}; ${versionList}`,
-    `medians of ${results[0]?.rounds ?? 0} rounds in which all cases took turns; lower is better for ns and bytes`,
-    "",
-    ...layOut(header, results.map(rowOf), [1, 2]),
-    ...latencies.length === 0 ? [] : ["", ...layOut(latencyHeader, latencies, [1, 2, 3])]
+    ...results.length === 0 ? [] : [
+      `medians of ${results[0].rounds} rounds in which all cases took turns; lower is better for ns and bytes`,
+      "",
+      ...layOut(header, results.map(rowOf), [1, 2])
+    ],
+    ...latencies.length === 0 ? [] : ["", ...layOut(latencyHeader, latencies, [1, 2, 3])],
+    ...rates.length === 0 ? [] : ["", ...layOut(rateHeader, rates, [1, 3, 4])],
+    ...trials.flatMap(trialLines)
   ].join("\n")
 }

@@ -29,3 +29,12 @@ export const summarize = (values: ReadonlyArray<number>): Summary => ({
  */
 export const quotients = (above: ReadonlyArray<number>, below: ReadonlyArray<number>): ReadonlyArray<number> =>
   above.map((value, round) => value / below[round])
+
+/** By how much values that were taken at equal distances grow from one to the next, by least squares. */
+export const slope = (values: ReadonlyArray<number>): number => {
+  const middle = (values.length - 1) / 2
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length
+  const above = values.reduce((sum, value, at) => sum + (at - middle) * (value - mean), 0)
+  const below = values.reduce((sum, _, at) => sum + (at - middle) ** 2, 0)
+  return below === 0 ? 0 : above / below
+}

@@ -4,7 +4,7 @@ import { type Benchmark, type Case, type Goal, type Plan, timed, timesAsFast, ti
 import { run } from "../src/cli.ts"
 import { isMet, measure } from "../src/measure.ts"
 import type { Report } from "../src/report.ts"
-import { quotients, summarize } from "../src/statistics.ts"
+import { quotients, slope, summarize } from "../src/statistics.ts"
 import { writeBehind } from "../src/write-behind.ts"
 import { Ring } from "../src/write-behind/Ring.ts"
 
@@ -61,6 +61,12 @@ describe("statistics", () => {
 
   it("quotients are taken round by round", () => {
     expect(quotients([10, 100], [5, 20])).toEqual([2, 5])
+  })
+
+  it("a slope is that of the line that fits best", () => {
+    expect(slope([1, 3, 5, 7])).toBe(2)
+    expect(slope([5, 1, 1, 5])).toBe(0)
+    expect(slope([5])).toBe(0)
   })
 
   it("a goal is met at its limit", () => {
@@ -167,6 +173,44 @@ describe("the program", () => {
   it("prints no such table where no case says how long callers waited", async () => {
     const { stdout } = await runWith(["fast", "--rounds", "1"], [benchmarkOf("fast")])
     expect(stdout[0]).not.toContain("from call to answer")
+  })
+
+  it("prints what is done in a second, and what trials have found", async () => {
+    const benchmark: Benchmark = {
+      ...benchmarkOf("served"),
+      plan: Effect.sync((): Plan => ({
+        cases: [
+          {
+            ...told("ours", 0),
+            counts: "requests",
+            sample: Effect.succeed({ cost: 10_000, cpu: 5_000 })
+          },
+          told("theirs", 40_000)
+        ],
+        ratios: [timesAsFast("ours against theirs", "ours", "theirs")],
+        trials: [{
+          name: "endurance",
+          run: (seconds) =>
+            Effect.succeed({
+              figures: [{ figure: "waited", value: seconds, unit: "s" }],
+              checks: [{ check: "it was worth it", met: false }]
+            })
+        }]
+      }))
+    }
+    const table = await runWith(["served", "--rounds", "1", "--seconds", "7"], [benchmark])
+    expect(table.stdout[0]).toMatch(/^ours +100,000 +requests +100,000 to 100,000 +5\.00$/m)
+    expect(table.stdout[0]).toMatch(/^endurance, for 7 s/m)
+    expect(table.stdout[0]).toMatch(/^waited +7\.00 +s$/m)
+    expect(table.stdout[0]).toMatch(/^it was worth it +MISSED$/m)
+    const { code, stdout } = await runWith(["served", "--json", "--only", "endurance"], [benchmark])
+    expect(code).toBe(0)
+    expect(JSON.parse(stdout[0])).toMatchObject({
+      results: [],
+      trials: [{ benchmark: "served", trial: "endurance", seconds: 60, checks: [{ met: false }] }]
+    })
+    const { stderr } = await runWith(["served", "--seconds", "0"], [benchmark])
+    expect(stderr).toContain("--seconds must be an integer of at least 1")
   })
 
   it("a goal that is missed is reported, and is no failure", async () => {
