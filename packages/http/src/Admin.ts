@@ -8,7 +8,7 @@ import type * as HttpApi from "@effect/platform/HttpApi"
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import type * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApp from "@effect/platform/HttpApp"
-import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
+import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type { InvalidOption, StoreUnavailable } from "@sluice/core/QueueError"
 import type { Stats } from "@sluice/core/QueueStore"
@@ -18,7 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Closing } from "./GracefulServer.ts"
@@ -36,9 +36,9 @@ import { HttpQueues, type Queues } from "./HttpQueues.ts"
 import type { DeadLetters } from "./HttpQueue.ts"
 import { readText } from "./internal/body.ts"
 import type { Mounted } from "./internal/mounted.ts"
-import { checkToken, isSecret } from "./internal/secret.ts"
+import { checkToken, isSecret, tokenOf } from "./internal/secret.ts"
 import * as ServerSentEvents from "./internal/serverSentEvents.ts"
-import { type Admin, AdminAuthorization, Ids, type QueueState } from "./SluiceApi.ts"
+import { type Admin, AdminAuthorization, type Drained, Ids, type QueueState } from "./SluiceApi.ts"
 
 /**
  * The options.
@@ -64,8 +64,8 @@ const find = (queues: Queues, name: string): Effect.Effect<Mounted, UnknownQueue
 
 const stateOf = (mounted: Mounted): Effect.Effect<typeof QueueState.Type> =>
   Effect.gen(function*() {
-    const { deadLetters, name, pause, stats, status, system } = mounted.queue
-    const { counts, droppedByReason, held, paused } = yield* status
+    const { deadLetters, name, pause, stats, system } = mounted.queue
+    const { counts, droppedByReason, held, paused } = yield* mounted.status
     // A store that cannot be used must not hide what the process knows.
     const stored = stats === undefined ? Option.none<Stats>() : yield* Effect.option(stats)
     return {
@@ -75,7 +75,7 @@ const stateOf = (mounted: Mounted): Effect.Effect<typeof QueueState.Type> =>
       paused,
       draining: mounted.isDraining,
       drainedPerSecond: mounted.drainedPerSecond,
-      stalledForMillis: mounted.stalledForMillis ?? null,
+      stalledForMillis: (yield* mounted.stalledForMillis) ?? null,
       operations: [
         ...pause === undefined ? [] : ["pause" as const],
         "resume" as const,
@@ -128,24 +128,27 @@ const readIds = (
     return Either.isRight(ids) ? ids.right : yield* new InvalidRequest({ field: "body", message: ids.left.message })
   })
 
-/** Takes nothing more for a queue, and waits until it holds nothing. */
-const drain = (
-  mounted: Mounted,
-  timeoutMillis: number
-): Effect.Effect<{ readonly drained: boolean; readonly held: number }> =>
+/** Takes nothing more for a queue, and waits until it is empty. */
+const drain = (mounted: Mounted, timeoutMillis: number): Effect.Effect<typeof Drained.Type> =>
   Effect.gen(function*() {
     mounted.isDraining = true
-    const { flush, status } = mounted.queue
-    const held = Effect.map(status, ({ held }) => held)
-    const empty = Effect.repeat(Effect.zipRight(Effect.sleep(lookEveryMillis), held), { until: (held) => held === 0 })
+    const { flush, stats } = mounted.queue
+    const look = Effect.gen(function*() {
+      const { held } = yield* mounted.status
+      // Where the store cannot be used, nobody knows that nothing is in it.
+      const stored = stats === undefined ? Option.none<Stats>() : yield* Effect.option(stats)
+      const pending = Option.match(stored, { onNone: () => 0, onSome: ({ pending }) => pending.items })
+      const isKnown = stats === undefined || Option.isSome(stored)
+      return { drained: held === 0 && pending === 0 && isKnown, held, pending }
+    })
+    const empty = Effect.repeat(Effect.delay(look, lookEveryMillis), { until: ({ drained }) => drained })
     // What cannot be flushed is still held: that is the answer.
-    const drained = Effect.zipRight(
+    const wait = Effect.zipRight(
       Effect.ignore(flush),
-      Effect.flatMap(held, (now) => now === 0 ? Effect.void : empty)
+      Effect.flatMap(look, ({ drained }) => drained ? Effect.void : empty)
     )
-    yield* Effect.timeoutOption(drained, timeoutMillis)
-    const left = yield* held
-    return { drained: left === 0, held: left }
+    yield* Effect.timeoutOption(wait, timeoutMillis)
+    return yield* look
   })
 
 const live = (queues: Queues, queue: string | undefined, after: number | undefined) =>
@@ -246,7 +249,12 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
   const authorization = Layer.effect(
     AdminAuthorization,
     Effect.as(checkToken("Admin", token), {
-      bearer: (given) => isSecret(Redacted.value(given), token) ? Effect.void : refused
+      // What the platform decodes is whatever comes after seven characters.
+      bearer: () =>
+        Effect.flatMap(
+          HttpServerRequest,
+          ({ headers }) => isSecret(tokenOf(headers["authorization"]), token) ? Effect.void : refused
+        )
     })
   )
   return Layer.provide(handlers, authorization)

@@ -4,8 +4,8 @@
  * Put it around the server of the platform. When its scope closes, which with `NodeRuntime.runMain` is at the first SIGTERM
  * or SIGINT (the second one ends the process at once):
  *
- * 1. requests that come from now on are answered with 503 and `Connection: close`; `Closing` is told, so that streams of
- *    events end, and `/health/ready` says so;
+ * 1. requests that come from now on are answered with 503 and `Connection: close`, but for those that ask for
+ *    `/health/live` and `/health/ready`; `Closing` is told, so that streams of events end, and `/health/ready` says so;
  * 2. running requests may end, within `grace`; those that have not, because a client sends half a body or a handler
  *    hangs, are interrupted;
  * 3. the layers that the server's handlers were built from are torn down: the queues drain, each within its
@@ -18,6 +18,7 @@
  */
 import * as HttpServer from "@effect/platform/HttpServer"
 import type * as HttpApp from "@effect/platform/HttpApp"
+import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Check from "@sluice/core/OptionCheck"
 import type { InvalidOption } from "@sluice/core/QueueError"
@@ -27,6 +28,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 
 /**
@@ -70,6 +72,12 @@ const refusal = HttpServerResponse.unsafeJson({ _tag: "ServerClosing" }, {
   headers: { connection: "close", "retry-after": "1" }
 })
 
+const health = /\/health\/(?:live|ready)\/?(?:\?|$)/
+
+/** Whoever asks how the process is gets an answer to the end. */
+const asksForHealth = (context: Context.Context<never>): boolean =>
+  Option.exists(Context.getOption(context, HttpServerRequest), ({ url }) => health.test(url))
+
 /** The requests that run, and the gate that they come through. */
 class Gate implements Signal {
   private readonly running = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
@@ -85,7 +93,7 @@ class Gate implements Signal {
   /** Lets a request through, and knows until it is answered that it runs. */
   readonly through = <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
     Effect.withFiberRuntime((fiber) => {
-      if (this.isClosing) return Effect.succeed(refusal)
+      if (this.isClosing && !asksForHealth(fiber.currentContext)) return Effect.succeed(refusal)
       this.running.add(fiber)
       return Effect.onExit(app, () => {
         this.running.delete(fiber)

@@ -117,9 +117,9 @@ export interface HttpQueue<in out A = any> {
       options?: { readonly ids?: ReadonlyArray<string> | undefined }
     ) => Effect.Effect<BatchQueueModule.Storing, Refusal<A> | StoreUnavailable>)
     | undefined
-  /** For a queue that knows when its items are done. */
-  readonly offerSettled?:
-    | ((items: ReadonlyArray<A>) => Effect.Effect<WriteBehindModule.Settlement, Refusal<A>>)
+  /** For a queue that knows when its items are done: offers all or none, and answers what waits for that. */
+  readonly offerTracked?:
+    | ((items: ReadonlyArray<A>) => Effect.Effect<Effect.Effect<WriteBehindModule.Settlement>, Refusal<A>>)
     | undefined
   readonly events: Stream.Stream<Told>
   readonly status: Effect.Effect<Status>
@@ -205,7 +205,7 @@ const fieldOf = (path: ReadonlyArray<PropertyKey>): string =>
     ""
   ).slice(0, longestField)
 
-/** The numbers and words of an event. Items stay out of it: who may see them is for `inspect` to say. */
+/** The numbers and words of an event. Items stay out of it; errors are told as they are, whatever they say of items. */
 const tell = (event: { readonly _tag: string }): Told => {
   const told: Record<string, unknown> = {}
   for (const [field, value] of Object.entries(event)) {
@@ -252,7 +252,7 @@ export const fromWriteBehind = <A, I>(
   offer: queue.offer,
   offerAll: queue.offerAll,
   offerAllOrNone: queue.offerAllOrNone,
-  offerSettled: queue.offerSettled,
+  offerTracked: queue.offerTracked,
   events: Stream.map(queue.events, tell),
   status: Effect.map(queue.metrics, (metrics) => {
     const done = metrics.settled + metrics.dropped
@@ -280,7 +280,11 @@ export const fromBatchQueue = <A, I>(
 ): HttpQueue<A> => {
   const encode = Schema.encodeUnknownEither(options.schema)
   const encodeAll = (items: ReadonlyArray<A>): Either.Either<ReadonlyArray<unknown>, string> =>
-    Either.mapLeft(Either.all(items.map((item) => encode(item))), ({ message }) => message)
+    Either.flatMap(
+      Either.mapLeft(Either.all(items.map((item) => encode(item))), ({ message }) => message),
+      (encoded) =>
+        isJson(encoded) ? Either.right(encoded) : Either.left("its items are in a format that JSON cannot show")
+    )
   return {
     name: queue.name,
     system: "BatchQueue",
@@ -322,6 +326,15 @@ export const fromBatchQueue = <A, I>(
       redrive: queue.deadLetters.redrive,
       discard: queue.deadLetters.discard
     }
+  }
+}
+
+const isJson = (value: unknown): boolean => {
+  try {
+    JSON.stringify(value)
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { HttpQueue } from "./HttpQueue.ts"
 import * as EventLog from "./internal/eventLog.ts"
+import { isTracing } from "./internal/tracing.ts"
 import { measure, Mounted } from "./internal/mounted.ts"
 
 /**
@@ -73,6 +74,10 @@ export interface Options {
   readonly recentEvents?: number | undefined
 }
 
+/** What mounts fail with and need; of no mounts, nothing. */
+type Failure<Mount> = [Mount] extends [Effect.Effect<any, infer E, any>] ? E : never
+type Needs<Mount> = [Mount] extends [Effect.Effect<any, any, infer R>] ? R : never
+
 const defaultBytes = 1024 * 1024
 
 /**
@@ -108,8 +113,8 @@ export const layer = <const Mounts extends ReadonlyArray<Effect.Effect<HttpQueue
   options: Options = {}
 ): Layer.Layer<
   HttpQueues,
-  InvalidOption | Effect.Effect.Error<Mounts[number]>,
-  Effect.Effect.Context<Mounts[number]>
+  InvalidOption | Failure<Mounts[number]>,
+  Needs<Mounts[number]>
 > =>
   Layer.scoped(
     HttpQueues,
@@ -129,6 +134,7 @@ export const layer = <const Mounts extends ReadonlyArray<Effect.Effect<HttpQueue
       const windowMillis = yield* Check.millis("HttpQueues", "idempotencyWindow", options.idempotencyWindow ?? "1 hour")
       const stalledAfterMillis = yield* Check.millis("HttpQueues", "stalledAfter", options.stalledAfter ?? "1 minute")
       const clock = yield* Effect.clock
+      const tracing = yield* isTracing
       const byName = new Map<string, Mounted>()
       for (const mount of queues) {
         const queue: HttpQueue = yield* mount
@@ -140,7 +146,10 @@ export const layer = <const Mounts extends ReadonlyArray<Effect.Effect<HttpQueue
             limit: "queues of different names"
           })
         }
-        byName.set(queue.name, new Mounted(queue, clock, { windowMillis, maxIdempotencyKeys, stalledAfterMillis }))
+        byName.set(
+          queue.name,
+          new Mounted(queue, clock, { windowMillis, maxIdempotencyKeys, stalledAfterMillis, tracing })
+        )
       }
       const all = Array.from(byName.values())
       yield* measure(all)

@@ -108,7 +108,7 @@ const askOf = (
       if (queue.offerStoredAllOrNone === undefined) return { field: "wait", message: `a ${queue.system} has no store` }
       return { wait, key }
     case "settled":
-      if (queue.offerSettled === undefined) {
+      if (queue.offerTracked === undefined) {
         return { field: "wait", message: `a ${queue.system} does not tell when its items are settled` }
       }
       return { wait, key }
@@ -190,15 +190,23 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
       const take = yield* makeHandler(options)
       const queues = yield* HttpQueues
       let handled = handlers
+      const spellings = new Set<string>()
       for (const { name } of endpoints) {
+        const isMounted = queues.get(name) !== undefined
+        yield* Check.check(isMounted, "Ingest", "api", name, "an API whose queues are all mounted by HttpQueues")
+        const isAlone = !spellings.has(name.toLowerCase())
         yield* Check.check(
-          queues.get(name) !== undefined,
+          isAlone,
           "Ingest",
           "api",
           name,
-          "an API whose queues are all mounted by HttpQueues"
+          "an API whose queues differ in more than case, as routes do not"
         )
-        handled = handled.handleRaw(name, ({ request, urlParams }) => take(request, urlParams, name))
+        spellings.add(name.toLowerCase())
+        // A route is found in any case, and a queue has a name of its own.
+        handled = handled.handleRaw(name, ({ request }) =>
+          Effect.flatMap(HttpServerRequest.ParsedSearchParams, (params) =>
+            take(request, params, nameIn(request.url, name))))
       }
       return handled
     })
@@ -211,13 +219,24 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
   return Layer.merge(described as Layer.Layer<any, InvalidOption, HttpQueues>, others)
 }
 
+/** The queue that is meant by the last part of a path, which most often is just that of its route. */
+const nameIn = (url: string, expected: string): string => {
+  const path = url.split("?", 1)[0].replace(/\/+$/, "")
+  const last = path.slice(path.lastIndexOf("/") + 1)
+  if (last === expected) return expected
+  try {
+    return decodeURIComponent(last)
+  } catch {
+    return last
+  }
+}
+
 /** What the types of `HttpApiBuilder` come to, for endpoints that are not known before the program runs. */
 interface Handlers {
   readonly handleRaw: (
     name: string,
     handler: (request: {
       readonly request: HttpServerRequest.HttpServerRequest
-      readonly urlParams: Readonly<Record<string, string | undefined>>
-    }) => Effect.Effect<HttpServerResponse.HttpServerResponse>
+    }) => Effect.Effect<HttpServerResponse.HttpServerResponse, never, HttpServerRequest.ParsedSearchParams>
   ) => Handlers
 }

@@ -46,12 +46,12 @@ export const format = (pairs: Iterable<MetricPair.MetricPair.Untyped>): string =
     const key = metricKey as MetricKey.MetricKey.Untyped
     const type = typeOf(key, metricState)
     if (type === undefined) continue
-    const family = familyOf(families, nameOf(key.name), type, Option.getOrElse(key.description, () => ""))
-    const labels = labelsOf(key.tags)
+    const [name, family] = familyOf(families, nameOf(key.name), type, Option.getOrElse(key.description, () => ""))
+    const labels = labelsOf(key.tags, reservedLabel(metricState))
     const series = labels.join(",")
-    if (family[1].series.has(series)) continue
-    family[1].series.add(series)
-    writeState(family[1].lines, family[0], labels, metricState)
+    if (family.series.has(series)) continue
+    family.series.add(series)
+    writeState(family.lines, name, labels, metricState)
   }
   const text: Array<string> = []
   for (const [name, { help, lines, type }] of Array.from(families).sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0)) {
@@ -70,20 +70,36 @@ export const format = (pairs: Iterable<MetricPair.MetricPair.Untyped>): string =
  */
 export const snapshot: Effect.Effect<string> = Effect.map(Metric.snapshot, format)
 
+/** The names of the series of a family. */
+const seriesOf = (name: string, type: Type): ReadonlyArray<string> => {
+  switch (type) {
+    case "histogram":
+      return [name, `${name}_bucket`, `${name}_sum`, `${name}_count`]
+    case "summary":
+      return [name, `${name}_sum`, `${name}_count`]
+    default:
+      return [name]
+  }
+}
+
 const familyOf = (
   families: Map<string, Family>,
   base: string,
   type: Type,
   help: string
 ): readonly [name: string, family: Family] => {
-  let name = base
-  for (let family = families.get(name); family !== undefined; family = families.get(name)) {
-    if (family.type === type) return [name, family]
-    name = `${name}_${type}`
+  for (let name = base;; name = `${name}_${type}`) {
+    const known = families.get(name)
+    if (known?.type === type) return [name, known]
+    const own = seriesOf(name, type)
+    const isTaken = Array.from(families).some(([other, { type }]) =>
+      seriesOf(other, type).some((series) => own.includes(series))
+    )
+    if (isTaken) continue
+    const family: Family = { type, help, lines: [], series: new Set() }
+    families.set(name, family)
+    return [name, family]
   }
-  const family: Family = { type, help, lines: [], series: new Set() }
-  families.set(name, family)
-  return [name, family]
 }
 
 const typeOf = ({ keyType }: MetricKey.MetricKey.Untyped, state: unknown): Type | undefined => {
@@ -128,9 +144,22 @@ const nameOf = (name: string): string => {
   return /^[a-zA-Z_:]/.test(legal) ? legal : `_${legal}`
 }
 
-/** Of tags of the same name the last one counts. */
-const labelsOf = (tags: ReadonlyArray<MetricLabel.MetricLabel>): ReadonlyArray<string> => {
-  const labels = new Map(tags.map(({ key, value }) => [nameOf(key).replaceAll(":", "_"), value]))
+/** The label that a metric of this kind has by itself. */
+const reservedLabel = (state: unknown): string | undefined => {
+  if (MetricState.isFrequencyState(state)) return "key"
+  if (MetricState.isHistogramState(state)) return "le"
+  return MetricState.isSummaryState(state) ? "quantile" : undefined
+}
+
+/** Of tags of the same name the last one counts. One that has the name of ours is named as Prometheus itself would. */
+const labelsOf = (
+  tags: ReadonlyArray<MetricLabel.MetricLabel>,
+  reserved: string | undefined
+): ReadonlyArray<string> => {
+  const labels = new Map(tags.map(({ key, value }) => {
+    const name = nameOf(key).replaceAll(":", "_")
+    return [name === reserved ? `exported_${name}` : name, value]
+  }))
   return Array.from(labels, ([name, value]) => labelOf(name, value)).sort()
 }
 

@@ -34,9 +34,14 @@ export const Taken = Schema.Struct({
   settled: Schema.Int
 }).annotations({ identifier: "Taken", ...HttpApiSchema.annotations({ status: 202 }) })
 
+/** A literal to clients and in the documentation. The handler looks at it by itself, and says what is wrong with it. */
+const Wait = Schema.Unknown.annotations({
+  jsonSchema: { type: "string", enum: ["stored", "settled"] }
+}) as unknown as Schema.Literal<["stored", "settled"]>
+
 const urlParams = Schema.Struct({
   /** When to answer: once the items are on the disk, or done. Default: as soon as they are in the queue. */
-  wait: Schema.optional(Schema.Literal("stored", "settled"))
+  wait: Schema.optional(Wait)
 })
 
 const headers = Schema.Struct({
@@ -202,12 +207,12 @@ export const Ids = Schema.Struct({
 }).annotations({ identifier: "Ids" })
 
 /**
- * Whether a queue holds nothing any more.
+ * Whether a queue is empty: this process holds nothing of it, and nothing is pending in its store, where it has one.
  *
  * @since 0.1.0
  * @category models
  */
-export const Drained = Schema.Struct({ drained: Schema.Boolean, held: Schema.Int }).annotations({
+export const Drained = Schema.Struct({ drained: Schema.Boolean, held: Schema.Int, pending: Schema.Int }).annotations({
   identifier: "Drained"
 })
 
@@ -289,8 +294,8 @@ export class Admin extends HttpApiGroup.make("queueAdmin")
       .addError(HttpError.UnknownQueue)
       .annotate(
         OpenApi.Description,
-        "The server takes nothing more for the queue, until `resume`, and answers when the queue holds nothing in this "
-          + "process, or after the timeout. What offers from within the process is not stopped."
+        "The server takes nothing more for the queue, until `resume`, and answers when it is empty, in this "
+          + "process and in its store, or after the timeout. What offers otherwise is not stopped."
       )
   )
   .middleware(AdminAuthorization)

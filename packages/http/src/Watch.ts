@@ -37,13 +37,14 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
           .handle("live", () =>
             Effect.succeed({ status: "live" as const }))
           .handle("ready", () =>
-            Effect.flatMap(Closing, (signal) => {
-              const closing = signal.unsafeIsClosing()
-              const stalled = all.flatMap(({ queue, stalledForMillis }) =>
-                stalledForMillis === undefined ? [] : [{ queue: queue.name, forMillis: stalledForMillis }]
-              )
-              return closing || stalled.length > 0
-                ? Effect.fail(new NotReady({ closing, stalled }))
-                : Effect.succeed(new Ready({ queues: all.length }))
+            Effect.gen(function*() {
+              const closing = (yield* Closing).unsafeIsClosing()
+              const stalled: Array<{ readonly queue: string; readonly forMillis: number }> = []
+              for (const { queue, stalledForMillis } of all) {
+                const forMillis = yield* stalledForMillis
+                if (forMillis !== undefined) stalled.push({ queue: queue.name, forMillis })
+              }
+              if (closing || stalled.length > 0) return yield* new NotReady({ closing, stalled })
+              return new Ready({ queues: all.length })
             })))
   )

@@ -28,12 +28,21 @@ export class Latencies {
 }
 
 export class Account {
-  /** What was dropped or refused. */
+  /** What was dropped or refused, where that is kept. */
   readonly lost: Array<Departure> = []
   /** How many batches were written. */
   batches = 0
   /** From the offer until its batch was written. */
   readonly latencies = new Latencies()
+  private readonly keepsLost: boolean
+
+  constructor(keepsLost: boolean) {
+    this.keepsLost = keepsLost
+  }
+
+  lose(...departures: ReadonlyArray<Departure>): void {
+    if (this.keepsLost) this.lost.push(...departures)
+  }
 }
 
 export class Ledger extends Context.Tag("flights/Ledger")<Ledger, {
@@ -41,4 +50,10 @@ export class Ledger extends Context.Tag("flights/Ledger")<Ledger, {
   readonly board: Account
 }>() {}
 
-export const layer: Layer.Layer<Ledger> = Layer.sync(Ledger, () => ({ flights: new Account(), board: new Account() }))
+const make = (keepsLost: boolean): Layer.Layer<Ledger> =>
+  Layer.sync(Ledger, () => ({ flights: new Account(keepsLost), board: new Account(keepsLost) }))
+
+export const layer: Layer.Layer<Ledger> = make(true)
+
+/** For a program that runs for days: what is lost is counted by the queues, and not kept. */
+export const layerForgetful: Layer.Layer<Ledger> = make(false)

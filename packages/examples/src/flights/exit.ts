@@ -7,6 +7,8 @@
  * | 1 | it does not add up, or something broke |
  * | 2 | the user's mistake: an option, a file, a line, a database |
  * | 130, 143 | Ctrl-C, or SIGTERM: what had been offered was drained and adds up |
+ *
+ * With `--serve` there is no other end than Ctrl-C or SIGTERM, and so the code is 0 where all was drained.
  */
 import type { Teardown } from "@effect/platform/Runtime"
 import * as Cause from "effect/Cause"
@@ -40,11 +42,18 @@ export const listen = (): void => {
   process.stderr.on("error", ignoreBrokenPipe)
 }
 
+let isServing = false
+
+/** From now on an interruption is how the program is meant to end. */
+export const serveUntilInterrupted = (): void => {
+  isServing = true
+}
+
 export const teardown: Teardown = (exit, onExit) => {
   const failed = Exit.isFailure(exit) && !Cause.isInterruptedOnly(exit.cause)
   const interrupted = Exit.isFailure(exit) && !failed
   const code = Number(process.exitCode ?? 0)
   if (code !== 0) return onExit(code)
   if (failed) return onExit(1)
-  onExit(interrupted ? codes[received?.signal ?? "SIGINT"] ?? 1 : 0)
+  onExit(interrupted && !isServing ? codes[received?.signal ?? "SIGINT"] ?? 1 : 0)
 }

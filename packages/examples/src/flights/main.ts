@@ -4,6 +4,7 @@
  * The way of a flight: `source` reads it, `replay` offers it to the queues of `queues`. Two of them flush it into the
  * tables of `sink`; what the third has stored, another process counts: see `routes/`. Its airport counts it, and gives
  * it a slot where it is late: see `airports/`. `check` compares the tables with the file, and `report` tells the result.
+ * With `--serve` the queues take flights over HTTP as well, and there is no end: see `serve/`.
  */
 // Modules of the platform are imported one by one: loading all of it takes longer than everything else.
 import * as NodeContext from "@effect/platform-node/NodeContext"
@@ -18,12 +19,22 @@ import { replay } from "./replay.ts"
 import * as Report from "./report.ts"
 import * as Source from "./source.ts"
 
+const serveHint = "To serve it over HTTP: npm start -- --serve"
+
 const run = (options: ReplayOptions) =>
   Effect.gen(function*() {
+    if (Option.isSome(options.serve)) {
+      // Loaded where it is needed: it takes as long as all the rest.
+      const { serve } = yield* Effect.promise(() => import("./serve/serve.ts"))
+      return yield* serve(options, options.serve.value)
+    }
     const source = yield* Source.open(options.file)
     const outcome = yield* replay(source, options)
-    const report = options.json ? Report.json : Report.text
-    process.stdout.write(`${report(outcome, source, options)}\n`)
+    process.stdout.write(
+      options.json
+        ? `${Report.json(outcome, source, options)}\n`
+        : `${Report.text(outcome, source, options)}\n${serveHint}\n`
+    )
     if (!outcome.verdict.holds) process.exitCode = 1
   })
 
@@ -42,14 +53,9 @@ const program = parse(process.argv).pipe(
     BadOption: mistake,
     UnreadableFile: mistake,
     MalformedFlight: mistake,
-    UnusableDatabase: mistake,
-    InvalidOption: broken,
-    SqlError: broken,
-    StoreUnavailable: broken,
-    QueueClosed: broken,
-    WorkerFailed: broken,
-    AirportsFailed: broken
-  })
+    UnusableDatabase: mistake
+  }),
+  Effect.catchAll(broken)
 )
 
 listen()

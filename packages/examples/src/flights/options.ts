@@ -17,6 +17,10 @@ import { policies, type PolicyName } from "./queues.ts"
 
 const defaultSeed = 7
 const defaultSinkDelayMillis = 8
+const defaultPort = 3000
+const defaultHost = "127.0.0.1"
+/** Of this the machine feels nothing, and there is always something to be seen. */
+const defaultServeRate = 200
 const policyNames = Object.keys(policies) as ReadonlyArray<PolicyName>
 
 /** An option with a value that a Schema decodes. The message names the option, which those of the library do not. */
@@ -82,25 +86,74 @@ const command = {
   ),
   json: Options.boolean("json").pipe(
     Options.withDescription("Writes the result as one JSON document, and nothing else.")
+  ),
+  serve: Options.boolean("serve").pipe(
+    Options.withDescription(
+      "Replays the flights again and again, and serves the queues over HTTP meanwhile, until Ctrl-C or SIGTERM. Offers"
+        + ` ${defaultServeRate} flights a second where neither --rate nor --speed is given. All tables are in the`
+        + " database of --db then, those of the routes as well. /admin is there where SLUICE_ADMIN_TOKEN is set."
+    )
+  ),
+  port: option(
+    "port",
+    "integer",
+    Schema.NumberFromString.pipe(Schema.int(), Schema.between(0, 65_535)),
+    "an integer from 0 to 65535"
+  ).pipe(
+    Options.optional,
+    Options.withDescription(`With --serve: the port. 0 is any that is free. Default: ${defaultPort}.`)
+  ),
+  host: option("host", "address", Schema.NonEmptyString, "an address or a name, not empty").pipe(
+    Options.optional,
+    Options.withDescription(`With --serve: where it listens. Default: ${defaultHost}, which is for this machine alone.`)
   )
 }
 
 type Parsed = Command.Command.ParseConfig<typeof command>
 
-export interface ReplayOptions extends Omit<Parsed, "rate" | "speed"> {
-  readonly pace: Pace
+/** Where to serve. */
+export interface Address {
+  readonly host: string
+  readonly port: number
 }
 
-const paceOf = ({ rate, speed }: Parsed): Effect.Effect<Pace, BadOption> => {
+export interface ReplayOptions extends Omit<Parsed, "rate" | "speed" | "serve" | "host" | "port"> {
+  readonly pace: Pace
+  /** None: the flights are replayed once, and it ends. */
+  readonly serve: Option.Option<Address>
+}
+
+const serveOf = ({ host, json, port, serve }: Parsed): Effect.Effect<Option.Option<Address>, BadOption> => {
+  if (!serve) {
+    return Option.isSome(port) || Option.isSome(host)
+      ? Effect.fail(new BadOption({ problem: "--port and --host are for --serve" }))
+      : Effect.succeed(Option.none())
+  }
+  return json
+    ? Effect.fail(
+      new BadOption({ problem: "--serve and --json exclude each other: what is served has no end to tell" })
+    )
+    : Effect.succeed(Option.some({
+      host: Option.getOrElse(host, () => defaultHost),
+      port: Option.getOrElse(port, () => defaultPort)
+    }))
+}
+
+const paceOf = ({ rate, serve, speed }: Parsed): Effect.Effect<Pace, BadOption> => {
   if (Option.isSome(rate)) {
     return Option.isSome(speed)
       ? Effect.fail(new BadOption({ problem: "--rate and --speed exclude each other" }))
       : Effect.succeed({ _tag: "Rate", perSecond: rate.value })
   }
-  return Effect.succeed(
-    Option.isSome(speed) ? { _tag: "Speed", factor: speed.value } : { _tag: "AsFastAsPossible" }
-  )
+  if (Option.isSome(speed)) return Effect.succeed({ _tag: "Speed", factor: speed.value })
+  return Effect.succeed(serve ? { _tag: "Rate", perSecond: defaultServeRate } : { _tag: "AsFastAsPossible" })
 }
+
+const optionsOf = (parsed: Parsed): Effect.Effect<ReplayOptions, BadOption> =>
+  Effect.gen(function*() {
+    const { host: _host, port: _port, rate: _rate, serve: _serve, speed: _speed, ...rest } = parsed
+    return { ...rest, pace: yield* paceOf(parsed), serve: yield* serveOf(parsed) }
+  })
 
 // eslint-disable-next-line no-control-regex -- the codes of colours begin with a control character
 const withoutColours = (text: string): string => text.replaceAll(/\u001b\[[0-9;]*m/g, "")
@@ -128,7 +181,6 @@ export const parse = (
       .pipe(Effect.mapError(badOption))
     return yield* Option.match(yield* Ref.get(parsed), {
       onNone: () => Effect.succeed(Option.none()),
-      onSome: ({ rate, speed, ...rest }) =>
-        Effect.map(paceOf({ rate, speed, ...rest }), (pace) => Option.some({ ...rest, pace }))
+      onSome: (parsed) => Effect.map(optionsOf(parsed), Option.some)
     })
   })

@@ -77,7 +77,7 @@ const flightsQueue = (policy: PolicyName) =>
           Effect.zipRight(recordBatch(items, account))
         ),
       onDrop: (departure) => {
-        account.lost.push(departure)
+        account.lose(departure)
       }
     })))
 
@@ -100,9 +100,12 @@ const boardQueue = Layer.unwrapEffect(Effect.map(Ledger, ({ board: account }) =>
         Effect.zipRight(recordBatch(items, account))
       ),
     onDrop: (departure) => {
-      account.lost.push(departure)
+      account.lose(departure)
     }
   })))
 
-export const layer = (policy: PolicyName) =>
-  Layer.mergeAll(flightsQueue(policy), boardQueue, RoutesQueue.layer, StatisticsBatch.layer, SlotsPool.layer)
+/** All but the routes, whose workers are in another process, or in this one. */
+export const layerWithoutRoutes = (policy: PolicyName) =>
+  Layer.mergeAll(flightsQueue(policy), boardQueue, StatisticsBatch.layer, SlotsPool.layer)
+
+export const layer = (policy: PolicyName) => Layer.merge(layerWithoutRoutes(policy), RoutesQueue.layer)

@@ -21,17 +21,16 @@ import { StatisticsBatch } from "./airports/StatisticsBatch.ts"
 import * as StatisticsTable from "./airports/StatisticsTable.ts"
 import { check } from "./check.ts"
 import * as Database from "./database.ts"
-import { MalformedFlight, type UserError } from "./errors.ts"
+import type { UserError } from "./errors.ts"
 import * as Failures from "./failures.ts"
-import { departure, type NumberedFlight } from "./Flight.ts"
 import { readInput } from "./input.ts"
 import * as Ledger from "./Ledger.ts"
+import { makeOffer, type Progress } from "./offer.ts"
 import type { ReplayOptions } from "./options.ts"
 import { makePacer } from "./pace.ts"
-import * as Progress from "./progress.ts"
+import * as ProgressBars from "./progress.ts"
 import * as Queues from "./queues.ts"
 import * as Routes from "./routes/check.ts"
-import { increment } from "./routes/Increment.ts"
 import type * as RoutesReport from "./routes/report.ts"
 import { RouteCounts } from "./routes/RouteCounts.ts"
 import { RoutesQueue } from "./routes/RoutesQueue.ts"
@@ -77,12 +76,6 @@ type Failed =
   | WorkerFailed
   | Airports.AirportsFailed
 
-/** What the producer has done so far; read after it has ended, however it has ended. */
-interface Progress {
-  offered: number
-  waitedMillis: number
-}
-
 /** Whether half of the input has been offered. */
 const isMiddle = ({ position, size }: Source.Source): boolean => position() * 2 >= size
 
@@ -98,12 +91,8 @@ const produce = (
   airports: Airports.Airports
 ) =>
   Effect.gen(function*() {
-    const flightsQueue = yield* Queues.FlightsQueue
-    const boardQueue = yield* Queues.BoardQueue
-    const routesQueue = yield* RoutesQueue
-    const ledger = yield* Ledger.Ledger
-    const clock = yield* Effect.clock
     const untilDue = yield* makePacer(options.pace)
+    const offer = yield* makeOffer(source.name, airports, progress)
     let isKilled = false
 
     const killInTheMiddle = Effect.suspend(() => {
@@ -112,40 +101,12 @@ const produce = (
       return counting.killSoon
     })
 
-    /** Nothing is dropped here, and nothing refused but what no queue could store. */
-    const offerToRoutes = (flight: NumberedFlight) =>
-      Effect.catchAll(routesQueue.offer(increment(flight)), (error) =>
-        error._tag === "MalformedItem"
-          ? new MalformedFlight({ file: source.name, line: flight.seq, problem: error.detail })
-          : Effect.die(error))
-
-    const offerToAll = (flight: NumberedFlight) =>
-      Effect.gen(function*() {
-        // In time for this flight's increment to be in a batch that is kept.
-        yield* killInTheMiddle
-        const startedAt = clock.unsafeCurrentTimeMillis()
-        const item = departure(flight, startedAt)
-        yield* offerToRoutes(flight)
-        progress.offered += 1
-        yield* airports.ask(flight)
-        yield* Effect.catchAll(boardQueue.offer(item), ({ notTaken }) =>
-          Effect.sync(() => {
-            ledger.board.lost.push(...notTaken)
-          }))
-        // Under `reject` this fails when the queue is full. The error gives the item back: here it is put on record,
-        // elsewhere it may be answered with a 429.
-        yield* Effect.catchAll(flightsQueue.offer(item), ({ notTaken }) =>
-          Effect.sync(() => {
-            ledger.flights.lost.push(...notTaken)
-          }))
-        progress.waitedMillis += clock.unsafeCurrentTimeMillis() - startedAt
-      })
-
     yield* Stream.runForEach(source.flights, (flight) =>
       Effect.zipRight(
         untilDue(flight.flight),
-        // Ctrl-C comes between two flights: each is offered to all queues, or to none.
-        Effect.uninterruptible(offerToAll(flight))
+        // In time for this flight's increment to be in a batch that is kept. Ctrl-C comes between two flights: each is
+        // offered to all queues, or to none.
+        Effect.uninterruptible(Effect.zipRight(killInTheMiddle, offer(flight)))
       ))
   })
 
@@ -160,7 +121,7 @@ const runQueues = (source: Source.Source, options: ReplayOptions, progress: Prog
     const counting = yield* SecondProcess.make(file)
     const airports = yield* Airports.make(source.name)
     const exit = yield* Effect.scoped(Effect.gen(function*() {
-      if (!options.json) yield* Progress.show(source, counting)
+      if (!options.json) yield* ProgressBars.show(source, counting)
       // All else is uninterruptible, so that Ctrl-C ends the offering and what has been offered is still told of.
       const offering = Effect.raceFirst(
         produce(source, options, progress, counting, airports),

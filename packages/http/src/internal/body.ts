@@ -2,18 +2,19 @@
  * Reads the body of a request, within limits. A body that is too large is answered, not cut off: what is left of it is
  * read and thrown away while the answer is on its way, for a while.
  */
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
 import type { RequestError } from "@effect/platform/HttpServerError"
 import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FileSystem from "@effect/platform/FileSystem"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 
-// Of every platform that JavaScript runs on; the standard library of the language alone does not declare it.
+// Of every platform that JavaScript runs on; the standard library of the language alone does not declare them.
+declare const TextEncoder: new() => { encode(text: string): Uint8Array }
 declare const TextDecoder: new(label: "utf-8", options: { readonly fatal: boolean }) => {
   decode(bytes?: ArrayBuffer | Uint8Array, options?: { readonly stream: boolean }): string
 }
@@ -36,6 +37,7 @@ const lost = (cause: RequestError): Unread => ({ _tag: "Lost", cause })
 /** What the server of the platform takes without being asked for more. */
 const maxBytesOfPlatform = 10 * 1024 * 1024
 
+const encoder = new TextEncoder()
 const decoder = new TextDecoder("utf-8", { fatal: true })
 
 const decode = (bytes: ArrayBuffer | Uint8Array): Effect.Effect<string, Unread> => {
@@ -61,29 +63,44 @@ export const readText = (request: HttpServerRequest, maxBytes: number): Effect.E
   return Effect.matchEffect(bytes, { onFailure: (cause) => Effect.fail(lost(cause)), onSuccess: decode })
 }
 
-/** A body that comes in pieces, and does not say how many. */
+/** Bytes that come in pieces, however small. */
+class Pieces {
+  size = 0
+  private bytes = new Uint8Array(1024)
+
+  append(piece: Uint8Array): void {
+    const size = this.size + piece.length
+    if (size > this.bytes.length) {
+      const larger = new Uint8Array(Math.max(size, this.bytes.length * 2))
+      larger.set(this.bytes.subarray(0, this.size))
+      this.bytes = larger
+    }
+    this.bytes.set(piece, this.size)
+    this.size = size
+  }
+
+  /** What there is, until more is appended. */
+  take(): Uint8Array {
+    const all = this.bytes.subarray(0, this.size)
+    this.size = 0
+    return all
+  }
+}
+
+/** A body that does not say how long it is. */
 const readUnknownLength = (request: HttpServerRequest, maxBytes: number): Effect.Effect<string, Unread> =>
   withChunks(request, (pull) => {
-    const pieces: Array<Uint8Array> = []
-    let size = 0
+    const pieces = new Pieces()
     const read: Effect.Effect<string, Unread> = Effect.flatMap(pull, (chunk) => {
-      if (chunk === undefined) return decode(joined(pieces, size))
-      pieces.push(chunk)
-      size += chunk.length
-      return size > maxBytes ? Effect.fail(tooLarge) : read
+      if (chunk === undefined) return decode(pieces.take())
+      if (pieces.size + chunk.length > maxBytes) return Effect.fail(tooLarge)
+      pieces.append(chunk)
+      return read
     })
     return read
   })
 
-const joined = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
-  const all = new Uint8Array(size)
-  let at = 0
-  for (const piece of pieces) {
-    all.set(piece, at)
-    at += piece.length
-  }
-  return all
-}
+const newline = 10
 
 /**
  * Goes through the lines of the body, those of each piece that arrives together. `use` answers whether to go on. Nothing
@@ -97,30 +114,61 @@ export const forLines = <E>(
   use: (lines: ReadonlyArray<string>) => Effect.Effect<boolean, E>
 ): Effect.Effect<void, E | Unread> =>
   withChunks(request, (pull) => {
-    const streaming = new TextDecoder("utf-8", { fatal: true })
-    let rest = ""
-    const textOf = (chunk: Uint8Array | undefined): string | undefined => {
-      try {
-        return chunk === undefined ? streaming.decode() : streaming.decode(chunk, { stream: true })
-      } catch {
-        return undefined
-      }
-    }
+    const begun = new Pieces()
     const read: Effect.Effect<void, E | Unread> = Effect.flatMap(pull, (chunk) => {
-      const text = textOf(chunk)
-      if (text === undefined) return useThenFail([], notText)
-      const lines = (rest + text).split("\n")
-      rest = chunk === undefined ? "" : lines.pop()!
-      const long = lines.findIndex((line) => line.length > maxLineBytes)
-      if (long >= 0) return useThenFail(lines.slice(0, long), tooLarge)
-      if (rest.length > maxLineBytes) return useThenFail(lines, tooLarge)
-      return Effect.flatMap(use(lines), (goesOn) => goesOn && chunk !== undefined ? read : Effect.void)
+      if (chunk === undefined) return useLines(begun.take(), undefined)
+      const end = chunk.lastIndexOf(newline)
+      if (end >= 0) {
+        begun.append(chunk.subarray(0, end))
+        const ended = begun.take()
+        return useLines(ended, chunk.subarray(end + 1))
+      }
+      begun.append(chunk)
+      return begun.size > maxLineBytes ? Effect.fail(tooLarge) : read
     })
-    /** What came before the fault is used. */
-    const useThenFail = (lines: ReadonlyArray<string>, unread: Unread): Effect.Effect<void, E | Unread> =>
-      Effect.flatMap(use(lines), (goesOn) => goesOn ? Effect.fail(unread) : Effect.void)
+    /** What comes before a fault is used. */
+    const useLines = (ended: Uint8Array, next: Uint8Array | undefined): Effect.Effect<void, E | Unread> => {
+      const { fault, lines } = linesOf(ended, maxLineBytes)
+      return Effect.flatMap(use(lines), (goesOn) => {
+        if (!goesOn || (fault === undefined && next === undefined)) return Effect.void
+        if (fault !== undefined) return Effect.fail(fault)
+        begun.append(next!)
+        return begun.size > maxLineBytes ? Effect.fail(tooLarge) : read
+      })
+    }
     return read
   })
+
+/** The lines up to the first one that is too large, or no text. */
+const linesOf = (
+  bytes: Uint8Array,
+  maxLineBytes: number
+): { readonly lines: ReadonlyArray<string>; readonly fault: Unread | undefined } => {
+  try {
+    const lines = decoder.decode(bytes).split("\n")
+    const long = lines.findIndex((line) => hasMoreBytes(line, maxLineBytes))
+    return long < 0 ? { lines, fault: undefined } : { lines: lines.slice(0, long), fault: tooLarge }
+  } catch {
+    // No byte of a character is one of a line break: each line is text, or not, by itself.
+    const lines: Array<string> = []
+    for (let from = 0;;) {
+      const end = bytes.indexOf(newline, from)
+      const line = bytes.subarray(from, end < 0 ? bytes.length : end)
+      if (line.length > maxLineBytes) return { lines, fault: tooLarge }
+      try {
+        lines.push(decoder.decode(line))
+      } catch {
+        return { lines, fault: notText }
+      }
+      if (end < 0) return { lines, fault: notText }
+      from = end + 1
+    }
+  }
+}
+
+/** Whether text has more bytes than that in UTF-8, where a character has three at most for each of its units. */
+const hasMoreBytes = (text: string, limit: number): boolean =>
+  text.length > limit || (text.length * 3 > limit && encoder.encode(text).length > limit)
 
 /** How much of a body that nobody wants is read, and for how long, before its connection is cut. */
 const mostDiscardedBytes = 64 * 1024 * 1024

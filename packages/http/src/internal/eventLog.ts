@@ -17,7 +17,7 @@ export interface Recorded {
   readonly event: Told
 }
 
-/** A watcher was too slow. */
+/** A watcher was too slow: so many events, of whichever queues, were not kept for it. */
 interface Missed {
   readonly missed: number
 }
@@ -31,6 +31,8 @@ export class EventLog {
   private readonly keep: number
   private readonly watchers: PubSub.PubSub<Recorded>
   private readonly clock: Clock.Clock
+  /** Events are numbered and told in one turn: watchers take a number that is too high for a gap. */
+  private readonly turn = Effect.unsafeMakeSemaphore(1)
   private nextNumber = 1
 
   constructor(keep: number, watchers: PubSub.PubSub<Recorded>, clock: Clock.Clock) {
@@ -44,14 +46,14 @@ export class EventLog {
     const kept: Array<Recorded> = []
     this.kept.set(name, kept)
     return Stream.runForEachChunk(events, (events) =>
-      Effect.suspend(() => {
+      this.turn.withPermits(1)(Effect.suspend(() => {
         const atMillis = this.clock.unsafeCurrentTimeMillis()
         const recorded: Array<Recorded> = []
         for (const event of events) recorded.push({ number: this.nextNumber++, queue: name, atMillis, event })
         for (const each of recorded) kept.push(each)
         kept.splice(0, kept.length - this.keep)
         return PubSub.publishAll(this.watchers, recorded)
-      }))
+      })))
   }
 
   /** The last events of a queue, oldest first. */

@@ -4,13 +4,8 @@
 import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type { ItemDropped, StoreUnavailable } from "@sluice/core/QueueError"
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
-import * as Runtime from "effect/Runtime"
 import {
   InvalidItems,
   InvalidRequest,
@@ -88,7 +83,7 @@ export const takeWhole = (mounted: Mounted, text: string, ask: Ask): Effect.Effe
   if (!Array.isArray(value)) {
     const decoded = queue.decode(value)
     if (Either.isLeft(decoded)) return Effect.succeed(invalid(mounted, [{ position: 0, ...decoded.left }], 0))
-    return ask.wait === "accepted" && ask.key === undefined
+    return ask.wait === "accepted" && ask.key === undefined && !mounted.tracing
       ? takeOne(mounted, decoded.right)
       : takeAll(mounted, [decoded.right], ask)
   }
@@ -126,11 +121,15 @@ const takeOne = (mounted: Mounted, item: unknown): Effect.Effect<Response> => {
 const takeAll = (mounted: Mounted, items: ReadonlyArray<unknown>, ask: Ask): Effect.Effect<Response> =>
   Effect.suspend(() => {
     const counts = nothing()
-    return Effect.match(offerAll(mounted, items, 0, ask, counts), {
+    return Effect.match(alone(mounted, ask, Effect.flatten(offerTogether(mounted, items, 0, ask, counts))), {
       onSuccess: () => taken(counts),
       onFailure: (error) => refused(mounted, error, items, 0)
     })
   })
+
+/** A store sees to its ids by itself. In memory one request of a key goes after another. */
+const alone = <A, E>({ keys, queue }: Mounted, { key }: Ask, take: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  key === undefined || queue.offerStored !== undefined ? take : keys.alone(key, take)
 
 /** The queue was closed before its store had answered. What was to be stored may be so nevertheless. */
 interface ClosedTooEarly {
@@ -139,39 +138,47 @@ interface ClosedTooEarly {
 
 type Failure = Refusal<unknown> | ItemDropped<unknown> | StoreUnavailable | ClosedTooEarly
 
-/** Offers items that begin at a position of their request, all or none, and counts what becomes of them. */
-const offerAll = (
+/**
+ * Offers items that begin at a position of their request, all or none, and counts what becomes of them. The first step
+ * offers them, or stores them; the second waits for their settlement, where that was asked for.
+ */
+const offerTogether = (
   mounted: Mounted,
   items: ReadonlyArray<unknown>,
   position: number,
-  ask: Ask,
+  { key, wait }: Ask,
   counts: Counts
-): Effect.Effect<void, Failure> => {
-  const { offerAllOrNone, offerSettled, offerStoredAllOrNone } = mounted.queue
-  if (ask.wait === "stored" && offerStoredAllOrNone !== undefined) {
-    const ids = ask.key === undefined ? undefined : items.map((_, index) => idOf(ask.key!, position + index))
+): Effect.Effect<Effect.Effect<void>, Failure> => {
+  const { offerAllOrNone, offerStoredAllOrNone, offerTracked } = mounted.queue
+  if (wait === "stored" && offerStoredAllOrNone !== undefined) {
+    const ids = key === undefined ? undefined : items.map((_, index) => idOf(key, position + index))
     return Effect.flatMap(offerStoredAllOrNone(items, { ids }), ({ dropped, droppedByReason, duplicates, stored }) => {
       if ((droppedByReason["shutdown"] ?? 0) > 0) return Effect.fail<Failure>({ _tag: "ClosedTooEarly" })
       count(counts, { items: items.length, stored, duplicates, dropped })
-      return Effect.void
+      return Effect.succeed(Effect.void)
     })
   }
-  const known = alreadyIn(mounted, ask.key, position, items.length)
+  const known = alreadyIn(mounted, key, position, items.length)
   const rest = known === 0 ? items : items.slice(known)
-  if (rest.length === 0) return Effect.sync(() => count(counts, { items: items.length, duplicates: known }))
-  const forget = remember(mounted, ask.key, position + items.length)
-  const offered: Effect.Effect<Partial<Counts>, Refusal<unknown>> = ask.wait === "settled" && offerSettled !== undefined
-    ? offerSettled(rest)
-    : offerAllOrNone(rest)
-  return Effect.mapBoth(offered, {
-    onFailure: (error) => {
-      forget()
-      return error
-    },
-    onSuccess: ({ accepted, coalesced, dropped, settled }) =>
-      count(counts, { items: items.length, duplicates: known, accepted, coalesced, dropped, settled })
-  })
+  const offered: Effect.Effect<Effect.Effect<Partial<Counts>>, Refusal<unknown>> =
+    wait === "settled" && offerTracked !== undefined
+      ? offerTracked(rest)
+      : Effect.map(offerAllOrNone(rest), Effect.succeed)
+  // Offering waits for nothing. Once the items are in, the key has to be known.
+  return Effect.uninterruptible(
+    Effect.map(rest.length === 0 ? nobody : offered, (ended) => {
+      remember(mounted, key, position + items.length)
+      count(counts, { items: items.length, duplicates: known })
+      return Effect.map(
+        ended,
+        ({ accepted, coalesced, dropped, settled }) => count(counts, { accepted, coalesced, dropped, settled })
+      )
+    })
+  )
 }
+
+/** Where no item is left to be offered. */
+const nobody: Effect.Effect<Effect.Effect<Partial<Counts>>> = Effect.succeed(Effect.succeed({}))
 
 const count = (counts: Counts, more: { readonly [Name in keyof Counts]?: number | undefined }): void => {
   for (const name in more) counts[name as keyof Counts] += more[name as keyof Counts] ?? 0
@@ -184,16 +191,9 @@ const idOf = (key: string, position: number): string => `http/${key}/${position}
 const alreadyIn = (mounted: Mounted, key: string | undefined, position: number, items: number): number =>
   key === undefined ? 0 : Math.min(items, Math.max(0, mounted.keys.taken(key, mounted.now()) - position))
 
-/**
- * Remembers, in the step in which they are offered, that the items of a request before this position are in. Answers how
- * to take that back.
- */
-const remember = (mounted: Mounted, key: string | undefined, position: number): () => void => {
-  if (key === undefined) return () => {}
-  const { keys } = mounted
-  const before = keys.taken(key, mounted.now())
-  keys.remember(key, Math.max(before, position), mounted.now())
-  return () => keys.remember(key, before, mounted.now())
+/** Remembers that the items of a request before this position are in. */
+const remember = ({ clock, keys }: Mounted, key: string | undefined, position: number): void => {
+  if (key !== undefined) keys.remember(key, position, clock.unsafeCurrentTimeMillis())
 }
 
 // --- a stream ----------------------------------------------------------------------------------------------------------
@@ -201,23 +201,24 @@ const remember = (mounted: Mounted, key: string | undefined, position: number): 
 /** So many items of a stream are offered together where they are waited for. */
 const mostTogether = 256
 
+/** So many slices of a stream may wait for their settlement; then the stream waits for the oldest. */
+const mostUnsettled = 64
+
 /** A request whose body is NDJSON, on its way through the queue. */
 class Streaming {
   private readonly mounted: Mounted
   private readonly ask: Ask
   private readonly counts = nothing()
-  private readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Fiber.RuntimeFiber<A, E>
-  /** Those that wait for the settlement of what they have offered. */
-  private readonly settling = new Set<Fiber.RuntimeFiber<void, Failure>>()
+  /** What waits for the settlement of what was offered, oldest first. */
+  private readonly unsettled: Array<Effect.Effect<void>> = []
   /** Of the next item. */
   private position = 0
   /** Where an item could not be taken: the answer. */
   private ended: Response | undefined
 
-  constructor(mounted: Mounted, ask: Ask, fork: <A, E>(effect: Effect.Effect<A, E>) => Fiber.RuntimeFiber<A, E>) {
+  constructor(mounted: Mounted, ask: Ask) {
     this.mounted = mounted
     this.ask = ask
-    this.fork = fork
   }
 
   /** Takes the items of some lines. Answers whether to go on. */
@@ -260,9 +261,8 @@ class Streaming {
       case "accepted":
         return this.offerEach(items)
       case "stored":
-        return this.offerStored(items, 0, mostTogether)
       case "settled":
-        return this.offerSettled(items)
+        return this.offerSlices(items, 0, mostTogether)
     }
   }
 
@@ -285,41 +285,46 @@ class Streaming {
       this.taken({ items: known, duplicates: known })
       const next = from + known
       if (next >= items.length) return Effect.void
-      const forget = remember(this.mounted, key, this.position + 1)
-      const offered = Effect.onInterrupt(this.mounted.queue.offer(items[next]), () => Effect.sync(forget))
-      return Effect.matchEffect(offered, {
+      return Effect.matchEffect(this.mounted.queue.offer(items[next]), {
         onFailure: (error) => {
-          forget()
           this.ended = refused(this.mounted, error, [items[next]], this.position, this.position)
           return Effect.void
         },
         onSuccess: (outcome) => {
           this.taken({ items: 1, [outcome]: 1 })
+          remember(this.mounted, key, this.position)
           return this.offerOnce(items, key, next + 1)
         }
       })
     })
   }
 
-  /** Many together, which share a commit. Where there is no room for as many, one after the other, which may wait. */
-  private offerStored(items: ReadonlyArray<unknown>, from: number, most: number): Effect.Effect<void> {
+  /**
+   * Many together, which share a commit, or a wait. Where there is no room for as many, one after the other: one that is to
+   * be stored may wait for room.
+   */
+  private offerSlices(items: ReadonlyArray<unknown>, from: number, most: number): Effect.Effect<void> {
     if (from >= items.length) return Effect.void
     const slice = items.slice(from, from + most)
     const counts = nothing()
-    const offered: Effect.Effect<void, Failure> = most === 1
-      ? this.offerOneStored(slice[0], counts)
-      : offerAll(this.mounted, slice, this.position, this.ask, counts)
+    const offered = most === 1 && this.ask.wait === "stored"
+      ? Effect.as(this.offerOneStored(slice[0], counts), Effect.void)
+      : offerTogether(this.mounted, slice, this.position, this.ask, counts)
     return Effect.matchEffect(offered, {
       onFailure: (error) => {
         if (most > 1 && (error._tag === "QueueFull" || error._tag === "TooManyItems")) {
-          return this.offerStored(items, from, 1)
+          return this.offerSlices(items, from, 1)
         }
         this.ended = refused(this.mounted, error, slice, this.position, this.position)
         return Effect.void
       },
-      onSuccess: () => {
-        this.taken(counts)
-        return this.offerStored(items, from + slice.length, Math.min(mostTogether, most * 2))
+      onSuccess: (ended) => {
+        this.position += slice.length
+        this.unsettled.push(Effect.map(ended, () => count(this.counts, counts)))
+        const oldest = this.unsettled.length > mostUnsettled || this.ask.wait === "stored"
+          ? this.unsettled.shift()!
+          : Effect.void
+        return Effect.zipRight(oldest, this.offerSlices(items, from + slice.length, Math.min(mostTogether, most * 2)))
       }
     })
   }
@@ -337,28 +342,6 @@ class Streaming {
     })
   }
 
-  /** Many together, without waiting for their settlement before the next. */
-  private offerSettled(items: ReadonlyArray<unknown>): Effect.Effect<void> {
-    return Effect.sync(() => {
-      for (let from = 0; from < items.length && this.ended === undefined; from += mostTogether) {
-        const slice = items.slice(from, from + mostTogether)
-        // What is refused is so at once.
-        const fiber = this.fork(offerAll(this.mounted, slice, this.position, this.ask, this.counts))
-        const exit = fiber.unsafePoll()
-        if (exit !== null && Exit.isFailure(exit)) {
-          const failure = Cause.failureOption(exit.cause)
-          if (Option.isNone(failure)) throw Cause.squash(exit.cause)
-          this.ended = refused(this.mounted, failure.value, slice, this.position, this.position)
-          return
-        }
-        this.position += slice.length
-        if (exit !== null) continue
-        this.settling.add(fiber)
-        fiber.addObserver(() => this.settling.delete(fiber))
-      }
-    })
-  }
-
   private taken(more: Partial<Counts>): void {
     count(this.counts, more)
     this.position += more.items ?? 0
@@ -366,15 +349,13 @@ class Streaming {
 
   /** What is to be answered once the body has ended, or could not be read on. */
   answer(unread: Unread | undefined, maxLineBytes: number): Effect.Effect<Response> {
-    return Effect.map(Fiber.joinAll(this.settling), () => {
+    return Effect.map(Effect.all(this.unsettled, { discard: true }), () => {
       if (this.ended !== undefined) return this.ended
-      return unread === undefined ? taken(this.counts) : unreadable(unread, "line", maxLineBytes, this.position)
-    }).pipe(Effect.orDie)
-  }
-
-  /** Nobody waits for the answer any more. What was taken stays in. */
-  get abandon(): Effect.Effect<void> {
-    return Fiber.interruptAll(this.settling)
+      if (unread === undefined) return taken(this.counts)
+      if (unread._tag !== "NotText") return unreadable(unread, "line", maxLineBytes, this.position)
+      const fault = { position: this.position, field: "", reason: "text", message: "it is not UTF-8" }
+      return invalid(this.mounted, [fault], this.position)
+    })
   }
 }
 
@@ -388,15 +369,12 @@ export const takeStream = (
   ask: Ask,
   maxLineBytes: number
 ): Effect.Effect<Response> =>
-  Effect.flatMap(Effect.runtime(), (runtime) => {
-    const streaming = new Streaming(mounted, ask, Runtime.runFork(runtime))
-    return forLines(request, maxLineBytes, streaming.take).pipe(
-      Effect.matchEffect({
-        onFailure: (unread) => streaming.answer(unread, maxLineBytes),
-        onSuccess: () => streaming.answer(undefined, maxLineBytes)
-      }),
-      Effect.onInterrupt(() => streaming.abandon)
-    )
+  Effect.suspend(() => {
+    const streaming = new Streaming(mounted, ask)
+    return Effect.matchEffect(alone(mounted, ask, forLines(request, maxLineBytes, streaming.take)), {
+      onFailure: (unread) => streaming.answer(unread, maxLineBytes),
+      onSuccess: () => streaming.answer(undefined, maxLineBytes)
+    })
   })
 
 // --- answers -----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { HttpQueue } from "../HttpQueue.ts"
+import type { HttpQueue, Status } from "../HttpQueue.ts"
 import { RememberedKeys } from "./rememberedKeys.ts"
 
 /** @internal */
@@ -14,6 +14,8 @@ export interface Options {
   readonly windowMillis: number
   readonly maxIdempotencyKeys: number
   readonly stalledAfterMillis: number
+  /** Whether offers are to be told the span of their request. */
+  readonly tracing: boolean
 }
 
 /** How often a queue is looked at, and over how many looks its rate is measured. */
@@ -29,12 +31,13 @@ const clampSeconds = (seconds: number): number => Math.min(longestWaitSeconds, M
 export class Mounted {
   readonly queue: HttpQueue
   readonly keys: RememberedKeys
+  readonly tracing: boolean
   /** The answers to a full queue, by the seconds to wait. */
   readonly fullAnswers = new Map<number, HttpServerResponse>()
   /** Set by an operator: nothing more comes in through the server until `resume`. */
   isDraining = false
   private readonly options: Options
-  private readonly clock: Clock.Clock
+  readonly clock: Clock.Clock
   /** What `drained` was, oldest first. */
   private readonly seen: Array<{ readonly atMillis: number; readonly drained: number }> = []
   private progress = -1
@@ -46,6 +49,7 @@ export class Mounted {
     this.queue = queue
     this.clock = clock
     this.options = options
+    this.tracing = options.tracing
     this.keys = new RememberedKeys(options.maxIdempotencyKeys, options.windowMillis)
     this.progressAtMillis = this.now()
   }
@@ -56,21 +60,30 @@ export class Mounted {
 
   // --- progress -----------------------------------------------------------------------------------------------------
 
+  /** To be done at even intervals: the rate is measured over them. */
   readonly look: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.map(this.queue.status, (status) => {
-      const atMillis = this.now()
-      this.seen.push({ atMillis, drained: status.drained })
+    Effect.map(this.status, ({ drained }) => {
+      this.seen.push({ atMillis: this.now(), drained })
       if (this.seen.length > looks) this.seen.shift()
-      if (status.progress === this.progress && status.held > 0 && !status.paused) return
-      this.progress = status.progress
-      this.progressAtMillis = atMillis
     })
   )
 
-  /** Since when a queue that holds items has got nowhere, where that is too long. */
-  get stalledForMillis(): number | undefined {
-    const millis = this.now() - this.progressAtMillis
-    return millis >= this.options.stalledAfterMillis ? millis : undefined
+  /** How far the queue is; whether it has made progress is noted. */
+  get status(): Effect.Effect<Status> {
+    return Effect.map(this.queue.status, (status) => {
+      const isStuck = status.progress === this.progress && status.held > 0 && !status.paused
+      if (!isStuck) this.progressAtMillis = this.now()
+      this.progress = status.progress
+      return status
+    })
+  }
+
+  /** For how long the queue has held items and got nowhere, where that is too long. */
+  get stalledForMillis(): Effect.Effect<number | undefined> {
+    return Effect.map(this.status, () => {
+      const millis = this.now() - this.progressAtMillis
+      return millis > 0 && millis >= this.options.stalledAfterMillis ? millis : undefined
+    })
   }
 
   /** How many items leave the queue in a second. */

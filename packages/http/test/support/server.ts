@@ -1,7 +1,7 @@
 /**
  * A real server on a port of its own, with two queues: `readings`, a WriteBehind, and `emails`, a BatchQueue.
  */
-import { HttpApi, HttpApiBuilder, HttpApiSwagger, HttpServer } from "@effect/platform"
+import { HttpApi, HttpApiBuilder, type HttpApiGroup, HttpApiSwagger, HttpServer } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
 import { Backpressure, BatchQueue, BatchStore, WriteBehind } from "@sluice/core"
 import { Admin, GracefulServer, HttpQueue, HttpQueues, Ingest, SluiceApi, Watch } from "@sluice/http"
@@ -38,6 +38,10 @@ export interface Options {
   readonly store?: Layer.Layer<BatchStore.BatchStore> | undefined
   readonly graceful?: GracefulServer.Options | undefined
   readonly node?: ServerOptions | undefined
+  /** In place of `Admin.layer` with `admin`. */
+  readonly adminLayer?:
+    | Layer.Layer<HttpApiGroup.ApiGroup<"test", "queueAdmin">, unknown, HttpQueues.HttpQueues>
+    | undefined
 }
 
 /** What a test has in hand. */
@@ -46,6 +50,8 @@ export interface Running {
   readonly port: number
   readonly readings: WriteBehind.WriteBehind<Reading>
   readonly emails: BatchQueue.BatchQueue<Email>
+  /** What the server knows of them. */
+  readonly queues: HttpQueues.Queues
   /** What was flushed, and what was processed. */
   readonly flushed: Array<Reading>
   readonly sent: Array<Email>
@@ -80,7 +86,7 @@ export const serve = (options: Options = {}): Effect.Effect<Running, unknown, Sc
     const ApiLive = HttpApiBuilder.api(Api).pipe(
       Layer.provide([
         Ingest.layer(Api, options.ingest),
-        Admin.layer(Api, options.admin ?? { token }),
+        options.adminLayer ?? Admin.layer(Api, options.admin ?? { token }),
         Watch.layer(Api)
       ]),
       Layer.provide(QueuesLive)
@@ -91,7 +97,9 @@ export const serve = (options: Options = {}): Effect.Effect<Running, unknown, Sc
     )
     const AppLive = HttpApiBuilder.serve().pipe(
       Layer.provide(HttpApiSwagger.layer({ path: "/docs" })),
+      Layer.provide(HttpApiBuilder.middlewareOpenApi()),
       Layer.provide(ApiLive),
+      Layer.provideMerge(QueuesLive),
       Layer.provideMerge(Layer.merge(ReadingsLive, EmailsLive)),
       Layer.provideMerge(ServerLive)
     )
@@ -104,6 +112,7 @@ export const serve = (options: Options = {}): Effect.Effect<Running, unknown, Sc
       port,
       readings: Context.get(context, Readings),
       emails: Context.get(context, Emails),
+      queues: Context.get(context, HttpQueues.HttpQueues),
       flushed,
       sent,
       stop: Scope.close(scope, Exit.void)

@@ -106,7 +106,8 @@ export const make = (
         // The program around it is uninterruptible, and a fiber inherits that.
         Effect.interruptible,
         Effect.forkIn(scope),
-        (fork) => Effect.zipRight(room.take(1), fork)
+        // Whoever is interrupted has taken no room, or has forked the one that gives it back.
+        (fork) => Effect.uninterruptibleMask((restore) => Effect.zipRight(restore(room.take(1)), fork))
       )
 
     const failedAlready = Effect.flatMap(

@@ -44,6 +44,9 @@ export class RouteCounts extends Context.Tag("flights/RouteCounts")<RouteCounts,
 
 const createTables = (sql: SqlClient.SqlClient) =>
   sql.withTransaction(Effect.gen(function*() {
+    // A file of the user's may have those of the last run.
+    yield* sql`DROP TABLE IF EXISTS sluice_route_counts`
+    yield* sql`DROP TABLE IF EXISTS sluice_route_deliveries`
     yield* sql`CREATE TABLE sluice_route_counts (
       route TEXT PRIMARY KEY, flights INTEGER NOT NULL, delay_sum INTEGER NOT NULL)`
     yield* sql`CREATE TABLE sluice_route_deliveries (

@@ -1,0 +1,348 @@
+/**
+ * Events as they happen, over a real connection.
+ */
+import { describe, expect, it } from "@effect/vitest"
+import type { HttpQueue } from "@sluice/http"
+import { Duration, Effect, Fiber, Queue, Stream, TestClock } from "effect"
+import * as ServerSentEvents from "../src/internal/serverSentEvents.ts"
+import { admin, operate, pause, queueOf, secret, until } from "./support/operating.ts"
+import { ask, post, type Reading, serve } from "./support/server.ts"
+import { connect, type Live } from "./support/sse.ts"
+
+const reading = (celsius: number): Reading => ({ sensor: "roof", celsius })
+
+const each = { readings: { batchSize: 1 } } as const
+
+const idsOf = (live: Live): ReadonlyArray<number> => live.events().map(({ id }) => Number(id))
+
+const upTo = (from: number, to: number): ReadonlyArray<number> =>
+  Array.from({ length: to - from + 1 }, (_, index) => from + index)
+
+/** The number of those who watch. */
+const watchers = ({ queues }: { readonly queues: { readonly log: unknown } }): number => {
+  const { watchers } = queues.log as { readonly watchers: { readonly pubsub: { readonly subscriberCount: number } } }
+  return watchers.pubsub.subscriberCount
+}
+
+/** A queue that tells what the test has it tell. */
+const teller = (name: string) =>
+  Effect.map(Queue.unbounded<HttpQueue.Told>(), (told) => ({
+    queue: queueOf(name, { events: Stream.fromQueue(told) }),
+    tell: (...events: ReadonlyArray<HttpQueue.Told>) => Queue.offerAll(told, events)
+  }))
+
+const hello = (n: number): HttpQueue.Told => ({ _tag: "Hello", n })
+
+describe("the stream of events", () => {
+  it.scopedLive("says that it is one, that nobody may keep it, and when to come again", () =>
+    Effect.gen(function*() {
+      const server = yield* serve()
+      const live = yield* connect(server)
+      expect(live.status).toBe(200)
+      expect(live.headers["content-type"]).toMatch(/^text\/event-stream(;|$)/)
+      expect(live.headers["cache-control"]).toBe("no-cache")
+      expect(live.headers["x-accel-buffering"]).toBe("no")
+      expect(live.headers["content-length"]).toBe(undefined)
+      expect(live.text()).toBe("retry: 1000\n\n")
+    }))
+
+  it.scopedLive("has events as they happen, numbered and in order, of all queues", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(each)
+      yield* post(server, "/queues/readings?wait=settled", reading(0))
+      yield* until(admin(server, "/queues/readings/events"), ({ body }) => body.length === 2)
+      const live = yield* connect(server)
+      yield* post(server, "/queues/readings?wait=settled", reading(1))
+      yield* until(Effect.sync(live.events), (events) => events.length === 2)
+      yield* post(server, "/queues/emails?wait=stored", { to: "ada" })
+      const events = yield* until(Effect.sync(live.events), (events) => events.length >= 6)
+      expect(events.map(({ data, event, id }) => [id, event, data.queue])).toEqual([
+        ["3", "Flushed", "readings"],
+        ["4", "Settled", "readings"],
+        ["5", "Stored", "emails"],
+        ["6", "Claimed", "emails"],
+        ["7", "Flushed", "emails"],
+        ["8", "Settled", "emails"]
+      ])
+      const kept = [
+        ...(yield* admin(server, "/queues/readings/events")).body,
+        ...(yield* admin(server, "/queues/emails/events")).body
+      ]
+      expect(events.map(({ data }) => data)).toEqual(kept.filter(({ number }) => number > 2))
+    }))
+
+  it.scopedLive("of one queue has nothing of the others", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(each)
+      const live = yield* connect(server, "/admin/events?queue=emails")
+      const both = yield* connect(server)
+      yield* post(server, "/queues/readings?wait=settled", reading(1))
+      yield* until(Effect.sync(both.events), (events) => events.length === 2)
+      yield* post(server, "/queues/emails?wait=stored", { to: "ada" })
+      const events = yield* until(Effect.sync(live.events), (events) => events.length >= 4)
+      expect(events.map(({ data, id }) => [id, data.queue])).toEqual(["3", "4", "5", "6"].map((id) => [id, "emails"]))
+      expect(events.map(({ event }) => event)).not.toContain("Missed")
+    }))
+
+  it.scopedLive("of a queue that is not there is a 404, and without the token a 401", () =>
+    Effect.gen(function*() {
+      const server = yield* serve()
+      const unknown = yield* admin(server, "/events?queue=ghosts")
+      expect([unknown.status, unknown.body]).toEqual([404, { _tag: "UnknownQueue", queue: "ghosts" }])
+      expect((yield* ask(server, "/admin/events")).status).toBe(401)
+      expect((yield* ask(server, "/admin/events?queue=ghosts")).status).toBe(401)
+      expect(watchers(server)).toBe(0)
+    }))
+
+  it.scopedLive("is told to as many as watch", () =>
+    Effect.gen(function*() {
+      const { queue, tell } = yield* teller("talker")
+      const server = yield* operate([queue])
+      const all = yield* Effect.all(Array.from({ length: 5 }, () => connect(server)), { concurrency: 5 })
+      expect(watchers(server)).toBe(5)
+      yield* tell(hello(1), hello(2))
+      for (const live of all) yield* until(Effect.sync(() => idsOf(live)), (ids) => ids.join() === "1,2")
+    }))
+
+  it.scoped("has a comment every fifteen seconds while nothing happens, which is no event", () =>
+    Effect.gen(function*() {
+      const { queue, tell } = yield* teller("talker")
+      const server = yield* operate([queue])
+      const live = yield* connect(server)
+      yield* pause(50)
+      yield* TestClock.adjust("14 seconds")
+      yield* pause(50)
+      expect(live.text()).toBe("retry: 1000\n\n")
+      yield* TestClock.adjust("1 second")
+      yield* until(Effect.sync(live.text), (text) => text === "retry: 1000\n\n:\n\n")
+      yield* tell(hello(1))
+      yield* until(Effect.sync(() => idsOf(live)), (ids) => ids.length === 1)
+      yield* TestClock.adjust("15 seconds")
+      yield* until(Effect.sync(live.text), (text) => text.endsWith("\n\n:\n\n"))
+      expect(live.events()).toHaveLength(1)
+    }))
+
+  it.scopedLive("carries whatever an event has in it, and goes on where that is no JSON", () =>
+    Effect.gen(function*() {
+      const { queue, tell } = yield* teller("talker")
+      const server = yield* operate([queue])
+      const live = yield* connect(server)
+      const text = "a line\nanother\r\ndata: not one\n\nid: 99\u2028\u{1f30a}\ud800"
+      const round: Record<string, unknown> = {}
+      round["self"] = round
+      yield* tell({ _tag: "Text", text }, { _tag: "Big", big: 1n }, { _tag: "Round", round }, hello(4))
+      const events = yield* until(Effect.sync(live.events), (events) => events.length === 4)
+      expect(events.map(({ event, id }) => [id, event])).toEqual([
+        ["1", "Text"],
+        ["2", "Big"],
+        ["3", "Round"],
+        ["4", "Hello"]
+      ])
+      expect(events[0].data.event.text).toBe(text)
+      expect(events[3].data.event).toEqual(hello(4))
+    }))
+})
+
+describe("a client that comes again", () => {
+  it.scopedLive("is given what it has missed, and then goes on, without a gap and nothing twice", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(each)
+      const first = yield* connect(server)
+      yield* post(server, "/queues/readings?wait=settled", reading(1))
+      yield* until(Effect.sync(() => idsOf(first)), (ids) => ids.length === 2)
+      first.disconnect()
+      yield* post(server, "/queues/emails?wait=stored", { to: "ada" })
+      yield* until(server.emails.metrics, ({ settled }) => settled === 1)
+      yield* post(server, "/queues/readings?wait=settled", reading(2))
+      yield* until(admin(server, "/queues/readings/events"), ({ body }) => body.length === 4)
+      const second = yield* connect(server, "/admin/events", { "last-event-id": "2" })
+      yield* until(Effect.sync(() => idsOf(second)), (ids) => ids.length === 6)
+      yield* post(server, "/queues/readings?wait=settled", reading(3))
+      yield* until(Effect.sync(() => idsOf(second)), (ids) => ids.length >= 8)
+      expect(idsOf(second)).toEqual(upTo(3, 10))
+      const third = yield* connect(server, "/admin/events?queue=emails", { "last-event-id": "3" })
+      yield* until(Effect.sync(() => idsOf(third)), (ids) => ids.length >= 3)
+      expect(idsOf(third)).toEqual([4, 5, 6])
+    }))
+
+  it.scopedLive("again and again, while much happens, has every event once", () =>
+    Effect.gen(function*() {
+      const a = yield* teller("a")
+      const b = yield* teller("b")
+      const server = yield* operate([a.queue, b.queue], { queues: { recentEvents: 100_000 } })
+      const telling = yield* Effect.fork(Effect.forever(
+        Effect.zipRight(a.tell(hello(1), hello(2)), Effect.zipRight(b.tell(hello(3)), pause(1)))
+      ))
+      const ids: Array<number> = []
+      yield* until(admin(server, "/queues/b/events"), ({ body }) => body.length > 5)
+      for (let n = 0; n < 8; n++) {
+        const live = yield* connect(server, "/admin/events", { "last-event-id": String(ids.at(-1) ?? 0) })
+        yield* until(Effect.sync(() => idsOf(live)), (seen) => seen.length > 30)
+        live.disconnect()
+        ids.push(...idsOf(live))
+      }
+      yield* Fiber.interrupt(telling)
+      expect(ids).toEqual(upTo(1, ids.length))
+    }))
+
+  it.scopedLive("is given those that are still kept", () =>
+    Effect.gen(function*() {
+      const { queue, tell } = yield* teller("talker")
+      const server = yield* operate([queue], { queues: { recentEvents: 3 } })
+      yield* tell(...upTo(1, 10).map(hello))
+      yield* until(admin(server, "/queues/talker/events"), ({ body }) => body.at(-1)?.number === 10)
+      const live = yield* connect(server, "/admin/events", { "last-event-id": "2" })
+      yield* until(Effect.sync(() => idsOf(live).at(-1)), (last) => last === 10)
+      yield* tell(hello(11))
+      yield* until(Effect.sync(() => idsOf(live).at(-1)), (last) => last === 11)
+      expect(live.events().filter(({ event }) => event === "Hello").map(({ id }) => id)).toEqual(["8", "9", "10", "11"])
+    }))
+
+  it.scopedLive("is given nothing old where it is up to date, was elsewhere, or says what makes no sense", () =>
+    Effect.gen(function*() {
+      const { queue, tell } = yield* teller("talker")
+      const server = yield* operate([queue])
+      yield* tell(hello(1), hello(2))
+      yield* until(admin(server, "/queues/talker/events"), ({ body }) => body.length === 2)
+      const senseless = ["", "x", "-1", "1e1", "0x0", "1.0", "NaN", "9".repeat(400), "99999", "2"]
+      const all = yield* Effect.forEach(senseless, (id) => connect(server, "/admin/events", { "last-event-id": id }))
+      yield* tell(hello(3))
+      for (const live of all) yield* until(Effect.sync(() => idsOf(live)), (ids) => ids.length > 0)
+      expect(all.map(idsOf)).toEqual(senseless.map(() => [3]))
+    }))
+})
+
+describe("a client that goes away", () => {
+  it.scopedLive("leaves nobody behind who is told", () =>
+    Effect.gen(function*() {
+      const { queue, tell } = yield* teller("talker")
+      const server = yield* operate([queue], { graceful: { grace: "10 minutes" } })
+      const all = yield* Effect.all(Array.from({ length: 10 }, () => connect(server)), { concurrency: 10 })
+      expect(watchers(server)).toBe(10)
+      yield* tell(hello(1))
+      for (const [index, live] of all.entries()) if (index % 2 === 0) live.disconnect()
+      yield* until(Effect.sync(() => watchers(server)), (count) => count === 5)
+      yield* tell(hello(2))
+      yield* until(Effect.sync(() => idsOf(all[1])), (ids) => ids.length === 2)
+      for (const live of all) live.disconnect()
+      yield* until(Effect.sync(() => watchers(server)), (count) => count === 0)
+    }))
+
+  it.scopedLive("before it has read anything is forgotten as well", () =>
+    Effect.gen(function*() {
+      const { queue } = yield* teller("talker")
+      const server = yield* operate([queue])
+      for (let n = 0; n < 20; n++) {
+        const abort = new AbortController()
+        const asking = fetch(`${server.url}/admin/events`, {
+          headers: { authorization: `Bearer ${secret}` },
+          signal: abort.signal
+        }).catch(() => {})
+        yield* pause(n % 4)
+        abort.abort()
+        yield* Effect.promise(() => asking)
+      }
+      yield* until(
+        Effect.zipLeft(Effect.sync(() => watchers(server)), pause(50)),
+        (count) => count === 0
+      )
+    }))
+})
+
+describe("a client that does not read", () => {
+  /** Of about 4 kB, and counted where it is written as JSON. */
+  const heavy = () => {
+    const written = { events: 0 }
+    const text = "x".repeat(4096)
+    const event = (n: number): HttpQueue.Told => ({
+      _tag: "Heavy",
+      n,
+      toJSON: () => {
+        written.events += 1
+        return { _tag: "Heavy", n, text }
+      }
+    })
+    return { written, event }
+  }
+
+  it.scopedLive("holds nobody up, has little kept for it, and is told how much it has missed", () =>
+    Effect.gen(function*() {
+      const total = 30_000
+      const { event, written } = heavy()
+      const { queue, tell } = yield* teller("talker")
+      const server = yield* operate([queue])
+      const live = yield* connect(server)
+      live.stopReading()
+      for (let n = 0; n < total; n += 1000) {
+        yield* tell(...upTo(n + 1, n + 1000).map(event))
+        yield* pause()
+      }
+      // The log goes on: what it keeps is the newest.
+      yield* until(Effect.sync(() => server.queues.log.recent("talker", 1)[0]?.number), (last) => last === total)
+      // What has left the process waits in the buffers of the system; the rest is what a watcher may be behind.
+      yield* pause(200)
+      expect(written.events).toBeLessThan(total / 2)
+      const other = yield* connect(server)
+      yield* tell(hello(0))
+      yield* until(Effect.sync(() => idsOf(other)), (ids) => ids.length === 1)
+      live.readOn()
+      const events = yield* until(Effect.sync(live.events), (events) => events.at(-1)?.event === "Hello")
+      const missed = events.filter(({ event }) => event === "Missed")
+      expect(missed.length).toBeGreaterThan(0)
+      expect(events.length - missed.length + missed.reduce((sum, { data }) => sum + data.missed, 0)).toBe(total + 1)
+      const ids = events.filter(({ event }) => event !== "Missed").map(({ id }) => Number(id))
+      expect(ids).toEqual([...ids].sort((a, b) => a - b))
+      expect(new Set(ids).size).toBe(ids.length)
+    }))
+
+  it.scopedLive("does not slow a queue down", () =>
+    Effect.gen(function*() {
+      const server = yield* serve({ readings: { batchSize: 1, capacity: 100_000, flushInterval: 0 } })
+      const live = yield* connect(server)
+      live.stopReading()
+      for (let n = 0; n < 100; n++) {
+        const { status } = yield* post(server, "/queues/readings?wait=settled", upTo(1, 100).map(reading))
+        expect(status).toBe(202)
+      }
+      expect(yield* server.readings.metrics).toMatchObject({ offered: 10_000, settled: 10_000, held: 0 })
+      live.disconnect()
+      yield* until(Effect.sync(() => watchers(server)), (count) => count === 0)
+    }))
+})
+
+describe("a server that closes", () => {
+  it.scopedLive("ends the streams at once and in order, long before the grace of other requests is over", () =>
+    Effect.gen(function*() {
+      const server = yield* serve({ ...each, graceful: { grace: "30 seconds" } })
+      const all = yield* Effect.all([connect(server), connect(server, "/admin/events?queue=emails")])
+      yield* post(server, "/queues/readings?wait=settled", reading(1))
+      yield* until(Effect.sync(() => idsOf(all[0])), (ids) => ids.length === 2)
+      const [lasted] = yield* Effect.timed(server.stop)
+      expect(Duration.toSeconds(lasted)).toBeLessThan(20)
+      for (const live of all) expect(yield* until(Effect.sync(live.end), (end) => end !== undefined)).toBe("ended")
+      expect(idsOf(all[0])).toEqual([1, 2])
+    }))
+})
+
+describe("an event as text", () => {
+  const encoded = (events: ReadonlyArray<ServerSentEvents.ServerSentEvent>) =>
+    Stream.runFold(
+      ServerSentEvents.encode(Stream.fromIterable(events)),
+      "",
+      (text, bytes) => text + new TextDecoder().decode(bytes)
+    )
+
+  it.effect("has its id, its type and its data on a line each, after the word when to come again", () =>
+    Effect.gen(function*() {
+      expect(yield* encoded([{ id: 7, type: "Settled", data: { size: 2 } }, { type: "Missed", data: { missed: 1 } }]))
+        .toBe(
+          "retry: 1000\n\nid: 7\nevent: Settled\ndata: {\"size\":2}\n\nevent: Missed\ndata: {\"missed\":1}\n\n"
+        )
+    }))
+
+  it.effect("has no line breaks of its data, and an empty object for what is no JSON", () =>
+    Effect.gen(function*() {
+      const text = yield* encoded([{ type: "A", data: { text: "1\n2\r3\n\n" } }, { type: "B", data: { big: 1n } }])
+      expect(text).toBe("retry: 1000\n\nevent: A\ndata: {\"text\":\"1\\n2\\r3\\n\\n\"}\n\nevent: B\ndata: {}\n\n")
+    }))
+})
