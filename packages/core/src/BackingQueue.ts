@@ -13,7 +13,6 @@ import * as Chunk from "effect/Chunk"
 import * as Queue from "effect/Queue"
 import { KeyIndex } from "./internal/keyIndex.ts"
 import { Ring } from "./internal/ring.ts"
-import { isSame } from "./internal/settlements.ts"
 import { isWeight } from "./internal/weight.ts"
 import type { DropReason } from "./QueueEvent.ts"
 
@@ -102,11 +101,9 @@ class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
     return weight > this.limit ? "never" : "later"
   }
 
-  /** How many of the items that wait are this one. */
-  countOf(item: A): number {
-    let count = 0
-    for (let at = this.ring.head; at < this.ring.tail; at++) if (isSame(this.ring.at(at), item)) count += 1
-    return count
+  /** Adds to each of some items how often it waits. */
+  countInto(counts: Map<A, number>): void {
+    for (let at = this.ring.head; at < this.ring.tail; at++) countOne(this.ring.at(at), counts)
   }
 
   protected push(item: A, weight: number): true {
@@ -281,12 +278,23 @@ export const roomFor = <A>(backing: Queue.BackingQueue<A>, items: ReadonlyArray<
 }
 
 /**
- * How many of the items that wait are this one, as far as that can be known.
+ * Adds one where it is one of those that are counted.
  *
  * @internal
  */
-export const countOf = <A>(backing: Queue.BackingQueue<A>, item: A): number =>
-  backing instanceof RingBackingQueue ? backing.countOf(item) : 0
+export const countOne = <A>(item: A, counts: Map<A, number>): void => {
+  const count = counts.get(item)
+  if (count !== undefined) counts.set(item, count + 1)
+}
+
+/**
+ * Adds to each of some items how often it waits. What is in a queue of the user's is not known.
+ *
+ * @internal
+ */
+export const countInto = <A>(backing: Queue.BackingQueue<A>, counts: Map<A, number>): void => {
+  if (backing instanceof RingBackingQueue) backing.countInto(counts)
+}
 
 /**
  * Refuses what does not fit, and leaves it to the strategy.

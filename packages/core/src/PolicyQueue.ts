@@ -446,9 +446,9 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     return { _tag: room === "later" ? "Full" : "TooMany" }
   }
 
-  /** How many of the items that wait are this one. */
-  unsafeCountOf(item: A): number {
-    return BackingQueue.countOf(this.pair.backing, item)
+  /** Adds to each of some items how often it waits. */
+  countInto(counts: Map<A, number>): void {
+    BackingQueue.countInto(this.pair.backing, counts)
   }
 
   /** Counts items that are refused without having been offered to the policy. */
@@ -527,7 +527,17 @@ export const unsafeOfferAllOrNone = <A>(
   items: ReadonlyArray<A>,
   route: (item: A) => PolicyQueueImpl<A>,
   origin?: unknown
-): Taken | AllOrNoneError<A> => {
+): Taken | AllOrNoneError<A> => whyNone(items, route) ?? unsafeOfferEach(items, route, origin)
+
+/**
+ * Why none of the items can be taken, if they cannot: then they are counted as refused.
+ *
+ * @internal
+ */
+export const whyNone = <A>(
+  items: ReadonlyArray<A>,
+  route: (item: A) => PolicyQueueImpl<A>
+): AllOrNoneError<A> | undefined => {
   const shares = new Map<PolicyQueueImpl<A>, Array<A>>()
   for (const item of items) {
     const queue = route(item)
@@ -536,10 +546,21 @@ export const unsafeOfferAllOrNone = <A>(
     else share.push(item)
   }
   const reasons = Array.from(shares, ([queue, share]) => queue.whyNotAll(share)).filter((each) => each !== undefined)
-  if (reasons.length > 0) {
-    for (const [queue, { length }] of shares) queue.unsafeRefuse(length)
-    return refusalOfAll(items, route(items[0]), gravest(reasons))
-  }
+  if (reasons.length === 0) return undefined
+  for (const [queue, { length }] of shares) queue.unsafeRefuse(length)
+  return refusalOfAll(items, route(items[0]), gravest(reasons))
+}
+
+/**
+ * Offers items that there is room for, in the same step.
+ *
+ * @internal
+ */
+export const unsafeOfferEach = <A>(
+  items: ReadonlyArray<A>,
+  route: (item: A) => PolicyQueueImpl<A>,
+  origin?: unknown
+): Taken | QueueFull<A> => {
   const counts = { accepted: 0, coalesced: 0, dropped: 0 }
   for (const [taken, item] of items.entries()) {
     const queue = route(item)

@@ -139,6 +139,8 @@ export interface QueueMetrics {
 /** A counter that is told totals. */
 const makeTotal = (key: MetricKey.MetricKey.Counter<number>): (total: number) => void => {
   const metric = Metric.fromMetricKey(key)
+  // It is there from the start: whoever watches its rate would not see the first ones otherwise.
+  metric.unsafeUpdate(0, [])
   let published = 0
   return (total) => {
     if (total === published) return

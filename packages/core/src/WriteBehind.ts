@@ -37,14 +37,17 @@ import {
   offerEach,
   type Taken,
   unsafeOfferAllOrNone,
-  type UnsafeOutcome
+  unsafeOfferEach,
+  type UnsafeOutcome,
+  whyNone
 } from "./PolicyQueue.ts"
 import {
   type HandlerDefect,
   type InvalidOption,
   type OfferError,
   type PartialFailure,
-  QueueClosed
+  QueueClosed,
+  type QueueFull
 } from "./QueueError.ts"
 import type { DropReason, Outcome, QueueEvent } from "./QueueEvent.ts"
 import type { Snapshot } from "./QueueMetrics.ts"
@@ -112,6 +115,11 @@ export interface WriteBehind<in out A> {
    * **Interruption** ends only the waiting: the items are in.
    */
   readonly offerSettled: (items: ReadonlyArray<A>) => Effect.Effect<Settlement, AllOrNoneError<A>>
+  /**
+   * Like `offerSettled` in two steps: the first offers the items, and answers the second, which waits. Whoever does not
+   * run the second leaves nothing behind.
+   */
+  readonly offerTracked: (items: ReadonlyArray<A>) => Effect.Effect<Effect.Effect<Settlement>, AllOrNoneError<A>>
   /**
    * Flushes everything offered before, and answers what became of it.
    *
@@ -272,6 +280,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
   readonly unsafeOffer: (item: A) => UnsafeOutcome
   readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<Taken, AllOrNoneError<A>>
+  readonly offerTracked: (items: ReadonlyArray<A>) => Effect.Effect<Effect.Effect<Settlement>, AllOrNoneError<A>>
   readonly offerSettled: (items: ReadonlyArray<A>) => Effect.Effect<Settlement, AllOrNoneError<A>>
   private readonly shards: ReadonlyArray<Batcher<A>>
   private readonly tally: Tally<A>
@@ -287,16 +296,21 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
     this.unsafeOffer = only === undefined
       ? (item) => intakeOf(item).unsafeOffer(item)
       : (item) => only.unsafeOffer(item)
-    const heldOf = (item: A) => shards[route(item)].countOf(item)
     const offerAllOrNone = (items: ReadonlyArray<A>, span?: unknown) =>
       Effect.suspend(() => {
         const taken = unsafeOfferAllOrNone(items, intakeOf, span)
         return "accepted" in taken ? Effect.succeed(taken) : Effect.fail(taken)
       })
-    const offerSettled = (items: ReadonlyArray<A>, span?: unknown) =>
-      Effect.suspend(() => this.awaitSettled(items, heldOf, () => unsafeOfferAllOrNone(items, intakeOf, span)))
+    const offerTracked = (items: ReadonlyArray<A>, span?: unknown) =>
+      Effect.suspend(() => {
+        const refusal = whyNone(items, intakeOf)
+        return refusal === undefined
+          ? this.track(items, () => unsafeOfferEach(items, intakeOf, span))
+          : Effect.fail(refusal)
+      })
     this.offerAllOrNone = tracing ? (items) => withCurrentSpan((span) => offerAllOrNone(items, span)) : offerAllOrNone
-    this.offerSettled = tracing ? (items) => withCurrentSpan((span) => offerSettled(items, span)) : offerSettled
+    this.offerTracked = tracing ? (items) => withCurrentSpan((span) => offerTracked(items, span)) : offerTracked
+    this.offerSettled = (items) => Effect.flatten(this.offerTracked(items))
     if (tracing) {
       this.offer = (item) => withCurrentSpan((span) => new Offer(intakeOf(item), item, span))
       this.offerAll = (items) => withCurrentSpan((span) => offerEach(items, intakeOf, span))
@@ -316,14 +330,13 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
     return Effect.asVoid(this.awaitDone({ flush: false }))
   }
 
-  private awaitSettled(
+  private track(
     items: ReadonlyArray<A>,
-    held: (item: A) => number,
-    offer: () => Taken | AllOrNoneError<A>
-  ): Effect.Effect<Settlement, AllOrNoneError<A>> {
+    offer: () => Taken | QueueFull<A>
+  ): Effect.Effect<Effect.Effect<Settlement>, AllOrNoneError<A>> {
     const { settlements } = this.tally
-    const ticket = settlements.await(items, held)
-    let taken: Taken | AllOrNoneError<A> | undefined
+    const ticket = settlements.await(items, (counts) => this.shards.forEach((shard) => shard.countInto(counts)))
+    let taken: Taken | QueueFull<A> | undefined
     try {
       taken = offer()
     } finally {
@@ -331,14 +344,14 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
       if (taken === undefined || !("accepted" in taken)) settlements.withdraw(ticket)
     }
     if (!("accepted" in taken)) return Effect.fail(taken)
-    return Effect.async((resume) => {
+    return Effect.succeed(Effect.async((resume) => {
       ticket.onDone = () => {
         const { coalesced, dropped, droppedByReason, settled } = ticket
         resume(Effect.succeed({ settled, coalesced, dropped, droppedByReason: { ...droppedByReason } }))
       }
       if (ticket.isDone) return ticket.onDone()
       return Effect.sync(() => settlements.forget(ticket))
-    })
+    }))
   }
 
   private awaitDone(options: { readonly flush: boolean }): Effect.Effect<Flushed, QueueClosed> {

@@ -15,6 +15,7 @@ import type * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import type { Batch, Trigger } from "../Batch.ts"
+import { countOne } from "../BackingQueue.ts"
 import * as FlushPolicy from "../FlushPolicy.ts"
 import { makeImpl, type Options as IntakeOptions, type PolicyQueueImpl } from "../PolicyQueue.ts"
 import type { InvalidOption } from "../QueueError.ts"
@@ -25,7 +26,6 @@ import { failureOf } from "./failure.ts"
 import { everyMillis, Macrotask } from "../Macrotask.ts"
 import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
-import { isSame } from "./settlements.ts"
 import { longestSleepMillis, monotonicMillis } from "./timekeeper.ts"
 
 /** What the fiber is at. Changed by `become` alone. */
@@ -144,11 +144,12 @@ export class Batcher<in out A> {
     return this.intake.unsafeLength() + this.intake.unsafeWaiting() + this.inFlight
   }
 
-  /** How many of the items that wait or are in flight are this one. */
-  countOf(item: A): number {
+  /** Adds to each of some items how often it waits or is in flight. */
+  countInto(counts: Map<A, number>): void {
+    this.intake.countInto(counts)
     const { state } = this
-    const inFlight = state._tag === "Handling" || state._tag === "BackingOff" ? state.inFlight.batch.items : []
-    return this.intake.unsafeCountOf(item) + inFlight.filter((each) => isSame(each, item)).length
+    if (state._tag !== "Handling" && state._tag !== "BackingOff") return
+    for (const item of state.inFlight.batch.items) countOne(item, counts)
   }
 
   /** The age of the oldest item held; 0 when none is. */

@@ -21,12 +21,6 @@ export interface Settlement {
   readonly droppedByReason: Readonly<Record<string, number>>
 }
 
-/**
- * Whether two items are one to a Map.
- * @internal
- */
-export const isSame = (a: unknown, b: unknown): boolean => a === b || (a !== a && b !== b)
-
 /** @internal */
 export class Ticket<out A> implements Settlement {
   readonly items: ReadonlyArray<A>
@@ -46,58 +40,79 @@ export class Ticket<out A> implements Settlement {
   }
 }
 
+/** Places of one item in the queue that follow one another. One that nobody waits for has no ticket. */
+interface Run<A> {
+  ticket: Ticket<A> | undefined
+  count: number
+}
+
+/** The places of one item, oldest first. */
+interface Places<A> {
+  runs: Array<Run<A>>
+  /** How many there are, and how many of them have a ticket. */
+  total: number
+  awaited: number
+}
+
 /** @internal */
 export class Settlements<in out A> {
-  /** For each item its places, oldest first. A place that nobody waits for has no ticket. */
-  private readonly places = new Map<A, Array<Ticket<A> | undefined>>()
+  private readonly places = new Map<A, Places<A>>()
 
   get areAwaited(): boolean {
     return this.places.size > 0
   }
 
-  /** To be called before the items are offered. `held` says how many of an item are in the queue already. */
-  await(items: ReadonlyArray<A>, held: (item: A) => number): Ticket<A> {
+  /**
+   * To be called before the items are offered. `countHeld` adds to each of some items how many of it are in the queue
+   * already. An object comes once: it is not looked for.
+   */
+  await(items: ReadonlyArray<A>, countHeld: (counts: Map<A, number>) => void): Ticket<A> {
     // The caller may use the array again while it waits.
     const ticket = new Ticket(items.slice())
-    for (const item of items) {
+    const own = new Map<A, number>()
+    for (const item of items) own.set(item, (own.get(item) ?? 0) + 1)
+    const held = new Map<A, number>()
+    for (const item of own.keys()) if (typeof item !== "object" && typeof item !== "function") held.set(item, 0)
+    if (held.size > 0) countHeld(held)
+    for (const [item, count] of own) {
       let places = this.places.get(item)
-      if (places === undefined) this.places.set(item, places = [])
-      const before = this.before(item, ticket, places, held)
-      while (places.length < before) places.push(undefined)
-      places.push(ticket)
+      if (places === undefined) this.places.set(item, places = { runs: [], total: 0, awaited: 0 })
+      const untold = (held.get(item) ?? 0) - places.total
+      if (untold > 0) places.runs.push({ ticket: undefined, count: untold })
+      places.runs.push({ ticket, count })
+      places.total += Math.max(0, untold) + count
+      places.awaited += count
     }
     return ticket
   }
 
-  /** An object comes once: it is not looked for. */
-  private before(
-    item: A,
-    ticket: Ticket<A>,
-    places: ReadonlyArray<Ticket<A> | undefined>,
-    held: (item: A) => number
-  ): number {
-    if (typeof item === "object" || typeof item === "function") return 0
-    // Those of the same call are not in yet.
-    return held(item) + places.filter((each) => each === ticket).length
-  }
-
   /** The items are not in after all. */
   withdraw(ticket: Ticket<A>): void {
-    for (const item of new Set(ticket.items)) {
-      const places = this.places.get(item)?.filter((each) => each !== ticket) ?? []
-      if (places.every((each) => each === undefined)) this.places.delete(item)
-      else this.places.set(item, places)
+    for (const [item, places] of this.placesOf(ticket)) {
+      places.runs = places.runs.filter((run) => run.ticket !== ticket)
+      places.total = places.runs.reduce((sum, { count }) => sum + count, 0)
+      this.recount(item, places)
     }
   }
 
   /** Nobody waits for these any more. Their places stay, for the sake of those behind them. */
   forget(ticket: Ticket<A>): void {
-    for (const item of ticket.items) {
-      const places = this.places.get(item)
-      if (places === undefined) continue
-      for (let i = 0; i < places.length; i++) if (places[i] === ticket) places[i] = undefined
-      if (places.every((each) => each === undefined)) this.places.delete(item)
+    for (const [item, places] of this.placesOf(ticket)) {
+      for (const run of places.runs) if (run.ticket === ticket) run.ticket = undefined
+      this.recount(item, places)
     }
+  }
+
+  private placesOf(ticket: Ticket<A>): ReadonlyArray<readonly [A, Places<A>]> {
+    return Array.from(new Set(ticket.items)).flatMap((item) => {
+      const places = this.places.get(item)
+      return places === undefined ? [] : [[item, places] as const]
+    })
+  }
+
+  private recount(item: A, places: Places<A>): void {
+    places.awaited = places.runs.reduce((sum, run) => run.ticket === undefined ? sum : sum + run.count, 0)
+    if (places.awaited === 0) this.places.delete(item)
   }
 
   settled(item: A): void {
@@ -125,9 +140,13 @@ export class Settlements<in out A> {
   private next(item: A): Ticket<A> | undefined {
     const places = this.places.get(item)
     if (places === undefined) return undefined
-    const ticket = places.shift()
-    if (places.every((each) => each === undefined)) this.places.delete(item)
-    return ticket
+    const [oldest] = places.runs
+    oldest.count -= 1
+    places.total -= 1
+    if (oldest.count === 0) places.runs.shift()
+    if (oldest.ticket !== undefined) places.awaited -= 1
+    if (places.awaited === 0) this.places.delete(item)
+    return oldest.ticket
   }
 
   private tell(ticket: Ticket<A>): void {
