@@ -38,7 +38,7 @@ import { readText } from "./internal/body.ts"
 import type { Mounted } from "./internal/mounted.ts"
 import { checkToken, isSecret, tokenOf } from "./internal/secret.ts"
 import * as ServerSentEvents from "./internal/serverSentEvents.ts"
-import { type Admin, AdminAuthorization, type Drained, Ids, type QueueState } from "./SluiceApi.ts"
+import { type Admin, AdminAuthorization, type Drained, type Having, Ids, type QueueState } from "./SluiceApi.ts"
 
 /**
  * The options.
@@ -87,7 +87,9 @@ const stateOf = (mounted: Mounted): Effect.Effect<typeof QueueState.Type> =>
       store: Option.getOrNull(Option.map(stored, ({ dead, oldestAtMillis, pending }) => ({
         pending,
         dead,
-        oldestAgeMillis: oldestAtMillis === undefined ? null : Math.max(0, mounted.now() - oldestAtMillis)
+        oldestAgeMillis: oldestAtMillis === undefined
+          ? null
+          : Math.max(0, mounted.clock.unsafeCurrentTimeMillis() - oldestAtMillis)
       })))
     }
   })
@@ -178,7 +180,7 @@ const numberOf = (text: string | undefined): number | undefined =>
  * @category layers
  */
 export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiGroup.Any, E, R>(
-  api: HttpApi.HttpApi<ApiId, Groups, E, R>,
+  api: HttpApi.HttpApi<ApiId, Groups, E, R> & Having<"queueAdmin", Groups>,
   { token }: Options
 ): Layer.Layer<HttpApiGroup.ApiGroup<ApiId, "queueAdmin">, InvalidOption, HttpQueues> => {
   // The service of a group is only known to the types.
@@ -270,7 +272,7 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
  * @category layers
  */
 export const layerConfig = <ApiId extends string, Groups extends HttpApiGroup.HttpApiGroup.Any, E, R>(
-  api: HttpApi.HttpApi<ApiId, Groups, E, R>,
+  api: HttpApi.HttpApi<ApiId, Groups, E, R> & Having<"queueAdmin", Groups>,
   token: Config.Config<Option.Option<Redacted.Redacted>> = Config.option(Config.redacted("SLUICE_ADMIN_TOKEN"))
 ): Layer.Layer<HttpApiGroup.ApiGroup<ApiId, "queueAdmin">, InvalidOption | ConfigError.ConfigError, HttpQueues> =>
   Layer.unwrapEffect(Effect.map(token, (token) => layer(api, { token: Option.getOrUndefined(token) })))

@@ -5,7 +5,7 @@
  * or SIGINT (the second one ends the process at once):
  *
  * 1. requests that come from now on are answered with 503 and `Connection: close`, but for those that ask for
- *    `/health/live` and `/health/ready`; `Closing` is told, so that streams of events end, and `/health/ready` says so;
+ *    `/health` or `/metrics`; `Closing` is told, so that streams of events end, and `/health/ready` says so;
  * 2. running requests may end, within `grace`; those that have not, because a client sends half a body or a handler
  *    hangs, are interrupted;
  * 3. the layers that the server's handlers were built from are torn down: the queues drain, each within its
@@ -19,7 +19,6 @@
 import * as HttpServer from "@effect/platform/HttpServer"
 import type * as HttpApp from "@effect/platform/HttpApp"
 import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
-import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Check from "@sluice/core/OptionCheck"
 import type { InvalidOption } from "@sluice/core/QueueError"
 import * as Context from "effect/Context"
@@ -30,6 +29,8 @@ import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import { ServerClosing } from "./HttpError.ts"
+import { refuse } from "./internal/respond.ts"
 
 /**
  * Whether the server is closing: for handlers that would run for ever. Without a `GracefulServer` it never is.
@@ -67,16 +68,19 @@ export interface Options {
 /** How long those that were interrupted may take to answer, and the server to close. */
 const lastWords = "1 second"
 
-const refusal = HttpServerResponse.unsafeJson({ _tag: "ServerClosing" }, {
-  status: 503,
-  headers: { connection: "close", "retry-after": "1" }
+const refusal = refuse(ServerClosing, { message: "the server is closing" }, {
+  connection: "close",
+  "retry-after": "1"
 })
 
-const health = /\/health\/(?:live|ready)\/?(?:\?|$)/
+const watching = /\/(?:health\/(?:live|ready)|metrics)\/?(?:\?|$)/
 
 /** Whoever asks how the process is gets an answer to the end. */
-const asksForHealth = (context: Context.Context<never>): boolean =>
-  Option.exists(Context.getOption(context, HttpServerRequest), ({ url }) => health.test(url))
+const isWatching = (context: Context.Context<never>): boolean =>
+  Option.exists(
+    Context.getOption(context, HttpServerRequest),
+    ({ method, url }) => method === "GET" && watching.test(url)
+  )
 
 /** The requests that run, and the gate that they come through. */
 class Gate implements Signal {
@@ -93,7 +97,7 @@ class Gate implements Signal {
   /** Lets a request through, and knows until it is answered that it runs. */
   readonly through = <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
     Effect.withFiberRuntime((fiber) => {
-      if (this.isClosing && !asksForHealth(fiber.currentContext)) return Effect.succeed(refusal)
+      if (this.isClosing && !isWatching(fiber.currentContext)) return Effect.succeed(refusal)
       this.running.add(fiber)
       return Effect.onExit(app, () => {
         this.running.delete(fiber)
@@ -150,6 +154,7 @@ export const layer = <A, E, R>(
   Layer.scopedContext(
     Effect.gen(function*() {
       const graceMillis = yield* Check.millis("GracefulServer", "grace", options.grace ?? "10 seconds")
+      yield* Check.check(Number.isFinite(graceMillis), "GracefulServer", "grace", options.grace, "a time that ends")
       const scope = yield* Effect.acquireRelease(
         Scope.make(),
         (scope, exit) =>

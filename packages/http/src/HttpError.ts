@@ -135,6 +135,16 @@ export class QueueIsFull extends Schema.TaggedError<QueueIsFull>()("QueueIsFull"
 }, HttpApiSchema.annotations({ status: 429, description: "The queue has no room" })) {}
 
 /**
+ * The server is closing, and takes no more requests. Ask another process.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ServerClosing extends Schema.TaggedError<ServerClosing>()("ServerClosing", {
+  message: Schema.String
+}, HttpApiSchema.annotations({ status: 503, description: "The server is closing" })) {}
+
+/**
  * The queue is closing, is being drained, or cannot reach its store. Of items that were to be stored, `taken` says how
  * many were taken and then not answered for: they may be stored nevertheless.
  *

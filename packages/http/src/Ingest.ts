@@ -26,6 +26,7 @@ import { readText } from "./internal/body.ts"
 import { type Ask, takeStream, takeWhole, unavailable, unreadable } from "./internal/intake.ts"
 import type { Mounted } from "./internal/mounted.ts"
 import { refuse } from "./internal/respond.ts"
+import type { Having } from "./SluiceApi.ts"
 import { checkToken, isSecret, tokenOf } from "./internal/secret.ts"
 
 /**
@@ -170,17 +171,36 @@ const makeHandler = ({ token }: Options): Effect.Effect<ReturnType<typeof makeTa
 export const router = (options?: Options): Effect.Effect<HttpRouter.HttpRouter, InvalidOption, HttpQueues> =>
   Effect.map(make(options), (handler) => HttpRouter.post(HttpRouter.empty, "/queues/:name", handler))
 
+/** Names that stand in a path as they are. */
+const isPlain = (name: string): boolean => /^[A-Za-z0-9._~-]+$/.test(name) && !/^\.+$/.test(name)
+
+/** What an API must be, so that its endpoints can be implemented. */
+const checkEndpoints = (queues: Queues, names: ReadonlyArray<string>): Effect.Effect<void, InvalidOption> => {
+  const spellings = new Set<string>()
+  const check = (holds: boolean, name: string, limit: string) => Check.check(holds, "Ingest", "api", name, limit)
+  return Effect.forEach(names, (name) => {
+    const isKnown = spellings.has(name.toLowerCase())
+    spellings.add(name.toLowerCase())
+    return Effect.all([
+      check(queues.get(name) !== undefined, name, "an API whose queues are all mounted by HttpQueues"),
+      check(isPlain(name), name, "an API whose queues have names of letters, digits, and . _ ~ -"),
+      check(!isKnown, name, "an API whose queues differ in more than case: routes do not look at it")
+    ])
+  }, { discard: true })
+}
+
 /**
- * Implements the group `queues` of an API, made by `SluiceApi.ingest`. A queue that the API does not describe, and an
- * other spelling of one that it does, such as `/queues/em%61ils`, come through the route of all names.
+ * Implements the group `queues` of an API, made by `SluiceApi.ingest`. What the API does not describe is not offered:
+ * another name is answered as unknown, in whatever case it is written.
  *
- * **Errors**: `InvalidOption` where a queue of the API is not mounted, or the token is too short.
+ * **Errors**: `InvalidOption` where a queue of the API is not mounted, or has a name that does not stand in a path as it
+ * is, or one that differs from another only in case; and where the token is too short.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiGroup.Any, E, R>(
-  api: HttpApi.HttpApi<ApiId, Groups, E, R>,
+  api: HttpApi.HttpApi<ApiId, Groups, E, R> & Having<"queues", Groups>,
   options: Options = {}
 ): Layer.Layer<HttpApiGroup.ApiGroup<ApiId, "queues">, InvalidOption, HttpQueues> => {
   const group = (api.groups as unknown as Record<string, HttpApiGroup.HttpApiGroup.AnyWithProps>)["queues"]
@@ -188,42 +208,41 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
   const implement = (handlers: Handlers) =>
     Effect.gen(function*() {
       const take = yield* makeHandler(options)
-      const queues = yield* HttpQueues
-      let handled = handlers
-      const spellings = new Set<string>()
-      for (const { name } of endpoints) {
-        const isMounted = queues.get(name) !== undefined
-        yield* Check.check(isMounted, "Ingest", "api", name, "an API whose queues are all mounted by HttpQueues")
-        const isAlone = !spellings.has(name.toLowerCase())
-        yield* Check.check(
-          isAlone,
-          "Ingest",
-          "api",
-          name,
-          "an API whose queues differ in more than case, as routes do not"
-        )
-        spellings.add(name.toLowerCase())
-        // A route is found in any case, and a queue has a name of its own.
-        handled = handled.handleRaw(name, ({ request }) =>
-          Effect.flatMap(HttpServerRequest.ParsedSearchParams, (params) =>
-            take(request, params, nameIn(request.url, name))))
-      }
-      return handled
+      yield* checkEndpoints(yield* HttpQueues, endpoints.map(({ name }) => name))
+      return endpoints.reduce(
+        (handlers, { name }) =>
+          handlers.handleRaw(name, ({ request }) =>
+            Effect.flatMap(HttpServerRequest.ParsedSearchParams, (params) =>
+              // Its route is found in any case.
+              isCalled(request.url, name) ? take(request, params, name) : Effect.succeed(unknown(request.url)))),
+        handlers
+      )
     })
-  const described = HttpApiBuilder.group(api, "queues" as HttpApiGroup.HttpApiGroup.Name<Groups>, implement as any)
+  const described = HttpApiBuilder.group(
+    api as HttpApi.HttpApi<ApiId, Groups, E, R>,
+    "queues" as HttpApiGroup.HttpApiGroup.Name<Groups>,
+    implement as any
+  )
   // The prefixes of the API and its groups are in the paths.
   const [path = "/queues/"] = endpoints.map(({ path }) => path.slice(0, path.lastIndexOf("/") + 1))
   const others = HttpApiBuilder.Router.use((router) =>
-    Effect.flatMap(make(options), (handler) => router.post(`${path}:name` as HttpRouter.PathInput, handler))
+    router.post(
+      `${path}:name` as HttpRouter.PathInput,
+      Effect.map(HttpServerRequest.HttpServerRequest, ({ url }) => unknown(url))
+    )
   )
   return Layer.merge(described as Layer.Layer<any, InvalidOption, HttpQueues>, others)
 }
 
-/** The queue that is meant by the last part of a path, which most often is just that of its route. */
-const nameIn = (url: string, expected: string): string => {
-  const path = url.split("?", 1)[0].replace(/\/+$/, "")
+const unknown = (url: string): HttpServerResponse.HttpServerResponse => refuse(UnknownQueue, { queue: lastOf(url) })
+
+const isCalled = (url: string, name: string): boolean => lastOf(url) === name
+
+/** The last part of a path, as it is meant. */
+const lastOf = (url: string): string => {
+  const path = url.split(/[?;#]/, 1)[0].replace(/\/+$/, "")
   const last = path.slice(path.lastIndexOf("/") + 1)
-  if (last === expected) return expected
+  if (!last.includes("%")) return last
   try {
     return decodeURIComponent(last)
   } catch {

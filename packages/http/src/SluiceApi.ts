@@ -51,7 +51,7 @@ const headers = Schema.Struct({
 
 /** The endpoint of one queue. Schemas are decoded by the handler, which takes streams as well. */
 const offer = <const Name extends string, A, I>(name: Name, schema: Schema.Schema<A, I>) =>
-  HttpApiEndpoint.post(name, `/queues/${encodeURIComponent(name)}`)
+  HttpApiEndpoint.post(name, `/queues/${name}`)
     .setPayload(Schema.Union(schema, Schema.Array(schema)))
     .setUrlParams(urlParams)
     .setHeaders(headers)
@@ -64,6 +64,7 @@ const offer = <const Name extends string, A, I>(name: Name, schema: Schema.Schem
     .addError(HttpError.UnsupportedMediaType)
     .addError(HttpError.QueueIsFull)
     .addError(HttpError.QueueUnavailable)
+    .addError(HttpError.ServerClosing)
     .annotate(
       OpenApi.Description,
       `Offers an item, or an array all or none, to ${name}. As application/x-ndjson, one item a line, a stream of any `
@@ -100,7 +101,8 @@ export type IngestGroup<Queues extends Schemas> = HttpApiGroup.HttpApiGroup<
 >
 
 /**
- * Describes the endpoints that take items in, one for each queue. The keys are the names of the queues.
+ * Describes the endpoints that take items in, one for each queue. The keys are the names of the queues, of letters,
+ * digits, and `.`, `_`, `~`, `-`, which differ in more than case.
  *
  * @since 0.1.0
  * @category groups
@@ -167,7 +169,7 @@ export const QueueState = Schema.Struct({
  * @category models
  */
 export const QueueEvent = Schema.Struct({
-  /** Grows by one with each event of its queue. */
+  /** One more than that of the event before, of whichever queue. A process begins with 1. */
   number: Schema.Int,
   queue: Schema.String,
   atMillis: Schema.Number,
@@ -298,6 +300,7 @@ export class Admin extends HttpApiGroup.make("queueAdmin")
           + "process and in its store, or after the timeout. What offers otherwise is not stopped."
       )
   )
+  .addError(HttpError.ServerClosing)
   .middleware(AdminAuthorization)
   .prefix("/admin")
   .annotate(OpenApi.Title, "Queues: operating")
@@ -340,6 +343,15 @@ export class Watch extends HttpApiGroup.make("queueWatch")
   .add(HttpApiEndpoint.get("ready", "/health/ready").addSuccess(Ready).addError(NotReady))
   .annotate(OpenApi.Title, "Queues: watching")
 {}
+
+/**
+ * What an API is asked for that must have a group of this name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Having<Name extends string, Groups extends HttpApiGroup.HttpApiGroup.Any> = Name extends
+  HttpApiGroup.HttpApiGroup.Name<Groups> ? unknown : `the API has no group "${Name}"`
 
 /**
  * An API of the three groups, to be served as it is, or put into your own by `addHttpApi`.

@@ -12,7 +12,7 @@ import type * as Layer from "effect/Layer"
 import { Closing } from "./GracefulServer.ts"
 import { HttpQueues } from "./HttpQueues.ts"
 import * as Prometheus from "./Prometheus.ts"
-import { NotReady, Ready, type Watch } from "./SluiceApi.ts"
+import { type Having, NotReady, Ready, type Watch } from "./SluiceApi.ts"
 
 /**
  * Implements the group `queueWatch` of an API. `/metrics` has every metric of the process, also those of others.
@@ -23,7 +23,7 @@ import { NotReady, Ready, type Watch } from "./SluiceApi.ts"
  * @category layers
  */
 export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiGroup.Any, E, R>(
-  api: HttpApi.HttpApi<ApiId, Groups, E, R>
+  api: HttpApi.HttpApi<ApiId, Groups, E, R> & Having<"queueWatch", Groups>
 ): Layer.Layer<HttpApiGroup.ApiGroup<ApiId, "queueWatch">, never, HttpQueues> =>
   HttpApiBuilder.group(
     api as unknown as HttpApi.HttpApi<ApiId, typeof Watch>,

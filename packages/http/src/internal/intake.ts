@@ -149,7 +149,7 @@ const offerTogether = (
   { key, wait }: Ask,
   counts: Counts
 ): Effect.Effect<Effect.Effect<void>, Failure> => {
-  const { offerAllOrNone, offerStoredAllOrNone, offerTracked } = mounted.queue
+  const { offerStoredAllOrNone } = mounted.queue
   if (wait === "stored" && offerStoredAllOrNone !== undefined) {
     const ids = key === undefined ? undefined : items.map((_, index) => idOf(key, position + index))
     return Effect.flatMap(offerStoredAllOrNone(items, { ids }), ({ dropped, droppedByReason, duplicates, stored }) => {
@@ -158,6 +158,18 @@ const offerTogether = (
       return Effect.succeed(Effect.void)
     })
   }
+  return Effect.suspend(() => offerRest(mounted, items, position, { key, wait }, counts))
+}
+
+/** Offers those of the items that are not in from an earlier request. */
+const offerRest = (
+  mounted: Mounted,
+  items: ReadonlyArray<unknown>,
+  position: number,
+  { key, wait }: Ask,
+  counts: Counts
+): Effect.Effect<Effect.Effect<void>, Failure> => {
+  const { offerAllOrNone, offerTracked } = mounted.queue
   const known = alreadyIn(mounted, key, position, items.length)
   const rest = known === 0 ? items : items.slice(known)
   const offered: Effect.Effect<Effect.Effect<Partial<Counts>>, Refusal<unknown>> =
@@ -192,8 +204,8 @@ const alreadyIn = (mounted: Mounted, key: string | undefined, position: number, 
   key === undefined ? 0 : Math.min(items, Math.max(0, mounted.keys.taken(key, mounted.now()) - position))
 
 /** Remembers that the items of a request before this position are in. */
-const remember = ({ clock, keys }: Mounted, key: string | undefined, position: number): void => {
-  if (key !== undefined) keys.remember(key, position, clock.unsafeCurrentTimeMillis())
+const remember = (mounted: Mounted, key: string | undefined, position: number): void => {
+  if (key !== undefined) mounted.keys.remember(key, position, mounted.now())
 }
 
 // --- a stream ----------------------------------------------------------------------------------------------------------
@@ -278,25 +290,31 @@ class Streaming {
     })
   }
 
-  /** One after the other, but for those that are in from an earlier request. */
+  /**
+   * One after the other, but for those that are in from an earlier request. Another request of this key may come in
+   * between: a client that has gone, and of which nobody knows that yet, must not hold up the next.
+   */
   private offerOnce(items: ReadonlyArray<unknown>, key: string, from: number): Effect.Effect<void> {
-    return Effect.suspend(() => {
+    if (from >= items.length || this.ended !== undefined) return Effect.void
+    const { keys, queue } = this.mounted
+    const step = Effect.suspend(() => {
       const known = alreadyIn(this.mounted, key, this.position, items.length - from)
       this.taken({ items: known, duplicates: known })
-      const next = from + known
-      if (next >= items.length) return Effect.void
-      return Effect.matchEffect(this.mounted.queue.offer(items[next]), {
+      if (from + known >= items.length) return Effect.succeed(items.length)
+      const item = items[from + known]
+      return Effect.match(queue.offer(item), {
         onFailure: (error) => {
-          this.ended = refused(this.mounted, error, [items[next]], this.position, this.position)
-          return Effect.void
+          this.ended = refused(this.mounted, error, [item], this.position, this.position)
+          return items.length
         },
         onSuccess: (outcome) => {
           this.taken({ items: 1, [outcome]: 1 })
           remember(this.mounted, key, this.position)
-          return this.offerOnce(items, key, next + 1)
+          return from + known + 1
         }
       })
     })
+    return Effect.flatMap(keys.alone(key, step), (next) => this.offerOnce(items, key, next))
   }
 
   /**
@@ -309,7 +327,7 @@ class Streaming {
     const counts = nothing()
     const offered = most === 1 && this.ask.wait === "stored"
       ? Effect.as(this.offerOneStored(slice[0], counts), Effect.void)
-      : offerTogether(this.mounted, slice, this.position, this.ask, counts)
+      : alone(this.mounted, this.ask, offerTogether(this.mounted, slice, this.position, this.ask, counts))
     return Effect.matchEffect(offered, {
       onFailure: (error) => {
         if (most > 1 && (error._tag === "QueueFull" || error._tag === "TooManyItems")) {
@@ -371,7 +389,7 @@ export const takeStream = (
 ): Effect.Effect<Response> =>
   Effect.suspend(() => {
     const streaming = new Streaming(mounted, ask)
-    return Effect.matchEffect(alone(mounted, ask, forLines(request, maxLineBytes, streaming.take)), {
+    return Effect.matchEffect(forLines(request, maxLineBytes, streaming.take), {
       onFailure: (unread) => streaming.answer(unread, maxLineBytes),
       onSuccess: () => streaming.answer(undefined, maxLineBytes)
     })

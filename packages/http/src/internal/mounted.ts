@@ -21,6 +21,7 @@ export interface Options {
 /** How often a queue is looked at, and over how many looks its rate is measured. */
 const lookEveryMillis = 1000
 const looks = 10
+const longestLook = "5 seconds"
 
 /** Nobody is told to wait for longer. */
 const longestWaitSeconds = 60
@@ -44,6 +45,7 @@ export class Mounted {
   private progressAtMillis: number
   /** When there will be room for whoever is refused next, should the queue drain on as it does. */
   private roomAtMillis = 0
+  private spreadOut = 0
 
   constructor(queue: HttpQueue, clock: Clock.Clock, options: Options) {
     this.queue = queue
@@ -54,8 +56,15 @@ export class Mounted {
     this.progressAtMillis = this.now()
   }
 
+  /** By the clock that only grows. */
   now(): number {
-    return this.clock.unsafeCurrentTimeMillis()
+    return Number(this.clock.unsafeCurrentTimeNanos() / 1_000_000n)
+  }
+
+  /** Where many would be told the same, each is told another time, between the half of it and all of it. */
+  private spread(seconds: number): number {
+    this.spreadOut += 1
+    return seconds - this.spreadOut % (Math.floor(seconds / 2) + 1)
   }
 
   // --- progress -----------------------------------------------------------------------------------------------------
@@ -101,11 +110,13 @@ export class Mounted {
   retryAfterSeconds(items: number): number {
     const now = this.now()
     const rate = this.drainedPerSecond
-    // Nothing moves: as long again as it has been so.
-    if (rate <= 0) return clampSeconds((now - this.progressAtMillis) / 1000)
+    // Nothing moves: as long again as it has been so. Not `rate <= 0`, because of NaN in a queue of the user's.
+    if (!(rate > 0)) return this.spread(clampSeconds((now - this.progressAtMillis) / 1000))
     const latest = now + longestWaitSeconds * 1000
     this.roomAtMillis = Math.min(latest, Math.max(now, this.roomAtMillis) + Math.max(1, items) * 1000 / rate)
-    return clampSeconds((this.roomAtMillis - now) / 1000)
+    return this.roomAtMillis < latest
+      ? clampSeconds((this.roomAtMillis - now) / 1000)
+      : this.spread(longestWaitSeconds)
   }
 }
 
@@ -114,12 +125,15 @@ export class Mounted {
  * @internal
  */
 export const measure = (all: ReadonlyArray<Mounted>): Effect.Effect<void, never, Scope.Scope> => {
-  // A queue of the user's may die of being looked at: the others are looked at all the same.
+  // A queue of the user's may hang, or die of being looked at: the others are looked at all the same.
   const lookAtAll = Effect.forEach(
     all,
     ({ look, queue }) =>
-      Effect.catchAllCause(look, (cause) => Effect.logError(`the queue ${queue.name} could not be looked at`, cause)),
-    { discard: true }
+      Effect.catchAllCause(
+        Effect.timeoutOption(look, longestLook),
+        (cause) => Effect.logError(`the queue ${queue.name} could not be looked at`, cause)
+      ),
+    { concurrency: "unbounded", discard: true }
   )
   const looking = Effect.zipRight(lookAtAll, Effect.forever(Effect.zipRight(Effect.sleep(lookEveryMillis), lookAtAll)))
   return Effect.asVoid(Effect.forkScoped(Effect.interruptible(looking)))

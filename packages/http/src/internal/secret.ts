@@ -13,12 +13,15 @@ const shortestToken = 16
  */
 export const checkToken = (module: string, token: Redacted.Redacted): Check.Check =>
   Check.check(
-    Redacted.value(token).length >= shortestToken,
+    isSendable(Redacted.value(token)) && Redacted.value(token).length >= shortestToken,
     module,
     "token",
     "<redacted>",
-    `at least ${shortestToken} characters`
+    `at least ${shortestToken} characters of ASCII, without space around them`
   )
+
+/** What comes through a header as it is. */
+const isSendable = (token: string): boolean => /^[\x20-\x7e]*$/.test(token) && token.trim() === token
 
 /**
  * Takes a time that depends on the length of what was given, and on nothing else.
