@@ -109,7 +109,7 @@ describe("a drain", () => {
       expect(draining.unsafePoll()).toBe(null)
       yield* gate.open
       const { body, status } = yield* Fiber.join(draining)
-      expect([status, body]).toEqual([200, { drained: true, held: 0 }])
+      expect([status, body]).toEqual([200, { drained: true, held: 0, pending: 0 }])
       expect(yield* server.readings.metrics).toMatchObject({ offered: 2, settled: 2 })
       expect((yield* post(server, "/queues/readings", reading(4))).status).toBe(503)
       expect((yield* command(server, "/queues/readings/resume")).body.draining).toBe(false)
@@ -120,17 +120,21 @@ describe("a drain", () => {
     Effect.gen(function*() {
       const server = yield* serve({ readings: { flushInterval: "1 hour" } })
       yield* post(server, "/queues/readings", [reading(1), reading(2)])
-      expect((yield* command(server, "/queues/readings/drain")).body).toEqual({ drained: true, held: 0 })
+      expect((yield* command(server, "/queues/readings/drain")).body).toEqual({ drained: true, held: 0, pending: 0 })
       expect(server.flushed).toEqual([reading(1), reading(2)])
     }))
 
-  it.scopedLive("of a BatchQueue stores what is buffered, so that it outlives the process", () =>
+  it.scopedLive("of a BatchQueue stores what is buffered, and tells what is pending in its store after the timeout", () =>
     Effect.gen(function*() {
       const server = yield* serve({ emails: { flush: { linger: "1 hour" } } })
       yield* command(server, "/queues/emails/pause")
       yield* post(server, "/queues/emails", [{ to: "a" }, { to: "b" }])
       expect((yield* admin(server, "/queues/emails")).body).toMatchObject({ held: 2, counts: { stored: 0 } })
-      expect((yield* command(server, "/queues/emails/drain")).body).toEqual({ drained: true, held: 0 })
+      expect((yield* command(server, "/queues/emails/drain?timeoutMillis=300")).body).toEqual({
+        drained: false,
+        held: 0,
+        pending: 2
+      })
       expect((yield* admin(server, "/queues/emails")).body).toMatchObject({
         paused: true,
         draining: true,
@@ -150,7 +154,7 @@ describe("a drain", () => {
       yield* pause(100)
       expect(draining.unsafePoll()).toBe(null)
       yield* gate.open
-      expect((yield* Fiber.join(draining)).body).toEqual({ drained: true, held: 0 })
+      expect((yield* Fiber.join(draining)).body).toEqual({ drained: true, held: 0, pending: 0 })
       expect(yield* server.emails.metrics).toMatchObject({ settled: 1 })
     }))
 
@@ -166,7 +170,7 @@ describe("a drain", () => {
       expect(draining.unsafePoll()).toBe(null)
       yield* TestClock.adjust(1)
       const { body, status } = yield* Fiber.join(draining)
-      expect([status, body]).toEqual([200, { drained: false, held: 3 }])
+      expect([status, body]).toEqual([200, { drained: false, held: 3, pending: 0 }])
       expect((yield* post(server, "/queues/readings", reading(4))).status).toBe(503)
       yield* command(server, "/queues/readings/resume")
       expect((yield* post(server, "/queues/readings", reading(5))).status).toBe(202)
@@ -183,7 +187,7 @@ describe("a drain", () => {
       yield* pause(20)
       expect(draining.unsafePoll()).toBe(null)
       yield* TestClock.adjust(1)
-      expect((yield* Fiber.join(draining)).body).toEqual({ drained: false, held: 7 })
+      expect((yield* Fiber.join(draining)).body).toEqual({ drained: false, held: 7, pending: 0 })
     }))
 
   it.scopedLive("with no time at all answers at once", () =>
@@ -191,7 +195,7 @@ describe("a drain", () => {
       const server = yield* serve({ readings: { flushInterval: "1 hour", flush: () => Effect.never, drainTimeout: 0 } })
       yield* post(server, "/queues/readings", reading(1))
       const { body } = yield* command(server, "/queues/readings/drain?timeoutMillis=0")
-      expect(body).toEqual({ drained: false, held: 1 })
+      expect(body).toEqual({ drained: false, held: 1, pending: 0 })
       for (const timeout of ["-1", "600001", "x", "", "NaN", "1.5"]) {
         const { status } = yield* command(server, `/queues/readings/drain?timeoutMillis=${timeout}`)
         expect([timeout, status]).toEqual([timeout, 400])
@@ -245,7 +249,7 @@ describe("a drain", () => {
       } as RequestInit))
       push(`${JSON.stringify(reading(1))}\n${JSON.stringify(reading(2))}\n`)
       yield* until(server.readings.metrics, ({ offered }) => offered === 2)
-      expect((yield* command(server, "/queues/readings/drain")).body).toEqual({ drained: true, held: 0 })
+      expect((yield* command(server, "/queues/readings/drain")).body).toEqual({ drained: true, held: 0, pending: 0 })
       push(`${JSON.stringify(reading(3))}\n`)
       end()
       const { body: answer, status } = yield* Fiber.join(posting)
@@ -261,6 +265,6 @@ describe("a drain", () => {
       yield* until(admin(server, "/queues/odd"), ({ body }) => body.draining)
       now.held = 0
       yield* TestClock.adjust("1 second")
-      expect((yield* Fiber.join(draining)).body).toEqual({ drained: true, held: 0 })
+      expect((yield* Fiber.join(draining)).body).toEqual({ drained: true, held: 0, pending: 0 })
     }))
 })

@@ -73,7 +73,7 @@ describe("a process that serves and gets a signal", { timeout: 60_000 }, () => {
         )
         expect(refused.headers["connection"]).toBe("close")
         expect(refused.headers["retry-after"]).toBe("1")
-        expect(refused.body).toEqual({ _tag: "ServerClosing" })
+        expect(refused.body).toEqual({ _tag: "ServerClosing", message: "the server is closing" })
         yield* until(() => other.isOver)
         expect((yield* slow.answer).status).toBe(202)
         expect(yield* server.exit).toBe("0")

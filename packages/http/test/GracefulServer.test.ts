@@ -85,7 +85,7 @@ describe("a server that closes", { timeout: 30_000 }, () => {
       const { body, headers, status } = yield* refusal(other)
       expect({ status, body, connection: headers["connection"] }).toEqual({
         status: 503,
-        body: { _tag: "ServerClosing" },
+        body: { _tag: "ServerClosing", message: "the server is closing" },
         connection: "close"
       })
       // It is refused, and the queue is still open: those who run need it.

@@ -288,7 +288,7 @@ describe("503", () => {
       const server = yield* serve()
       const admin = (operation: string) =>
         ask(server, `/admin/queues/readings/${operation}`, { method: "POST", token: Redacted.value(token) })
-      expect((yield* admin("drain")).body).toEqual({ drained: true, held: 0 })
+      expect((yield* admin("drain")).body).toEqual({ drained: true, held: 0, pending: 0 })
       for (
         const [body, type] of [
           [JSON.stringify(reading(1)), "application/json"],

@@ -164,7 +164,7 @@ describe("a generated client of an operator", () => {
       expect((yield* admin.state({ path: { name: "emails" } })).paused).toBe(true)
       expect((yield* admin.resume({ path: { name: "emails" } })).paused).toBe(false)
       const drained = yield* admin.drain({ path: { name: "readings" }, urlParams: { timeoutMillis: 1000 } })
-      expect(drained).toEqual({ drained: true, held: 0 })
+      expect(drained).toEqual({ drained: true, held: 0, pending: 0 })
       expect(yield* Effect.flip(admin.state({ path: { name: "ghost" } }))).toBeInstanceOf(HttpError.UnknownQueue)
       expect(yield* Effect.flip(admin.pause({ path: { name: "readings" } }))).toBeInstanceOf(HttpError.NotOffered)
     }))

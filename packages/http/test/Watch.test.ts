@@ -119,7 +119,7 @@ describe("/health/ready", () => {
       expect([status, body.stalled.map(({ queue }: any) => queue)]).toEqual([503, ["a", "c"]])
     }))
 
-  it.scopedLive("and everything else answers 503 while the server closes", () =>
+  it.scopedLive("tells that the server closes, while everything else is refused but for /health/live and /metrics", () =>
     Effect.gen(function*() {
       const gate = yield* Effect.makeLatch()
       const server = yield* serve({
@@ -130,8 +130,14 @@ describe("/health/ready", () => {
       yield* until(server.readings.metrics, ({ inFlight }) => inFlight === 1)
       const closing = yield* Effect.fork(server.stop)
       yield* until(ready(server), ([status]) => status === 503)
-      const { body, headers, status } = yield* ask(server, "/health/ready")
-      expect([status, body, headers.get("retry-after")]).toEqual([503, { _tag: "ServerClosing" }, "1"])
+      expect((yield* ask(server, "/health/ready")).body).toEqual({ _tag: "NotReady", closing: true, stalled: [] })
+      expect((yield* ask(server, "/health/live")).status).toBe(200)
+      expect((yield* ask(server, "/metrics")).body).toContain("sluice_items_offered_total")
+      for (const path of ["/docs", "/admin/queues", "/nowhere"]) {
+        const { body, headers, status } = yield* ask(server, path)
+        const closing = { _tag: "ServerClosing", message: "the server is closing" }
+        expect([status, body, headers.get("retry-after")]).toEqual([503, closing, "1"])
+      }
       yield* gate.open
       expect((yield* Fiber.join(running)).body).toMatchObject({ settled: 1 })
       yield* Fiber.join(closing)
@@ -151,19 +157,19 @@ describe("progress", () => {
       const now = { held: 0, progress: 0 }
       const mounted = yield* measured(now)
       yield* TestClock.adjust("2 minutes")
-      expect(mounted.stalledForMillis).toBe(undefined)
+      expect(yield* mounted.stalledForMillis).toBe(undefined)
       now.held = 5
       yield* TestClock.adjust("59 seconds")
-      expect(mounted.stalledForMillis).toBe(undefined)
+      expect(yield* mounted.stalledForMillis).toBe(undefined)
       now.progress = 1
       yield* TestClock.adjust("59 seconds")
-      expect(mounted.stalledForMillis).toBe(undefined)
+      expect(yield* mounted.stalledForMillis).toBe(undefined)
       yield* TestClock.adjust("2 seconds")
-      expect(mounted.stalledForMillis).toBeGreaterThanOrEqual(60_000)
-      expect(mounted.stalledForMillis).toBeLessThanOrEqual(61_000)
+      expect(yield* mounted.stalledForMillis).toBeGreaterThanOrEqual(60_000)
+      expect(yield* mounted.stalledForMillis).toBeLessThanOrEqual(61_000)
       now.progress = 2
       yield* TestClock.adjust("1 second")
-      expect(mounted.stalledForMillis).toBe(undefined)
+      expect(yield* mounted.stalledForMillis).toBe(undefined)
     }))
 
   it.scoped("is measured over the last looks, as a rate", () =>
@@ -200,12 +206,11 @@ describe("progress", () => {
       yield* pause()
     }).pipe(Effect.provide(quiet)))
 
-  // A known fault: a queue is looked at every second, and between two looks an idle one looks stalled.
   it.scoped("is not missed in an idle queue where stalledAfter is less than a second", () =>
     Effect.gen(function*() {
       const mounted = yield* measured({ held: 0 }, { stalledAfter: "200 millis" })
       yield* TestClock.adjust("10 seconds")
       yield* TestClock.adjust("300 millis")
-      expect(mounted.stalledForMillis).toBe(undefined)
+      expect(yield* mounted.stalledForMillis).toBe(undefined)
     }))
 })

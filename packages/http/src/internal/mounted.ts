@@ -89,7 +89,8 @@ export class Mounted {
 
   /** For how long the queue has held items and got nowhere, where that is too long. */
   get stalledForMillis(): Effect.Effect<number | undefined> {
-    return Effect.map(this.status, () => {
+    // One of the user's that hangs or dies gets nowhere.
+    return Effect.map(Effect.exit(Effect.timeoutOption(this.status, longestLook)), () => {
       const millis = this.now() - this.progressAtMillis
       return millis > 0 && millis >= this.options.stalledAfterMillis ? millis : undefined
     })
