@@ -63,6 +63,9 @@ const kindOf = (request: HttpServerRequest.HttpServerRequest): "json" | "ndjson"
   return { message: `the body must be ${json} or ${ndjson[0]}` }
 }
 
+const isAllowed = (request: HttpServerRequest.HttpServerRequest, token: Redacted.Redacted | undefined): boolean =>
+  token === undefined || isSecret(tokenOf(request.headers["authorization"]), token)
+
 /** The handler of one request to the queue of this name. */
 const makeTake = (queues: Queues, token: Redacted.Redacted | undefined) =>
 (
@@ -70,9 +73,7 @@ const makeTake = (queues: Queues, token: Redacted.Redacted | undefined) =>
   params: Readonly<Record<string, string | ReadonlyArray<string> | undefined>>,
   name: string
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
-  if (token !== undefined && !isSecret(tokenOf(request.headers["authorization"]), token)) {
-    return Effect.succeed(unauthorized)
-  }
+  if (!isAllowed(request, token)) return Effect.succeed(unauthorized)
   const mounted = queues.get(name)
   if (mounted === undefined) return Effect.succeed(refuse(UnknownQueue, { queue: name }))
   const kind = kindOf(request)
@@ -214,7 +215,9 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
           handlers.handleRaw(name, ({ request }) =>
             Effect.flatMap(HttpServerRequest.ParsedSearchParams, (params) =>
               // Its route is found in any case.
-              isCalled(request.url, name) ? take(request, params, name) : Effect.succeed(unknown(request.url)))),
+              isCalled(request.url, name)
+                ? take(request, params, name)
+                : Effect.succeed(unknown(request, options.token)))),
         handlers
       )
     })
@@ -228,13 +231,18 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
   const others = HttpApiBuilder.Router.use((router) =>
     router.post(
       `${path}:name` as HttpRouter.PathInput,
-      Effect.map(HttpServerRequest.HttpServerRequest, ({ url }) => unknown(url))
+      Effect.map(HttpServerRequest.HttpServerRequest, (request) => unknown(request, options.token))
     )
   )
   return Layer.merge(described as Layer.Layer<any, InvalidOption, HttpQueues>, others)
 }
 
-const unknown = (url: string): HttpServerResponse.HttpServerResponse => refuse(UnknownQueue, { queue: lastOf(url) })
+/** Whoever may not offer is not told either which queues there are. */
+const unknown = (
+  request: HttpServerRequest.HttpServerRequest,
+  token: Redacted.Redacted | undefined
+): HttpServerResponse.HttpServerResponse =>
+  isAllowed(request, token) ? refuse(UnknownQueue, { queue: lastOf(request.url) }) : unauthorized
 
 const isCalled = (url: string, name: string): boolean => lastOf(url) === name
 

@@ -220,7 +220,6 @@ describe("a request to a queue that keeps its items in memory", () => {
       expect(server.flushed.map(({ celsius }) => celsius)).toEqual([0, 1, 2, 3, 4])
     }))
 
-  // BUG: a repetition is told that an item is in that another request still waits with, and which is refused then.
   it.scopedLive("is not told that an item is in which another request waits with, and which is refused then", () =>
     Effect.gen(function*() {
       const { hold, server } = yield* serveStuck(Backpressure.suspend({ timeout: "300 millis" }))

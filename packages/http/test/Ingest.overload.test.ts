@@ -161,10 +161,14 @@ describe("Retry-After", () => {
         // 800 items at 20 to 110 in a second.
         expect(waits[0]).toBeGreaterThanOrEqual(7)
         expect(waits[0]).toBeLessThanOrEqual(40)
-        for (let i = 1; i < waits.length; i++) expect(waits[i]).toBeGreaterThanOrEqual(waits[i - 1])
+        const capped = waits.findIndex((wait, i) => i > 0 && wait < waits[i - 1])
+        const rising = capped < 0 ? waits : waits.slice(0, capped)
+        for (let i = 1; i < rising.length; i++) expect(rising[i]).toBeGreaterThanOrEqual(rising[i - 1])
         expect(waits[1]).toBeGreaterThan(waits[0])
-        expect(waits[9]).toBe(60)
-        expect(Math.max(...waits)).toBe(60)
+        // Ten times 800 items take longer than anybody is told to wait: those are told different times.
+        expect(Math.max(...waits)).toBeLessThanOrEqual(60)
+        expect(waits[9]).toBeGreaterThanOrEqual(30)
+        expect(waits[9]).not.toBe(waits[8])
       }),
     20_000
   )
@@ -177,9 +181,14 @@ describe("Retry-After", () => {
         body.retryAfterSeconds as number)
       expect(yield* wait).toBeLessThanOrEqual(2)
       // It is looked at once a second.
-      yield* Effect.sleep(3100)
-      expect(yield* wait).toBeGreaterThanOrEqual(3)
-      expect(yield* wait).toBeLessThanOrEqual(60)
+      yield* Effect.sleep(4100)
+      const waits = yield* Effect.all(Array.from({ length: 10 }, () =>
+        wait))
+      expect(Math.max(...waits)).toBeGreaterThanOrEqual(4)
+      expect(Math.max(...waits)).toBeLessThanOrEqual(60)
+      // Not all of them come back at once.
+      expect(Math.min(...waits)).toBeLessThan(Math.max(...waits))
+      expect(Math.min(...waits)).toBeGreaterThanOrEqual(2)
     }), 20_000)
 
   it.scopedLive("is at least a second, however fast the queue drains", () =>

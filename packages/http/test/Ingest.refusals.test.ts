@@ -400,7 +400,6 @@ describe("413", () => {
       yield* client.send(lastChunk)
     }))
 
-  // BUG: the length of a line is compared in UTF-16 units, not in bytes.
   it.scopedLive("counts a line in bytes", () =>
     Effect.gen(function*() {
       const server = yield* serve({ queues: { maxLineBytes: 100 } })
@@ -494,21 +493,11 @@ describe("415", () => {
         yield* Effect.sleep(1).pipe(Effect.repeat({ until: () => server.flushed.length === before + 1 }))
         yield* client.send(chunk(bytes))
         yield* client.send(lastChunk)
-        expect(yield* client.answer).toMatchObject({ status: 415, body: { _tag: "UnsupportedMediaType" } })
+        expect(yield* client.answer).toMatchObject({
+          status: 400,
+          body: { _tag: "InvalidItems", faults: [{ position: 1, reason: "text" }], taken: 1 }
+        })
       }
       expect((yield* server.readings.metrics).offered).toBe(2)
-    }))
-
-  // BUG: items of a stream can be in, and neither this answer nor that to a lost body says how many.
-  it.scopedLive("says how many items of a stream are in that turns out not to be in UTF-8", () =>
-    Effect.gen(function*() {
-      const server = yield* serve()
-      const client = yield* connect(server)
-      yield* client.send(chunkedHead("/queues/readings", ndjson))
-      yield* client.send(chunk(lines(reading(1))))
-      yield* Effect.sleep(1).pipe(Effect.repeat({ until: () => server.flushed.length === 1 }))
-      yield* client.send(chunk(Uint8Array.of(0xff)))
-      yield* client.send(lastChunk)
-      expect(yield* client.answer).toMatchObject({ status: 415, body: { taken: 1 } })
     }))
 })

@@ -178,7 +178,6 @@ describe("?wait=settled", () => {
       expect([answer.status, answer.body]).toEqual([202, counts({ items: 8, settled: 8 })])
     }))
 
-  // BUG: items of a stream are offered in all-or-none slices of up to 256, which has nothing to do with the capacity.
   it.scopedLive("takes a prefix of a stream that has more items at once than the queue has room for", () =>
     Effect.gen(function*() {
       const server = yield* serve({ readings: { capacity: 10, batchSize: 100, flushInterval: "20 millis" } })
@@ -222,7 +221,6 @@ describe("a wait that the queue does not offer", () => {
       expect((yield* server.readings.metrics).offered).toBe(0)
     }))
 
-  // BUG: a route that the API describes is answered by HttpApi with HttpApiDecodeError, another spelling of it is not.
   it.scopedLive("is told in the same way by whatever spelling of the path", () =>
     Effect.gen(function*() {
       const server = yield* serve()

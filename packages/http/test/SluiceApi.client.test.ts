@@ -241,7 +241,6 @@ describe("a generated client that watches", () => {
       yield* hold.open
     }), 20_000)
 
-  // BUG: queues are looked at once a second, and count as stalled in between, although they hold nothing.
   it.scopedLive("is not told so of a queue that holds nothing", () =>
     Effect.gen(function*() {
       const server = yield* serve({ queues: { stalledAfter: "10 millis" } })

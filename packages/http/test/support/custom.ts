@@ -50,6 +50,10 @@ export const serveApi = (
   return listen(HttpApiBuilder.serve().pipe(Layer.provide(ApiLive)), options.node)
 }
 
+/** The server of an API that a test has put together. */
+export const serveLayer = <E>(ApiLive: Layer.Layer<HttpApi.Api, E>): Effect.Effect<Address, unknown, Scope.Scope> =>
+  listen(HttpApiBuilder.serve().pipe(Layer.provide(ApiLive)))
+
 /** The server of a plain router. */
 export const serveRouter = (
   queues: ReadonlyArray<HttpQueue.HttpQueue>,
