@@ -295,7 +295,7 @@ describe("npm start -- --serve", { timeout: 60_000 }, () => {
     expect(await ended).toEqual({
       code: 2,
       stdout: "",
-      stderr: "flights: SLUICE_ADMIN_TOKEN must be at least 16 characters\n"
+      stderr: "flights: SLUICE_ADMIN_TOKEN must be at least 16 characters of ASCII, without space around them\n"
     })
   })
 
