@@ -65,11 +65,12 @@ const destinations = (filename: string) =>
 
 /** The routes that are counted, and those that are stored and not yet counted. */
 const routes = async (filename: string) => {
-  const counted = await query<{ route: string }>(filename, (sql) => sql`SELECT route FROM sluice_route_counts`)
+  // In this order: what is counted in between is found, because it is counted before it leaves the store.
   const stored = await query<{ payload: string }>(
     filename,
     (sql) => sql`SELECT CAST(payload AS TEXT) AS payload FROM sluice_batches`
   )
+  const counted = await query<{ route: string }>(filename, (sql) => sql`SELECT route FROM sluice_route_counts`)
   return [...counted.map(({ route }) => `"${route}"`), ...stored.map(({ payload }) => payload)].join("\n")
 }
 
