@@ -1,9 +1,10 @@
 /**
  * From items to the bytes that a store keeps, and back: a Schema, a format, and an envelope around them.
  *
- * The envelope is a line of text before the bytes of the format: `sluice/1 json size 1700000000000`. It names its own
- * version, the format, why the batch was flushed, and when it was opened. Whoever reads a version that is newer than its
- * own knows that it is newer, and not broken.
+ * The envelope is a line of text before the bytes of the format: `sluice/2 1b7d3c9e json size 1700000000000 a*3,5`. It
+ * names its own version, a checksum, the format, why the batch was flushed, when it was opened, and when its items were
+ * offered. Whoever reads a version that is newer than its own knows that it is newer, and not broken; whoever reads what
+ * is not what was written knows that, and is given no altered item.
  *
  * Items are looked at one by one when they are offered, so that whoever offers what cannot be stored is told so, and the
  * others are not held up by it.
@@ -14,7 +15,16 @@ import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
-import { type Trigger, triggers } from "./Batch.ts"
+import type { Trigger } from "./Batch.ts"
+import {
+  broken,
+  lineOf,
+  readHeader,
+  readTimes,
+  seal,
+  type Unreadable,
+  version as envelopeVersion
+} from "./internal/envelope.ts"
 import { type Fault, Inspection } from "./internal/inspection.ts"
 
 // Of every platform that JavaScript runs on; the standard library of the language alone does not declare them.
@@ -100,6 +110,8 @@ export interface EncodedItem {
 export interface Envelope {
   readonly trigger: Trigger
   readonly openedAtMillis: number
+  /** When each item was offered, in milliseconds. Absent: in the moment in which the batch was opened. */
+  readonly offeredAtMillis?: ReadonlyArray<number> | undefined
 }
 
 /**
@@ -110,18 +122,21 @@ export interface Envelope {
  */
 export interface DecodedBatch<out A> extends Envelope {
   readonly items: ReadonlyArray<A>
+  /** When each of the items was offered, as far as the envelope says so: those of the first version do not. */
+  readonly offeredAtMillis: ReadonlyArray<number>
 }
 
 /**
- * Why a batch cannot be read: it was written by a newer version of Sluice, which a rolling deployment has running
- * elsewhere; or nobody can read it.
+ * A batch that was read, whose items are as their schema has encoded them.
  *
  * @since 0.1.0
  * @category models
  */
-export type Unreadable =
-  | { readonly _tag: "Newer"; readonly version: number }
-  | { readonly _tag: "Broken"; readonly detail: string }
+export interface EncodedBatch extends Envelope {
+  readonly values: ReadonlyArray<unknown>
+  /** When each of the items was offered, as far as the envelope says so: those of the first version do not. */
+  readonly offeredAtMillis: ReadonlyArray<number>
+}
 
 /**
  * A codec of items of type `A`.
@@ -136,10 +151,13 @@ export interface Codec<in out A> {
   readonly decodeItem: (value: unknown) => Either.Either<A, Fault>
   /** The bytes of a batch of encoded items. Throws what the format throws. */
   readonly encodeBatch: (values: ReadonlyArray<unknown>, envelope: Envelope) => Uint8Array
+  /** Reads a batch, but leaves its items as their schema has encoded them. Never throws. */
+  readonly readBatch: (bytes: Uint8Array) => Either.Either<EncodedBatch, Unreadable>
   /** Reads a batch. Never throws. */
   readonly decodeBatch: (bytes: Uint8Array) => Either.Either<DecodedBatch<A>, Unreadable>
 }
 
+export type { Unreadable } from "./internal/envelope.ts"
 export type { Fault } from "./internal/inspection.ts"
 
 /**
@@ -161,8 +179,13 @@ export const inspect = (limits?: Partial<Limits>): (value: unknown) => Either.Ei
   }
 }
 
-/** The version of the envelope that this writes, and the newest that it reads. */
-const version = 1
+/**
+ * The newest version of the envelope that this reads, which is the one that it writes.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const version: number = envelopeVersion
 
 /**
  * Makes a codec. The schema is compiled once. It must not need anything, nor be asynchronous: an item whose encoding
@@ -197,6 +220,22 @@ export const make = <A, I>(
   const inspection = new Inspection(limits, format.carries ?? carriesNothing)
   const records = hasRecords(schema.ast)
   const formats = new Map([[json.name, json], [format.name, format]])
+  const readBatch = (bytes: Uint8Array): Either.Either<EncodedBatch, Unreadable> => {
+    try {
+      const header = readHeader(bytes)
+      if (Either.isLeft(header)) return Either.left(header.left)
+      const { bodyAt, format, openedAtMillis, trigger } = header.right
+      const reader = formats.get(format)
+      if (reader === undefined) return broken(`its format is ${JSON.stringify(format)}`)
+      const values = reader.decode(bytes.subarray(bodyAt))
+      if (!Array.isArray(values)) return broken("its values are no Array")
+      const offeredAtMillis = readTimes(header.right, values.length)
+      if (offeredAtMillis === undefined) return broken("it does not say when each of its items was offered")
+      return Either.right({ values, trigger, openedAtMillis, offeredAtMillis })
+    } catch (error) {
+      return broken(thrown(error).detail)
+    }
+  }
   return {
     encodeItem: (item) => {
       try {
@@ -216,28 +255,25 @@ export const make = <A, I>(
         return Either.left(thrown(error))
       }
     },
-    encodeBatch: (values, { openedAtMillis, trigger }) => {
-      const header = `sluice/${version} ${format.name} ${trigger} ${openedAtMillis}\n`
+    encodeBatch: (values, envelope) => {
+      const line = lineOf(format.name, envelope)
       // As one text, which need not be copied behind the other.
-      return format === json
-        ? encoder.encode(header + JSON.stringify(values))
-        : withHeader(header, format.encode(values))
+      return seal(
+        format === json
+          ? encoder.encode(line + JSON.stringify(values))
+          : withLine(line, format.encode(values))
+      )
     },
+    readBatch,
     decodeBatch: (bytes) => {
+      const read = readBatch(bytes)
+      if (Either.isLeft(read)) return Either.left(read.left)
       try {
-        const end = bytes.subarray(0, longestHeader).indexOf(newline)
-        const header = headerPattern.exec(end < 0 ? "" : decoder.decode(bytes.subarray(0, end)))
-        if (header === null) return broken("it has no envelope of Sluice")
-        if (Number(header[1]) > version) return Either.left({ _tag: "Newer", version: Number(header[1]) })
-        const [, , name, trigger, openedAt] = header
-        if (name === undefined) return broken("its envelope is cut off")
-        const reader = formats.get(name)
-        if (reader === undefined) return broken(`its format is ${JSON.stringify(name)}`)
-        if (!isTrigger(trigger)) return broken(`its trigger is ${JSON.stringify(trigger)}`)
-        const decoded = decode(reader.decode(bytes.subarray(end + 1)))
+        const { values, ...envelope } = read.right
+        const decoded = decode(values)
         return Either.isLeft(decoded)
           ? broken(detailOf(decoded.left))
-          : Either.right({ items: decoded.right, trigger, openedAtMillis: Number(openedAt) })
+          : Either.right({ items: decoded.right, ...envelope })
       } catch (error) {
         return broken(thrown(error).detail)
       }
@@ -245,21 +281,13 @@ export const make = <A, I>(
   }
 }
 
-const newline = 10
-const longestHeader = 128
-const headerPattern = /^sluice\/(\d{1,6})(?: ([\w.-]{1,32}) ([a-z]+) (\d{1,16})$| )/
-
-const withHeader = (header: string, body: Uint8Array): Uint8Array => {
-  const bytes = new Uint8Array(header.length + body.length)
+const withLine = (line: string, body: Uint8Array): Uint8Array => {
+  const bytes = new Uint8Array(line.length + body.length)
   // It has no character beyond ASCII.
-  for (let i = 0; i < header.length; i++) bytes[i] = header.charCodeAt(i)
-  bytes.set(body, header.length)
+  for (let i = 0; i < line.length; i++) bytes[i] = line.charCodeAt(i)
+  bytes.set(body, line.length)
   return bytes
 }
-
-const isTrigger = (text: string): text is Trigger => (triggers as ReadonlyArray<string>).includes(text)
-
-const broken = (detail: string): Either.Either<never, Unreadable> => Either.left({ _tag: "Broken", detail })
 
 const carriesNothing = (): boolean => false
 

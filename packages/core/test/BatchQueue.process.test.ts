@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { BatchQueue, BatchStore, Buffer, Codec, Retry } from "@sluice/core"
 import { Cause, Clock, Effect, Either, Fiber, Option, Schedule, Schema, TestClock } from "effect"
+import { seal } from "../src/internal/envelope.ts"
 import { numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
 import { failing, failingSome } from "./support/sink.ts"
 
@@ -475,7 +476,7 @@ describe("what cannot be read", () => {
 
   it.scoped("because a newer version wrote it, is left for those who can, and no delivery is counted", () =>
     Effect.gen(function*() {
-      yield* append(text("sluice/2 cbor size 0 more\nnobody here knows"))
+      yield* append(seal(text("sluice/3 00000000 cbor size 0 more\nnobody here knows")))
       yield* append(Codec.make(Schema.Number).encodeBatch([1], { trigger: "size", openedAtMillis: 0 }))
       const { queue, sink } = yield* numbers({ pollInterval: 500 })
       yield* TestClock.adjust("10 seconds")

@@ -339,7 +339,7 @@ const isJson = (value: unknown): boolean => {
 }
 
 const describe = (unreadable: Codec.Unreadable): string =>
-  unreadable._tag === "Broken" ? unreadable.detail : `it was written by a newer version (${unreadable.version})`
+  unreadable._tag === "Newer" ? `it was written by a newer version (${unreadable.version})` : unreadable.detail
 
 /**
  * A WriteBehind that is in the context under this tag.

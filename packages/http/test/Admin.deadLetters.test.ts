@@ -104,7 +104,7 @@ describe("an inspection", () => {
           batch("no envelope at all"),
           batch("sluice/1 json size 1700000000000\n[{\"to\":\"ada\"}"),
           batch("sluice/1 json size 1700000000000\n[{\"to\":\"\"}]"),
-          batch("sluice/9 json size 1700000000000\n[{\"to\":\"ada\"}]")
+          batch("sluice/9 1a02737b json size 1700000000000\n[{\"to\":\"ada\"}]")
         ]
       })
       // Nobody sets a letter of a newer version aside by itself.
