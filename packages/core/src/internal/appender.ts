@@ -288,7 +288,7 @@ export class Appender<in out A> {
   private close(trigger: Trigger): void {
     const batch = this.batch!
     this.batch = undefined
-    const { awaited, broken, ids, values } = batch.close((item) => this.encode(item))
+    const { awaited, broken, ids, offeredAtMillis, values } = batch.close((item) => this.encode(item))
     this.options.observer.coalesced(batch.pushes - values.length - broken.length)
     for (const { fault, item } of broken) this.options.observer.dropped(item, "malformed", faultCause(fault))
     // Whose item it was nobody can tell any more: whoever waits for one of these batches is told the worse.
@@ -304,6 +304,7 @@ export class Appender<in out A> {
       oldestAtMillis: batch.oldestAtMillis,
       isExempt: batch.isExempt,
       values,
+      offeredAtMillis,
       ids,
       awaited,
       payload: undefined,
@@ -456,6 +457,7 @@ export class Appender<in out A> {
         ({ id }) => id !== undefined && duplicates.has(id)
       )
       batch.values = kept
+      batch.offeredAtMillis = batch.offeredAtMillis.filter(isKept)
       batch.ids = ids.filter(isKept)
       batch.awaited = fresh
       batch.payload = undefined

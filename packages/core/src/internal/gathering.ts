@@ -104,6 +104,8 @@ export type Encode<in A> = (item: A) => EncodedItem | Fault
 /** @internal */
 export interface Contents<in out A> {
   readonly values: ReadonlyArray<unknown>
+  /** When each of them was offered. */
+  readonly offeredAtMillis: ReadonlyArray<number>
   /** For each value the id of its item, where ids were given. */
   readonly ids: ReadonlyArray<string | undefined> | undefined
   /** Who is to be told when it is stored. */
@@ -138,6 +140,7 @@ abstract class Opened<in out A> {
 /** Keeps what was encoded when it was offered: nothing has changed it since. */
 class Appending<in out A> extends Opened<A> implements Gathering<A> {
   private readonly values: Array<unknown> = []
+  private readonly offeredAtMillis: Array<number> = []
   private ids: Array<string | undefined> | undefined
 
   get size(): number {
@@ -149,12 +152,14 @@ class Appending<in out A> extends Opened<A> implements Gathering<A> {
     if (entry.id !== undefined) this.ids ??= this.values.map(() => undefined)
     this.ids?.push(entry.id)
     this.values.push(value)
+    this.offeredAtMillis.push(entry.offeredAt)
     this.bytes += bytes
     this.count(entry)
   }
 
   close(): Contents<A> {
-    return { values: this.values, ids: this.ids, awaited: this.awaited, broken: [] }
+    const { awaited, ids, offeredAtMillis, values } = this
+    return { values, offeredAtMillis, ids, awaited, broken: [] }
   }
 }
 
@@ -187,7 +192,9 @@ class Buffered<in out A, in out S> extends Opened<A> implements Gathering<A> {
       if ("reason" in encoded) broken.push({ item, fault: encoded })
       else values.push(encoded.value)
     }
-    return { values, ids: undefined, awaited: this.awaited, broken }
+    // Which offers have gone into which item the user's buffer does not tell.
+    const offeredAtMillis = values.map(() => this.oldestAtMillis)
+    return { values, offeredAtMillis, ids: undefined, awaited: this.awaited, broken }
   }
 }
 
@@ -210,6 +217,8 @@ export interface Closed<in out A> {
   readonly isExempt: boolean
   readonly bytes: number
   values: ReadonlyArray<unknown>
+  /** When each of them was offered. */
+  offeredAtMillis: ReadonlyArray<number>
   ids: ReadonlyArray<string | undefined> | undefined
   awaited: ReadonlyArray<Entry<A>>
   /** Its bytes, once they were needed. */

@@ -438,6 +438,7 @@ export class Offers<in out A> {
       }
       let payload: Uint8Array
       try {
+        // Opened by its one item, in the moment of its offer.
         payload = codec.encodeBatch([encoded!.value], { trigger: "manual", openedAtMillis: offeredAt })
       } catch (error) {
         // The user's format. Outside of a transaction the fiber that stores drops what it throws at.
