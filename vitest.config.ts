@@ -21,6 +21,9 @@ export default defineConfig({
   },
   test: {
     projects,
+    // A guard against what hangs, and nothing else: how long a test takes says nothing about what it tests.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     coverage: {
       provider: "v8",
       include: ["packages/{core,http,sql}/src/**/*.ts"],
