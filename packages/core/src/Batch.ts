@@ -46,7 +46,9 @@ export interface Batch<out A> {
 }
 
 /**
- * Fails a handler for some of its items: those at `indexes` are retried, the rest counts as done.
+ * Fails a handler for some of its items, each with an error of its own, or all with the same: those are retried, or
+ * whatever is decided about their error; the rest counts as done. `WriteBehind` retries them together, and asks its
+ * schedule with the error of the first.
  *
  * An index that the batch does not have makes the whole batch fail. Later items of a key may already be written when
  * an earlier one of the same key is retried.
@@ -56,15 +58,27 @@ export interface Batch<out A> {
  * import { Batch } from "@sluice/core"
  * import { Effect } from "effect"
  *
- * const write = (batch: Batch.Batch<number>) =>
- *   batch.items[0] < 0 ? Batch.failSome([0], "negative" as const) : Effect.void
+ * const write = (batch: Batch.Batch<number>) => {
+ *   const errors = batch.items.flatMap((n, index) => n < 0 ? [[index, `${n} is negative`] as const] : [])
+ *   return errors.length > 0 ? Batch.failSome(errors) : Effect.void
+ * }
+ *
+ * const first = Batch.failSome([0], "negative")
  * ```
  *
  * @since 0.1.0
  * @category errors
  */
-export const failSome = <E>(
-  indexes: Iterable<number>,
-  error: E
-): Either.Either<never, PartialFailure<E>> =>
-  Either.left(new PartialFailure<E>({ indexes: Array.from(new Set(indexes)).sort((a, b) => a - b), error }))
+export const failSome: {
+  <E>(indexes: Iterable<number>, error: E): Either.Either<never, PartialFailure<E>>
+  <E>(errors: Iterable<readonly [index: number, error: E]>): Either.Either<never, PartialFailure<E>>
+} = (...args: [Iterable<number | readonly [number, unknown]>, unknown?]): Either.Either<never, PartialFailure<any>> => {
+  const failed = new Map<number, unknown>()
+  for (const each of args[0]) {
+    const [index, error] = typeof each === "number" ? [each, args[1]] : each
+    if (!failed.has(index)) failed.set(index, error)
+  }
+  const indexes = Array.from(failed.keys()).sort((a, b) => a - b)
+  const errors = indexes.map((index) => failed.get(index))
+  return Either.left(new PartialFailure({ indexes, error: args.length > 1 ? args[1] : errors[0], errors }))
+}

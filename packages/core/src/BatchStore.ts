@@ -2,9 +2,10 @@
  * Where a `BatchQueue` keeps its batches: the durable seam. A store knows nothing of items. It keeps bytes, hands them
  * out under leases, and forgets them when they are settled.
  *
- * A batch's life here: `append` puts it at the end; `claim` leases it, oldest first, and counts a delivery; `settle`
- * deletes it, `release` puts it back in its place, `deadLetter` sets it aside, until `redrive` or `discard`. A lease
- * that runs out puts it back as well.
+ * A batch's life here: `append` puts it at the end; `claim` leases it and counts a delivery; `settle` deletes it,
+ * `divide` deletes a part of it, `release` puts it back, `deadLetter` sets it aside, until `redrive` or `discard`. A
+ * lease that runs out puts it back as well. What is fresh and what comes back take turns at the claim, so that what
+ * fails holds up nothing.
  *
  * Every time is in milliseconds of Effect's Clock, which the store reads itself. Where a fiber calls inside a
  * transaction of the store's database, what it does is a part of that transaction.
@@ -33,6 +34,11 @@ export interface BatchStore {
   readonly persistent: boolean
   /** The part of the store that belongs to the queue of this name. Queues of other names never see its batches. */
   readonly queue: (name: string) => Effect.Effect<QueueStore, StoreUnavailable>
+  /**
+   * How long an operation may have to wait for its turn to write, in milliseconds, as far as that is bounded and known:
+   * leases must be at least three times as long. Default: it does not wait.
+   */
+  readonly longestWaitMillis?: number | undefined
 }
 
 /**
@@ -52,11 +58,17 @@ export type {
   ClaimedBatch,
   ClaimOptions,
   DeadLetter,
+  DeadLetterFilter,
   Failure,
   NewBatch,
+  Part,
+  Portion,
+  Portioned,
   QueueStore,
+  ReleaseOptions,
   Stats,
-  StoreTransaction
+  StoreTransaction,
+  Turn
 } from "./QueueStore.ts"
 
 /**

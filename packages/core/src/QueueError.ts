@@ -178,7 +178,7 @@ export class TooManyItems<out A = unknown> extends Data.TaggedError("TooManyItem
 export type OfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | InvalidWeight<A>
 
 /**
- * A handler wrote part of its batch: the items at `indexes` failed with `error`, the rest is done.
+ * A handler wrote part of its batch: the items at `indexes` failed, each with its own error, the rest is done.
  * Made by `Batch.failSome`.
  *
  * @since 0.1.0
@@ -186,7 +186,10 @@ export type OfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | In
  */
 export class PartialFailure<out E = unknown> extends Data.TaggedError("PartialFailure")<{
   readonly indexes: ReadonlyArray<number>
+  /** What the first of them failed with. */
   readonly error: any
+  /** What each of them failed with, in the order of `indexes`. Default: all with `error`. */
+  readonly errors?: ReadonlyArray<any>
 }> {
   declare readonly error: E
   override get message(): string {
@@ -266,11 +269,11 @@ export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<{
  */
 export class LeaseLost extends Data.TaggedError("LeaseLost")<{
   readonly queue: string
-  /** The batches whose lease was lost, by their place in the queue. */
-  readonly sequences: ReadonlyArray<number>
+  /** The leases that were lost. Another lease of the same batch is not meant by it. */
+  readonly claims: ReadonlyArray<{ readonly sequence: number; readonly token: number }>
 }> {
   override get message(): string {
-    return `queue "${this.queue}": the lease of ${this.sequences.length} batches was lost`
+    return `queue "${this.queue}": the lease of ${this.claims.length} batches was lost`
   }
 }
 

@@ -27,11 +27,12 @@ export type Outcome = "accepted" | "coalesced" | "dropped"
  * - `retries-exhausted`: its batch failed, and the retry schedule ended.
  * - `shutdown`: it was still held when the time to drain was over.
  * - `malformed`: what it was merged into cannot be stored, or the buffer threw.
+ * - `discarded`: its handler failed, and `decide` said so.
  *
  * @since 0.1.0
  * @category models
  */
-export type DropReason = "drop-newest" | "drop-oldest" | "retries-exhausted" | "shutdown" | "malformed" | (string & {})
+export type DropReason = "drop-newest" | "drop-oldest" | "retries-exhausted" | "shutdown" | "malformed" | "discarded" | (string & {})
 
 /**
  * An item was dropped: it will not be handled. `cause` is why its batch failed, where there was one.
@@ -130,6 +131,17 @@ export interface Stored {
 }
 
 /**
+ * The lease of a batch: its place in the queue, and a token that every claim of it makes higher.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Lease {
+  readonly sequence: number
+  readonly token: number
+}
+
+/**
  * A worker has claimed batches, under a lease.
  *
  * @since 0.1.0
@@ -139,8 +151,7 @@ export interface Claimed {
   readonly _tag: "Claimed"
   /** The worker. */
   readonly shard: number
-  /** Their places in the queue. */
-  readonly sequences: ReadonlyArray<number>
+  readonly claims: ReadonlyArray<Lease>
   /** How many items are in them. */
   readonly size: number
 }
@@ -155,12 +166,12 @@ export interface Claimed {
 export interface Released {
   readonly _tag: "Released"
   readonly shard: number
-  readonly sequences: ReadonlyArray<number>
+  readonly claims: ReadonlyArray<Lease>
   readonly delayMillis: number
 }
 
 /**
- * A batch was set aside. It can be looked at, redriven and discarded.
+ * An item was set aside, or a batch that cannot be read. It can be looked at, redriven and discarded.
  *
  * @since 0.1.0
  * @category events
@@ -168,6 +179,7 @@ export interface Released {
 export interface DeadLettered {
   readonly _tag: "DeadLettered"
   readonly shard: number
+  /** Its id among the dead letters. */
   readonly sequence: number
   readonly size: number
   readonly reason: DeadLetterReason
@@ -175,18 +187,26 @@ export interface DeadLettered {
 }
 
 /**
- * Why a batch was set aside.
+ * Why an item or a batch was set aside.
  *
+ * - `retries-exhausted`: it has failed, and its retry schedule has ended.
  * - `deliveries-exhausted`: it has failed, or taken its worker with it, as many times as it may.
- * - `undecodable`: it cannot be read: the schema has changed, or the bytes are damaged.
+ * - `rejected`: `decide` said so.
+ * - `undecodable`: it cannot be read: the schema has changed, or its format is unknown.
+ * - `corrupt`: its bytes are not those that were stored.
  *
  * @since 0.1.0
  * @category models
  */
-export type DeadLetterReason = "deliveries-exhausted" | "undecodable"
+export type DeadLetterReason =
+  | "retries-exhausted"
+  | "deliveries-exhausted"
+  | "rejected"
+  | "undecodable"
+  | "corrupt"
 
 /**
- * A worker has lost the lease of batches: somebody else may have them, and they may be handled twice.
+ * A worker has lost the lease of batches: another process may have them, and they may be handled twice.
  *
  * @since 0.1.0
  * @category events
@@ -194,7 +214,7 @@ export type DeadLetterReason = "deliveries-exhausted" | "undecodable"
 export interface LeaseWasLost {
   readonly _tag: "LeaseWasLost"
   readonly shard: number
-  readonly sequences: ReadonlyArray<number>
+  readonly claims: ReadonlyArray<Lease>
 }
 
 /**

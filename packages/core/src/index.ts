@@ -18,6 +18,8 @@ export * as BatchStore from "./BatchStore.ts"
 export * as Buffer from "./Buffer.ts"
 /** From items to bytes, and back. @since 0.1.0 */
 export * as Codec from "./Codec.ts"
+/** What is done about an item that failed. @since 0.1.0 */
+export * as Decision from "./Decision.ts"
 /** Announces events to whoever listens. @since 0.1.0 */
 export * as EventHub from "./EventHub.ts"
 /** When an open batch is due. @since 0.1.0 */

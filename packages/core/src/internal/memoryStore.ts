@@ -5,7 +5,6 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type {
-  Amount,
   Append,
   Appended,
   Claim,
@@ -13,25 +12,39 @@ import type {
   ClaimedBatch,
   ClaimOptions,
   DeadLetter,
+  DeadLetterFilter,
   Failure,
   NewBatch,
-  QueueStore
+  Part,
+  Portion,
+  Portioned,
+  QueueStore,
+  ReleaseOptions,
+  Turn
 } from "../QueueStore.ts"
 import { LeaseLost } from "../QueueError.ts"
 import { Heap } from "./heap.ts"
 
+/** A time that something ends at, and how long before that it was given: a clock that is set back must not make it later. */
+interface Until {
+  readonly untilMillis: number
+  readonly spanMillis: number
+}
+
 /** Where a batch stands. */
 type State =
-  /** It can be claimed. */
-  | { readonly _tag: "Ready" }
-  | { readonly _tag: "Leased"; readonly untilMillis: number }
-  /** It was released for later. */
-  | { readonly _tag: "Released"; readonly untilMillis: number }
+  /** Nobody has had it in hand, or it was put back as it was. */
+  | { readonly _tag: "Fresh" }
+  | { readonly _tag: "Leased" } & Until
+  /** It comes back, from that time on. */
+  | { readonly _tag: "Returned" } & Until
+  /** It was released for those who can read its version. */
+  | { readonly _tag: "Newer"; readonly version: number; readonly atMillis: number }
   | { readonly _tag: "Dead"; readonly reason: string; readonly atMillis: number }
   /** It has been settled, replaced or discarded. */
   | { readonly _tag: "Gone" }
 
-const ready: State = { _tag: "Ready" }
+const fresh: State = { _tag: "Fresh" }
 const gone: State = { _tag: "Gone" }
 
 interface Stored {
@@ -43,7 +56,7 @@ interface Stored {
   failure: Failure
 }
 
-/** When a batch comes back by itself, if it is still in the state that it was in when this was noted. */
+/** When a batch comes back, if it is still in the state that it was in when this was noted. */
 interface Return {
   readonly atMillis: number
   readonly stored: Stored
@@ -52,19 +65,30 @@ interface Return {
 
 const noFailure: Failure = { attempts: 0, failedAtMillis: 0, error: "" }
 
+const until = (now: number, spanMillis: number): Until => ({ untilMillis: now + spanMillis, spanMillis })
+
+/** How many dead letters are looked at in one step: others want their turn. */
+const lookedAtOnce = 1000
+
 class MemoryQueue implements QueueStore {
   private readonly name: string
   private nextSequence = 1
   /** Every batch that is not gone, by its sequence. */
   private readonly all = new Map<number, Stored>()
-  /** Those that can be claimed, and some that no longer can. */
-  private readonly claimable = new Heap<Stored>((a, b) => a.sequence < b.sequence)
+  /** Those that are fresh, and some that no longer are. */
+  private readonly fresh = new Heap<Stored>((a, b) => a.sequence < b.sequence)
   /** Those that come back at some time, and some that no longer will. */
-  private readonly returns = new Heap<Return>((a, b) => a.atMillis < b.atMillis)
+  private returns = makeReturns()
+  /** By their version, in the order in which they were released. */
+  private readonly newer = new Map<number, Set<Stored>>()
+  private readonly letters = new Letters()
   private pending = { batches: 0, items: 0 }
   private dead = { batches: 0, items: 0 }
+  private unread = { batches: 0, items: 0 }
+  private heldUntil: Until = { untilMillis: -Infinity, spanMillis: 0 }
   /** When each id was remembered, oldest first. */
   private readonly ids = new Map<string, number>()
+  private lastNow = -Infinity
 
   constructor(name: string) {
     this.name = name
@@ -72,27 +96,58 @@ class MemoryQueue implements QueueStore {
 
   private now<A, E = never>(step: (now: number) => A | LeaseLost): Effect.Effect<A, E> {
     return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      if (now < this.lastNow) this.clip(now)
+      this.lastNow = now
       const answer = step(now)
       return (answer instanceof LeaseLost ? Effect.fail(answer) : Effect.succeed(answer)) as Effect.Effect<A, E>
     })
   }
 
+  /** The clock was set back: nothing ends later than now and the time that it was given. */
+  private clip(now: number): void {
+    this.returns = makeReturns()
+    for (const stored of this.all.values()) {
+      const { state } = stored
+      if (state._tag !== "Leased" && state._tag !== "Returned") continue
+      this.become(stored, { ...state, untilMillis: Math.min(state.untilMillis, now + state.spanMillis) })
+    }
+    const { spanMillis, untilMillis } = this.heldUntil
+    this.heldUntil = { spanMillis, untilMillis: Math.min(untilMillis, now + spanMillis) }
+    for (const [id, atMillis] of this.ids) if (atMillis > now) this.ids.set(id, now)
+  }
+
   /** The only place where the state of a batch changes. */
   private become(stored: Stored, state: State): void {
     this.count(stored, -1)
+    if (stored.state._tag === "Newer") this.newer.get(stored.state.version)!.delete(stored)
     stored.state = state
     this.count(stored, 1)
-    if (state._tag === "Ready") this.claimable.push(stored)
-    else if (state._tag === "Leased" || state._tag === "Released") {
-      this.returns.push({ atMillis: state.untilMillis, stored, state })
-    } else if (state._tag === "Gone") this.all.delete(stored.sequence)
+    switch (state._tag) {
+      case "Fresh":
+        return this.fresh.push(stored)
+      case "Leased":
+      case "Returned":
+        return this.returns.push({ atMillis: state.untilMillis, stored, state })
+      case "Newer": {
+        const others = this.newer.get(state.version) ?? new Set()
+        this.newer.set(state.version, others.add(stored))
+        return
+      }
+      case "Dead":
+        return this.letters.add(stored.sequence)
+      case "Gone":
+        this.all.delete(stored.sequence)
+    }
   }
 
   private count({ batch, state }: Stored, sign: 1 | -1): void {
+    const add = (amount: { batches: number; items: number }) => {
+      amount.batches += sign
+      amount.items += sign * batch.items
+    }
     if (state._tag === "Gone") return
-    const amount = state._tag === "Dead" ? this.dead : this.pending
-    amount.batches += sign
-    amount.items += sign * batch.items
+    add(state._tag === "Dead" ? this.dead : this.pending)
+    if (state._tag === "Newer") add(this.unread)
   }
 
   // --- in -----------------------------------------------------------------------------------------------------------
@@ -112,10 +167,15 @@ class MemoryQueue implements QueueStore {
   }
 
   private add(batch: NewBatch): void {
+    this.become(this.place(batch), fresh)
+  }
+
+  /** Something new, behind everything else. */
+  private place(batch: NewBatch): Stored {
     const sequence = this.nextSequence++
     const stored: Stored = { sequence, batch, state: gone, token: 0, deliveries: 0, failure: noFailure }
     this.all.set(sequence, stored)
-    this.become(stored, ready)
+    return stored
   }
 
   private forgetIds(upToMillis: number): void {
@@ -127,51 +187,77 @@ class MemoryQueue implements QueueStore {
 
   // --- out ----------------------------------------------------------------------------------------------------------
 
-  claim({ leaseMillis, limit, settle = [] }: ClaimOptions): Effect.Effect<Claimed> {
+  claim(
+    { leaseMillis, limit, renew, settle = [], turn = "fresh", version = Infinity }: ClaimOptions
+  ): Effect.Effect<Claimed> {
     return this.now((now) => {
       const lost = this.forHeld(settle, (stored) => this.become(stored, gone))
-      const batches: Array<ClaimedBatch> = []
-      this.comeBack(now)
-      while (batches.length < limit) {
-        const stored = this.firstClaimable(now)
-        if (stored === undefined) break
-        this.claimable.pop()
+      this.forHeld(renew?.() ?? [], (stored) => this.lease(stored, now, leaseMillis))
+      if (this.heldUntil.untilMillis > now) {
+        return { batches: [], turn: "fresh", lost, nextAtMillis: this.heldUntil.untilMillis }
+      }
+      const take = (turn: Turn): ReadonlyArray<Stored> =>
+        turn === "fresh" ? this.takeFresh(limit) : limit < 1 ? [] : this.takeReturned(now, version)
+      const first = take(turn)
+      const other = turn === "fresh" ? "returned" : "fresh"
+      const [taken, of] = first.length > 0 ? [first, turn] : [take(other), other]
+      for (const stored of taken) {
         stored.token += 1
         stored.deliveries += 1
-        this.become(stored, { _tag: "Leased", untilMillis: now + leaseMillis })
-        batches.push(claimedOf(stored))
+        this.lease(stored, now, leaseMillis)
       }
-      return { batches, lost, nextAtMillis: batches.length < limit ? this.nextReturn()?.atMillis : undefined }
+      const mayBeMore = taken.length > 0 && (of === "returned" || taken.length >= limit)
+      return {
+        batches: taken.map(claimedOf),
+        turn: taken.length === 0 ? "fresh" : of,
+        lost,
+        nextAtMillis: mayBeMore ? undefined : this.nextReturn(version)?.atMillis
+      }
     })
   }
 
-  /**
-   * Puts back what has been released until now. What was leased until now can be claimed as well, and settled as long as
-   * nobody has.
-   */
-  private comeBack(now: number): void {
-    for (let next = this.nextReturn(); next !== undefined && next.atMillis <= now; next = this.nextReturn()) {
-      this.returns.pop()
-      if (next.state._tag === "Leased") this.claimable.push(next.stored)
-      else this.become(next.stored, ready)
-    }
+  private lease(stored: Stored, now: number, leaseMillis: number): void {
+    this.become(stored, { _tag: "Leased", ...until(now, leaseMillis) })
   }
 
-  private nextReturn(): Return | undefined {
-    for (let next = this.returns.first; next !== undefined; next = this.returns.first) {
-      if (next.stored.state === next.state) return next
-      this.returns.pop()
+  private takeFresh(limit: number): ReadonlyArray<Stored> {
+    const taken: Array<Stored> = []
+    for (let first = this.firstFresh; taken.length < limit && first !== undefined; first = this.firstFresh) {
+      this.fresh.pop()
+      taken.push(first)
+    }
+    return taken
+  }
+
+  private get firstFresh(): Stored | undefined {
+    for (let first = this.fresh.first; first !== undefined; first = this.fresh.first) {
+      if (first.state === fresh) return first
+      this.fresh.pop()
     }
     return undefined
   }
 
-  private firstClaimable(now: number): Stored | undefined {
-    for (let first = this.claimable.first; first !== undefined; first = this.claimable.first) {
-      const { state } = first
-      if (state._tag === "Ready" || state._tag === "Leased" && state.untilMillis <= now) return first
-      this.claimable.pop()
+  private takeReturned(now: number, version: number): ReadonlyArray<Stored> {
+    const next = this.nextReturn(version)
+    return next === undefined || next.atMillis > now ? [] : [next.stored]
+  }
+
+  /** What comes back next: what has been due for longest, of what can be read. */
+  private nextReturn(version: number): Omit<Return, "state"> | undefined {
+    let next: Omit<Return, "state"> | undefined
+    for (let first = this.returns.first; first !== undefined; first = this.returns.first) {
+      if (first.stored.state === first.state) {
+        next = first
+        break
+      }
+      this.returns.pop()
     }
-    return undefined
+    for (const [ofVersion, [stored]] of this.newer) {
+      if (ofVersion > version || stored?.state._tag !== "Newer") continue
+      const { atMillis } = stored.state
+      if (next === undefined || atMillis < next.atMillis) next = { atMillis, stored }
+    }
+    return next
   }
 
   /** Does something with each batch that is still held, and answers the claims of the others. */
@@ -193,7 +279,7 @@ class MemoryQueue implements QueueStore {
   private lostOr<A>(lost: ReadonlyArray<Claim>, answer: A): A | LeaseLost {
     return lost.length === 0
       ? answer
-      : new LeaseLost({ queue: this.name, sequences: lost.map(({ sequence }) => sequence) })
+      : new LeaseLost({ queue: this.name, claims: lost })
   }
 
   extend(
@@ -204,7 +290,7 @@ class MemoryQueue implements QueueStore {
       this.lostOr(
         this.forHeld(claims, (stored) => {
           if (failure !== undefined) stored.failure = failure
-          this.become(stored, { _tag: "Leased", untilMillis: now + leaseMillis })
+          this.lease(stored, now, leaseMillis)
         }),
         undefined
       )
@@ -215,40 +301,74 @@ class MemoryQueue implements QueueStore {
     return this.now(() => this.lostOr(this.forHeld(claims, (stored) => this.become(stored, gone)), undefined))
   }
 
-  replace(claims: ReadonlyArray<Claim>, remainder: NewBatch): Effect.Effect<Claim, LeaseLost> {
-    return this.now((): Claim | LeaseLost => {
+  divide(claims: ReadonlyArray<Claim>, parts: ReadonlyArray<Part>): Effect.Effect<ReadonlyArray<Claim>, LeaseLost> {
+    return this.now((now): ReadonlyArray<Claim> | LeaseLost => {
       const lost = claims.filter((claim) => this.held(claim) === undefined)
-      const [oldest, ...others] = [...claims].sort((a, b) => a.sequence - b.sequence)
-      if (lost.length > 0) return this.lostOr(lost, oldest)
-      this.forHeld(others, (stored) => this.become(stored, gone))
-      this.forHeld([oldest], (stored) => {
-        this.count(stored, -1)
-        stored.batch = remainder
-        this.count(stored, 1)
-      })
-      return oldest
+      const [oldest, ...others] = claims.map((claim) => this.held(claim)!).sort((a, b) => a?.sequence - b?.sequence)
+      if (lost.length > 0) return this.lostOr(lost, [])
+      for (const other of others) this.become(other, gone)
+      const first = parts.find(({ becomes }) => becomes._tag === "Kept") ?? parts[0]
+      if (first === undefined) this.become(oldest, gone)
+      const placed = parts.map((part) => this.inPlaceOf(oldest, part, part === first))
+      parts.forEach(({ becomes }, index) => this.put(placed[index], becomes, now))
+      return placed.map(({ sequence, token }) => ({ sequence, token }))
     })
   }
 
-  release(
-    claims: ReadonlyArray<Claim>,
-    options: {
-      readonly readyAtMillis?: number | undefined
-      readonly failure?: Failure | undefined
-      readonly giveBack?: boolean | undefined
+  private inPlaceOf(oldest: Stored, { items, oldestAtMillis, payload }: Part, isFirst: boolean): Stored {
+    const batch = { items, oldestAtMillis, payload }
+    if (!isFirst) return Object.assign(this.place(batch), { deliveries: oldest.deliveries, failure: oldest.failure })
+    this.count(oldest, -1)
+    oldest.batch = batch
+    this.count(oldest, 1)
+    return oldest
+  }
+
+  private put(stored: Stored, becomes: Part["becomes"], now: number): void {
+    switch (becomes._tag) {
+      case "Kept":
+        stored.failure = becomes.failure
+        return
+      case "Released":
+        return this.putBack(stored, becomes, now)
+      case "Dead":
+        return this.bury(stored, becomes, now)
     }
-  ): Effect.Effect<void, LeaseLost> {
-    const { failure, giveBack = false, readyAtMillis = 0 } = options
+  }
+
+  release(claims: ReadonlyArray<Claim>, options: ReleaseOptions): Effect.Effect<void, LeaseLost> {
     return this.now((now) =>
-      this.lostOr(
-        this.forHeld(claims, (stored) => {
-          if (failure !== undefined) stored.failure = failure
-          if (giveBack) stored.deliveries -= 1
-          this.become(stored, readyAtMillis <= now ? ready : { _tag: "Released", untilMillis: readyAtMillis })
-        }),
-        undefined
-      )
+      this.lostOr(this.forHeld(claims, (stored) => this.putBack(stored, options, now)), undefined)
     )
+  }
+
+  private putBack(
+    stored: Stored,
+    { delayMillis = 0, failure, giveBack = false, version }: ReleaseOptions,
+    now: number
+  ): void {
+    if (failure !== undefined) stored.failure = failure
+    if (giveBack) stored.deliveries -= 1
+    if (version !== undefined) this.become(stored, { _tag: "Newer", version, atMillis: now })
+    else if (delayMillis > 0 || failure !== undefined) {
+      this.become(stored, { _tag: "Returned", ...until(now, Math.max(0, delayMillis)) })
+    } else this.become(stored, fresh)
+  }
+
+  forgive(claims: ReadonlyArray<Claim>): Effect.Effect<void> {
+    return Effect.sync(() => {
+      for (const { sequence, token } of claims) {
+        const stored = this.all.get(sequence)
+        if (stored !== undefined && stored.token > token && stored.deliveries > 0) stored.deliveries -= 1
+      }
+    })
+  }
+
+  hold(millis: number): Effect.Effect<void> {
+    return this.now((now) => {
+      const next = until(now, millis)
+      if (millis <= 0 || next.untilMillis > this.heldUntil.untilMillis) this.heldUntil = next
+    })
   }
 
   // --- dead letters -------------------------------------------------------------------------------------------------
@@ -259,27 +379,32 @@ class MemoryQueue implements QueueStore {
   ): Effect.Effect<void, LeaseLost> {
     return this.now((now) =>
       this.lostOr(
-        this.forHeld(claims, (stored) => {
-          stored.failure = failure
-          this.become(stored, { _tag: "Dead", reason, atMillis: now })
-        }),
+        this.forHeld(claims, (stored) => this.bury(stored, { failure, reason }, now)),
         undefined
       )
     )
   }
 
-  private deadBatches(): Array<Stored> {
-    return Array.from(this.all.values())
-      .filter(({ state }) => state._tag === "Dead")
-      .sort((a, b) => a.sequence - b.sequence)
+  private bury(
+    stored: Stored,
+    { failure, reason }: { readonly reason: string; readonly failure: Failure },
+    now: number
+  ): void {
+    stored.failure = failure
+    this.become(stored, { _tag: "Dead", reason, atMillis: now })
   }
 
-  deadLetters(
-    { after = 0, limit }: { readonly limit: number; readonly after?: number | undefined }
-  ): Effect.Effect<ReadonlyArray<DeadLetter>> {
-    return Effect.sync(() =>
-      this.deadBatches().filter(({ sequence }) => sequence > after).slice(0, limit).map(deadLetterOf)
-    )
+  deadLetters(portion: Portion): Effect.Effect<ReadonlyArray<DeadLetter>> {
+    return this.now((now) => {
+      const found: Array<DeadLetter> = []
+      let after = portion.after
+      do {
+        const { last, letters } = this.look({ ...portion, after, limit: portion.limit - found.length }, now)
+        for (const letter of letters) found.push(deadLetterOf(letter))
+        after = last
+      } while (after !== undefined && found.length < portion.limit)
+      return found
+    })
   }
 
   inspect(id: number): Effect.Effect<Option.Option<DeadLetter & { readonly payload: Uint8Array }>> {
@@ -291,45 +416,106 @@ class MemoryQueue implements QueueStore {
     })
   }
 
-  redrive(ids: ReadonlyArray<number> | "all"): Effect.Effect<Amount> {
-    return this.forDead(ids, (stored) => {
+  redrive(portion: Portion): Effect.Effect<Portioned> {
+    return this.forDead(portion, (stored) => {
       stored.deliveries = 0
       stored.failure = noFailure
-      this.become(stored, ready)
+      this.become(stored, fresh)
     })
   }
 
-  discard(ids: ReadonlyArray<number> | "all"): Effect.Effect<Amount> {
-    return this.forDead(ids, (stored) => this.become(stored, gone))
+  discard(portion: Portion): Effect.Effect<Portioned> {
+    return this.forDead(portion, (stored) => this.become(stored, gone))
   }
 
-  private forDead(ids: ReadonlyArray<number> | "all", step: (stored: Stored) => void): Effect.Effect<Amount> {
-    return Effect.sync(() => {
-      const wanted = ids === "all" ? undefined : new Set(ids)
-      const amount = { batches: 0, items: 0 }
-      for (const stored of this.deadBatches()) {
-        if (wanted !== undefined && !wanted.has(stored.sequence)) continue
-        amount.batches += 1
-        amount.items += stored.batch.items
-        step(stored)
-      }
-      return amount
+  countDead(portion: Portion): Effect.Effect<Portioned> {
+    return this.forDead(portion, () => {})
+  }
+
+  private forDead(portion: Portion, step: (stored: Stored) => void): Effect.Effect<Portioned> {
+    return this.now((now) => {
+      const { last, letters } = this.look(portion, now)
+      const items = letters.reduce((sum, { batch }) => sum + batch.items, 0)
+      letters.forEach(step)
+      return { batches: letters.length, items, last }
     })
+  }
+
+  /** Those of a portion, and after which id to go on. */
+  private look(
+    { after = 0, filter, limit }: Portion,
+    now: number
+  ): { readonly letters: ReadonlyArray<Stored>; readonly last: number | undefined } {
+    const ids = filter.ids === undefined ? undefined : new Set(filter.ids)
+    const letters: Array<Stored> = []
+    let looked = 0
+    let last: number | undefined
+    const isAlive = (id: number) => this.all.get(id)?.state._tag === "Dead"
+    for (const id of this.letters.after(after, isAlive)) {
+      if (letters.length >= limit || looked === lookedAtOnce) return { letters, last }
+      last = id
+      looked += 1
+      const stored = this.all.get(id)!
+      if (ids !== undefined && !ids.has(id)) continue
+      if (isMeant(deadLetterOf(stored), filter, now)) letters.push(stored)
+    }
+    return { letters, last: undefined }
   }
 
   // --- numbers ------------------------------------------------------------------------------------------------------
 
-  readonly stats: QueueStore["stats"] = Effect.map(Clock.currentTimeMillis, (now) => {
-    this.comeBack(now)
-    return {
-      pending: { ...this.pending },
-      dead: { ...this.dead },
-      oldestAtMillis: this.firstClaimable(now)?.batch.oldestAtMillis
-    }
-  })
+  readonly stats: QueueStore["stats"] = Effect.suspend(() =>
+    this.now((now) => {
+      const next = this.nextReturn(-Infinity)
+      const returned = next === undefined || next.atMillis > now ? undefined : next.stored
+      return {
+        pending: { ...this.pending },
+        dead: { ...this.dead },
+        newer: { ...this.unread },
+        oldestAtMillis: (this.firstFresh ?? returned)?.batch.oldestAtMillis,
+        heldUntilMillis: this.heldUntil.untilMillis > now ? this.heldUntil.untilMillis : undefined
+      }
+    })
+  )
 
   readonly transaction: QueueStore["transaction"] = Effect.succeed(Option.none())
 }
+
+const makeReturns = (): Heap<Return> =>
+  new Heap((a, b) => a.atMillis < b.atMillis || a.atMillis === b.atMillis && a.stored.sequence < b.stored.sequence)
+
+/** The ids of dead letters, in order, and of some that are none any more. */
+class Letters {
+  private ids: Array<number> = []
+  private isSorted = true
+
+  add(id: number): void {
+    this.isSorted &&= id > (this.ids.at(-1) ?? 0)
+    this.ids.push(id)
+  }
+
+  /** Those after an id. The others are forgotten once they are met at the beginning. */
+  *after(id: number, isAlive: (id: number) => boolean): Iterable<number> {
+    if (!this.isSorted) {
+      // One that was redriven and has died again is here twice.
+      this.ids = Array.from(new Set(this.ids)).filter(isAlive).sort((a, b) => a - b)
+      this.isSorted = true
+    }
+    const { ids } = this
+    let from = 0
+    for (let to = ids.length; from < to;) {
+      const middle = (from + to) >>> 1
+      if (ids[middle] > id) to = middle
+      else from = middle + 1
+    }
+    for (let at = from; at < ids.length; at++) if (isAlive(ids[at])) yield ids[at]
+  }
+}
+
+const isMeant = (letter: DeadLetter, { error, olderThanMillis, reason }: DeadLetterFilter, now: number): boolean =>
+  (reason === undefined || letter.reason === reason)
+  && (error === undefined || letter.error.includes(error))
+  && (olderThanMillis === undefined || letter.diedAtMillis <= now - olderThanMillis)
 
 const longestFitting = (batches: ReadonlyArray<NewBatch>, room: number): ReadonlyArray<NewBatch> => {
   let left = room
