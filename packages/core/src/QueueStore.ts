@@ -134,8 +134,8 @@ export interface Claimed {
   /** Those of `settle` that could not be settled, because their lease was lost. The others are settled. */
   readonly lost: ReadonlyArray<Claim>
   /**
-   * Where fewer fresh batches were found than asked for: when the next of any kind can be claimed, if nothing is
-   * appended until then. It may be over by now.
+   * Where nothing was claimed, or fewer fresh batches than asked for: when the next of any kind can be claimed, if
+   * nothing is appended until then. It may be over by now.
    */
   readonly nextAtMillis: number | undefined
 }

@@ -4,6 +4,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { LeaseLost } from "../QueueError.ts"
 import type {
   Append,
   Appended,
@@ -22,7 +23,6 @@ import type {
   ReleaseOptions,
   Turn
 } from "../QueueStore.ts"
-import { LeaseLost } from "../QueueError.ts"
 import { Heap } from "./heap.ts"
 
 /** A time that something ends at, and how long before that it was given: a clock that is set back must not make it later. */
@@ -36,10 +36,8 @@ type State =
   /** Nobody has had it in hand, or it was put back as it was. */
   | { readonly _tag: "Fresh" }
   | { readonly _tag: "Leased" } & Until
-  /** It comes back, from that time on. */
-  | { readonly _tag: "Returned" } & Until
-  /** It was released for those who can read its version. */
-  | { readonly _tag: "Newer"; readonly version: number; readonly atMillis: number }
+  /** It comes back, from that time on, for those who can read its version. */
+  | { readonly _tag: "Returned"; readonly version: number | undefined } & Until
   | { readonly _tag: "Dead"; readonly reason: string; readonly atMillis: number }
   /** It has been settled, replaced or discarded. */
   | { readonly _tag: "Gone" }
@@ -77,10 +75,8 @@ class MemoryQueue implements QueueStore {
   private readonly all = new Map<number, Stored>()
   /** Those that are fresh, and some that no longer are. */
   private readonly fresh = new Heap<Stored>((a, b) => a.sequence < b.sequence)
-  /** Those that come back at some time, and some that no longer will. */
-  private returns = makeReturns()
-  /** By their version, in the order in which they were released. */
-  private readonly newer = new Map<number, Set<Stored>>()
+  /** Those that come back at some time, and some that no longer will, by the version that one must be able to read. */
+  private readonly returns = new Map<number, Heap<Return>>()
   private readonly letters = new Letters()
   private pending = { batches: 0, items: 0 }
   private dead = { batches: 0, items: 0 }
@@ -105,7 +101,7 @@ class MemoryQueue implements QueueStore {
 
   /** The clock was set back: nothing ends later than now and the time that it was given. */
   private clip(now: number): void {
-    this.returns = makeReturns()
+    this.returns.clear()
     for (const stored of this.all.values()) {
       const { state } = stored
       if (state._tag !== "Leased" && state._tag !== "Returned") continue
@@ -119,25 +115,26 @@ class MemoryQueue implements QueueStore {
   /** The only place where the state of a batch changes. */
   private become(stored: Stored, state: State): void {
     this.count(stored, -1)
-    if (stored.state._tag === "Newer") this.newer.get(stored.state.version)!.delete(stored)
     stored.state = state
     this.count(stored, 1)
     switch (state._tag) {
       case "Fresh":
         return this.fresh.push(stored)
       case "Leased":
+        return this.comesBack(forEverybody, { atMillis: state.untilMillis, stored, state })
       case "Returned":
-        return this.returns.push({ atMillis: state.untilMillis, stored, state })
-      case "Newer": {
-        const others = this.newer.get(state.version) ?? new Set()
-        this.newer.set(state.version, others.add(stored))
-        return
-      }
+        return this.comesBack(state.version ?? forEverybody, { atMillis: state.untilMillis, stored, state })
       case "Dead":
         return this.letters.add(stored.sequence)
       case "Gone":
         this.all.delete(stored.sequence)
     }
+  }
+
+  private comesBack(version: number, entry: Return): void {
+    let heap = this.returns.get(version)
+    if (heap === undefined) this.returns.set(version, heap = makeReturns())
+    heap.push(entry)
   }
 
   private count({ batch, state }: Stored, sign: 1 | -1): void {
@@ -147,7 +144,7 @@ class MemoryQueue implements QueueStore {
     }
     if (state._tag === "Gone") return
     add(state._tag === "Dead" ? this.dead : this.pending)
-    if (state._tag === "Newer") add(this.unread)
+    if (state._tag === "Returned" && state.version !== undefined) add(this.unread)
   }
 
   // --- in -----------------------------------------------------------------------------------------------------------
@@ -190,7 +187,7 @@ class MemoryQueue implements QueueStore {
   claim(
     { leaseMillis, limit, renew, settle = [], turn = "fresh", version = Infinity }: ClaimOptions
   ): Effect.Effect<Claimed> {
-    return this.now((now) => {
+    return this.now((now): Claimed => {
       const lost = this.forHeld(settle, (stored) => this.become(stored, gone))
       this.forHeld(renew?.() ?? [], (stored) => this.lease(stored, now, leaseMillis))
       if (this.heldUntil.untilMillis > now) {
@@ -199,14 +196,14 @@ class MemoryQueue implements QueueStore {
       const take = (turn: Turn): ReadonlyArray<Stored> =>
         turn === "fresh" ? this.takeFresh(limit) : limit < 1 ? [] : this.takeReturned(now, version)
       const first = take(turn)
-      const other = turn === "fresh" ? "returned" : "fresh"
-      const [taken, of] = first.length > 0 ? [first, turn] : [take(other), other]
+      const of: Turn = first.length > 0 ? turn : turn === "fresh" ? "returned" : "fresh"
+      const taken = of === turn ? first : take(of)
       for (const stored of taken) {
         stored.token += 1
         stored.deliveries += 1
         this.lease(stored, now, leaseMillis)
       }
-      const mayBeMore = taken.length > 0 && (of === "returned" || taken.length >= limit)
+      const mayBeMore = taken.length >= limit || taken.length > 0 && of === "returned"
       return {
         batches: taken.map(claimedOf),
         turn: taken.length === 0 ? "fresh" : of,
@@ -243,19 +240,11 @@ class MemoryQueue implements QueueStore {
   }
 
   /** What comes back next: what has been due for longest, of what can be read. */
-  private nextReturn(version: number): Omit<Return, "state"> | undefined {
-    let next: Omit<Return, "state"> | undefined
-    for (let first = this.returns.first; first !== undefined; first = this.returns.first) {
-      if (first.stored.state === first.state) {
-        next = first
-        break
-      }
-      this.returns.pop()
-    }
-    for (const [ofVersion, [stored]] of this.newer) {
-      if (ofVersion > version || stored?.state._tag !== "Newer") continue
-      const { atMillis } = stored.state
-      if (next === undefined || atMillis < next.atMillis) next = { atMillis, stored }
+  private nextReturn(version: number): Return | undefined {
+    let next: Return | undefined
+    for (const [ofVersion, heap] of this.returns) {
+      const first = ofVersion > version ? undefined : firstOf(heap)
+      if (first !== undefined && (next === undefined || isBefore(first, next))) next = first
     }
     return next
   }
@@ -349,10 +338,8 @@ class MemoryQueue implements QueueStore {
   ): void {
     if (failure !== undefined) stored.failure = failure
     if (giveBack) stored.deliveries -= 1
-    if (version !== undefined) this.become(stored, { _tag: "Newer", version, atMillis: now })
-    else if (delayMillis > 0 || failure !== undefined) {
-      this.become(stored, { _tag: "Returned", ...until(now, Math.max(0, delayMillis)) })
-    } else this.become(stored, fresh)
+    const comesBack = delayMillis > 0 || failure !== undefined || version !== undefined
+    this.become(stored, comesBack ? { _tag: "Returned", version, ...until(now, Math.max(0, delayMillis)) } : fresh)
   }
 
   forgive(claims: ReadonlyArray<Claim>): Effect.Effect<void> {
@@ -451,7 +438,7 @@ class MemoryQueue implements QueueStore {
     let looked = 0
     let last: number | undefined
     const isAlive = (id: number) => this.all.get(id)?.state._tag === "Dead"
-    for (const id of this.letters.after(after, isAlive)) {
+    for (const id of this.letters.after(after, isAlive, this.dead.batches)) {
       if (letters.length >= limit || looked === lookedAtOnce) return { letters, last }
       last = id
       looked += 1
@@ -466,7 +453,7 @@ class MemoryQueue implements QueueStore {
 
   readonly stats: QueueStore["stats"] = Effect.suspend(() =>
     this.now((now) => {
-      const next = this.nextReturn(-Infinity)
+      const next = this.nextReturn(forEverybody)
       const returned = next === undefined || next.atMillis > now ? undefined : next.stored
       return {
         pending: { ...this.pending },
@@ -481,8 +468,22 @@ class MemoryQueue implements QueueStore {
   readonly transaction: QueueStore["transaction"] = Effect.succeed(Option.none())
 }
 
-const makeReturns = (): Heap<Return> =>
-  new Heap((a, b) => a.atMillis < b.atMillis || a.atMillis === b.atMillis && a.stored.sequence < b.stored.sequence)
+/** The version of what everybody can read. */
+const forEverybody = -Infinity
+
+/** What has been due for longer comes first, then what has the older place. */
+const isBefore = (a: Return, b: Return): boolean =>
+  a.atMillis < b.atMillis || a.atMillis === b.atMillis && a.stored.sequence < b.stored.sequence
+
+const makeReturns = (): Heap<Return> => new Heap(isBefore)
+
+const firstOf = (heap: Heap<Return>): Return | undefined => {
+  for (let first = heap.first; first !== undefined; first = heap.first) {
+    if (first.stored.state === first.state) return first
+    heap.pop()
+  }
+  return undefined
+}
 
 /** The ids of dead letters, in order, and of some that are none any more. */
 class Letters {
@@ -494,9 +495,9 @@ class Letters {
     this.ids.push(id)
   }
 
-  /** Those after an id. The others are forgotten once they are met at the beginning. */
-  *after(id: number, isAlive: (id: number) => boolean): Iterable<number> {
-    if (!this.isSorted) {
+  /** Those after an id. Of the others, no more are kept than there are dead letters, `count`. */
+  *after(id: number, isAlive: (id: number) => boolean, count: number): Iterable<number> {
+    if (!this.isSorted || this.ids.length > 2 * count) {
       // One that was redriven and has died again is here twice.
       this.ids = Array.from(new Set(this.ids)).filter(isAlive).sort((a, b) => a - b)
       this.isSorted = true
