@@ -3,16 +3,17 @@
  */
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/TestClock"
-import { add, batch, claimOf, failure, type Law, law, leaseMillis, numbersOf, take } from "./lawTrial.ts"
+import { add, claimOf, failure, type Law, law, leaseMillis, numbersOf, take } from "./lawTrial.ts"
 
 /** @internal */
 export const claimLaws: ReadonlyArray<Law> = [
   law(
-    "a claim has the oldest, at most so many, and never what another one has",
+    "a claim has the oldest fresh ones, at most so many, and never what another one has",
     ({ queue, same }) =>
       Effect.gen(function*() {
         yield* same("of nothing", yield* queue.claim({ limit: 5, leaseMillis }), {
           batches: [],
+          turn: "fresh",
           lost: [],
           nextAtMillis: undefined
         })
@@ -22,7 +23,7 @@ export const claimLaws: ReadonlyArray<Law> = [
         yield* same("three", numbersOf(yield* take(queue, 3)), [2, 3, 4])
         const rest = yield* queue.claim({ limit: 3, leaseMillis })
         yield* same("fewer than asked for", numbersOf(rest.batches), [5, 6])
-        yield* same("when the next can be", rest.nextAtMillis, leaseMillis)
+        yield* same("when the next can be", [rest.turn, rest.nextAtMillis], ["fresh", leaseMillis])
         yield* same("no more", numbersOf(yield* take(queue, 3)), [])
       })
   ),
@@ -91,41 +92,6 @@ export const claimLaws: ReadonlyArray<Law> = [
       yield* same("nothing more", [last.batches, last.lost, last.nextAtMillis], [[], [], undefined])
     })),
 
-  law(
-    "one batch takes the place of several, under the lease of the oldest",
-    ({ loses, queue, same }) =>
-      Effect.gen(function*() {
-        yield* add(queue, 1, 2, 3, 4)
-        const [first, second, third] = yield* take(queue, 3)
-        yield* queue.extend([first], { leaseMillis, failure })
-        const remainder = batch(9, { items: 5, oldestAtMillis: 2 })
-        const claim = yield* queue.replace([third, first], remainder)
-        yield* same("the claim", claimOf(claim), claimOf(first))
-        yield* same("what is pending", (yield* queue.stats).pending, { batches: 3, items: 7 })
-        yield* loses("the others are gone", queue.settle([third]), [third])
-        yield* queue.release([claim, second], {})
-        const again = yield* take(queue, 4)
-        yield* same("what is in the old place", numbersOf(again), [9, 2, 4])
-        const { items, oldestAtMillis, ...rest } = again[0]
-        yield* same("the items", [items, oldestAtMillis], [5, 2])
-        yield* same("what is remembered", [rest.deliveries, rest.attempts, rest.error], [2, 3, failure.error])
-        const alone = yield* queue.replace([again[0]], batch(8))
-        yield* same("of one", claimOf(alone), claimOf(again[0]))
-        yield* queue.settle([alone])
-      })
-  ),
-
-  law("where one lease is lost, replacing changes nothing", ({ loses, queue, same }) =>
-    Effect.gen(function*() {
-      yield* add(queue, 1, 2, 3)
-      const [first, second, third] = yield* take(queue, 3)
-      yield* queue.release([second], {})
-      yield* loses("the second", queue.replace([first, second, third], batch(9)), [second])
-      yield* same("what is pending", (yield* queue.stats).pending, { batches: 3, items: 3 })
-      yield* queue.release([first, third], {})
-      yield* same("what comes out", numbersOf(yield* take(queue, 4)), [1, 2, 3])
-    })),
-
   law("queues of other names never see a batch", ({ loses, other, queue, same }) =>
     Effect.gen(function*() {
       const elsewhere = yield* other
@@ -134,13 +100,19 @@ export const claimLaws: ReadonlyArray<Law> = [
       yield* same("stats elsewhere", (yield* elsewhere.stats).pending, { batches: 0, items: 0 })
       const taken = yield* take(queue)
       yield* add(elsewhere, 2)
-      yield* loses("settling elsewhere", elsewhere.settle([{ ...taken[0], token: taken[0].token }]), taken)
+      yield* loses("settling elsewhere", elsewhere.settle(taken), taken)
       yield* same("what is there", (yield* queue.stats).pending, { batches: 1, items: 1 })
       yield* queue.deadLetter(taken, { reason: "some", failure })
-      yield* same("dead letters elsewhere", yield* elsewhere.deadLetters({ limit: 5 }), [])
+      const portion = { filter: {}, limit: 5 }
+      const nothing = { batches: 0, items: 0, last: undefined }
+      yield* same("dead letters elsewhere", yield* elsewhere.deadLetters(portion), [])
+      yield* same("counting elsewhere", yield* elsewhere.countDead(portion), nothing)
       yield* same("inspecting elsewhere", (yield* elsewhere.inspect(taken[0].sequence))._tag, "None")
-      yield* same("redriving elsewhere", yield* elsewhere.redrive("all"), { batches: 0, items: 0 })
-      yield* same("discarding elsewhere", yield* elsewhere.discard([taken[0].sequence]), { batches: 0, items: 0 })
+      yield* same("redriving elsewhere", yield* elsewhere.redrive(portion), nothing)
+      yield* same("discarding elsewhere", yield* elsewhere.discard(portion), nothing)
       yield* same("it is still there", (yield* queue.stats).dead, { batches: 1, items: 1 })
+      yield* elsewhere.hold(1000)
+      yield* add(queue, 3)
+      yield* same("a hold elsewhere", numbersOf(yield* take(queue)), [3])
     }))
 ]

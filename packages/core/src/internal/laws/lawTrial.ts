@@ -4,7 +4,18 @@
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/TestClock"
-import { BatchStore, type Claim, type ClaimedBatch, type NewBatch, type QueueStore } from "../../BatchStore.ts"
+import {
+  type Amount,
+  BatchStore,
+  type Claim,
+  type ClaimedBatch,
+  type ClaimOptions,
+  type DeadLetterFilter,
+  type NewBatch,
+  type Portioned,
+  type QueueStore,
+  type Stats
+} from "../../BatchStore.ts"
 import type { LeaseLost, StoreUnavailable } from "../../QueueError.ts"
 
 /**
@@ -68,7 +79,12 @@ export const differs = (law: string, step: string, actual: unknown, expected: un
   return new LawFailure({ law, step, message })
 }
 
-const sequencesOf = (claims: ReadonlyArray<Claim>) => claims.map(({ sequence }) => sequence).sort((a, b) => a - b)
+/**
+ * Leases, in an order of their own.
+ * @internal
+ */
+export const sorted = (claims: ReadonlyArray<Claim>): ReadonlyArray<Claim> =>
+  claims.map(claimOf).sort((a, b) => a.sequence - b.sequence || a.token - b.token)
 
 /** @internal */
 export const law = (name: string, check: (trial: Trial) => Effect.Effect<void, Failures>): Law => {
@@ -80,7 +96,7 @@ export const law = (name: string, check: (trial: Trial) => Effect.Effect<void, F
     Effect.matchEffect(run, {
       onFailure: (error): Effect.Effect<void, LawFailure | StoreUnavailable> =>
         error._tag === "LeaseLost"
-          ? same(step, [...error.sequences].sort((a, b) => a - b), sequencesOf(claims))
+          ? same(step, sorted(error.claims), sorted(claims))
           : Effect.fail(error),
       onSuccess: (answer) => same(step, answer, "LeaseLost")
     })
@@ -127,8 +143,66 @@ export const add = (queue: QueueStore, ...numbers: ReadonlyArray<number>) => {
 export const leaseMillis = 1000
 
 /** @internal */
-export const take = (queue: QueueStore, limit = 1): Effect.Effect<ReadonlyArray<ClaimedBatch>, StoreUnavailable> =>
-  Effect.map(queue.claim({ limit, leaseMillis }), ({ batches }) => batches)
+export const take = (
+  queue: QueueStore,
+  limit = 1,
+  options: Partial<ClaimOptions> = {}
+): Effect.Effect<ReadonlyArray<ClaimedBatch>, StoreUnavailable> =>
+  Effect.map(queue.claim({ limit, leaseMillis, ...options }), ({ batches }) => batches)
+
+/**
+ * Everything that can be claimed now, claim by claim.
+ * @internal
+ */
+export const takeAll = (
+  queue: QueueStore,
+  options: Partial<ClaimOptions> = {}
+): Effect.Effect<ReadonlyArray<ReadonlyArray<ClaimedBatch>>, StoreUnavailable> =>
+  Effect.gen(function*() {
+    const claims: Array<ReadonlyArray<ClaimedBatch>> = []
+    for (let batches = yield* take(queue, 1000, options); batches.length > 0;) {
+      claims.push(batches)
+      batches = yield* take(queue, 1000, options)
+    }
+    return claims
+  })
+
+/**
+ * Does something with every dead letter of a filter, portion by portion, and answers how many there were.
+ * @internal
+ */
+export const inPortions = (
+  queue: QueueStore,
+  step: "redrive" | "discard" | "countDead",
+  filter: DeadLetterFilter = {},
+  limit = 1000
+): Effect.Effect<Amount, StoreUnavailable> =>
+  Effect.gen(function*() {
+    const sum = { batches: 0, items: 0 }
+    let after: number | undefined
+    do {
+      const { batches, items, last }: Portioned = yield* queue[step]({ filter, after, limit })
+      sum.batches += batches
+      sum.items += items
+      // One that does not go on would have us here for ever.
+      if (batches > limit || last !== undefined && last <= (after ?? 0)) return { batches: NaN, items: NaN }
+      after = last
+    } while (after !== undefined)
+    return sum
+  })
+
+/**
+ * What the counters say, where they say more than nothing.
+ * @internal
+ */
+export const statsOf = (some: Partial<Stats>): Stats => ({
+  pending: { batches: 0, items: 0 },
+  dead: { batches: 0, items: 0 },
+  newer: { batches: 0, items: 0 },
+  oldestAtMillis: undefined,
+  heldUntilMillis: undefined,
+  ...some
+})
 
 /** @internal */
 export const claimOf = ({ sequence, token }: Claim): Claim => ({ sequence, token })
