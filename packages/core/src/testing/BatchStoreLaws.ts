@@ -11,10 +11,16 @@ import * as Effect from "effect/Effect"
 import type { BatchStore } from "../BatchStore.ts"
 import type { LeaseLost, StoreUnavailable } from "../QueueError.ts"
 import { claimLaws } from "../internal/laws/claimLaws.ts"
+import { clockLaws } from "../internal/laws/clockLaws.ts"
 import { deadLetterLaws } from "../internal/laws/deadLetterLaws.ts"
+import { divideLaws } from "../internal/laws/divideLaws.ts"
+import { holdLaws } from "../internal/laws/holdLaws.ts"
 import { intakeLaws } from "../internal/laws/intakeLaws.ts"
 import type { LawFailure } from "../internal/laws/lawTrial.ts"
 import { leaseLaws } from "../internal/laws/leaseLaws.ts"
+import { portionLaws } from "../internal/laws/portionLaws.ts"
+import { turnLaws } from "../internal/laws/turnLaws.ts"
+import { versionLaws } from "../internal/laws/versionLaws.ts"
 import { randomLaws } from "../internal/laws/storeModel.ts"
 
 export { LawFailure } from "../internal/laws/lawTrial.ts"
@@ -66,8 +72,14 @@ export interface Settings {
 export const laws = (settings: Settings = {}): ReadonlyArray<Law> => [
   ...intakeLaws,
   ...claimLaws,
+  ...turnLaws,
+  ...versionLaws,
   ...leaseLaws,
+  ...holdLaws,
+  ...clockLaws,
+  ...divideLaws,
   ...deadLetterLaws,
+  ...portionLaws,
   ...randomLaws(settings)
 ]
 

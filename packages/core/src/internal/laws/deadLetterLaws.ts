@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as TestClock from "effect/TestClock"
-import { add, batch, failure, type Law, law, leaseMillis, numbersOf, take } from "./lawTrial.ts"
+import { add, batch, failure, inPortions, type Law, law, leaseMillis, numbersOf, statsOf, take } from "./lawTrial.ts"
 
 const reason = "deliveries-exhausted"
 const none = { batches: 0, items: 0 }
@@ -31,7 +31,7 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
         oldestAtMillis: 1,
         diedAtMillis: 50
       }
-      yield* same("listed", yield* queue.deadLetters({ limit: 5 }), [letter])
+      yield* same("listed", yield* queue.deadLetters({ filter: {}, limit: 5 }), [letter])
       const inspected = yield* queue.inspect(first.sequence)
       yield* same("inspected", Option.getOrUndefined(inspected), { ...letter, payload: Uint8Array.of(1) })
       yield* same("no such letter", (yield* queue.inspect(second.sequence))._tag, "None")
@@ -47,12 +47,31 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       for (const claim of [...taken].reverse()) yield* queue.deadLetter([claim], { reason, failure })
       const ids = taken.map(({ sequence }) => sequence)
       const page = (limit: number, after?: number) =>
-        Effect.map(queue.deadLetters({ limit, after }), (letters) => letters.map(({ id }) => id))
+        Effect.map(queue.deadLetters({ filter: {}, limit, after }), (letters) => letters.map(({ id }) => id))
       yield* same("the first", yield* page(2), ids.slice(0, 2))
       yield* same("the next", yield* page(2, ids[1]), ids.slice(2, 4))
       yield* same("the last", yield* page(2, ids[3]), ids.slice(4))
       yield* same("behind the last", yield* page(2, ids[4]), [])
       yield* same("no more than none", yield* page(0), [])
+    })),
+
+  law("one that dies again is listed once, in its old place", ({ queue, same }) =>
+    Effect.gen(function*() {
+      yield* add(queue, 1, 2, 3)
+      yield* queue.deadLetter(yield* take(queue, 3), { reason, failure })
+      const [first, second, third] = yield* queue.deadLetters({ filter: {}, limit: 5 })
+      for (const { id } of [third, first, third, second]) {
+        yield* same("redriven", yield* inPortions(queue, "redrive", { ids: [id] }), { batches: 1, items: 1 })
+        yield* TestClock.adjust(5)
+        yield* queue.deadLetter(yield* take(queue), { reason: `${reason} again`, failure })
+      }
+      const letters = yield* queue.deadLetters({ filter: {}, limit: 5 })
+      const told = letters.map(({ diedAtMillis, id, reason }) => [id, diedAtMillis, reason])
+      const again = (
+        [letter, diedAtMillis]: readonly [typeof first, number]
+      ) => [letter.id, diedAtMillis, `${reason} again`]
+      yield* same("listed", told, ([[first, 10], [second, 20], [third, 15]] as const).map(again))
+      yield* same("counted", yield* inPortions(queue, "countDead", {}, 2), { batches: 3, items: 3 })
     })),
 
   law(
@@ -63,12 +82,18 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
         const taken = yield* take(queue, 3)
         yield* queue.deadLetter(taken, { reason, failure })
         const unknown = [taken[2].sequence + 1, 0, -1, 1.5, Number.MAX_SAFE_INTEGER]
-        yield* same("no such letters", yield* queue.redrive(unknown), none)
-        yield* same("no letters", yield* queue.redrive([]), none)
-        yield* same("one of them", yield* queue.redrive([taken[1].sequence, ...unknown]), { batches: 1, items: 3 })
+        yield* same("no such letters", yield* inPortions(queue, "redrive", { ids: unknown }), none)
+        yield* same("no letters", yield* inPortions(queue, "redrive", { ids: [] }), none)
+        yield* same("one of them", yield* inPortions(queue, "redrive", { ids: [taken[1].sequence, ...unknown] }), {
+          batches: 1,
+          items: 3
+        })
         yield* loses("who had it has it no more", queue.settle([taken[1]]), [taken[1]])
-        yield* same("the rest", yield* queue.redrive("all"), { batches: 2, items: 2 })
-        yield* same("nothing is left", [yield* queue.deadLetters({ limit: 5 }), yield* queue.redrive("all")], [
+        yield* same("the rest", yield* inPortions(queue, "redrive"), { batches: 2, items: 2 })
+        yield* same("nothing is left", [
+          yield* queue.deadLetters({ filter: {}, limit: 5 }),
+          yield* inPortions(queue, "redrive")
+        ], [
           [],
           none
         ])
@@ -85,15 +110,14 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       yield* queue.append({ batches: [batch(1), batch(2, { items: 3 }), batch(3), batch(4)] })
       const taken = yield* take(queue, 3)
       yield* queue.deadLetter(taken, { reason, failure })
-      yield* same("no such letter", yield* queue.discard([taken[2].sequence + 1]), none)
-      yield* same("one of them", yield* queue.discard([taken[1].sequence]), { batches: 1, items: 3 })
-      yield* same("it cannot be redriven", yield* queue.redrive([taken[1].sequence]), none)
-      yield* same("the rest", yield* queue.discard("all"), { batches: 2, items: 2 })
-      yield* same("what is left", yield* queue.stats, {
-        pending: { batches: 1, items: 1 },
-        dead: none,
-        oldestAtMillis: 4
+      yield* same("no such letter", yield* inPortions(queue, "discard", { ids: [taken[2].sequence + 1] }), none)
+      yield* same("one of them", yield* inPortions(queue, "discard", { ids: [taken[1].sequence] }), {
+        batches: 1,
+        items: 3
       })
+      yield* same("it cannot be redriven", yield* inPortions(queue, "redrive", { ids: [taken[1].sequence] }), none)
+      yield* same("the rest", yield* inPortions(queue, "discard"), { batches: 2, items: 2 })
+      yield* same("what is left", yield* queue.stats, statsOf({ pending: { batches: 1, items: 1 }, oldestAtMillis: 4 }))
       yield* same("what lives comes out", numbersOf(yield* take(queue, 5)), [4])
     })),
 
@@ -102,21 +126,22 @@ export const deadLetterLaws: ReadonlyArray<Law> = [
       const count = 2500
       yield* add(queue, ...Array.from({ length: count }, () => 1))
       yield* queue.deadLetter(yield* take(queue, count), { reason, failure })
-      yield* same("redriven", yield* queue.redrive("all"), { batches: count, items: count })
+      yield* same("redriven", yield* inPortions(queue, "redrive"), { batches: count, items: count })
       yield* queue.deadLetter(yield* take(queue, count), { reason, failure })
-      yield* same("discarded", yield* queue.discard("all"), { batches: count, items: count })
-      yield* same("nothing is left", yield* queue.stats, { pending: none, dead: none, oldestAtMillis: undefined })
+      yield* same("discarded", yield* inPortions(queue, "discard"), { batches: count, items: count })
+      yield* same("nothing is left", yield* queue.stats, statsOf({}))
     })),
 
   law(
     "the counters say what there is, and the oldest what can be claimed next",
     ({ queue, same }) =>
       Effect.gen(function*() {
-        const stats = (pending: number, dead: number, oldestAtMillis: number | undefined) => ({
-          pending: { batches: pending, items: 2 * pending },
-          dead: { batches: dead, items: 2 * dead },
-          oldestAtMillis
-        })
+        const stats = (pending: number, dead: number, oldestAtMillis: number | undefined) =>
+          statsOf({
+            pending: { batches: pending, items: 2 * pending },
+            dead: { batches: dead, items: 2 * dead },
+            oldestAtMillis
+          })
         yield* same("nothing", yield* queue.stats, stats(0, 0, undefined))
         // The oldest item need not be in the oldest batch.
         yield* queue.append({
