@@ -29,27 +29,78 @@ export interface Step {
 /** A schedule is not walked further: by then its delay does not grow any more. */
 const longestWalk = 10_000
 
-/** @internal */
-export const nextStep = (
-  schedule: Schedule.Schedule<unknown, unknown>,
-  { attempts, error, firstAtMillis, nowMillis, state }: Failed
-): Effect.Effect<Step> =>
-  Effect.gen(function*() {
-    let reached = state
-    if (reached === undefined) {
-      reached = schedule.initial
-      for (let walked = 0; walked < Math.min(attempts, longestWalk); walked++) {
-        // A schedule that counts the time counts it from the first failure.
-        const [next, , decision] = yield* schedule.step(walked === 0 ? firstAtMillis : nowMillis, error, reached)
-        if (ScheduleDecision.isDone(decision)) return { delayMillis: undefined, state: next }
-        reached = next
+/** What is waited between attempts where the schedule waits for none of very many. */
+const leastDelayMillis = 10
+
+/** A schedule that goes on after so many attempts without a delay is taken for one that never ends. */
+const mostAtOnce = 100
+
+type Retry = Schedule.Schedule<unknown, unknown>
+
+const step = (schedule: Retry, nowMillis: number, error: unknown, state: unknown): Effect.Effect<Step> =>
+  Effect.map(schedule.step(nowMillis, error, state), ([next, , decision]) => ({
+    delayMillis: ScheduleDecision.isDone(decision)
+      ? undefined
+      : Math.max(0, Math.ceil(ScheduleIntervals.start(decision.intervals) - nowMillis)),
+    state: next
+  }))
+
+/**
+ * The retries of a queue.
+ * @internal
+ */
+export class Retrying {
+  private readonly schedule: Retry
+  private readonly warn: Effect.Effect<void>
+  /** Whether it was found to be one that never waits, and does not end soon either. */
+  private isHot = false
+
+  constructor(schedule: Retry, warn: Effect.Effect<void>) {
+    this.schedule = schedule
+    this.warn = warn
+  }
+
+  next(failed: Failed): Effect.Effect<Step> {
+    return Effect.flatMap(this.ask(failed), (asked) => {
+      // Looking ahead costs more than trying again once.
+      const isFirst = failed.attempts === 0 && !this.isHot
+      if (asked.delayMillis !== 0 || isFirst) return Effect.succeed(asked)
+      return Effect.map(
+        this.neverEnds(failed, asked.state),
+        (isHot) => isHot ? { ...asked, delayMillis: leastDelayMillis } : asked
+      )
+    })
+  }
+
+  private ask({ attempts, error, firstAtMillis, nowMillis, state }: Failed): Effect.Effect<Step> {
+    return Effect.gen(this, function*() {
+      let reached = state
+      if (reached === undefined) {
+        reached = this.schedule.initial
+        for (let walked = 0; walked < Math.min(attempts, longestWalk); walked++) {
+          // A schedule that counts the time counts it from the first failure.
+          const asked = yield* step(this.schedule, walked === 0 ? firstAtMillis : nowMillis, error, reached)
+          if (asked.delayMillis === undefined) return asked
+          reached = asked.state
+        }
       }
-    }
-    const [next, , decision] = yield* schedule.step(nowMillis, error, reached)
-    return {
-      delayMillis: ScheduleDecision.isDone(decision)
-        ? undefined
-        : Math.max(0, Math.ceil(ScheduleIntervals.start(decision.intervals) - nowMillis)),
-      state: next
-    }
-  })
+      return yield* step(this.schedule, nowMillis, error, reached)
+    })
+  }
+
+  /** Walks on as if each attempt failed at once, to see whether that would ever end. */
+  private neverEnds({ error, nowMillis }: Failed, from: unknown): Effect.Effect<boolean> {
+    if (this.isHot) return Effect.succeed(true)
+    return Effect.gen(this, function*() {
+      let state = from
+      for (let walked = 0; walked < mostAtOnce; walked++) {
+        const asked = yield* step(this.schedule, nowMillis, error, state)
+        if (asked.delayMillis !== 0) return false
+        state = asked.state
+      }
+      this.isHot = true
+      yield* this.warn
+      return true
+    })
+  }
+}
