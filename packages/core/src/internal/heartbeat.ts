@@ -10,10 +10,18 @@ import type { Claim, QueueStore } from "../QueueStore.ts"
  * @internal
  */
 export interface Holder {
+  /** What it has in hand now. */
   readonly claims: ReadonlyArray<Claim>
-  /** Its leases are lost: somebody else may have the batches by now. */
-  readonly onLost: (sequences: ReadonlyArray<number>) => Effect.Effect<void>
+  /** Some of its leases are lost: another process may have the batches by now. */
+  readonly onLost: (lost: ReadonlyArray<Claim>) => Effect.Effect<void>
 }
+
+/**
+ * Whether two leases are the same: of the same batch, by the same claim.
+ * @internal
+ */
+export const isSame = (one: Claim, other: Claim): boolean =>
+  one.sequence === other.sequence && one.token === other.token
 
 /** How many times a lease is renewed before it would run out. */
 const beatsPerLease = 3
@@ -22,22 +30,26 @@ const beatsPerLease = 3
 export class Heartbeat {
   private readonly store: QueueStore
   private readonly leaseMillis: number
+  private readonly now: () => number
   private readonly failed: (operation: "extend", cause: Cause.Cause<unknown>) => Effect.Effect<void>
-  private readonly holders = new Set<Holder>()
+  /** Since when their leases run at least, by the clock that only grows. */
+  private readonly holders = new Map<Holder, number>()
   private wake: (() => void) | undefined
 
   constructor(
     store: QueueStore,
     leaseMillis: number,
+    now: () => number,
     failed: (operation: "extend", cause: Cause.Cause<unknown>) => Effect.Effect<void>
   ) {
     this.store = store
     this.leaseMillis = leaseMillis
+    this.now = now
     this.failed = failed
   }
 
   add(holder: Holder): void {
-    this.holders.add(holder)
+    this.holders.set(holder, this.now())
     const wake = this.wake
     this.wake = undefined
     wake?.()
@@ -50,6 +62,17 @@ export class Heartbeat {
   /** Whether it has not been told that its leases are lost. */
   has(holder: Holder): boolean {
     return this.holders.has(holder)
+  }
+
+  /**
+   * What was not renewed when it should have been, because the store was busy. A claim that has waited as long would take
+   * it from those who hold it: here, in this very process.
+   */
+  readonly overdue = (): ReadonlyArray<Claim> => {
+    const latest = this.now() - this.leaseMillis / 2
+    const claims: Array<Claim> = []
+    for (const [holder, since] of this.holders) if (since <= latest) claims.push(...holder.claims)
+    return claims
   }
 
   /** Beats until it is interrupted, and rests while nobody holds anything. */
@@ -65,26 +88,31 @@ export class Heartbeat {
   })
 
   private readonly beat: Effect.Effect<void> = Effect.suspend(() => {
-    const holders = Array.from(this.holders)
+    const holders = Array.from(this.holders.keys())
     const claims = holders.flatMap((holder) => holder.claims)
     if (claims.length === 0) return Effect.void
-    return Effect.catchAllCause(
-      Effect.catchTag(
-        this.store.extend(claims, { leaseMillis: this.leaseMillis }),
-        "LeaseLost",
-        ({ sequences }) => this.tell(holders, new Set(sequences))
-      ),
-      // The next beat may succeed; until then the lease still runs.
-      (cause) => this.failed("extend", cause)
+    const askedAt = this.now()
+    const renewed = Effect.catchTag(
+      this.store.extend(claims, { leaseMillis: this.leaseMillis }),
+      "LeaseLost",
+      ({ claims }) => this.tell(holders, claims)
     )
+    return Effect.matchCauseEffect(renewed, {
+      onSuccess: () =>
+        Effect.sync(() => {
+          for (const holder of holders) if (this.holders.has(holder)) this.holders.set(holder, askedAt)
+        }),
+      // The next beat may succeed; until then the lease still runs.
+      onFailure: (cause) => this.failed("extend", cause)
+    })
   })
 
   /** Tells those who were asked about: by now somebody else may hold the same batch, under a lease of its own. */
-  private tell(holders: ReadonlyArray<Holder>, lost: ReadonlySet<number>): Effect.Effect<void> {
+  private tell(holders: ReadonlyArray<Holder>, lost: ReadonlyArray<Claim>): Effect.Effect<void> {
     return Effect.forEach(holders, (holder) => {
-      const sequences = holder.claims.map(({ sequence }) => sequence).filter((sequence) => lost.has(sequence))
+      const own = holder.claims.filter((claim) => lost.some((other) => isSame(claim, other)))
       // It may have been settled in the meantime.
-      return sequences.length === 0 || !this.has(holder) ? Effect.void : holder.onLost(sequences)
+      return own.length === 0 || !this.has(holder) ? Effect.void : holder.onLost(own)
     }, { discard: true })
   }
 }
