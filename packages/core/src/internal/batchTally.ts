@@ -7,7 +7,7 @@ import type { Batch, Trigger } from "../Batch.ts"
 import type { EventHub } from "../EventHub.ts"
 import type { Counts } from "../PolicyQueue.ts"
 import { LeaseLost } from "../QueueError.ts"
-import type { BatchQueueEvent, DropReason } from "../QueueEvent.ts"
+import type { BatchQueueEvent, DropReason, Lease } from "../QueueEvent.ts"
 import type { BatchQueueMetrics } from "../QueueMetrics.ts"
 import type { Amount, Stats } from "../QueueStore.ts"
 import type { Observer as AppenderObserver } from "./appender.ts"
@@ -69,7 +69,7 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
   private leasesLost = 0
   private deadItems = 0
   private redriven = 0
-  private discarded = 0
+  private discardedDeadItems = 0
 
   constructor(options: Options<A>, hub: EventHub<BatchQueueEvent<A>>) {
     this.options = options
@@ -144,10 +144,9 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
 
   // --- on the way out -----------------------------------------------------------------------------------------------
 
-  claimed(shard: number, batches: ReadonlyArray<{ readonly sequence: number; readonly items: number }>): void {
+  claimed(shard: number, batches: ReadonlyArray<Lease & { readonly items: number }>): void {
     if (!this.hub.active) return
-    const sequences = batches.map(({ sequence }) => sequence)
-    this.hub.emit({ _tag: "Claimed", shard, sequences, size: sum(batches, ({ items }) => items) })
+    this.hub.emit({ _tag: "Claimed", shard, claims: leasesOf(batches), size: sum(batches, ({ items }) => items) })
   }
 
   handling(shard: number, { attempt, items: { length: size }, trigger }: Batch<A>): void {
@@ -162,35 +161,36 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
     this.settledItems += size
     this.options.pending(-size - merged)
     this.merged += merged
-    if (this.hub.active) this.hub.emit({ _tag: "Settled", shard, size, attempt, durationMillis })
+    if (size > 0 && this.hub.active) this.hub.emit({ _tag: "Settled", shard, size, attempt, durationMillis })
   }
 
-  retried(
-    shard: number,
-    { attempt, items: { length: size } }: Batch<A>,
-    delayMillis: number,
-    cause: Cause.Cause<unknown>
-  ): void {
+  retried(shard: number, size: number, attempt: number, delayMillis: number, cause: Cause.Cause<unknown>): void {
     this.retries += 1
     if (this.hub.active) this.hub.emit({ _tag: "Retried", shard, size, attempt, delayMillis, cause })
   }
 
-  released(shard: number, claims: ReadonlyArray<{ readonly sequence: number }>, delayMillis: number): void {
-    if (!this.hub.active) return
-    this.hub.emit({ _tag: "Released", shard, sequences: claims.map(({ sequence }) => sequence), delayMillis })
+  released(shard: number, claims: ReadonlyArray<Lease>, delayMillis: number): void {
+    if (this.hub.active) this.hub.emit({ _tag: "Released", shard, claims: leasesOf(claims), delayMillis })
   }
 
-  deadLettered: WorkersObserver<A>["deadLettered"] = (shard, { items, sequence }, reason, error) => {
-    this.deadItems += items
-    this.options.pending(-items)
-    if (this.hub.active) this.hub.emit({ _tag: "DeadLettered", shard, sequence, size: items, reason, error })
+  deadLettered: WorkersObserver<A>["deadLettered"] = (shard, sequence, size, reason, error) => {
+    this.deadItems += size
+    this.options.pending(-size)
+    if (this.hub.active) this.hub.emit({ _tag: "DeadLettered", shard, sequence, size, reason, error })
+  }
+
+  /** It is lost like everything that is dropped, and told like it. */
+  discarded(item: A, cause: Cause.Cause<unknown>): void {
+    this.options.pending(-1)
+    this.dropped(item, "discarded", cause)
   }
 
   /** The user is told of a lost lease as of every failure that is not the handler's. */
-  leaseLost(shard: number, sequences: ReadonlyArray<number>): Effect.Effect<void> {
-    this.leasesLost += sequences.length
-    if (this.hub.active) this.hub.emit({ _tag: "LeaseWasLost", shard, sequences })
-    return this.failed("lease", Cause.fail(new LeaseLost({ queue: this.options.name, sequences })))
+  leaseLost(shard: number, lost: ReadonlyArray<Lease>): Effect.Effect<void> {
+    const claims = leasesOf(lost)
+    this.leasesLost += claims.length
+    if (this.hub.active) this.hub.emit({ _tag: "LeaseWasLost", shard, claims })
+    return this.failed("lease", Cause.fail(new LeaseLost({ queue: this.options.name, claims })))
   }
 
   processFailed(cause: Cause.Cause<unknown>, batch: Batch<A>): Effect.Effect<void> {
@@ -206,7 +206,7 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
   }
 
   discardedDead({ items }: Amount): void {
-    this.discarded += items
+    this.discardedDeadItems += items
   }
 
   // --- numbers ------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
       leasesLost: this.leasesLost,
       deadLettered: this.deadItems,
       redriven: this.redriven,
-      discarded: this.discarded
+      discarded: this.discardedDeadItems
     }
   }
 
@@ -246,3 +246,7 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
     })
   }
 }
+
+/** Leases alone, whatever else is known of their batches. */
+const leasesOf = (claims: ReadonlyArray<Lease>): ReadonlyArray<Lease> =>
+  claims.map(({ sequence, token }) => ({ sequence, token }))

@@ -1,9 +1,11 @@
 /**
- * One worker: it claims batches, hands them to the user's handler, and settles, retries or sets them aside.
+ * One worker: it claims batches, hands them to the user's handler, and settles them, or sees to what has failed.
  *
  * It is one fiber that runs the handler itself. Everything but the handler, and waiting, is uninterruptible: a worker
  * that is interrupted still puts back what it has in hand. Settling waits for the next claim, and is done in the same
  * transaction.
+ *
+ * What fails is narrowed down before it is judged: a group batch by batch, and a batch by `isolate`.
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -13,20 +15,22 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import type * as Schedule from "effect/Schedule"
 import type { Batch } from "../Batch.ts"
 import type { Buffer } from "../Buffer.ts"
-import type { Codec } from "../Codec.ts"
-import { LeaseLost, type StoreUnavailable } from "../QueueError.ts"
+import * as Codec from "../Codec.ts"
+import * as Decision from "../Decision.ts"
 import type { DeadLetterReason } from "../QueueEvent.ts"
-import type { Claim, ClaimedBatch, Failure, NewBatch, QueueStore } from "../QueueStore.ts"
+import type { Claim, ClaimedBatch, Failure, QueueStore, Turn } from "../QueueStore.ts"
 import type { Breaks } from "./breaks.ts"
 import { failureOf } from "./failure.ts"
-import { type Group, groupOf, type InHand, type Readable } from "./group.ts"
-import type { Heartbeat, Holder } from "./heartbeat.ts"
-import { nextStep } from "./retrying.ts"
+import { type Group, groupOf, type Readable } from "./group.ts"
+import { Hand } from "./hand.ts"
+import { type Heartbeat, isSame } from "./heartbeat.ts"
+import { Persistence } from "./persistence.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
 import { monotonicMillis } from "./timekeeper.ts"
+import type { Busy, Turns } from "./turns.ts"
+import type { Bundle, FailedItem, Judge, Verdict } from "./verdict.ts"
 
 /**
  * Who is told what becomes of batches. It must not throw.
@@ -37,10 +41,17 @@ export interface Observer<in A> {
   readonly handling: (worker: number, batch: Batch<A>) => void
   /** So many items are done; so many more had been merged into them when they were claimed. */
   readonly settled: (worker: number, size: number, merged: number, batch: Batch<A>, durationMillis: number) => void
-  readonly retried: (worker: number, batch: Batch<A>, delayMillis: number, cause: Cause.Cause<unknown>) => void
+  readonly retried: (
+    worker: number,
+    size: number,
+    attempt: number,
+    delayMillis: number,
+    cause: Cause.Cause<unknown>
+  ) => void
   readonly released: (worker: number, claims: ReadonlyArray<Claim>, delayMillis: number) => void
-  readonly deadLettered: (worker: number, claimed: InHand, reason: DeadLetterReason, error: string) => void
-  readonly leaseLost: (worker: number, sequences: ReadonlyArray<number>) => Effect.Effect<void>
+  readonly deadLettered: (worker: number, id: number, items: number, reason: DeadLetterReason, error: string) => void
+  readonly discarded: (item: A, cause: Cause.Cause<unknown>) => void
+  readonly leaseLost: (worker: number, claims: ReadonlyArray<Claim>) => Effect.Effect<void>
   readonly handled: (durationMillis: number) => void
   /** An attempt has failed: the user's handler of errors. */
   readonly processFailed: (cause: Cause.Cause<unknown>, batch: Batch<A>) => Effect.Effect<void>
@@ -50,23 +61,35 @@ export interface Observer<in A> {
 }
 
 /**
- * What was to be done when it failed: what the store was asked for, or the user's schedule of retries.
+ * What was to be done when it failed: what the store was asked for, or the user's schedule of retries, or what decides.
  * @internal
  */
-export type Operation = "append" | "claim" | "extend" | "settle" | "replace" | "release" | "deadLetter" | "retry"
+export type Operation =
+  | "append"
+  | "claim"
+  | "extend"
+  | "settle"
+  | "divide"
+  | "release"
+  | "deadLetter"
+  | "forgive"
+  | "hold"
+  | "retry"
+  | "decide"
 
 /** @internal */
 export interface Options<in out A> {
   readonly store: QueueStore
-  readonly codec: Codec<A>
+  readonly codec: Codec.Codec<A>
   readonly buffer: Buffer<A, any> | undefined
   readonly workers: number
   /** How many batches a worker claims at once. */
   readonly batches: number
   readonly process: (batch: Batch<A>) => Effect.Effect<void, unknown>
-  readonly retry: Schedule.Schedule<unknown, unknown>
+  readonly decide: ((error: unknown) => Decision.Decision) | undefined
+  readonly isolate: "bisect" | "each" | undefined
+  readonly judge: Judge
   readonly inlineDelayMillis: number
-  readonly cooldownMillis: number
   readonly maxDeliveries: number
   readonly leaseMillis: number
   readonly pollMillis: number
@@ -82,6 +105,7 @@ export interface Options<in out A> {
 export interface Pool<in out A> {
   readonly options: Options<A>
   readonly heartbeat: Heartbeat
+  readonly turns: Turns
   /** Changes whenever there may be something to claim that was not there before. */
   readonly version: number
   readonly mayClaim: boolean
@@ -106,51 +130,68 @@ export interface Pool<in out A> {
 /** Makes an effect interruptible. */
 type Restore = <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
 
-/** What a worker has in hand, and the leases of it that are renewed. */
+/** Batches that are handled together, and how far that is. */
 interface Held<A> extends Group<A> {
-  readonly holder: Holder
+  readonly hand: Hand<A>
+  /** Which of its items have failed, in order. */
+  readonly failed: ReadonlyArray<FailedItem>
+}
+
+/** A part of a batch: from one index up to another. */
+interface Slice {
+  readonly from: number
+  readonly to: number
 }
 
 /** What a worker is at. Changed by `become` alone. */
 type State<A> =
   | { readonly _tag: "Free" }
-  | { readonly _tag: "Handling"; readonly group: Held<A> }
+  /** It is to be handled next. */
+  | { readonly _tag: "Ready"; readonly held: Held<A> }
+  | { readonly _tag: "Handling"; readonly held: Held<A> }
+  /** It has failed as a whole, and is tried in these parts. */
+  | { readonly _tag: "Isolating"; readonly held: Held<A>; readonly slices: Arr.NonEmptyReadonlyArray<Slice> }
   /** The handler is over, and the store is being told of it; it tells by itself of a lease that was lost. */
-  | { readonly _tag: "Ending"; readonly group: Held<A> }
+  | { readonly _tag: "Ending"; readonly held: Held<A> }
   /** It has failed, and is tried again by this very worker, from `dueAt` on, by the clock that only grows. */
-  | { readonly _tag: "Retrying"; readonly group: Held<A>; readonly failure: Failure; readonly dueAt: number }
+  | { readonly _tag: "Retrying"; readonly held: Held<A>; readonly failure: Failure; readonly dueAt: number }
   /** The handler is done, and the batches are still to be deleted. */
-  | { readonly _tag: "Done"; readonly group: Held<A>; readonly durationMillis: number }
+  | { readonly _tag: "Done"; readonly held: Held<A>; readonly durationMillis: number }
   | { readonly _tag: "Ended" }
 
 const free = { _tag: "Free" } as const
 const ended = { _tag: "Ended" } as const
 
-/** What is kept of an error's text. */
-const longestError = 4096
-
 /** @internal */
 export class Worker<in out A> {
   private readonly pool: Pool<A>
   private readonly index: number
+  private readonly persistence: Persistence<A>
   private state: State<A> = free
   private fiber: Fiber.RuntimeFiber<void> | undefined
   /** Whether the fiber was interrupted because of a lost lease. It can run no handler any more. */
   private isSpent = false
-  /** How many times in a row the store has failed. */
-  private failures = 0
+  /** What its time is counted for. */
+  private busy: Busy | undefined
 
   constructor(pool: Pool<A>, index: number) {
     this.pool = pool
     this.index = index
+    this.persistence = new Persistence(pool, index)
   }
 
   get inFlight(): number {
-    return this.state._tag === "Free" || this.state._tag === "Ended" ? 0 : this.state.group.batch.items.length
+    const { state } = this
+    if (state._tag === "Free" || state._tag === "Ended") return 0
+    return state.held.hand.others.reduce((sum, { items }) => sum + items.length, state.held.batch.items.length)
   }
 
   private become(state: State<A>): void {
     this.state = state
+  }
+
+  private get now(): number {
+    return monotonicMillis(this.pool.options.clock)
   }
 
   interrupt(): void {
@@ -183,11 +224,16 @@ export class Worker<in out A> {
   private step(restore: Restore): Effect.Effect<void> {
     const { pool, state } = this
     switch (state._tag) {
+      case "Ready":
+        return pool.isStopping ? this.giveBack(state.held) : this.handle(state.held, restore)
+      case "Isolating":
+        return this.isolate(state, restore)
       case "Retrying":
         return this.tryAgain(state, restore)
       case "Done":
-        if (pool.mayClaim) break
-        return this.settle(state.group, state.durationMillis)
+        // What else is in hand does not wait for a claim.
+        if (pool.mayClaim && state.held.hand.others.length === 0) break
+        return this.settle(state.held, state.durationMillis)
       default:
         break
     }
@@ -205,19 +251,24 @@ export class Worker<in out A> {
     const { pool, state } = this
     const { batches: limit, leaseMillis, store } = pool.options
     const { version } = pool
-    const settle = state._tag === "Done" ? state.group.claims : undefined
-    return Effect.matchCauseEffect(store.claim({ limit, leaseMillis, settle }), {
-      onFailure: (cause) => this.tryLater("claim", cause, restore),
-      onSuccess: ({ batches, lost, nextAtMillis }) => {
-        this.failures = 0
-        const told = state._tag === "Done" ? this.settled(state.group, state.durationMillis, lost) : undefined
+    const turn = pool.turns.next
+    const settle = state._tag === "Done" ? state.held.claims : undefined
+    const renew = pool.heartbeat.overdue
+    const asked = store.claim({ limit, leaseMillis, turn, version: Codec.version, settle, renew })
+    return Effect.matchCauseEffect(asked, {
+      onFailure: (cause) => this.tryLater(cause, restore),
+      onSuccess: ({ batches, lost, nextAtMillis, turn: got }) => {
+        this.persistence.succeeded()
+        const told = state._tag === "Done" ? this.settled(state.held, state.durationMillis, lost) : undefined
         const next = () => {
           if (Arr.isNonEmptyReadonlyArray(batches)) {
-            // Where there were as many as that, there may be more.
-            if (batches.length === limit) pool.wake(1)
+            pool.turns.claimed(turn, got)
+            // Where nothing is said of the next, there may be more now.
+            if (nextAtMillis === undefined) pool.wake(1)
             else pool.lookAgainAt(nextAtMillis)
-            return this.take(batches, restore)
+            return this.take(batches, got, restore)
           }
+          pool.turns.reset()
           if (pool.isStopping) return Effect.void
           pool.lookAgainAt(nextAtMillis)
           return restore(pool.park(version))
@@ -227,391 +278,447 @@ export class Worker<in out A> {
     })
   }
 
-  private tryLater(operation: Operation, cause: Cause.Cause<unknown>, restore: Restore): Effect.Effect<void> {
-    this.failures += 1
-    const delayMillis = storeBackoffMillis(this.failures)
-    return Effect.zipRight(this.pool.options.observer.failed(operation, cause), restore(this.pool.pause(delayMillis)))
+  private tryLater(cause: Cause.Cause<unknown>, restore: Restore): Effect.Effect<void> {
+    const delayMillis = storeBackoffMillis(this.persistence.failed())
+    return Effect.zipRight(this.pool.options.observer.failed("claim", cause), restore(this.pool.pause(delayMillis)))
   }
 
   /** Sorts out what cannot be handled, and handles the rest as one batch. */
-  private take(batches: Arr.NonEmptyReadonlyArray<ClaimedBatch>, restore: Restore): Effect.Effect<void> {
-    const { codec, maxDeliveries, observer, pollMillis } = this.pool.options
+  private take(
+    batches: Arr.NonEmptyReadonlyArray<ClaimedBatch>,
+    turn: Turn,
+    restore: Restore
+  ): Effect.Effect<void> {
+    const { buffer, codec, inlineDelayMillis, maxDeliveries, observer } = this.pool.options
     observer.claimed(this.index, batches)
     const readable: Array<Readable<A>> = []
     const asides: Array<Effect.Effect<void>> = []
     for (const claimed of batches) {
-      if (claimed.deliveries > maxDeliveries) {
-        const error = claimed.error || "its worker has ended, each time, before it was done with it"
-        asides.push(this.setAside(claimed, "deliveries-exhausted", { ...claimed, error }))
-        continue
-      }
       const decoded = codec.decodeBatch(claimed.payload)
-      if (Either.isRight(decoded)) readable.push({ claimed, ...decoded.right })
-      else if (decoded.left._tag === "Newer") {
-        // Not at once, or this process would claim it again before one that can read it.
-        asides.push(this.release([claimed], pollMillis, { giveBack: true }))
-      } else asides.push(this.setAside(claimed, "undecodable", { ...claimed, error: decoded.left.detail }))
+      if (Either.isLeft(decoded)) asides.push(this.setAside(claimed, decoded.left))
+      else if (claimed.deliveries > maxDeliveries) asides.push(this.bury({ claimed, ...decoded.right }))
+      else readable.push({ claimed, ...decoded.right })
     }
     const setAside = Effect.all(asides, { discard: true })
     if (!Arr.isNonEmptyReadonlyArray(readable)) return setAside
-    const made = groupOf(readable, this.pool.options.buffer)
-    const group: Held<A> = { ...made, holder: this.holderOf(made.claims) }
-    this.pool.heartbeat.add(group.holder)
-    if (asides.length === 0) return this.handle(group, restore)
+    const group = groupOf(readable, buffer)
+    const hand = new Hand<A>(group.claims, turn, inlineDelayMillis, (hand, lost) => this.onLost(hand, lost))
+    const held = { ...group, hand, failed: [] }
+    this.pool.heartbeat.add(hand)
+    if (asides.length === 0) return this.handle(held, restore)
+    this.become({ _tag: "Ready", held })
     // Setting aside may take as long as the store is down, and the lease may be lost meanwhile.
-    return Effect.zipRight(
-      setAside,
-      Effect.suspend(() => this.isLost(group) ? Effect.void : this.handle(group, restore))
-    )
+    return setAside
   }
 
-  private holderOf(claims: ReadonlyArray<Claim>): Holder {
-    const holder: Holder = { claims, onLost: (sequences) => this.onLost(holder, sequences) }
-    return holder
+  /** What cannot be read here: it is for a newer version, or nobody can read it. */
+  private setAside(claimed: ClaimedBatch, unreadable: Codec.Unreadable): Effect.Effect<void> {
+    if (unreadable._tag === "Newer") {
+      return this.persistence.release([claimed], { giveBack: true, version: unreadable.version })
+    }
+    const reason = unreadable._tag === "Corrupt" ? "corrupt" : "undecodable"
+    return this.persistence.deadLetter(claimed, reason, { ...claimed, error: unreadable.detail })
   }
 
-  /** Somebody else may be handling the batches by now: what this worker still does with them would be done twice. */
-  private onLost(holder: Holder, sequences: ReadonlyArray<number>): Effect.Effect<void> {
+  /** It was delivered too often already. */
+  private bury(readable: Readable<A>): Effect.Effect<void> {
+    const { claimed } = readable
+    const error = claimed.error || "its worker has ended, each time, before it was done with it"
+    const group = groupOf([readable], undefined)
+    const fate = { _tag: "Dies", reason: "deliveries-exhausted", failure: { ...claimed, error } } as const
+    const bundles = readable.items.map((_, index): Bundle => ({ indexes: [index], cause: Cause.empty, fate }))
+    return Effect.asVoid(this.persistence.divide(group, { bundles, discarded: [] }, undefined))
+  }
+
+  /** Another process may be handling the batches by now: what this worker still does with them would be done twice. */
+  private onLost(hand: Hand<A>, all: ReadonlyArray<Claim>): Effect.Effect<void> {
     return Effect.suspend(() => {
       const { state } = this
+      if (state._tag === "Free" || state._tag === "Ended" || state.held.hand !== hand) return Effect.void
+      const { held } = state
       // Where the store is asked to delete or release a batch, a beat may find that done already.
-      if (!this.pool.heartbeat.has(holder)) return Effect.void
-      if (state._tag === "Ending" || state._tag === "Done" || state._tag === "Ended") return Effect.void
-      if (state._tag !== "Free" && state.group.holder !== holder) return Effect.void
-      this.pool.heartbeat.remove(holder)
-      if (state._tag === "Handling") {
+      const isEnding = state._tag === "Ending" || state._tag === "Done"
+      const lost = isEnding ? all.filter((claim) => !held.claims.some((own) => isSame(claim, own))) : all
+      if (lost.length === 0) return Effect.void
+      const isHeldLost = held.claims.some((claim) => lost.some((other) => isSame(claim, other)))
+      hand.drop(lost)
+      const told = this.persistence.lost(lost)
+      if (!isHeldLost) return told
+      const others = held.claims.filter((claim) => hand.holds([claim]))
+      hand.drop(others)
+      if (state._tag === "Handling" || state._tag === "Isolating") {
         this.isSpent = true
         this.interrupt()
-      } else if (state._tag === "Retrying") this.become(free)
-      return Effect.zipRight(
-        this.pool.options.observer.leaseLost(this.index, sequences),
-        this.releaseOthers(holder.claims, sequences)
-      )
+      } else this.proceed(hand)
+      return Effect.zipRight(told, this.persistence.releaseOthers(others))
     })
   }
 
-  /** Puts those back at once whose leases still hold: their handler is not going to settle them. */
-  private releaseOthers(claims: ReadonlyArray<Claim>, lost: ReadonlyArray<number>): Effect.Effect<void> {
-    const others = claims.filter(({ sequence }) => !lost.includes(sequence))
-    if (others.length === 0) return Effect.void
-    const { observer, store } = this.pool.options
-    return Effect.matchCauseEffect(store.release(others, {}), {
-      onSuccess: () =>
-        Effect.sync(() => {
-          observer.released(this.index, others, 0)
-          this.pool.wake(1)
-        }),
-      // Once only: where the store cannot be used, their leases run out.
-      onFailure: (cause) => isLeaseLost(cause) ? Effect.void : observer.failed("release", cause)
-    })
+  private isLost({ claims, hand }: Held<A>): boolean {
+    return !hand.holds(claims)
+  }
+
+  /** Goes on with what else is in hand. */
+  private proceed(hand: Hand<A>): void {
+    this.rest()
+    const [next, ...others] = hand.others
+    if (next !== undefined) {
+      hand.others = others
+      return this.become({ _tag: "Ready", held: this.heldAlone(next, hand) })
+    }
+    this.pool.heartbeat.remove(hand)
+    if (this.state._tag !== "Ended") this.become(free)
+  }
+
+  private heldAlone(readable: Readable<A>, hand: Hand<A>): Held<A> {
+    return { ...groupOf([readable], this.pool.options.buffer), hand, failed: [] }
+  }
+
+  private letGo({ claims, hand }: Held<A>): void {
+    hand.drop(claims)
+    this.proceed(hand)
+  }
+
+  /** Its time is counted for this kind from now on. */
+  private work(turn: Turn, at: number): void {
+    this.rest(at)
+    this.busy = this.pool.turns.begin(turn, at)
+  }
+
+  private rest(at?: number): void {
+    if (this.busy !== undefined) this.pool.turns.end(this.busy, at ?? this.now)
+    this.busy = undefined
   }
 
   // --- handling -----------------------------------------------------------------------------------------------------
 
-  private handle(group: Held<A>, restore: Restore): Effect.Effect<void> {
-    const { clock, observer, process } = this.pool.options
-    const { batch } = group
-    if (this.pool.isInterrupting) return this.giveBack(group)
-    this.become({ _tag: "Handling", group })
+  private handle(held: Held<A>, restore: Restore): Effect.Effect<void> {
+    const { batch, defect } = held
+    if (this.pool.isInterrupting) return this.giveBack(held)
+    if (this.isLost(held)) return Effect.sync(() => this.letGo(held))
+    this.become({ _tag: "Handling", held })
     // A buffer that gives nothing leaves nothing to be handled.
-    if (batch.items.length === 0) return Effect.sync(() => this.become({ _tag: "Done", group, durationMillis: 0 }))
+    if (batch.items.length === 0) return Effect.sync(() => this.become({ _tag: "Done", held, durationMillis: 0 }))
+    return this.attempt(held, batch, restore, {
+      defect,
+      onSuccess: (durationMillis) => {
+        this.become({ _tag: "Done", held, durationMillis })
+        return Effect.void
+      },
+      onFailure: (cause) => this.fail(held, { from: 0, to: batch.items.length }, [], cause, restore),
+      onInterrupt: () => this.giveBack(held)
+    })
+  }
+
+  /** Runs the handler, once. */
+  private attempt(
+    held: Held<A>,
+    batch: Batch<A>,
+    restore: Restore,
+    { defect, onFailure, onInterrupt, onSuccess }: {
+      readonly defect: Cause.Cause<never> | undefined
+      readonly onSuccess: (durationMillis: number) => Effect.Effect<void>
+      readonly onFailure: (cause: Cause.Cause<unknown>) => Effect.Effect<void>
+      readonly onInterrupt: () => Effect.Effect<void>
+    }
+  ): Effect.Effect<void> {
+    const { observer, process } = this.pool.options
     observer.handling(this.index, batch)
-    const startedAt = monotonicMillis(clock)
-    const attempt = Effect.suspend(() => group.defect === undefined ? process(batch) : Effect.failCause(group.defect))
+    const startedAt = this.now
+    // Trying again is no fresh work, although it may have been claimed as such.
+    this.work(held.hand.isTried ? "returned" : held.hand.turn, startedAt)
+    held.hand.isTried = true
+    const handled = () => {
+      const endedAt = this.now
+      this.rest(endedAt)
+      observer.handled(endedAt - startedAt)
+      return endedAt - startedAt
+    }
+    const attempt = Effect.suspend(() => defect === undefined ? process(batch) : Effect.failCause(defect))
     return Effect.matchCauseEffect(restore(attempt), {
       onSuccess: () => {
-        const durationMillis = monotonicMillis(clock) - startedAt
-        observer.handled(durationMillis)
-        this.become(this.isLost(group) ? free : { _tag: "Done", group, durationMillis })
+        const durationMillis = handled()
+        if (!this.isLost(held)) return onSuccess(durationMillis)
+        this.letGo(held)
         return Effect.void
       },
       onFailure: (cause) => {
-        observer.handled(monotonicMillis(clock) - startedAt)
-        if (this.isLost(group)) {
-          this.become(free)
+        handled()
+        if (this.isLost(held)) {
+          this.letGo(held)
           return Effect.void
         }
-        if (this.pool.isInterrupting && Cause.isInterrupted(cause)) {
-          return this.giveBack(group)
-        }
-        return this.fail(group, cause, restore)
+        return this.pool.isInterrupting && Cause.isInterrupted(cause) ? onInterrupt() : onFailure(cause)
       }
     })
   }
 
-  /** Puts it back as if it had never been claimed. */
-  private giveBack(group: Held<A>): Effect.Effect<void> {
-    this.become({ _tag: "Ending", group })
-    return this.release(group.claims, 0, { giveBack: true }, group)
+  /** Puts what is in hand back as if it had never been claimed. */
+  private giveBack(held: Held<A>): Effect.Effect<void> {
+    this.become({ _tag: "Ending", held })
+    return Effect.map(this.persistence.release(held.claims, { giveBack: true }), () => this.letGo(held))
   }
 
   /** Waits until it is due, and tries it again; or puts it back for others, if the queue is closing. */
   private tryAgain(
-    { dueAt, failure, group }: Extract<State<A>, { readonly _tag: "Retrying" }>,
+    { dueAt, failure, held }: Extract<State<A>, { readonly _tag: "Retrying" }>,
     restore: Restore
   ): Effect.Effect<void> {
-    const left = Math.max(0, Math.ceil(dueAt - monotonicMillis(this.pool.options.clock)))
+    const left = Math.max(0, Math.ceil(dueAt - this.now))
     if (this.pool.isStopping) {
-      this.become({ _tag: "Ending", group })
-      return this.release(group.claims, left, { failure }, group)
+      this.become({ _tag: "Ending", held })
+      const released = this.persistence.release(held.claims, { delayMillis: left, failure })
+      return Effect.map(released, () => this.letGo(held))
     }
     // An interruption ends the waiting, but nothing else: then another fiber goes on here.
-    return left > 0 ? restore(this.pool.pause(left)) : this.handle(group, restore)
+    return left > 0 ? restore(this.pool.pause(left)) : this.handle(held, restore)
   }
 
-  private isLost({ holder }: Held<A>): boolean {
-    return !this.pool.heartbeat.has(holder)
-  }
+  // --- narrowing down -----------------------------------------------------------------------------------------------
 
-  private fail(failed: Held<A>, cause: Cause.Cause<unknown>, restore: Restore): Effect.Effect<void> {
+  /** The handler has failed at a part of a batch, or at the whole of it; these other parts are to be tried as well. */
+  private fail(
+    held: Held<A>,
+    slice: Slice,
+    rest: ReadonlyArray<Slice>,
+    cause: Cause.Cause<unknown>,
+    restore: Restore
+  ): Effect.Effect<void> {
     return Effect.gen(this, function*() {
-      const { clock, inlineDelayMillis, leaseMillis, observer, retry, store } = this.pool.options
-      this.become({ _tag: "Ending", group: failed })
-      yield* Effect.ignore(Effect.sandbox(restore(observer.processFailed(cause, failed.batch))))
-      const { error, indexes } = failureOf(cause, failed.batch.items.length)
-      const group = indexes === undefined ? failed : yield* this.keepFailed(failed, indexes)
-      if (group === undefined) return
-      const { batch } = group
-      const nowMillis = clock.unsafeCurrentTimeMillis()
-      const failedAtMillis = Math.min(group.failedAtMillis, nowMillis)
-      const step = yield* Effect.catchAllCause(
-        nextStep(retry, {
-          attempts: batch.attempt - 1,
-          firstAtMillis: failedAtMillis,
-          nowMillis,
-          error,
-          state: group.scheduleState
-        }),
-        // A schedule of the user may die: then there is no retry, and the reason is told.
-        (death) =>
-          Effect.as(observer.failed("retry", Cause.sequential(cause, death)), {
-            delayMillis: undefined,
-            state: undefined
-          })
-      )
-      const failure = { attempts: batch.attempt, failedAtMillis, error: textOf(cause) }
-      const { delayMillis } = step
-      if (delayMillis === undefined || delayMillis > inlineDelayMillis) {
-        return yield* this.putBack(group, delayMillis, failure, cause)
+      const { isolate, observer } = this.pool.options
+      const size = slice.to - slice.from
+      this.become({ _tag: "Ending", held })
+      yield* Effect.ignore(Effect.sandbox(restore(observer.processFailed(cause, held.batch))))
+      const { error, errors, indexes } = failureOf(cause, size)
+      const isWhole = indexes === undefined
+      const decided = isWhole ? yield* this.decide(error) : Decision.retry
+      // Where the other side has named a time, it has not looked at single items.
+      const isNarrowed = isWhole && decided._tag !== "RetryAfter"
+      if (isNarrowed && held.claims.length > 1) return this.tryOneByOne(held)
+      if (isNarrowed && isolate !== undefined && size > 1) {
+        return this.isolateNext(held, [...isolate === "each" ? singles(slice) : halves(slice), ...rest])
       }
-      observer.retried(this.index, batch, delayMillis, cause)
-      const isHeld = yield* this.persist("extend", group, store.extend(group.claims, { leaseMillis, failure }))
-      if (!isHeld) return
-      const again = {
-        ...group,
-        batch: { ...batch, attempt: batch.attempt + 1 },
-        failedAtMillis,
-        scheduleState: step.state
+      const isAlone = isolate !== undefined && (size === 1 && held.batch.items.length > 1)
+      const failed: Array<FailedItem> = []
+      for (let i = 0; i < (indexes?.length ?? size); i++) {
+        const own = errors === undefined ? error : errors[i]
+        failed.push({
+          index: slice.from + (indexes?.[i] ?? i),
+          error: own,
+          cause: errors === undefined ? cause : Cause.fail(own),
+          decision: isWhole ? decided : yield* this.decide(own),
+          isAlone
+        })
       }
-      this.become({ _tag: "Retrying", group: again, failure, dueAt: monotonicMillis(clock) + delayMillis })
+      const known = { ...held, failed: [...held.failed, ...failed] }
+      if (Arr.isNonEmptyReadonlyArray(rest)) return this.isolateNext(known, rest)
+      yield* this.conclude(known)
     })
   }
 
-  /** Settles what a partial failure left out. Answers what is left to be retried. */
-  private keepFailed(group: Held<A>, indexes: ReadonlyArray<number>): Effect.Effect<Held<A> | undefined> {
-    return Effect.gen(this, function*() {
-      const { batch, claims } = group
-      const { observer, store } = this.pool.options
-      const items = indexes.map((index) => batch.items[index])
-      if (!Arr.isNonEmptyReadonlyArray(items)) {
-        this.become({ _tag: "Done", group, durationMillis: 0 })
-        return undefined
+  /** What the user says about an error. One that dies of it has decided nothing. */
+  private decide(error: unknown): Effect.Effect<Decision.Decision> {
+    const { decide, observer } = this.pool.options
+    if (decide === undefined) return Effect.succeed(Decision.retry)
+    return Effect.suspend(() => {
+      try {
+        return Effect.succeed(decide(error))
+      } catch (defect) {
+        return Effect.as(observer.failed("decide", Cause.die(defect)), Decision.retry)
       }
-      if (items.length === batch.items.length) return group
-      const remainder = this.encodeRest(batch, items)
-      // The handler has changed its items so that they cannot be stored, or the user's format throws: the batch is
-      // retried as it was.
-      if (remainder === undefined) return group
-      let oldest: Claim | undefined
-      const replace = Effect.map(store.replace(claims, remainder), (claim) => {
-        oldest = claim
+    })
+  }
+
+  /** A group has failed: whose fault that is, its batches tell one by one. */
+  private tryOneByOne({ hand, readable }: Held<A>): void {
+    const [first, ...others] = readable
+    hand.others = others
+    this.become({ _tag: "Ready", held: this.heldAlone(first, hand) })
+  }
+
+  private isolateNext(held: Held<A>, slices: ReadonlyArray<Slice>): void {
+    if (Arr.isNonEmptyReadonlyArray(slices)) this.become({ _tag: "Isolating", held, slices })
+  }
+
+  /** Tries the next part of a batch that has failed as a whole. */
+  private isolate(
+    { held, slices: [slice, ...rest] }: Extract<State<A>, { readonly _tag: "Isolating" }>,
+    restore: Restore
+  ): Effect.Effect<void> {
+    if (this.isLost(held)) return Effect.sync(() => this.letGo(held))
+    const items = held.batch.items.slice(slice.from, slice.to)
+    // No part is empty.
+    if (this.pool.isInterrupting || !Arr.isNonEmptyReadonlyArray(items)) return this.leave(held, [slice, ...rest])
+    return this.attempt(held, { ...held.batch, items }, restore, {
+      defect: held.defect,
+      onSuccess: () => {
+        if (!Arr.isNonEmptyReadonlyArray(rest)) return this.conclude(held)
+        this.isolateNext(held, rest)
+        return Effect.void
+      },
+      onFailure: (cause) => this.fail(held, slice, rest, cause, restore),
+      onInterrupt: () => this.leave(held, [slice, ...rest])
+    })
+  }
+
+  /** The time to end is over: what was not tried is put back, and what was is judged. */
+  private leave(held: Held<A>, slices: ReadonlyArray<Slice>): Effect.Effect<void> {
+    const left = slices.flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => from + i))
+    const cause = Cause.interrupt(FiberId.none)
+    const untried = left.map((index): FailedItem => ({
+      index,
+      error: untriedError,
+      cause,
+      decision: Decision.snooze(0),
+      isAlone: false
+    }))
+    return this.conclude({ ...held, failed: [...held.failed, ...untried] })
+  }
+
+  // --- concluding ---------------------------------------------------------------------------------------------------
+
+  /** Sees to it that of the batches in hand what is done is deleted, and that what has failed is where it is to be. */
+  private conclude(held: Held<A>): Effect.Effect<void> {
+    if (held.failed.length === 0) return Effect.sync(() => this.become({ _tag: "Done", held, durationMillis: 0 }))
+    this.become({ _tag: "Ending", held })
+    return held.claims.length === 1 || held.isMerged ? this.seeTo(held, true) : this.concludeEach(held)
+  }
+
+  /** The handler has said which items of a group have failed: their batches are seen to, the others are done. */
+  private concludeEach(held: Held<A>): Effect.Effect<void> {
+    return Effect.gen(this, function*() {
+      const done: Array<Held<A>> = []
+      let from = 0
+      for (const readable of held.readable) {
+        const to = from + readable.items.length
+        const own = held.failed.filter(({ index }) => index >= from && index < to)
+        const failed = own.map((item) => ({ ...item, index: item.index - from }))
+        const alone = { ...this.heldAlone(readable, held.hand), failed }
+        if (failed.length === 0) done.push(alone)
+        else if (held.hand.holds(alone.claims)) yield* this.seeTo(alone, false)
+        from = to
+      }
+      for (const alone of done) yield* this.settle(alone, 0, false)
+      this.letGo(held)
+    })
+  }
+
+  /** Sees to a batch of which items have failed. Where that is all there is in hand, it may stay. */
+  private seeTo(held: Held<A>, mayStay: boolean): Effect.Effect<void> {
+    return Effect.gen(this, function*() {
+      const { judge } = this.pool.options
+      const verdict = yield* judge.judge({ ...held, attempt: held.batch.attempt }, held.failed)
+      yield* this.holdAll(held.failed)
+      const kept = mayStay ? this.toBeKept(held, verdict) : undefined
+      const ending = kept === undefined ? this.putBack(held, verdict) : verdict
+      const claim = yield* this.persistence.divide(held, ending, kept)
+      if (claim === undefined || kept === undefined) return mayStay ? this.letGo(held) : undefined
+      this.keep(held, kept, claim)
+    })
+  }
+
+  /** The other side has asked for a break for everybody. */
+  private holdAll(failed: ReadonlyArray<FailedItem>): Effect.Effect<void> {
+    const millis = failed.reduce(
+      (longest, { decision }) =>
+        decision._tag === "RetryAfter" && decision.pause ? Math.max(longest, decision.millis) : longest,
+      0
+    )
+    return millis === 0 ? Effect.void : this.persistence.hold(millis)
+  }
+
+  /** What is tried again by this worker, because it is due so soon that the store need not be asked. */
+  private toBeKept({ hand }: Held<A>, { bundles }: Verdict): Bundle | undefined {
+    const again = bundles.filter(({ fate }) => fate._tag === "Again")
+    const [bundle] = again
+    if (again.length !== 1 || bundle.fate._tag !== "Again") return undefined
+    const { delayMillis } = bundle.fate
+    const isFree = !this.pool.isStopping && hand.others.length === 0
+    return isFree && delayMillis <= hand.inlineLeft && this.pool.turns.mayWait(delayMillis) ? bundle : undefined
+  }
+
+  /** What goes back into the store for its retries; or is set aside, where that would be once too often. */
+  private putBack({ claims, hand }: Held<A>, { bundles, discarded }: Verdict): Verdict {
+    const isExhausted = this.pool.options.judge.isExhausted(claims)
+    return {
+      discarded,
+      bundles: bundles.flatMap((bundle): ReadonlyArray<Bundle> => {
+        const { fate } = bundle
+        if (fate._tag !== "Again") return [bundle]
+        const { delayMillis, failure } = fate
+        // Where only others are given their turn, it is as if this worker had gone on.
+        const giveBack = delayMillis <= hand.inlineLeft
+        if (giveBack || !isExhausted) return [{ ...bundle, fate: { _tag: "Rests", delayMillis, failure, giveBack } }]
+        const dies = { _tag: "Dies", reason: "deliveries-exhausted", failure } as const
+        return bundle.indexes.map((index) => ({ ...bundle, indexes: [index], fate: dies }))
       })
-      if (!(yield* this.persist("replace", group, replace)) || oldest === undefined) return undefined
-      const { sequence, token } = oldest
-      const deliveries = claims.find((claim) => claim.sequence === sequence)?.deliveries ?? 1
-      const left = [{ sequence, token, items: items.length, deliveries }] as const
-      const done = batch.items.length - items.length
-      observer.settled(this.index, done, group.stored - batch.items.length, batch, 0)
-      observer.room()
-      const rest: Held<A> = {
-        ...group,
-        claims: left,
-        batch: { ...batch, items },
-        stored: items.length,
-        holder: this.holderOf(left)
-      }
-      this.pool.heartbeat.remove(group.holder)
-      this.pool.heartbeat.add(rest.holder)
-      this.become({ _tag: "Ending", group: rest })
-      return rest
-    })
-  }
-
-  /** The batch with these of its items alone, where they can be stored. */
-  private encodeRest(batch: Batch<A>, items: ReadonlyArray<A>): NewBatch | undefined {
-    const { codec } = this.pool.options
-    const encoded = Either.all(items.map((item) => codec.encodeItem(item)))
-    if (Either.isLeft(encoded)) return undefined
-    const envelope = { trigger: batch.trigger, openedAtMillis: batch.openedAt }
-    try {
-      const payload = codec.encodeBatch(encoded.right.map(({ value }) => value), envelope)
-      return { payload, items: items.length, oldestAtMillis: batch.oldestAt }
-    } catch {
-      return undefined
     }
   }
 
-  /** Puts batches back that have failed, or sets those aside that have been delivered often enough. */
-  private putBack(
-    { batch, claims, ...group }: Held<A>,
-    delayMillis: number | undefined,
-    failure: Failure,
-    cause: Cause.Cause<unknown>
-  ): Effect.Effect<void> {
-    const { cooldownMillis, maxDeliveries, observer } = this.pool.options
-    const whole = { ...group, batch, claims }
-    const [others, exhausted] = Arr.partition(claims, ({ deliveries }) => deliveries >= maxDeliveries)
-    const asides = exhausted.map((claim) => this.setAside(claim, "deliveries-exhausted", failure))
-    const pause = delayMillis ?? cooldownMillis
-    if (others.length > 0) observer.retried(this.index, batch, pause, cause)
-    // After its schedule has ended, and the cooldown, a batch begins anew.
-    const remembered = delayMillis === undefined ? { ...failure, attempts: 0, failedAtMillis: 0 } : failure
-    const released = others.length === 0
-      ? Effect.void
-      : this.release(others, pause, { failure: remembered }, whole)
-    return Effect.zipRight(
-      Effect.all([...asides, released], { discard: true }),
-      Effect.sync(() => this.letGo(whole))
-    )
-  }
-
-  private letGo(group: Held<A>): void {
-    this.pool.heartbeat.remove(group.holder)
-    if (this.state._tag !== "Ended") this.become(free)
+  /** Waits until it is due, with it in hand. */
+  private keep(held: Held<A>, { fate, indexes }: Bundle, claim: ClaimedBatch): void {
+    if (fate._tag !== "Again") return
+    const { batch, hand } = held
+    const { delayMillis, failure, scheduleState } = fate
+    const [decoded, isWhole] = [
+      this.pool.options.codec.decodeBatch(claim.payload),
+      indexes.length === batch.items.length
+    ]
+    const group = isWhole || Either.isLeft(decoded) ? held : groupOf([{ claimed: claim, ...decoded.right }], undefined)
+    hand.drop(held.claims.filter((own) => !isSame(own, claim)))
+    if (this.isLost({ ...held, claims: group.claims })) return this.letGo({ ...held, claims: group.claims })
+    hand.inlineLeft -= delayMillis
+    const again = {
+      ...held,
+      ...group,
+      batch: { ...group.batch, attempt: batch.attempt + 1 },
+      failedAtMillis: failure.failedAtMillis,
+      scheduleState,
+      failed: []
+    }
+    const at = this.now
+    this.work("returned", at)
+    this.become({ _tag: "Retrying", held: again, failure, dueAt: at + delayMillis })
   }
 
   // --- ending -------------------------------------------------------------------------------------------------------
 
-  private settle(group: Held<A>, durationMillis: number): Effect.Effect<void> {
-    const { store } = this.pool.options
-    let lost: ReadonlyArray<number> = []
-    // Of a group that is lost in part the others are settled all the same.
-    const settle = Effect.catchTag(store.settle(group.claims), "LeaseLost", ({ sequences }) =>
-      Effect.sync(() => {
-        lost = sequences
-      }))
-    return Effect.flatMap(this.persist("settle", group, settle), (isDone) => {
-      if (!isDone) return Effect.void
-      return this.settled(group, durationMillis, group.claims.filter(({ sequence }) => lost.includes(sequence)))
-        ?? Effect.void
+  private settle(held: Held<A>, durationMillis: number, isLast = true): Effect.Effect<void> {
+    return Effect.flatMap(this.persistence.settle(held.claims), (lost) => {
+      if (lost !== undefined) return this.settled(held, durationMillis, lost, isLast) ?? Effect.void
+      return Effect.sync(() => isLast ? this.letGo(held) : undefined)
     })
-  }
-
-  private settledAll(group: Held<A>, durationMillis: number): void {
-    const { observer } = this.pool.options
-    const size = group.batch.items.length
-    this.letGo(group)
-    observer.settled(this.index, size, group.stored - size, group.batch, durationMillis)
-    observer.room()
   }
 
   /** The batches are deleted, but for those whose lease was lost: whom to tell of them, if there are any. */
   private settled(
-    group: Held<A>,
+    held: Held<A>,
     durationMillis: number,
-    lost: ReadonlyArray<Claim>
+    lost: ReadonlyArray<Claim>,
+    isLast = true
   ): Effect.Effect<void> | undefined {
-    if (lost.length === 0) {
-      this.settledAll(group, durationMillis)
-      return undefined
+    const { observer } = this.pool.options
+    const { batch, claims, stored } = held
+    if (isLast) this.letGo(held)
+    const size = batch.items.length
+    if (lost.length === 0) observer.settled(this.index, size, stored - size, batch, durationMillis)
+    else {
+      // What was merged of several batches is counted where they are settled.
+      const isLeft = (claim: Claim) => !lost.some((other) => isSame(claim, other))
+      const items = claims.reduce((sum, claim) => isLeft(claim) ? sum + claim.items : sum, 0)
+      if (items > 0) observer.settled(this.index, items, 0, batch, durationMillis)
     }
-    const { observer } = this.pool.options
-    const sequences = lost.map(({ sequence }) => sequence)
-    // Of items that were merged across batches nobody can tell which are done.
-    const items = group.claims.reduce((sum, claim) => sequences.includes(claim.sequence) ? sum : sum + claim.items, 0)
-    this.letGo(group)
-    if (items > 0) observer.settled(this.index, items, 0, group.batch, durationMillis)
     observer.room()
-    return observer.leaseLost(this.index, sequences)
-  }
-
-  private release(
-    claims: ReadonlyArray<Claim>,
-    delayMillis: number,
-    options: { readonly failure?: Failure; readonly giveBack?: boolean },
-    group?: Held<A>
-  ): Effect.Effect<void> {
-    const { clock, observer, store } = this.pool.options
-    const release = Effect.suspend(() =>
-      store.release(claims, {
-        ...options,
-        readyAtMillis: delayMillis === 0 ? undefined : clock.unsafeCurrentTimeMillis() + delayMillis
-      })
-    )
-    return Effect.map(this.persist("release", group, release), (isHeld) => {
-      if (isHeld) observer.released(this.index, claims, delayMillis)
-      if (group !== undefined) this.letGo(group)
-      if (delayMillis === 0) this.pool.wake(1)
-      else this.pool.lookAgainAt(clock.unsafeCurrentTimeMillis() + delayMillis)
-    })
-  }
-
-  private setAside(claim: InHand, reason: DeadLetterReason, { attempts, error, failedAtMillis }: Failure) {
-    const { observer, store } = this.pool.options
-    const failure = { attempts, failedAtMillis, error: error.slice(0, longestError) }
-    return Effect.map(
-      this.persist("deadLetter", undefined, store.deadLetter([claim], { reason, failure })),
-      (isHeld) => {
-        if (isHeld) observer.deadLettered(this.index, claim, reason, failure.error)
-        observer.room()
-      }
-    )
-  }
-
-  /**
-   * Asks the store until it has answered, or the queue has no more time. Answers whether the lease still held; where it
-   * did not, the batches are somebody else's.
-   */
-  private persist(
-    operation: Operation,
-    group: Held<A> | undefined,
-    ask: Effect.Effect<unknown, StoreUnavailable | LeaseLost>
-  ): Effect.Effect<boolean> {
-    const { observer } = this.pool.options
-    return Effect.matchCauseEffect(ask, {
-      onSuccess: () => {
-        this.failures = 0
-        return Effect.succeed(true)
-      },
-      onFailure: (cause): Effect.Effect<boolean> => {
-        const error = Cause.failureOrCause(cause)
-        if (Either.isLeft(error) && error.left instanceof LeaseLost) {
-          const { sequences } = error.left
-          if (group === undefined) return Effect.as(observer.leaseLost(this.index, sequences), false)
-          this.letGo(group)
-          return Effect.as(
-            Effect.zipRight(observer.leaseLost(this.index, sequences), this.releaseOthers(group.claims, sequences)),
-            false
-          )
-        }
-        this.failures += 1
-        const delayMillis = storeBackoffMillis(this.failures)
-        return Effect.flatMap(observer.failed(operation, cause), () => {
-          // Their leases will run out.
-          if (this.pool.isOver) {
-            if (group !== undefined) this.letGo(group)
-            return Effect.succeed(false)
-          }
-          return Effect.zipRight(this.pool.pauseForStore(delayMillis), this.persist(operation, group, ask))
-        })
-      }
-    })
+    return lost.length === 0 ? undefined : this.persistence.lost(lost)
   }
 }
 
-/** Somebody else has the batches, or has had them: there is nothing to be done about them any more. */
-const isLeaseLost = (cause: Cause.Cause<unknown>): boolean =>
-  Cause.isFailType(cause) && cause.error instanceof LeaseLost
+const untriedError = "it was not tried"
 
-/** Why it failed, as text that a store can keep. */
-const textOf = (cause: Cause.Cause<unknown>): string => Cause.pretty(cause).slice(0, longestError).replaceAll("\0", "")
+const halves = ({ from, to }: Slice): ReadonlyArray<Slice> => {
+  const middle = from + Math.ceil((to - from) / 2)
+  return [{ from, to: middle }, { from: middle, to }]
+}
+
+const singles = ({ from, to }: Slice): ReadonlyArray<Slice> =>
+  Array.from({ length: to - from }, (_, i) => ({ from: from + i, to: from + i + 1 }))

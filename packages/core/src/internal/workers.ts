@@ -5,13 +5,15 @@ import * as Effect from "effect/Effect"
 import { withAlarm } from "./alarm.ts"
 import { Breaks } from "./breaks.ts"
 import { Heartbeat } from "./heartbeat.ts"
-import { Timekeeper } from "./timekeeper.ts"
+import { monotonicMillis, Timekeeper } from "./timekeeper.ts"
+import { Turns } from "./turns.ts"
 import { type Options, type Pool, Worker } from "./worker.ts"
 
 /** @internal */
 export class Workers<in out A> implements Pool<A> {
   readonly options: Options<A>
   readonly heartbeat: Heartbeat
+  readonly turns: Turns
   /** Keeps the time until it is looked for batches again. */
   readonly polling: Timekeeper
   /** Changes whenever there may be something to claim that was not there before. */
@@ -29,9 +31,12 @@ export class Workers<in out A> implements Pool<A> {
 
   constructor(options: Options<A>) {
     this.options = options
+    const now = () => monotonicMillis(options.clock)
+    this.turns = new Turns(now, options.inlineDelayMillis)
     this.heartbeat = new Heartbeat(
       options.store,
       options.leaseMillis,
+      now,
       (operation, cause) => options.observer.failed(operation, cause)
     )
     this.polling = new Timekeeper(options.clock, () => this.wake(1))
