@@ -31,10 +31,13 @@ import type { Batch } from "./Batch.ts"
 import { BatchStore } from "./BatchStore.ts"
 import type { Buffer } from "./Buffer.ts"
 import * as Codec from "./Codec.ts"
+import type * as Decision from "./Decision.ts"
 import * as EventHub from "./EventHub.ts"
 import { Appender } from "./internal/appender.ts"
-import { checkOptions } from "./internal/batchQueueOptions.ts"
+import { checkLease, checkOptions } from "./internal/batchQueueOptions.ts"
 import { BatchTally, type Totals } from "./internal/batchTally.ts"
+import { Breaks } from "./internal/breaks.ts"
+import { filterOf, inPortions } from "./internal/deadLetters.ts"
 import { Entry } from "./internal/gathering.ts"
 import { makeGuard } from "./internal/guard.ts"
 import {
@@ -44,7 +47,10 @@ import {
   type Storing,
   type UnsafeBatchOutcome
 } from "./internal/offers.ts"
+import { Repeats } from "./internal/repeats.ts"
+import { Retrying } from "./internal/retrying.ts"
 import { isTracing } from "./internal/tracing.ts"
+import { Judge } from "./internal/verdict.ts"
 import { Workers } from "./internal/workers.ts"
 import { Macrotask } from "./Macrotask.ts"
 import * as Check from "./OptionCheck.ts"
@@ -59,9 +65,9 @@ import {
   type QueueClosed,
   type StoreUnavailable
 } from "./QueueError.ts"
-import type { BatchQueueEvent, DropReason, Outcome } from "./QueueEvent.ts"
+import type { BatchQueueEvent, DeadLetterReason, DropReason, Outcome } from "./QueueEvent.ts"
 import * as QueueMetrics from "./QueueMetrics.ts"
-import type { Amount, DeadLetter, QueueStore, Stats } from "./QueueStore.ts"
+import type { Amount, DeadLetter, Portion, Portioned, QueueStore, Stats } from "./QueueStore.ts"
 import * as Retry from "./Retry.ts"
 
 /**
@@ -167,11 +173,51 @@ export interface BatchQueue<in out A> {
 }
 
 /**
- * The batches that were set aside, of every process.
+ * Which dead letters: by their ids, all of them, or those for which everything holds that is given: why they were set
+ * aside, text that is in their error (upper and lower case as it is), how long ago they were set aside.
  *
- * **Waits** for the store, and where something is changed for its turn among the writes. **Errors**: `StoreUnavailable`;
- * a retry may succeed. **Interruption**: reading is interrupted; a redrive or a discard that was asked for is done to its
- * end. Inside a transaction of the store's database they are a part of that, and counted once it is committed.
+ * @since 0.1.0
+ * @category models
+ */
+export type WhichLetters = ReadonlyArray<number> | "all" | DeadLetterQuery
+
+/**
+ * What a dead letter must be like to be meant.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeadLetterQuery {
+  readonly reason?: DeadLetterReason | undefined
+  readonly error?: string | undefined
+  /** It was set aside so long ago, or longer. */
+  readonly olderThan?: Duration.DurationInput | undefined
+}
+
+/**
+ * How much is done with dead letters, and how fast.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LetterOptions {
+  /** At most so many dead letters, those with the lowest ids. Default: no limit. */
+  readonly limit?: number | undefined
+  /** About so many dead letters a second, so that what they failed at is not flooded. Default: as fast as the store. */
+  readonly rate?: number | undefined
+  /** Only counts them, and changes nothing. Default: false. */
+  readonly dryRun?: boolean | undefined
+}
+
+/**
+ * What was set aside, by every process: items, and batches that cannot be read.
+ *
+ * `redrive` and `discard` are done in portions, between which others get their turn.
+ *
+ * **Waits** for the store, and where something is changed for its turn among the writes. **Errors**: `StoreUnavailable`:
+ * some portions may be done; a retry goes on with the others. `InvalidOption`: nothing was done. **Interruption**: the
+ * portion that has begun is done to its end. Inside a transaction of the store's database they are a part of that, and
+ * counted once it is committed.
  *
  * @since 0.1.0
  * @category models
@@ -179,14 +225,23 @@ export interface BatchQueue<in out A> {
 export interface DeadLetters<out A> {
   /** Those after the one with the id `after` (default: from the first), by id. `limit` defaults to 100. */
   readonly list: (
-    options?: { readonly limit?: number | undefined; readonly after?: number | undefined }
+    options?: DeadLetterQuery & { readonly limit?: number | undefined; readonly after?: number | undefined }
   ) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable>
   /** One of them, with its items, or with why they cannot be read. */
   readonly inspect: (id: number) => Effect.Effect<Option.Option<InspectedLetter<A>>, StoreUnavailable>
-  /** Puts them back, each in its old place, as if they had never been delivered. Answers how much that was. */
-  readonly redrive: (ids: ReadonlyArray<number> | "all") => Effect.Effect<Amount, StoreUnavailable>
+  /**
+   * Puts them back, each in its own place, as if they had never been delivered. Answers how much that was; an id that
+   * there is no dead letter of changes nothing.
+   */
+  readonly redrive: (
+    which: WhichLetters,
+    options?: LetterOptions
+  ) => Effect.Effect<Amount, StoreUnavailable | InvalidOption>
   /** Deletes them. Answers how much that was. */
-  readonly discard: (ids: ReadonlyArray<number> | "all") => Effect.Effect<Amount, StoreUnavailable>
+  readonly discard: (
+    which: WhichLetters,
+    options?: LetterOptions
+  ) => Effect.Effect<Amount, StoreUnavailable | InvalidOption>
 }
 
 /**
@@ -299,20 +354,42 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
   /** How many stored batches a worker claims at once, to be handled as one. Default: 1. */
   readonly batches?: number | undefined
   /**
-   * When a failed batch is tried again. How many attempts have failed is stored. Default: after 1 second, doubling, at
-   * most 1 hour, 10 % more or less, without limit.
+   * When what has failed is tried again. How many attempts have failed is stored. When it ends, each item becomes a dead
+   * letter, unless there is a `cooldown`. Where it has more than 100 attempts without a delay, 10 ms are
+   * waited between them.
+   * Default: after 1 second, doubling, at most 1 hour, 10 % more or less, without limit.
    */
   readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
-  /** A worker itself waits for a delay up to this long; for a longer one it puts the batches back. Default: 1 second. */
+  /**
+   * What to do about an error: of the whole batch, or of an item that `Batch.failSome` names. Default: `Decision.retry`.
+   */
+  readonly decide?: ((error: RetryInput<NoInfer<E>>) => Decision.Decision) | undefined
+  /**
+   * How the bad items of a batch are found that fails as a whole: it is tried in halves, and these in halves again
+   * (`"bisect"`), or item by item (`"each"`), in order and at once. What succeeds is settled; each item that fails alone
+   * goes its own way from then on. Only for a handler whose effects are undone by its failure, or may be had twice.
+   * Default: it stays together.
+   */
+  readonly isolate?: "bisect" | "each" | undefined
+  /**
+   * How long a worker itself waits for retries, all in all for one claim; after that the batch rests in the store until
+   * it is due. Default: 100 milliseconds.
+   */
   readonly inlineDelay?: Duration.DurationInput | undefined
-  /** How long a batch rests once its retry schedule has ended, before that begins anew. Default: 0. */
+  /**
+   * How long what has run out of retries rests, before its retry schedule begins anew; at least 10 milliseconds. Default:
+   * it becomes a dead letter.
+   */
   readonly cooldown?: Duration.DurationInput | undefined
   /**
-   * How many times a batch is claimed: one that has failed, or taken its process with it, as often becomes a dead letter.
-   * Default: no limit.
+   * How many times something is delivered at most: what has failed then, or has taken its process with it as often,
+   * becomes a dead letter. Default: no limit.
    */
   readonly maxDeliveries?: number | undefined
-  /** After how long the batches of a process that has died are given to others. Default: 30 seconds. */
+  /**
+   * After how long the batches of a process that has died are given to others: at least three times as long as the store
+   * may wait for its turn to write. Default: 30 seconds.
+   */
   readonly leaseDuration?: Duration.DurationInput | undefined
   /** How soon batches that other processes have stored are noticed. Default: 1 second. */
   readonly pollInterval?: Duration.DurationInput | undefined
@@ -336,13 +413,13 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
    * closing tries to store what is buffered. Default: 30 seconds.
    */
   readonly drainTimeout?: Duration.DurationInput | undefined
-  /** Told of each attempt that fails. Default: logs it. */
+  /** Told of each attempt that fails. Default: logs it; a cause that repeats once a minute, with how often it did. */
   readonly onProcessError?:
     | ((cause: Cause.Cause<NoInfer<E>>, batch: Batch<A>) => Effect.Effect<void, never, R3>)
     | undefined
   /**
-   * Told of each failure of the store, which is tried again, of each lost lease, and of a retry schedule that dies;
-   * `operation` says at what. Default: logs it.
+   * Told of each failure of the store, which is tried again, of each lost lease, and of a retry schedule or a `decide`
+   * that dies; `operation` says at what. Default: logs it; a cause that repeats once a minute, with how often it did.
    */
   readonly onInternalError?:
     | ((cause: Cause.Cause<unknown>, operation: string) => Effect.Effect<void, never, R3>)
@@ -384,6 +461,7 @@ interface Parts<in out A> {
   readonly appender: Appender<A>
   readonly workers: Workers<A>
   readonly tally: BatchTally<A>
+  readonly breaks: Breaks
   readonly drainTimeoutMillis: number
   readonly events: Stream.Stream<BatchQueueEvent<A>>
 }
@@ -430,9 +508,12 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   readonly isPaused: Effect.Effect<boolean> = Effect.sync(() => this.parts.workers.isPaused)
 
   private makeDeadLetters(): DeadLetters<A> {
-    const { appender, codec, store, tally, workers } = this.parts
+    const { appender, breaks, codec, name, store, tally, workers } = this.parts
     // Whoever is interrupted when it is done must not leave it uncounted; in a transaction it is done when that commits.
-    const counted = (operation: Effect.Effect<Amount, StoreUnavailable>, count: (amount: Amount) => void) =>
+    const counted = <B extends Amount>(
+      operation: Effect.Effect<B, StoreUnavailable>,
+      count: (amount: Amount) => void
+    ) =>
       Effect.uninterruptible(
         Effect.zipWith(store.transaction, operation, (transaction, amount) => {
           if (Option.isNone(transaction)) count(amount)
@@ -440,8 +521,31 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
           return amount
         })
       )
+    const change = (
+      which: WhichLetters,
+      { dryRun = false, limit = Infinity, rate = Infinity }: LetterOptions,
+      step: (portion: Portion) => Effect.Effect<Portioned, StoreUnavailable>
+    ) =>
+      Effect.zipRight(
+        Effect.all([
+          Check.check(
+            limit === Infinity || Number.isSafeInteger(limit) && limit >= 0,
+            name,
+            "limit",
+            limit,
+            wholeNumber
+          ),
+          Check.check(rate > 0, name, "rate", rate, "more than 0 dead letters a second")
+        ], { discard: true }),
+        inPortions(
+          which,
+          { limit, rate: dryRun ? Infinity : rate },
+          breaks,
+          dryRun ? store.countDead.bind(store) : step
+        )
+      )
     return {
-      list: ({ after, limit = 100 } = {}) => store.deadLetters({ after, limit }),
+      list: ({ after, limit = 100, ...query } = {}) => store.deadLetters({ filter: filterOf(query), after, limit }),
       inspect: (id) =>
         Effect.map(
           store.inspect(id),
@@ -450,16 +554,18 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
             content: Either.map(codec.decodeBatch(letter.payload), ({ items }) => items)
           }))
         ),
-      redrive: (ids) =>
-        counted(store.redrive(ids), (amount) => {
-          tally.redrove(amount)
-          workers.wake(amount.batches)
-        }),
-      discard: (ids) =>
-        counted(store.discard(ids), (amount) => {
-          tally.discardedDead(amount)
-          appender.onRoom()
-        })
+      redrive: (which, options = {}) =>
+        change(which, options, (portion) =>
+          counted(store.redrive(portion), (amount) => {
+            tally.redrove(amount)
+            workers.wake(amount.batches)
+          })),
+      discard: (which, options = {}) =>
+        change(which, options, (portion) =>
+          counted(store.discard(portion), (amount) => {
+            tally.discardedDead(amount)
+            appender.onRoom()
+          }))
     }
   }
 
@@ -545,6 +651,8 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   }
 }
 
+const wholeNumber = "a whole number of dead letters"
+
 /** The fibers of a queue. */
 interface Fibers {
   /** The one that stores. */
@@ -609,7 +717,9 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const { buffer, name } = options
     const checked = yield* checkOptions(options)
     const { capacity, flushPolicy, maxPending } = checked
-    const store = yield* Effect.flatMap(BatchStore, (stores) => stores.queue(name))
+    const stores = yield* BatchStore
+    yield* checkLease(name, checked.leaseMillis, stores.longestWaitMillis)
+    const store = yield* stores.queue(name)
     // Its fibers would look for their statements in that transaction for ever.
     const isInside = Option.isSome(yield* store.transaction)
     yield* Check.check(
@@ -627,13 +737,15 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const hub = yield* EventHub.make<BatchQueueEvent<A>>()
     const codec = Codec.make(options.schema, { format: options.format, limits: options.limits })
     const metrics = options.metrics === false ? undefined : yield* makeMetrics(name, options.metrics)
+    const breaks = new Breaks(clock, macrotask)
+    const repeats = new Repeats(() => breaks.now)
     const tally = new BatchTally<A>({
       name,
       metrics,
       clock,
       onDrop: options.onDrop ? guard("onDrop", options.onDrop) : () => {},
-      onProcessError: guarded(name, "onProcessError", options.onProcessError ?? logProcessError(name)),
-      onInternalError: guarded(name, "onInternalError", options.onInternalError ?? logInternalError(name)),
+      onProcessError: guarded(name, "onProcessError", options.onProcessError ?? logProcessError(name, repeats)),
+      onInternalError: guarded(name, "onInternalError", options.onInternalError ?? logInternalError(name, repeats)),
       available: (batches) => workers.wake(batches),
       room: () => appender.onRoom(),
       pending: (items) => {
@@ -697,7 +809,18 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       process: (tracing ? (batch: Batch<A>) => withProcessSpan(name, batch, process(batch)) : process) as (
         batch: Batch<A>
       ) => Effect.Effect<void, unknown>,
-      retry: (options.retry ?? defaultRetry) as Schedule.Schedule<unknown, unknown>,
+      decide: options.decide as ((error: unknown) => Decision.Decision) | undefined,
+      judge: new Judge({
+        ...checked,
+        retrying: new Retrying(
+          (options.retry ?? defaultRetry) as Schedule.Schedule<unknown, unknown>,
+          Effect.logWarning(
+            `${name}: the retry schedule has more than 100 attempts without a delay: 10 ms are waited between them`
+          )
+        ),
+        clock,
+        died: (cause) => tally.failed("retry", cause)
+      }),
       observer: tally,
       clock,
       macrotask
@@ -711,6 +834,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       appender,
       workers,
       tally,
+      breaks,
       drainTimeoutMillis: checked.drainTimeoutMillis,
       events: hub.stream
     })
@@ -749,11 +873,20 @@ const makeMetrics = (name: string, options: QueueMetrics.BatchQueueOptions | und
       new InvalidOption({ queue: name, field: "metrics", value: options, limit: "names, tags and boundaries" })
   })
 
-const logProcessError = (name: string) => (cause: Cause.Cause<unknown>, { attempt, items }: Batch<unknown>) =>
-  Effect.logWarning(`${name}: attempt ${attempt} at ${items.length} items failed`, cause)
+const again = (repeats: number): string => repeats === 0 ? "" : `, and did so ${repeats} times since this was told last`
 
-const logInternalError = (name: string) => (cause: Cause.Cause<unknown>, operation: string) =>
-  Effect.logError(`${name}: ${operation} failed`, cause)
+const logProcessError =
+  (name: string, repeats: Repeats) => (cause: Cause.Cause<unknown>, { attempt, items }: Batch<unknown>) => {
+    const count = repeats.note("process", cause)
+    return count === undefined
+      ? Effect.void
+      : Effect.logWarning(`${name}: attempt ${attempt} at ${items.length} items failed${again(count)}`, cause)
+  }
+
+const logInternalError = (name: string, repeats: Repeats) => (cause: Cause.Cause<unknown>, operation: string) => {
+  const count = repeats.note(operation, cause)
+  return count === undefined ? Effect.void : Effect.logError(`${name}: ${operation} failed${again(count)}`, cause)
+}
 
 /** A handler of errors that dies is logged, and disturbs nothing. */
 const guarded = <Args extends ReadonlyArray<any>>(

@@ -110,12 +110,14 @@ describe("events", () => {
       expect(seen.map((event) => ({ ...event, cause: undefined, durationMillis: undefined }))).toMatchObject([
         { _tag: "Stored", size: 2, trigger: "size" },
         { _tag: "Stored", size: 1, trigger: "manual" },
-        { _tag: "Claimed", shard: 0, sequences: [1], size: 2 },
+        { _tag: "Claimed", shard: 0, claims: [{ sequence: 1, token: 1 }], size: 2 },
         { _tag: "Flushed", size: 2, trigger: "size", attempt: 1 },
         { _tag: "Retried", size: 2, attempt: 1, delayMillis: 0 },
         { _tag: "Flushed", size: 2, trigger: "size", attempt: 2 },
-        { _tag: "DeadLettered", sequence: 1, size: 2, reason: "deliveries-exhausted", error: "Error: b" },
-        { _tag: "Claimed", sequences: [2], size: 1 },
+        // Each item by itself: the second gets a place of its own.
+        { _tag: "DeadLettered", sequence: 1, size: 1, reason: "retries-exhausted", error: "Error: b" },
+        { _tag: "DeadLettered", sequence: 3, size: 1, reason: "retries-exhausted", error: "Error: b" },
+        { _tag: "Claimed", claims: [{ sequence: 2, token: 1 }], size: 1 },
         { _tag: "Flushed", size: 1, attempt: 1 },
         { _tag: "Settled", size: 1, attempt: 1 }
       ])

@@ -295,7 +295,7 @@ describe("retries", () => {
 })
 
 describe("a partial failure", () => {
-  it.scoped("has only the failed items again, at the oldest place", () =>
+  it.scoped("has only the failed items again, each in the place of its own batch", () =>
     Effect.gen(function*() {
       const { queue, sink } = yield* numbers({
         batches: 2,
@@ -310,11 +310,11 @@ describe("a partial failure", () => {
       yield* queue.resume
       yield* settleDown
       expect(sink.items).toEqual([[1, 2, 3, 4], [5, 6]])
-      expect((yield* queue.stats).pending).toEqual({ batches: 1, items: 2 })
+      expect((yield* queue.stats).pending).toEqual({ batches: 2, items: 2 })
       expect(yield* queue.metrics).toMatchObject({ settled: 4 })
       yield* TestClock.adjust("1 minute")
-      expect(sink.items.slice(2)).toEqual([[2, 3]])
-      expect(sink.attempts.map(({ attempt }) => attempt)).toEqual([1, 1, 2])
+      expect(sink.items.slice(2)).toEqual([[2], [3]])
+      expect(sink.attempts.map(({ attempt }) => attempt)).toEqual([1, 1, 2, 2])
       expect(yield* queue.metrics).toMatchObject({ offered: 6, settled: 6 })
     }).pipe(onMemory))
 
@@ -404,15 +404,17 @@ describe("dead letters", () => {
 
   it.scoped("are set aside alone: those that were claimed with them are delivered on", () =>
     Effect.gen(function*() {
-      const { queue, sink } = yield* numbers({ batches: 2, maxDeliveries: 2, retry: Schedule.stop })
+      const { queue, sink } = yield* numbers({ batches: 3, retry: Schedule.recurs(1), inlineDelay: 0 })
+      sink.whenever = ({ items }) => items.includes(2) ? Effect.fail("bad") : Effect.void
       yield* queue.pause
-      yield* queue.offerStored(1)
+      yield* queue.offerAll([1, 2, 3])
+      yield* queue.flush
       yield* queue.resume
-      sink.script.push(failing("a"))
-      sink.script.push(() => Effect.flatMap(Effect.orDie(queue.offerStored(2)), () => Effect.fail("b")))
       yield* settleDown
-      expect((yield* queue.deadLetters.list()).map(({ id }) => id)).toEqual([1])
-      expect(sink.items.at(-1)).toEqual([2])
+      expect((yield* queue.deadLetters.list()).map(({ id, reason }) => [id, reason])).toEqual([[2, "retries-exhausted"]])
+      // The group, then each by itself; what has failed does not keep the others waiting.
+      expect(sink.items).toEqual([[1, 2, 3], [1], [2], [3], [2]])
+      expect(yield* queue.metrics).toMatchObject({ settled: 2, deadLettered: 1 })
     }).pipe(onMemory))
 
   it.scoped("can be looked at, redriven to their old place, and discarded", () =>
@@ -464,10 +466,10 @@ describe("what cannot be read", () => {
       expect(sink.items).toEqual([[1, 2]])
       const letters = yield* queue.deadLetters.list()
       expect(letters.map(({ id, reason }) => [id, reason])).toEqual([
-        [2, "undecodable"],
+        [2, "corrupt"],
         [3, "undecodable"],
         [4, "undecodable"],
-        [5, "undecodable"]
+        [5, "corrupt"]
       ])
       expect(letters[1].error).toContain("a changed schema")
       const { content } = Option.getOrThrow(yield* queue.deadLetters.inspect(2))

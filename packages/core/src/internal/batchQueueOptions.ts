@@ -25,6 +25,8 @@ interface Unchecked {
   readonly batches?: number | undefined
   readonly inlineDelay?: Millis
   readonly cooldown?: Millis
+  readonly decide?: unknown
+  readonly isolate?: unknown
   readonly maxDeliveries?: number | undefined
   readonly leaseDuration?: Millis
   readonly pollInterval?: Millis
@@ -45,7 +47,9 @@ export interface Checked {
   readonly batches: number
   readonly flushPolicy: FlushPolicy.FlushPolicy
   readonly inlineDelayMillis: number
-  readonly cooldownMillis: number
+  /** Undefined: what has run out of retries is set aside. */
+  readonly cooldownMillis: number | undefined
+  readonly isolate: "bisect" | "each" | undefined
   readonly maxDeliveries: number
   readonly leaseMillis: number
   readonly pollMillis: number
@@ -118,9 +122,13 @@ export const checkOptions = (options: Unchecked): Effect.Effect<Checked, Invalid
       maxPending?.whenFull,
       "\"suspend\" or \"reject\""
     )
-    const millis = (field: keyof typeof durations, least: number) =>
+    const { decide, isolate } = options
+    yield* Check.check(decide === undefined || typeof decide === "function", name, "decide", decide, "a function")
+    const isIsolate = isolate === undefined || isolate === "bisect" || isolate === "each"
+    yield* Check.check(isIsolate, name, "isolate", isolate, "\"bisect\" or \"each\"")
+    const millis = (field: keyof typeof durations | "cooldown", least: number) =>
       Effect.tap(
-        Check.millis(name, field, options[field] ?? durations[field]),
+        Check.millis(name, field, options[field] ?? (field === "cooldown" ? 0 : durations[field])),
         (value) =>
           Check.check(
             value >= least && value < Infinity,
@@ -136,7 +144,8 @@ export const checkOptions = (options: Unchecked): Effect.Effect<Checked, Invalid
       batches,
       flushPolicy,
       inlineDelayMillis: yield* millis("inlineDelay", 0),
-      cooldownMillis: yield* millis("cooldown", 0),
+      cooldownMillis: options.cooldown === undefined ? undefined : yield* millis("cooldown", 0),
+      isolate: isIsolate ? isolate : undefined,
       maxDeliveries: maxDeliveries ?? Infinity,
       leaseMillis: yield* millis("leaseDuration", 10),
       pollMillis: yield* millis("pollInterval", 1),
@@ -148,10 +157,28 @@ export const checkOptions = (options: Unchecked): Effect.Effect<Checked, Invalid
 
 /** The default durations, in milliseconds. */
 const durations = {
-  inlineDelay: 1000,
-  cooldown: 0,
+  inlineDelay: 100,
   leaseDuration: 30_000,
   pollInterval: 1000,
   idWindow: 24 * 60 * 60 * 1000,
   drainTimeout: 30_000
 }
+
+/**
+ * A lease must outlast what keeps it from being renewed, or a process takes its own away.
+ * @internal
+ */
+export const checkLease = (
+  name: string,
+  leaseMillis: number,
+  longestWaitMillis: number | undefined
+): Effect.Effect<void, InvalidOption> =>
+  Check.check(
+    longestWaitMillis === undefined || leaseMillis >= 3 * longestWaitMillis,
+    name,
+    "leaseDuration",
+    leaseMillis,
+    `at least ${
+      3 * (longestWaitMillis ?? 0)
+    } milliseconds, three times as long as the store may wait for its turn to write`
+  )

@@ -4,13 +4,15 @@ import { Effect } from "effect"
 /** A sink that remembers what it was given, and fails, dies or waits as it is told. */
 export class Sink<A> {
   readonly attempts: Array<Batch.Batch<A>> = []
-  /** What the next flushes do, in order; then they succeed. */
+  /** What the next flushes do, in order. */
   readonly script: Array<(batch: Batch.Batch<A>) => Effect.Effect<void, unknown>> = []
+  /** What every other flush does. */
+  whenever: (batch: Batch.Batch<A>) => Effect.Effect<void, unknown> = () => Effect.void
 
   readonly flush = (batch: Batch.Batch<A>): Effect.Effect<void, unknown> =>
     Effect.suspend(() => {
       this.attempts.push(batch)
-      return this.script.shift()?.(batch) ?? Effect.void
+      return (this.script.shift() ?? this.whenever)(batch)
     })
 
   get items(): ReadonlyArray<ReadonlyArray<A>> {
