@@ -134,7 +134,7 @@ export interface Claimed {
   /** Those of `settle` that could not be settled, because their lease was lost. The others are settled. */
   readonly lost: ReadonlyArray<Claim>
   /**
-   * Where nothing was claimed, or fewer fresh batches than asked for: when the next of any kind can be claimed, if
+   * Where fewer were claimed than asked for, and none that comes back: when the next of any kind can be claimed, if
    * nothing is appended until then. It may be over by now.
    */
   readonly nextAtMillis: number | undefined

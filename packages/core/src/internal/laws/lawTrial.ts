@@ -175,11 +175,12 @@ export const inPortions = (
   queue: QueueStore,
   step: "redrive" | "discard" | "countDead",
   filter: DeadLetterFilter = {},
-  limit = 1000
+  limit = 1000,
+  from?: number
 ): Effect.Effect<Amount, StoreUnavailable> =>
   Effect.gen(function*() {
     const sum = { batches: 0, items: 0 }
-    let after: number | undefined
+    let after = from
     do {
       const { batches, items, last }: Portioned = yield* queue[step]({ filter, after, limit })
       sum.batches += batches

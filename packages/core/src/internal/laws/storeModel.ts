@@ -1,91 +1,30 @@
 /**
- * Random sequences of operations, beside a model of a queue that is as simple as it can be.
+ * Random sequences of operations on a store, beside a model of a queue that is as simple as it can be.
  */
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
 import * as TestClock from "effect/TestClock"
-import { BatchStore, type Claim, type ClaimedBatch, type NewBatch, type QueueStore } from "../../BatchStore.ts"
-import { differs, type Failures, type Law, leaseMillis } from "./lawTrial.ts"
+import {
+  BatchStore,
+  type Claim,
+  type ClaimedBatch,
+  type DeadLetterFilter,
+  type Failure,
+  type NewBatch,
+  type Part,
+  type QueueStore,
+  type Turn
+} from "../../BatchStore.ts"
+import { differs, type Failures, inPortions, type Law, leaseMillis, sorted } from "./lawTrial.ts"
+import { letterOf, type Made, type Modelled, ModelledIds, noFailure } from "./modelled.ts"
+import { ending, type FilterPlan, type Operation, operation, type PartPlan, type PutBack } from "./storeOperations.ts"
 
-type Operation =
-  | {
-    readonly _tag: "append"
-    readonly batches: ReadonlyArray<{ readonly items: number; readonly ids: ReadonlyArray<string> }>
-    readonly room: number | undefined
-  }
-  | { readonly _tag: "claim"; readonly limit: number; readonly picks: ReadonlyArray<number> }
-  | { readonly _tag: "settle" | "extend" | "deadLetter" | "replace"; readonly picks: ReadonlyArray<number> }
-  | {
-    readonly _tag: "release"
-    readonly picks: ReadonlyArray<number>
-    readonly delay: number | undefined
-    readonly giveBack: boolean
-    readonly failed: boolean
-  }
-  | { readonly _tag: "redrive" | "discard"; readonly picks: ReadonlyArray<number> | "all" }
-  | { readonly _tag: "pass"; readonly millis: number }
+type Of<Tag extends Operation["_tag"]> = Operation & { readonly _tag: Tag }
 
 const windowMillis = 900
 
-const operation: FastCheck.Arbitrary<Operation> = (() => {
-  const tag = <T extends string>(tag: T) => FastCheck.constant(tag)
-  const picks = FastCheck.uniqueArray(FastCheck.nat(30), { maxLength: 4 })
-  const ids = FastCheck.uniqueArray(FastCheck.constantFrom("a", "b", "c", "d", "e"), { maxLength: 2 })
-  const batches = FastCheck.array(FastCheck.record({ items: FastCheck.integer({ min: 1, max: 3 }), ids }), {
-    minLength: 1,
-    maxLength: 4
-  })
-  const rarely = <A>(arbitrary: FastCheck.Arbitrary<A>) => FastCheck.option(arbitrary, { nil: undefined, freq: 2 })
-  return FastCheck.oneof(
-    {
-      weight: 5,
-      arbitrary: FastCheck.record({ _tag: tag("append"), batches, room: rarely(FastCheck.nat(20)) })
-    },
-    { weight: 6, arbitrary: FastCheck.record({ _tag: tag("claim"), limit: FastCheck.nat(4), picks }) },
-    {
-      weight: 5,
-      arbitrary: FastCheck.record({
-        _tag: FastCheck.constantFrom("settle" as const, "extend" as const, "deadLetter" as const, "replace" as const),
-        picks
-      })
-    },
-    {
-      weight: 3,
-      arbitrary: FastCheck.record({
-        _tag: tag("release"),
-        picks,
-        delay: rarely(FastCheck.constantFrom(0, 1, 500, 2000)),
-        giveBack: FastCheck.boolean(),
-        failed: FastCheck.boolean()
-      })
-    },
-    {
-      weight: 2,
-      arbitrary: FastCheck.record({
-        _tag: FastCheck.constantFrom("redrive" as const, "discard" as const),
-        picks: FastCheck.oneof(picks, tag("all"))
-      })
-    },
-    {
-      weight: 4,
-      arbitrary: FastCheck.record({
-        _tag: tag("pass"),
-        millis: FastCheck.constantFrom(1, 100, leaseMillis - 1, leaseMillis)
-      })
-    }
-  )
-})()
-
-/** A batch as the model has it. */
-interface Modelled {
-  batch: NewBatch
-  state: "ready" | "leased" | "later" | "dead" | "gone"
-  until: number
-  sequence: number
-  token: number
-  deliveries: number
-  failure: { attempts: number; failedAtMillis: number; error: string }
-}
+/** Clocks are set back from here. */
+const startMillis = 10_000_000
 
 /** The model, and the queue that must do the same. */
 class Run {
@@ -93,9 +32,11 @@ class Run {
   private readonly law: string
   private readonly script: string
   private readonly batches: Array<Modelled> = []
-  private readonly claims: Array<{ readonly modelled: Modelled; readonly claim: Claim }> = []
-  private readonly ids = new Map<string, number>()
-  private now = 0
+  private readonly claims: Array<Made> = []
+  private readonly ids = new ModelledIds(windowMillis)
+  private hold = { until: -Infinity, span: 0 }
+  private now = startMillis
+  private count = 0
   private step = ""
 
   constructor(queue: QueueStore, law: string, script: string) {
@@ -113,38 +54,45 @@ class Run {
     return this.batches.filter(({ state }) => states.includes(state))
   }
 
-  private claimable(): Array<Modelled> {
-    return this.is("ready", "leased", "later").filter(({ state, until }) => state === "ready" || until <= this.now)
-  }
-
   private amount(batches: ReadonlyArray<Modelled>) {
     return { batches: batches.length, items: batches.reduce((sum, { batch }) => sum + batch.items, 0) }
   }
 
-  /**
-   * Claims of every age. Not those whose lease has run out while nobody has claimed the batch again: whether they still
-   * hold is for the store to say.
-   */
-  private picked(picks: ReadonlyArray<number>) {
-    const picked = picks.map((pick) => this.claims[this.claims.length - 1 - pick]).filter((some) => some !== undefined)
-    const sequences = new Set<number>()
-    return picked.filter(({ claim: { sequence }, modelled: { state, until } }) => {
-      if (state === "leased" && until <= this.now || sequences.has(sequence)) return false
-      sequences.add(sequence)
-      return true
-    })
+  private newBatch(items: number): NewBatch {
+    const n = this.count++
+    return { payload: Uint8Array.of(n >> 8, n & 255), items, oldestAtMillis: this.now }
+  }
+
+  private failed(attempts: number): Failure {
+    return { attempts, failedAtMillis: this.now, error: attempts % 2 === 0 ? `at ${this.now}` : "100%" }
+  }
+
+  /** What comes back, for those who can read this version, in its order. */
+  private returning(version = -Infinity): ReadonlyArray<Modelled> {
+    return this.is("leased", "returned")
+      .filter((one) => one.version === undefined || one.version <= version)
+      .sort((one, other) => one.until - other.until)
+  }
+
+  /** Claims of every age: held, run out, claimed by another, or of what is gone. */
+  private picked(picks: ReadonlyArray<number>): ReadonlyArray<Made> {
+    return picks.map((pick) => this.claims[this.claims.length - 1 - pick]).filter((some) => some !== undefined)
   }
 
   private split(picks: ReadonlyArray<number>) {
     const picked = this.picked(picks)
     const held = picked.filter(({ claim, modelled }) => modelled.state === "leased" && modelled.token === claim.token)
-    const lost = picked.filter((one) => !held.includes(one)).map(({ claim }) => claim.sequence)
-    return { claims: picked.map(({ claim }) => claim), held: held.map(({ modelled }) => modelled), lost }
+    const lost = picked.filter((one) => !held.includes(one)).map(({ claim }) => claim)
+    return { claims: picked.map(({ claim }) => claim), held, lost: sorted(lost) }
+  }
+
+  private lease(one: Modelled, millis: number): void {
+    Object.assign(one, { state: "leased", until: this.now + millis, span: millis, version: undefined })
   }
 
   run(operation: Operation, index: number): Effect.Effect<void, Failures> {
     this.step = `operation ${index + 1}`
-    return Effect.zipRight(this.perform(operation), this.checkStats)
+    return Effect.zipRight(Effect.suspend(() => this.perform(operation)), this.checkAll)
   }
 
   private perform(operation: Operation): Effect.Effect<void, Failures> {
@@ -152,179 +100,314 @@ class Run {
       case "append":
         return this.append(operation)
       case "claim":
-        return this.claim(operation.limit, operation.picks)
+        return this.claim(operation)
       case "settle":
-        return this.held(operation.picks, (claims) => this.queue.settle(claims), (one) => {
-          one.state = "gone"
+        return this.held(operation.picks, (claims) => this.queue.settle(claims), (made) => {
+          this.end(made, "gone")
         })
       case "extend":
-        return this.held(operation.picks, (claims) => this.queue.extend(claims, { leaseMillis: 700 }), (one) => {
-          one.until = this.now + 700
-        })
-      case "deadLetter": {
-        const failure = { attempts: 2, failedAtMillis: this.now, error: "dead" }
-        return this.held(
-          operation.picks,
-          (claims) => this.queue.deadLetter(claims, { reason: "some", failure }),
-          (one) => {
-            one.state = "dead"
-            one.failure = failure
-          }
-        )
-      }
-      case "replace":
-        return this.replace(operation.picks)
+        return this.extend(operation)
+      case "deadLetter":
+        return this.deadLetter(operation)
       case "release":
         return this.release(operation)
+      case "divide":
+        return this.divide(operation)
+      case "forgive":
+        return this.forgive(operation.picks)
+      case "hold": {
+        const next = this.now + operation.millis
+        if (operation.millis === 0 || next > this.hold.until) this.hold = { until: next, span: operation.millis }
+        return this.queue.hold(operation.millis)
+      }
       case "redrive":
-        return this.change(operation.picks, (ids) => this.queue.redrive(ids), (one) => {
-          one.state = "ready"
-          one.deliveries = 0
-          one.failure = { attempts: 0, failedAtMillis: 0, error: "" }
-        })
       case "discard":
-        return this.change(operation.picks, (ids) => this.queue.discard(ids), (one) => {
-          one.state = "gone"
-        })
+      case "countDead":
+      case "deadLetters":
+        return this.portions(operation)
       case "pass":
         this.now += operation.millis
         return TestClock.adjust(operation.millis)
+      case "setBack":
+        return this.setBack(operation.millis)
     }
   }
 
-  private append({ batches, room }: Operation & { readonly _tag: "append" }): Effect.Effect<void, Failures> {
+  // --- in -----------------------------------------------------------------------------------------------------------
+
+  private append({ batches, room }: Of<"append">): Effect.Effect<void, Failures> {
     const seen = new Set<string>()
-    const given = batches.map(({ ids, items }, index): NewBatch => {
-      const n = this.batches.length + index
-      const own = ids.filter((id) => !seen.has(id) && seen.add(id))
-      return { payload: Uint8Array.of(n >> 8, n & 255), items, oldestAtMillis: this.now, ids: own }
+    const given = batches.map(({ ids, items }): NewBatch => {
+      const own = ids.filter((id) => !this.ids.isUnsure(id, this.now) && !seen.has(id) && seen.add(id))
+      return { ...this.newBatch(items), ids: own }
     })
-    let left = room === undefined ? Infinity : room - this.amount(this.is("ready", "leased", "later")).items
+    let left = room === undefined ? Infinity : room - this.amount(this.is("fresh", "leased", "returned")).items
     const end = given.findIndex(({ items }) => (left -= items) < 0)
     const fitting = end < 0 ? given : given.slice(0, end)
-    const known = (id: string) => (this.ids.get(id) ?? -Infinity) > this.now - windowMillis
-    const duplicates = fitting.flatMap(({ ids = [] }) => ids.filter(known))
+    const duplicates = fitting.flatMap(({ ids = [] }) => ids.filter((id) => this.ids.isKnown(id, this.now)))
     const [first, ...rest] = given
     return Effect.flatMap(
       this.queue.append({ batches: [first, ...rest], maxPendingItems: room, idWindowMillis: windowMillis }),
       (answer) => {
         const appended = duplicates.length === 0 ? fitting : []
         for (const batch of appended) {
-          for (const id of batch.ids ?? []) this.ids.set(id, this.now)
-          const failure = { attempts: 0, failedAtMillis: 0, error: "" }
-          this.batches.push({ batch, state: "ready", until: 0, sequence: 0, token: 0, deliveries: 0, failure })
+          this.ids.remember(batch.ids ?? [], this.now)
+          this.add(batch, {})
         }
         return this.same("appended", answer, { appended: appended.length, duplicates })
       }
     )
   }
 
-  private claim(limit: number, picks: ReadonlyArray<number>): Effect.Effect<void, Failures> {
-    const { claims, held, lost } = this.split(picks)
-    for (const one of held) one.state = "gone"
-    const taken = this.claimable().slice(0, limit)
-    return Effect.flatMap(this.queue.claim({ limit, leaseMillis, settle: claims }), (answer) => {
-      for (const one of taken) Object.assign(one, { state: "leased", until: this.now + leaseMillis })
-      const next = Math.min(...this.is("leased", "later").map(({ until }) => until))
-      const nextAt = taken.length < limit && next < Infinity ? next : undefined
+  private add(batch: NewBatch, rest: Partial<Modelled>): Modelled {
+    const { ids: _, ...own } = batch
+    const when = { until: 0, span: 0, version: undefined, diedAt: 0, reason: "" }
+    const none = { sequence: 0, token: 0, deliveries: 0, failure: noFailure }
+    const one: Modelled = { batch: own, state: "fresh", ...when, ...none, ...rest }
+    this.batches.push(one)
+    return one
+  }
+
+  // --- out ----------------------------------------------------------------------------------------------------------
+
+  private claim({ limit, renew, settle, turn = "fresh", version }: Of<"claim">): Effect.Effect<void, Failures> {
+    const { claims, held, lost } = this.split(settle)
+    for (const made of held) this.end(made, "gone")
+    const renewed = this.split(renew)
+    for (const { modelled } of renewed.held) this.lease(modelled, leaseMillis)
+    const isHeld = this.hold.until > this.now
+    const readable = version ?? Infinity
+    const [taken, of] = isHeld ? [[], "fresh" as const] : this.taken(limit, turn, readable)
+    const options = { limit, turn, version, leaseMillis, settle: claims, renew: () => renewed.claims }
+    return Effect.flatMap(this.queue.claim(options), (answer) => {
+      for (const one of taken) this.lease(one, leaseMillis)
+      const mayBeMore = taken.length >= limit || of === "returned"
+      const nextAt = isHeld ? this.hold.until : mayBeMore ? undefined : this.returning(readable)[0]?.until
       return Effect.all([
-        this.same("lost", answer.lost.map(({ sequence }) => sequence), lost),
-        this.same("when the next can be claimed", answer.nextAtMillis, nextAt),
-        this.same("how many", answer.batches.length, taken.length),
-        ...taken.map((one, index) => this.taken(one, answer.batches[index]))
+        this.same("how many", [answer.batches.length, answer.turn], [taken.length, of]),
+        ...taken.map((one, index) => this.claimed(one, answer.batches[index])),
+        this.same("lost", sorted(answer.lost), lost),
+        limit === 0 ? Effect.void : this.same("when the next can be claimed", answer.nextAtMillis, nextAt)
       ])
     })
   }
 
-  private taken(one: Modelled, claimed: ClaimedBatch | undefined): Effect.Effect<void, Failures> {
+  private taken(limit: number, turn: Turn, version: number): readonly [ReadonlyArray<Modelled>, Turn] {
+    const fresh = this.is("fresh").slice(0, limit)
+    const returned = this.returning(version).filter(({ until }) => until <= this.now).slice(0, Math.min(limit, 1))
+    if (turn === "returned" && returned.length > 0) return [returned, turn]
+    return fresh.length > 0 || returned.length === 0 ? [fresh, "fresh"] : [returned, "returned"]
+  }
+
+  private claimed(one: Modelled, claimed: ClaimedBatch | undefined): Effect.Effect<void, Failures> {
     if (claimed === undefined) return Effect.void
     one.deliveries += 1
     const { sequence, token, ...rest } = claimed
     const before = one.token
-    one.sequence = one.token === 0 ? sequence : one.sequence
+    if (one.sequence === 0) one.sequence = sequence
     one.token = token
-    this.claims.push({ modelled: one, claim: { sequence, token } })
-    const { ids: _, ...batch } = one.batch
+    this.claims.push({ modelled: one, claim: { sequence, token }, isOver: false })
     return Effect.all([
-      this.same("the batch", rest, { ...batch, ...one.failure, deliveries: one.deliveries }),
+      this.same("the batch", rest, { ...one.batch, ...one.failure, deliveries: one.deliveries }),
       this.same("its place", sequence, one.sequence),
       this.same("its token is higher", token > before, true)
     ])
   }
 
+  private end(made: Made, state: Modelled["state"]): void {
+    made.isOver = true
+    made.modelled.state = state
+  }
+
   private held(
     picks: ReadonlyArray<number>,
     run: (claims: ReadonlyArray<Claim>) => Effect.Effect<void, Failures>,
-    change: (one: Modelled) => void
+    change: (made: Made) => void
   ): Effect.Effect<void, Failures> {
     const { claims, held, lost } = this.split(picks)
-    return Effect.flatMap(lostBy(run(claims)), (answer) => {
+    return Effect.flatMap(lostBy(run(claims)), ([answer]) => {
       held.forEach(change)
-      return this.same("lost", answer, [...lost].sort((a, b) => a - b))
+      return this.same("lost", answer, lost)
     })
   }
 
-  private release(
-    { delay, failed, giveBack, picks }: Operation & { readonly _tag: "release" }
-  ): Effect.Effect<void, Failures> {
-    const readyAtMillis = delay === undefined ? undefined : this.now + delay
-    const failure = failed ? { attempts: 1, failedAtMillis: this.now, error: `at ${this.now}` } : undefined
-    return this.held(picks, (claims) => this.queue.release(claims, { readyAtMillis, failure, giveBack }), (one) => {
-      const later = readyAtMillis !== undefined && readyAtMillis > this.now
-      Object.assign(one, later ? { state: "later", until: readyAtMillis } : { state: "ready" })
-      if (failure !== undefined) one.failure = failure
-      if (giveBack) one.deliveries -= 1
+  private extend({ failed, picks }: Of<"extend">): Effect.Effect<void, Failures> {
+    const failure = failed ? this.failed(5) : undefined
+    return this.held(picks, (claims) => this.queue.extend(claims, { leaseMillis: 700, failure }), ({ modelled }) => {
+      this.lease(modelled, 700)
+      if (failure !== undefined) modelled.failure = failure
     })
   }
 
-  private replace(picks: ReadonlyArray<number>): Effect.Effect<void, Failures> {
+  private deadLetter({ picks, reason }: Of<"deadLetter">): Effect.Effect<void, Failures> {
+    const failure = this.failed(2)
+    return this.held(picks, (claims) => this.queue.deadLetter(claims, { reason, failure }), (made) => {
+      this.end(made, "dead")
+      Object.assign(made.modelled, { reason, failure, diedAt: this.now })
+    })
+  }
+
+  private release({ how, picks }: Of<"release">): Effect.Effect<void, Failures> {
+    return this.held(picks, (claims) => this.queue.release(claims, this.releaseOptions(how)), (made) => {
+      made.isOver = true
+      this.putBack(made.modelled, how)
+    })
+  }
+
+  private releaseOptions({ delay, failed, giveBack, version }: PutBack) {
+    return { delayMillis: delay, failure: failed ? this.failed(1) : undefined, giveBack, version }
+  }
+
+  private putBack(one: Modelled, { delay = 0, failed, giveBack, version }: PutBack): void {
+    const returns = delay > 0 || failed || version !== undefined
+    Object.assign(one, { state: returns ? "returned" : "fresh", until: this.now + delay, span: delay, version })
+    if (failed) one.failure = this.failed(1)
+    if (giveBack) one.deliveries -= 1
+  }
+
+  private divide({ parts, picks }: Of<"divide">): Effect.Effect<void, Failures> {
     const { claims: [first, ...rest], held, lost } = this.split(picks)
     if (first === undefined) return Effect.void
-    const remainder: NewBatch = { payload: Uint8Array.of(255, 255), items: 2, oldestAtMillis: 1 }
-    return Effect.flatMap(lostBy(this.queue.replace([first, ...rest], remainder)), (answer) => {
-      if (lost.length === 0) {
-        const [oldest, ...others] = held.sort((one, other) => one.sequence - other.sequence)
-        oldest.batch = remainder
-        for (const one of others) one.state = "gone"
-      }
-      return this.same("lost", answer, [...lost].sort((a, b) => a - b))
+    const plans = parts.map((part, index): PartPlan => {
+      const isSecond = parts.slice(0, index).some(({ becomes }) => becomes === "Kept")
+      return part.becomes === "Kept" && isSecond ? { ...part, becomes: "Released" } : part
+    })
+    const given = plans.map((plan): Part => ({ ...this.newBatch(plan.items), becomes: this.becomes(plan) }))
+    return Effect.flatMap(lostBy(this.queue.divide([first, ...rest], given)), ([answer, places]) => {
+      if (lost.length > 0) return this.same("lost", answer, lost)
+      const ones = this.divided(held, plans, given)
+      const oldest = held.find(({ modelled }) => ones.includes(modelled))
+      for (const [index, one] of ones.entries()) one.sequence ||= places?.[index]?.sequence ?? 0
+      const kept = plans.findIndex(({ becomes }) => becomes === "Kept")
+      return Effect.all([
+        this.same("lost", answer, lost),
+        this.same("the places", places?.map(({ sequence }) => sequence), ones.map(({ sequence }) => sequence)),
+        kept < 0 ? Effect.void : this.same("the claim", places?.[kept], oldest?.claim)
+      ])
     })
   }
 
-  private change(
-    picks: ReadonlyArray<number> | "all",
-    run: (ids: ReadonlyArray<number> | "all") => Effect.Effect<unknown, Failures>,
-    change: (one: Modelled) => void
-  ): Effect.Effect<void, Failures> {
-    const ids = picks === "all" ? "all" : this.picked(picks).map(({ claim }) => claim.sequence)
-    const dead = this.is("dead").filter(({ sequence }) => ids === "all" || ids.includes(sequence))
-    const amount = this.amount(dead)
-    return Effect.flatMap(run(ids), (answer) => {
-      dead.forEach(change)
+  private becomes(plan: PartPlan): Part["becomes"] {
+    switch (plan.becomes) {
+      case "Kept":
+        return { _tag: "Kept", failure: this.failed(4) }
+      case "Released":
+        return { _tag: "Released", ...this.releaseOptions(plan) }
+      case "Dead":
+        return { _tag: "Dead", reason: plan.reason, failure: this.failed(6) }
+    }
+  }
+
+  private divided(
+    held: ReadonlyArray<Made>,
+    plans: ReadonlyArray<PartPlan>,
+    given: ReadonlyArray<Part>
+  ): ReadonlyArray<Modelled> {
+    const [oldest, ...others] = [...held].sort((one, other) => one.modelled.sequence - other.modelled.sequence)
+    for (const made of others) this.end(made, "gone")
+    const first = Math.max(0, plans.findIndex(({ becomes }) => becomes === "Kept"))
+    if (plans.length === 0) this.end(oldest, "gone")
+    const { deliveries, failure } = oldest.modelled
+    return plans.map((plan, index) => {
+      const { becomes, ...batch } = given[index]
+      const one = index === first ? oldest.modelled : this.add(batch, { deliveries, failure })
+      one.batch = batch
+      if (index === first) oldest.isOver = plan.becomes !== "Kept"
+      if (becomes._tag === "Released") this.putBack(one, plan)
+      else one.failure = becomes.failure
+      if (becomes._tag === "Dead") Object.assign(one, { state: "dead", reason: plan.reason, diedAt: this.now })
+      return one
+    })
+  }
+
+  /** Only of those that were lost to somebody else, and once. */
+  private forgive(picks: ReadonlyArray<number>): Effect.Effect<void, Failures> {
+    const lost = this.picked(picks).filter(({ claim, isOver, modelled: { state, token } }) =>
+      !isOver && token > claim.token && state !== "dead"
+    )
+    for (const made of lost) {
+      made.isOver = true
+      made.modelled.deliveries -= 1
+    }
+    return this.queue.forgive(lost.map(({ claim }) => claim))
+  }
+
+  // --- dead letters, time, and numbers ------------------------------------------------------------------------------
+
+  private portions(
+    { _tag, after: place, filter: plan, limit }: Of<"redrive" | "discard" | "countDead" | "deadLetters">
+  ) {
+    const filter = this.filterOf(plan)
+    const after = place === undefined ? undefined : this.picked([place])[0]?.claim.sequence
+    const meant = this.is("dead").filter((one) => one.sequence > (after ?? 0) && this.isMeant(one, filter))
+    if (_tag === "deadLetters") {
+      return Effect.flatMap(
+        this.queue.deadLetters({ filter, after, limit }),
+        (letters) => this.same("the letters", letters, meant.slice(0, limit).map(letterOf))
+      )
+    }
+    const amount = this.amount(meant)
+    return Effect.flatMap(inPortions(this.queue, _tag, filter, limit, after), (answer) => {
+      if (_tag === "discard") { for (const one of meant) one.state = "gone" }
+      if (_tag === "redrive") { for (const one of meant) this.redriven(one) }
       return this.same("how much", answer, amount)
     })
   }
 
-  private readonly checkStats: Effect.Effect<void, Failures> = Effect.suspend(() => {
-    const letters = Effect.map(this.queue.deadLetters({ limit: 1000 }), (letters) => letters.map(({ id }) => id))
-    return Effect.flatMap(Effect.all([this.queue.stats, letters]), ([stats, letters]) =>
-      Effect.zipRight(
-        this.same("the counters", stats, {
-          pending: this.amount(this.is("ready", "leased", "later")),
-          dead: this.amount(this.is("dead")),
-          oldestAtMillis: this.claimable()[0]?.batch.oldestAtMillis
-        }),
-        this.same("the dead letters", letters, this.is("dead").map(({ sequence }) => sequence))
-      ))
-  })
+  private redriven(one: Modelled): void {
+    Object.assign(one, { state: "fresh", deliveries: 0, failure: noFailure })
+    for (const made of this.claims) made.isOver ||= made.modelled === one
+  }
+
+  private filterOf({ picks, ...rest }: FilterPlan): DeadLetterFilter {
+    return { ...rest, ids: picks && this.picked(picks).map(({ claim }) => claim.sequence) }
+  }
+
+  private isMeant(one: Modelled, { error = "", ids, olderThanMillis = -Infinity, reason }: DeadLetterFilter): boolean {
+    return (reason === undefined || one.reason === reason) && (ids === undefined || ids.includes(one.sequence))
+      && one.failure.error.includes(error) && one.diedAt <= this.now - olderThanMillis
+  }
+
+  private setBack(millis: number): Effect.Effect<void, Failures> {
+    this.ids.setBack(this.now, this.now - millis)
+    this.now -= millis
+    for (const one of [...this.is("leased", "returned"), this.hold]) {
+      one.until = Math.min(one.until, this.now + one.span)
+    }
+    const claim: Operation = { _tag: "claim", limit: 1, turn: "returned", version: undefined, settle: [], renew: [] }
+    return Effect.zipRight(TestClock.setTime(this.now), Effect.suspend(() => this.claim(claim)))
+  }
+
+  private readonly checkAll: Effect.Effect<void, Failures> = Effect.suspend(() =>
+    Effect.flatMap(
+      Effect.all([this.queue.stats, this.queue.deadLetters({ filter: {}, limit: 1000 })]),
+      ([stats, letters]) => {
+        const due = this.returning().find(({ until }) => until <= this.now)
+        const places = this.batches.map(({ sequence }) => sequence).filter((sequence) => sequence > 0)
+        return Effect.all([
+          this.same("the counters", stats, {
+            pending: this.amount(this.is("fresh", "leased", "returned")),
+            dead: this.amount(this.is("dead")),
+            newer: this.amount(this.is("returned").filter(({ version }) => version !== undefined)),
+            oldestAtMillis: (this.is("fresh")[0] ?? due)?.batch.oldestAtMillis,
+            heldUntilMillis: this.hold.until > this.now ? this.hold.until : undefined
+          }),
+          this.same("the dead letters", letters, this.is("dead").map(letterOf)),
+          this.same("the order of the places", places, [...new Set(places)].sort((a, b) => a - b))
+        ])
+      }
+    )
+  )
 }
 
-/** The sequences that were lost, none where it succeeds. */
-const lostBy = (run: Effect.Effect<unknown, Failures>): Effect.Effect<ReadonlyArray<number>, Failures> =>
+/** The leases that were lost, none where it succeeds, and then what it answers. */
+const lostBy = <A>(
+  run: Effect.Effect<A, Failures>
+): Effect.Effect<readonly [lost: ReadonlyArray<Claim>, answer?: A], Failures> =>
   Effect.matchEffect(run, {
     onFailure: (error) =>
-      error._tag === "LeaseLost" ? Effect.succeed([...error.sequences].sort((a, b) => a - b)) : Effect.fail(error),
-    onSuccess: () => Effect.succeed([])
+      error._tag === "LeaseLost" ? Effect.succeed([sorted(error.claims)] as const) : Effect.fail(error),
+    onSuccess: (answer) => Effect.succeed([[], answer] as const)
   })
 
 /** @internal */
@@ -339,8 +422,9 @@ export const randomLaws = (
       FastCheck.array(operation, { minLength: 5, maxLength: 60, size: "max" }),
       { numRuns: runs, seed: from }
     )
-    for (const [index, operations] of sequences.entries()) {
-      yield* TestClock.setTime(0)
+    for (const [index, sequence] of sequences.entries()) {
+      yield* TestClock.setTime(startMillis)
+      const operations = [...sequence, ...ending]
       const title = `${name} (seed ${from}, sequence ${index + 1})`
       const lines = operations.map((operation, n) => `  ${n + 1}. ${FastCheck.stringify(operation)}`)
       const run = new Run(yield* store.queue(title), title, lines.join("\n"))
