@@ -51,6 +51,48 @@ describe("FaultyStore", () => {
     expect(answer).toEqual([true, false, true])
   })
 
+  it("fails at whatever a store can do, and counts it by its name", () => {
+    const claim = { sequence: 1, token: 1 }
+    const failure = { attempts: 1, failedAtMillis: 0, error: "some" }
+    const portion = { filter: {}, limit: 1 }
+    const every: Record<
+      Exclude<FaultyStore.Operation, "queue">,
+      (queue: BatchStore.QueueStore) => Effect.Effect<unknown, unknown>
+    > = {
+      append,
+      claim: ({ claim }) => claim({ limit: 1, leaseMillis: 1 }),
+      extend: ({ extend }) => extend([claim], { leaseMillis: 1 }),
+      settle: ({ settle }) => settle([claim]),
+      divide: ({ divide }) => divide([claim], []),
+      release: ({ release }) => release([claim], {}),
+      deadLetter: ({ deadLetter }) => deadLetter([claim], { reason: "some", failure }),
+      forgive: ({ forgive }) => forgive([claim]),
+      hold: ({ hold }) => hold(1),
+      deadLetters: ({ deadLetters }) => deadLetters(portion),
+      inspect: ({ inspect }) => inspect(1),
+      redrive: ({ redrive }) => redrive(portion),
+      discard: ({ discard }) => discard(portion),
+      countDead: ({ countDead }) => countDead(portion),
+      stats: ({ stats }) => stats
+    }
+    for (const [name, run] of Object.entries(every)) {
+      const operation = name as FaultyStore.Operation
+      const { answer } = answerOf(
+        FaultyStore.at(1, { _tag: "Fails" }, operation),
+        (queue, store) =>
+          Effect.gen(function*() {
+            // Before it, whatever it is, something else is done.
+            yield* queue.transaction
+            const error = yield* Effect.flip(run(queue))
+            const again = yield* Effect.exit(run(queue))
+            const isSound = Exit.isSuccess(again) || !Cause.pretty(again.cause).includes("not available")
+            return [error, isSound, store.calls(operation), store.calls()]
+          })
+      )
+      expect(answer, name).toMatchObject([{ _tag: "StoreUnavailable" }, true, 2, 3])
+    }
+  })
+
   it("fails after it has been done, where the answer is lost", () => {
     const { answer, stored } = answerOf(
       FaultyStore.at(1, { _tag: "LosesAnswer" }, "append"),
