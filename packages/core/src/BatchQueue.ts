@@ -49,6 +49,7 @@ import {
 } from "./internal/offers.ts"
 import { Repeats } from "./internal/repeats.ts"
 import { Retrying } from "./internal/retrying.ts"
+import { Own } from "./internal/own.ts"
 import { isTracing } from "./internal/tracing.ts"
 import { Judge } from "./internal/verdict.ts"
 import { Workers } from "./internal/workers.ts"
@@ -86,7 +87,9 @@ export interface BatchQueue<in out A> {
    * `MalformedItem`, `QueueClosed`: retrying makes no sense; `QueueFull` (policy `reject`, or `maxPending` that rejects)
    * and `OfferTimeout`: retry later. The item is not in. **Interruption** while it waits takes the item out; once it is
    * in, it stays. Inside a transaction of the store's database an offer that finds no room stores what waits as a part of
-   * that transaction, instead of waiting for it.
+   * that transaction, instead of waiting for it. Within a handler of this queue, and what that forks, it never waits for
+   * room, which may come only once the handler is done: the item goes past the policy and `maxPending`, as with
+   * `Handle.offer`, and may overtake others.
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, BatchOfferError<A>>
   /**
@@ -111,8 +114,8 @@ export interface BatchQueue<in out A> {
    * is committed.
    *
    * **Waits** like `offer`, and then until the commit, for as long as the store cannot be used; inside a transaction for
-   * nothing. **Errors**: those of `offer`, and inside a transaction `QueueFull` where `maxPending` is reached, because
-   * there is nobody to wait for; `StoreUnavailable`, inside a transaction only: it is not stored. `ItemDropped`: the
+   * nothing. Within a handler of this queue it does not wait for room in the store either. **Errors**: those of `offer`, and inside a transaction `QueueFull` where `maxPending` is reached, because
+   * there is nobody to wait for (but not within a handler, where it suspends); `StoreUnavailable`, inside a transaction only: it is not stored. `ItemDropped`: the
    * policy has dropped it, or what it was merged into cannot be stored, or the queue was closed before the store had
    * answered: then it may be stored nevertheless. **Interruption** while it waits for room takes the item out; later it
    * ends only the waiting.
@@ -122,7 +125,8 @@ export interface BatchQueue<in out A> {
     options?: { readonly id?: string | undefined }
   ) => Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable>
   /**
-   * Offers several items, all of them or none. It never waits for room: under `suspend` it fails with `QueueFull` too.
+   * Offers several items, all of them or none. It never waits for room: under `suspend` it fails with `QueueFull` too,
+   * also within a handler.
    *
    * **Errors**: `QueueFull` where there is no room for all of them, in the intake or under a `maxPending` that rejects:
    * retry later; `TooManyItems` where there can never be: retry with fewer; `MalformedItem`, whose `item` is the first
@@ -136,7 +140,8 @@ export interface BatchQueue<in out A> {
    * commit, but where there are many; a crash in between leaves a part of them, which those with ids that are offered
    * again complete.
    *
-   * **Waits** until the commit, but not for room. **Errors** are those of `offerAllOrNone`. **Interruption** ends only
+   * **Waits** until the commit, but not for room in the intake; within a handler of this queue, where there is a
+   * `maxPending`, they go past both. **Errors** are those of `offerAllOrNone`. **Interruption** ends only
    * the waiting. Inside a transaction of the store's database they are a part of that; where it fails then, also with
    * `StoreUnavailable`, some of them may be, and the transaction is to be rolled back.
    */
@@ -147,7 +152,8 @@ export interface BatchQueue<in out A> {
   /**
    * Stores everything that was offered before.
    *
-   * **Waits** until it is committed, or dropped. Inside a transaction of the store's database it becomes a part of that,
+   * **Waits** until it is committed, or dropped. Within a handler of this queue it is stored past `maxPending`, which may
+   * have room only once the handler is done. Inside a transaction of the store's database it becomes a part of that,
    * and waits for nothing: what is just being stored otherwise is stored after it. **Errors**: `QueueClosed`;
    * `StoreUnavailable` inside a transaction: everything is still held. **Interruption** ends only the waiting.
    */
@@ -265,7 +271,8 @@ export interface Handle<in out A> {
   readonly name: string
   /**
    * Offers items back, past the policy and `maxPending`, because a handler must not wait for room that only its own end
-   * can make. They are stored before the queue is closed. Where the handler fails afterwards they are in nevertheless,
+   * can make. The queue's own methods wait for no such room within a handler either, but they are refused once the queue
+   * is closing, and where `maxPending` rejects. They are stored before the queue is closed. Where the handler fails afterwards they are in nevertheless,
    * and will be offered again when it is retried.
    *
    * **Errors**: `MalformedItem`: none of them is in; `QueueClosed`: the queue has ended, and what calls is no handler any
@@ -399,8 +406,8 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
   readonly limits?: Partial<Codec.Limits> | undefined
   /**
    * How many items may be stored and not done. What is over that waits in memory (`"suspend"`), where the policy of the
-   * intake holds, or offers fail with `QueueFull` (`"reject"`). A number alone suspends. What handlers offer, and what is
-   * flushed inside a transaction or by closing, may go beyond it. Default: no limit.
+   * intake holds, or offers fail with `QueueFull` (`"reject"`). A number alone suspends. What handlers offer and flush,
+   * and what is flushed inside a transaction or by closing, may go beyond it. Default: no limit.
    */
   readonly maxPending?: number | {
     readonly items: number
@@ -661,6 +668,10 @@ interface Fibers {
   readonly timers: ReadonlyArray<Fiber.RuntimeFiber<void>>
 }
 
+const suspends = (policy: IntakePolicy<any> | undefined): boolean =>
+  policy === undefined || policy._tag === "suspend"
+  || policy._tag === "coalesceByKey" && policy.whenFull._tag === "suspend"
+
 /** The policy of the user's, for entries. */
 const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> =>
   policy._tag === "coalesceByKey"
@@ -786,6 +797,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       clock,
       macrotask
     })
+    const own = new Own()
     const offers = new Offers<A>({
       ...checked,
       name,
@@ -793,6 +805,8 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       codec,
       store,
       intake,
+      suspends: suspends(options.policy),
+      own,
       appender,
       tally,
       lifecycle: () => queue.lifecycle,
@@ -839,17 +853,17 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       events: hub.stream
     })
     const isRead = metrics !== undefined || maxPending?.whenFull === "reject"
-    const fork = (loop: Effect.Effect<void>) =>
+    const fork = (loop: Effect.Effect<void>, worker?: number) =>
       Effect.forkDaemon(
         Effect.interruptible(loop).pipe(
           Effect.catchAllDefect((defect) => queue.fail(Cause.die(defect))),
-          Effect.provide(context)
+          Effect.provide(own.mark(context, worker))
         )
       )
     yield* Effect.acquireRelease(
       Effect.all({
         loop: fork(appender.run),
-        workers: Effect.forEach(workers.loops, fork),
+        workers: Effect.forEach(workers.loops, (loop, worker) => fork(loop, worker)),
         timers: Effect.forEach(
           [
             appender.lingering.run,
@@ -858,7 +872,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
             workers.heartbeat.run,
             ...isRead ? [queue.readings] : []
           ],
-          fork
+          (loop) => fork(loop)
         )
       }),
       (fibers) => queue.close(fibers)

@@ -102,6 +102,8 @@ export class Appender<in out A> {
   private flushers: Array<Flusher> = []
   /** How many entries have left the intake to be stored. */
   private taken = 0
+  /** Of the entries that leave the intake, those up to this one are stored past the bound: a handler waits for them. */
+  private exemptUpTo = 0
   /** Those that are a part of a transaction of somebody's, which has not ended yet. */
   private readonly within = new Set<Closed<A>>()
   /** What is in batches that are closed or being stored. */
@@ -207,11 +209,18 @@ export class Appender<in out A> {
   private takeAll(): void {
     const { intake } = this.options
     while (this.mayTake) {
-      const entries = intake.unsafeTakeUpTo(takenAtOnce)
+      const isExempt = this.taken < this.exemptUpTo
+      const entries = intake.unsafeTakeUpTo(
+        isExempt ? Math.min(takenAtOnce, this.exemptUpTo - this.taken) : takenAtOnce
+      )
       if (entries.length === 0) break
       this.taken += entries.length
-      for (const entry of entries) this.gather(entry, false)
+      for (const entry of entries) this.gather(entry, isExempt)
+      // Nothing that came later may be in what that handler waits for.
+      if (isExempt && (this.isIntakeEmpty || this.taken >= this.exemptUpTo)) this.tellFlushers()
     }
+    // Some may have left the intake otherwise.
+    if (this.isIntakeEmpty) this.exemptUpTo = this.taken
     const trigger = this.due()
     if (trigger !== undefined) this.close(trigger)
     this.tellFlushers()
@@ -247,6 +256,7 @@ export class Appender<in out A> {
     if (first !== undefined) {
       this.options.observer.duplicate()
       first.repeat(entry)
+      if (isExempt) this.exemptId(first.id)
       return
     }
     // An item that counts once must not be merged: it may turn out to be in already.
@@ -272,6 +282,18 @@ export class Appender<in out A> {
     if (size > 0 && batch.size >= size) this.close("size")
     else if (pushes > 0 && batch.pushes >= pushes) this.close("pushes")
     else if (batch.bytes >= (bytes || mostBytesInBatch)) this.close("bytes")
+  }
+
+  /** Stores the batch past the bound that has the item with this id: a handler waits for it. */
+  private exemptId(id: string | undefined): void {
+    const batch = this.unstored.find(({ ids }) => ids?.includes(id)) ?? this.batch
+    if (batch !== undefined) batch.isExempt = true
+  }
+
+  /** The batches that are not stored yet, or not known to be. */
+  private get unstored(): ReadonlyArray<Closed<A>> {
+    const storing = this.state._tag === "Storing" ? this.state.batches : []
+    return [...storing, ...this.closed, ...this.within]
   }
 
   /** What the open batch was opened with. */
@@ -364,7 +386,8 @@ export class Appender<in out A> {
   private append(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<void, unknown> {
     return Effect.suspend(() => {
       const { idWindowMillis, maxPendingItems, store } = this.options
-      const mayExceed = this.isDraining || batches[0].isExempt
+      // One may have become exempt since: the others would come with it.
+      const mayExceed = this.isDraining || batches.every(({ isExempt }) => isExempt)
       const encoded = this.encodeAll(batches)
       if (!Arr.isNonEmptyReadonlyArray(encoded) || encoded.length < batches.length) {
         this.goOn(batches.filter(({ payload }) => payload !== undefined))
@@ -482,8 +505,11 @@ export class Appender<in out A> {
 
   // --- from outside -------------------------------------------------------------------------------------------------
 
-  /** Calls back once everything that is held now is stored, or given up. Answers how to take that back. */
-  unsafeFlush(onDone: () => void): () => void {
+  /**
+   * Calls back once everything that is held now is stored, or given up; past the bound, where a handler waits for it.
+   * Answers how to take that back.
+   */
+  unsafeFlush(onDone: () => void, isExempt = false): () => void {
     let missing = 1
     const isDone = () => {
       missing -= 1
@@ -493,8 +519,7 @@ export class Appender<in out A> {
     const flusher: Flusher = {
       upTo: this.taken + intake.unsafeLength() + intake.unsafeWaiting(),
       onGathered: () => {
-        const storing = this.state._tag === "Storing" ? this.state.batches : []
-        for (const batch of [...storing, ...this.closed, ...this.within]) {
+        for (const batch of this.unstored) {
           missing += 1
           batch.onDone.push(isDone)
         }
@@ -502,6 +527,13 @@ export class Appender<in out A> {
       }
     }
     this.flushers.push(flusher)
+    if (isExempt) {
+      this.exemptUpTo = flusher.upTo
+      if (this.batch !== undefined) this.batch.isExempt = true
+      for (const batch of this.unstored) batch.isExempt = true
+      // At once, where the intake is empty: what comes later is not to be in what this handler waits for.
+      this.tellFlushers()
+    }
     this.signal()
     return () => {
       this.flushers = this.flushers.filter((other) => other !== flusher)

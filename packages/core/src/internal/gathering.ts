@@ -214,7 +214,7 @@ export interface Closed<in out A> {
   readonly trigger: Trigger
   readonly openedAtMillis: number
   readonly oldestAtMillis: number
-  readonly isExempt: boolean
+  isExempt: boolean
   readonly bytes: number
   values: ReadonlyArray<unknown>
   /** When each of them was offered. */

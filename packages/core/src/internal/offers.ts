@@ -5,6 +5,7 @@ import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Codec from "../Codec.ts"
 import {
@@ -33,6 +34,7 @@ import type { Appender } from "./appender.ts"
 import { type Checked, isText } from "./batchQueueOptions.ts"
 import type { BatchTally } from "./batchTally.ts"
 import { type Ending, Entry } from "./gathering.ts"
+import type { Own } from "./own.ts"
 
 /**
  * What the queue as a whole is at.
@@ -109,6 +111,7 @@ interface PutAll<in out A> {
   readonly taken: Taken
 }
 
+const accepted = Effect.succeed("accepted" as const)
 const stored = Effect.succeed("stored" as const)
 const duplicate = Effect.succeed("duplicate" as const)
 
@@ -127,6 +130,9 @@ export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "max
   readonly codec: Codec.Codec<A>
   readonly store: QueueStore
   readonly intake: PolicyQueueImpl<Entry<A>>
+  /** Whether offers that find no room in the intake wait for it. */
+  readonly suspends: boolean
+  readonly own: Own
   readonly appender: Appender<A>
   readonly tally: BatchTally<A>
   readonly lifecycle: () => Lifecycle
@@ -198,7 +204,28 @@ export class Offers<in out A> {
     }
     const outcome = intake.offerNow(entry, undefined)
     if (typeof outcome === "string") return outcome
-    return Effect.zipRight(this.makeRoomWithin, Effect.mapError(outcome, (error) => ofItems<A>(error)))
+    return Effect.withFiberRuntime((fiber) =>
+      this.mustNotSuspend(fiber)
+        ? this.putPast(entry)
+        : Effect.zipRight(this.makeRoomWithin, Effect.mapError(outcome, (error) => ofItems<A>(error)))
+    )
+  }
+
+  /** Whether an offer would wait for room in the intake, and the fiber is one that must not: a handler's. */
+  private mustNotSuspend(fiber: Fiber.RuntimeFiber<any, any>): boolean {
+    return this.options.suspends && this.isOpen && this.options.own.has(fiber)
+  }
+
+  /** Whether what the fiber waits for is to be stored past `maxPending`: it may be what makes room there. */
+  private mustNotWaitForStore(fiber: Fiber.RuntimeFiber<any, any>): boolean {
+    return this.options.maxPending !== undefined && this.isOpen && this.options.own.has(fiber)
+  }
+
+  /** Puts an item in past the policy and `maxPending`. */
+  private putPast(entry: Entry<A>): Effect.Effect<Outcome> {
+    this.options.tally.offeredAside()
+    this.options.appender.unsafePut(entry)
+    return accepted
   }
 
   /**
@@ -216,7 +243,7 @@ export class Offers<in out A> {
   )
 
   readonly offerAll = (items: Iterable<A>): Effect.Effect<Taken, BatchOfferError<A>> =>
-    Effect.suspend(() => {
+    Effect.withFiberRuntime((fiber) => {
       const { intake, tally } = this.options
       const all = Array.from(items)
       const entries: Array<Entry<A>> = []
@@ -236,7 +263,9 @@ export class Offers<in out A> {
       }
       const rest = all.length - entries.length
       const offered = Effect.flatMap(this.options.store.transaction, (transaction) =>
-        Option.isNone(transaction)
+        this.mustNotSuspend(fiber)
+          ? Effect.succeed(this.offerEachOrPut(entries))
+          : Option.isNone(transaction)
           ? Effect.mapError(offerEach(entries, () => intake), (error) => ofItems(error, all))
           : this.offerEachWithin(entries, all))
       return Effect.flatMap(
@@ -245,6 +274,20 @@ export class Offers<in out A> {
           refusal === undefined ? Effect.succeed(taken) : refusal(entries.length)
       )
     })
+
+  /** What finds no room goes past it. */
+  private offerEachOrPut(entries: ReadonlyArray<Entry<A>>): Taken {
+    const counts = { accepted: 0, coalesced: 0, dropped: 0 }
+    for (const entry of entries) {
+      const outcome = this.options.intake.offerNow(entry, undefined)
+      if (typeof outcome === "string") counts[outcome] += 1
+      else {
+        this.putPast(entry)
+        counts.accepted += 1
+      }
+    }
+    return counts
+  }
 
   /** As many at a time as there is room for. */
   private offerEachWithin(
@@ -280,7 +323,8 @@ export class Offers<in out A> {
   /** Puts all of the entries in, or none. */
   private putAllOrNone(
     items: ReadonlyArray<A>,
-    entryOf: (item: A, index: number) => Entry<A> | Codec.Fault
+    entryOf: (item: A, index: number) => Entry<A> | Codec.Fault,
+    isPast = false
   ): Either.Either<PutAll<A>, BatchAllOrNoneError<A>> {
     const { intake, maxPending, name, tally } = this.options
     const refuse = (error: BatchAllOrNoneError<A>) => {
@@ -296,6 +340,10 @@ export class Offers<in out A> {
     }
     if (this.areTooMany(items)) return refuse(TooManyItems.of(refusal, maxPending!.items))
     if (items.length > 0 && this.isBacklogFull(items.length - 1)) return refuse(QueueFull.of(refusal))
+    if (isPast) {
+      for (const entry of entries) this.putPast(entry)
+      return Either.right({ entries, taken: { accepted: entries.length, coalesced: 0, dropped: 0 } })
+    }
     const taken = unsafeOfferAllOrNone(entries, () => intake)
     return "accepted" in taken ? Either.right({ entries, taken }) : Either.left(ofAllOrNone(taken, items))
   }
@@ -307,16 +355,18 @@ export class Offers<in out A> {
     items: ReadonlyArray<A>,
     options?: { readonly ids?: ReadonlyArray<string> | undefined }
   ): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> =>
-    Effect.flatMap(this.options.store.transaction, (transaction): ReturnType<typeof this.offerStoredAllOrNone> => {
-      const ids = options?.ids
-      // The fiber that stores would wait for the end of that transaction.
-      if (Option.isSome(transaction)) return this.offerEachStoredWithin(items, ids)
-      const put = this.putAllOrNone(items, (item, index) => {
-        if (ids === undefined) return this.entryOf(item, {})
-        return isText(ids[index]) ? this.entryOf(item, { id: ids[index] }) : malformedId
+    Effect.withFiberRuntime((fiber) =>
+      Effect.flatMap(this.options.store.transaction, (transaction): ReturnType<typeof this.offerStoredAllOrNone> => {
+        const ids = options?.ids
+        // The fiber that stores would wait for the end of that transaction.
+        if (Option.isSome(transaction)) return this.offerEachStoredWithin(items, ids)
+        const put = this.putAllOrNone(items, (item, index) => {
+          if (ids === undefined) return this.entryOf(item, {})
+          return isText(ids[index]) ? this.entryOf(item, { id: ids[index] }) : malformedId
+        }, this.mustNotWaitForStore(fiber))
+        return Either.isLeft(put) ? Effect.fail(put.left) : this.allEnded(put.right.entries)
       })
-      return Either.isLeft(put) ? Effect.fail(put.left) : this.allEnded(put.right.entries)
-    })
+    )
 
   /** Stores items as a part of the transaction that the caller is in; where it fails, that is to be rolled back. */
   private offerEachStoredWithin(
@@ -395,21 +445,27 @@ export class Offers<in out A> {
     item: A,
     options?: { readonly id?: string | undefined }
   ): Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable> =>
-    Effect.flatMap(this.options.store.transaction, (transaction): ReturnType<typeof this.offerStored> => {
-      const id = options?.id
-      if (id !== undefined && !isText(id)) {
-        this.options.tally.refusedAside()
-        return this.malformed(item, malformedId)
-      }
-      const entry = this.entryOf(item, id === undefined ? {} : { id })
-      if (Option.isSome(transaction) && entry instanceof Entry) {
-        return Effect.uninterruptible(this.offerWithin(entry, transaction.value.unsafeOnEnd))
-      }
-      const offered = this.offerEntry(entry, item)
-      // Once it is in, an interruption ends only the waiting: there is nothing to be cleaned up.
-      const ended = this.ended(entry as Entry<A>)
-      return typeof offered === "string" ? ended : Effect.zipRight(offered, ended)
-    })
+    Effect.withFiberRuntime((fiber) =>
+      Effect.flatMap(this.options.store.transaction, (transaction): ReturnType<typeof this.offerStored> => {
+        const id = options?.id
+        if (id !== undefined && !isText(id)) {
+          this.options.tally.refusedAside()
+          return this.malformed(item, malformedId)
+        }
+        const entry = this.entryOf(item, id === undefined ? {} : { id })
+        if (Option.isSome(transaction) && entry instanceof Entry) {
+          const isBounded = this.options.maxPending?.whenFull === "reject" || !this.options.own.has(fiber)
+          return Effect.uninterruptible(this.offerWithin(entry, transaction.value.unsafeOnEnd, isBounded))
+        }
+        if (entry instanceof Entry && this.mustNotWaitForStore(fiber) && !this.isBacklogFull()) {
+          return Effect.zipRight(this.putPast(entry), this.ended(entry))
+        }
+        const offered = this.offerEntry(entry, item)
+        // Once it is in, an interruption ends only the waiting: there is nothing to be cleaned up.
+        const ended = this.ended(entry as Entry<A>)
+        return typeof offered === "string" ? ended : Effect.zipRight(offered, ended)
+      })
+    )
 
   /** Waits until an entry is stored. */
   private ended(entry: Entry<A>): Effect.Effect<"stored" | "duplicate", ItemDropped<A>> {
@@ -428,11 +484,12 @@ export class Offers<in out A> {
   /** Stores an item as a part of the transaction that the caller is in. */
   private offerWithin(
     { encoded, id, item, offeredAt }: Entry<A>,
-    unsafeOnEnd: (listener: (committed: boolean) => void) => void
+    unsafeOnEnd: (listener: (committed: boolean) => void) => void,
+    isBounded: boolean
   ): Effect.Effect<"stored" | "duplicate", QueueClosed<A> | QueueFull<A> | ItemDropped<A> | StoreUnavailable> {
     return Effect.suspend((): ReturnType<typeof this.offerWithin> => {
       const { codec, idWindowMillis, maxPending, store, tally } = this.options
-      if (this.options.lifecycle()._tag !== "Open") {
+      if (!this.isOpen) {
         tally.refusedAside()
         return Effect.fail(QueueClosed.of(this.options.name, 0, [item]))
       }
@@ -449,7 +506,7 @@ export class Offers<in out A> {
       const ids = id === undefined ? undefined : [id]
       const appended = store.append({
         batches: [{ payload, items: 1, oldestAtMillis: offeredAt, ids }],
-        maxPendingItems: maxPending?.items,
+        maxPendingItems: isBounded ? maxPending?.items : undefined,
         idWindowMillis
       })
       return Effect.flatMap(
@@ -501,13 +558,13 @@ export class Offers<in out A> {
     })
   }
 
-  readonly flush: Effect.Effect<void, QueueClosed | StoreUnavailable> = Effect.suspend(() => {
+  readonly flush: Effect.Effect<void, QueueClosed | StoreUnavailable> = Effect.withFiberRuntime((fiber) => {
     const { appender, store } = this.options
     return Effect.flatMap(store.transaction, (transaction): Effect.Effect<void, QueueClosed | StoreUnavailable> => {
-      if (this.options.lifecycle()._tag !== "Open") return this.whenNotOpen
+      if (!this.isOpen) return this.whenNotOpen
       if (Option.isSome(transaction)) return appender.flushWithin(transaction.value.unsafeOnEnd)
       const stored = Effect.unsafeMakeLatch()
-      const forget = appender.unsafeFlush(() => stored.unsafeOpen())
+      const forget = appender.unsafeFlush(() => stored.unsafeOpen(), this.mustNotWaitForStore(fiber))
       return Effect.onInterrupt(
         Effect.zipRight(
           stored.await,
@@ -517,6 +574,10 @@ export class Offers<in out A> {
       )
     })
   })
+
+  private get isOpen(): boolean {
+    return this.options.lifecycle()._tag === "Open"
+  }
 
   private get isOver(): boolean {
     const { _tag } = this.options.lifecycle()

@@ -1,0 +1,40 @@
+/**
+ * How a queue knows the fibers that are its own, and those that are forked in them: they must not wait for what only
+ * their own end can make.
+ */
+import * as Context from "effect/Context"
+import type * as Fiber from "effect/Fiber"
+
+/** What the context of such a fiber has. */
+interface Mark {
+  readonly of: Own
+  /** The worker that it belongs to, if it is a handler's. */
+  readonly worker: number | undefined
+}
+
+let made = 0
+
+/** @internal */
+export class Own {
+  // A key for each queue: a handler of one may be run within a handler of another.
+  private readonly tag = Context.GenericTag<Mark>(`@sluice/core/internal/own/${made++}`)
+
+  /** The context of the queue's own fibers. It is given to them once, and costs nothing per batch. */
+  mark<R>(context: Context.Context<R>, worker?: number): Context.Context<R> {
+    return Context.add(context, this.tag, { of: this, worker })
+  }
+
+  private of(fiber: Fiber.RuntimeFiber<any, any>): Mark | undefined {
+    const mark: Mark | undefined = fiber.currentContext.unsafeMap.get(this.tag.key)
+    return mark?.of === this ? mark : undefined
+  }
+
+  has(fiber: Fiber.RuntimeFiber<any, any>): boolean {
+    return this.of(fiber) !== undefined
+  }
+
+  /** Whose handler the fiber belongs to. */
+  workerOf(fiber: Fiber.RuntimeFiber<any, any>): number | undefined {
+    return this.of(fiber)?.worker
+  }
+}
