@@ -19,12 +19,13 @@ import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as Backpressure from "./Backpressure.ts"
 import type { Batch } from "./Batch.ts"
@@ -68,7 +69,7 @@ import {
 } from "./QueueError.ts"
 import type { BatchQueueEvent, DeadLetterReason, DropReason, Outcome } from "./QueueEvent.ts"
 import * as QueueMetrics from "./QueueMetrics.ts"
-import type { Amount, DeadLetter, Portion, Portioned, QueueStore, Stats } from "./QueueStore.ts"
+import type { Amount, DeadLetter, Portion, Portioned, QueueStore, Stats, StoreTransaction } from "./QueueStore.ts"
 import * as Retry from "./Retry.ts"
 
 /**
@@ -626,21 +627,46 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
     })
   }
 
-  close({ loop, timers, workers: loops }: Fibers): Effect.Effect<void> {
+  /** Refuses offers, and claims nothing more. */
+  private unsafeStop(): void {
+    if (this.lifecycle._tag !== "Open") return
+    this.become({ _tag: "Closing" })
+    this.parts.intake.unsafeClose()
+    this.parts.workers.unsafeStop()
+  }
+
+  /**
+   * Closes inside a transaction of the store's database, which has the one writer for as long as it lasts: what is
+   * buffered becomes a part of it, and the rest of the closing goes on by itself once it is over.
+   */
+  closeWithin(transaction: StoreTransaction, close: Effect.Effect<void>): Effect.Effect<void> {
+    const { unsafeOnEnd, unsafeOnOver = (listener) => unsafeOnEnd(() => listener()) } = transaction
+    return Effect.suspend(() => {
+      if (this.lifecycle._tag === "Failed") return close
+      this.unsafeStop()
+      const over = Effect.unsafeMakeLatch()
+      // Where it fails, everything is still held.
+      const flushed = Effect.ignore(Effect.sandbox(this.parts.appender.flushWithin(unsafeOnEnd)))
+      const rest = Effect.forkDaemon(Effect.uninterruptible(Effect.zipRight(over.await, close)))
+      return Effect.zipRight(flushed, Effect.zipLeft(rest, Effect.sync(() => unsafeOnOver(() => over.unsafeOpen()))))
+    })
+  }
+
+  /** `closer`: the worker whose handler closes the queue, and cannot end before that is done. */
+  close({ loop, timers, workers: loops }: Fibers, closer: number | undefined): Effect.Effect<void> {
     const { appender, drainTimeoutMillis, intake, tally, workers } = this.parts
     // A finalizer cannot be interrupted, and then a timeout would do nothing.
     const within = (millis: number, fibers: ReadonlyArray<Fiber.RuntimeFiber<void>>) =>
       Effect.timeoutOption(Effect.interruptible(Fiber.awaitAll(fibers)), millis)
     return Effect.gen(this, function*() {
-      if (this.lifecycle._tag === "Open") {
-        this.become({ _tag: "Closing" })
-        intake.unsafeClose()
+      if (this.lifecycle._tag !== "Failed") {
+        this.unsafeStop()
         appender.unsafeDrain()
-        workers.unsafeStop()
-        const ended = yield* within(drainTimeoutMillis, loops)
+        const others = loops.filter((_, worker) => worker !== closer)
+        const ended = yield* within(drainTimeoutMillis, others)
         if (Option.isNone(ended)) {
           workers.unsafeInterrupt()
-          yield* within(lastWordsMillis, loops)
+          yield* within(lastWordsMillis, others)
         }
         appender.unsafeFinish()
         yield* within(Math.max(drainTimeoutMillis, lastWordsMillis), [loop])
@@ -695,6 +721,15 @@ const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> 
  *
  * A stop that went well leaves no lease behind. It does not wait for batches that nobody handles: they are stored.
  *
+ * Where the scope is closed inside a transaction of the store's database, closing waits for nothing, because that
+ * transaction has the writer: what is buffered becomes a part of it, and everything else, also storing what was rolled
+ * back with it, is done in the background once it is over, in the same times. The end of `events` tells when. The store
+ * must still be open then, or what is left is dropped. This is seen from the context of the fiber that closes: a finalizer
+ * of `Effect.acquireRelease` has that of whoever acquired instead.
+ *
+ * A handler that closes its own queue is not waited for. It may go on until its batch is settled, as far as its lease and
+ * the store last.
+ *
  * **Errors**: `InvalidOption`, which names the field, its value and the limit; `StoreUnavailable`.
  *
  * @example
@@ -745,7 +780,9 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const macrotask = yield* Macrotask
     const tracing = yield* isTracing
     const guard = yield* makeGuard(name)
-    const hub = yield* EventHub.make<BatchQueueEvent<A>>()
+    // What is closed after the caller's scope, where that is closed inside a transaction.
+    const scope = yield* Scope.make()
+    const hub = yield* Scope.extend(EventHub.make<BatchQueueEvent<A>>(), scope)
     const codec = Codec.make(options.schema, { format: options.format, limits: options.limits })
     const metrics = options.metrics === false ? undefined : yield* makeMetrics(name, options.metrics)
     const breaks = new Breaks(clock, macrotask)
@@ -860,6 +897,17 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
           Effect.provide(own.mark(context, worker))
         )
       )
+    let closer: number | undefined
+    const end = (exit: Exit.Exit<unknown, unknown>) =>
+      Effect.flatMap(store.transaction, (transaction) =>
+        Option.isSome(transaction)
+          ? queue.closeWithin(transaction.value, Scope.close(scope, exit))
+          : Effect.withFiberRuntime<void>((fiber) => {
+            closer = own.workerOf(fiber)
+            return Scope.close(scope, exit)
+          }))
+    // A release of `acquireRelease` would run in the context of this fiber, and not of the one that closes.
+    yield* Effect.flatMap(Effect.scope, (outer) => Scope.addFinalizerExit(outer, end))
     yield* Effect.acquireRelease(
       Effect.all({
         loop: fork(appender.run),
@@ -875,8 +923,8 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
           (loop) => fork(loop)
         )
       }),
-      (fibers) => queue.close(fibers)
-    )
+      (fibers) => queue.close(fibers, closer)
+    ).pipe(Scope.extend(scope))
     return queue
   })
 

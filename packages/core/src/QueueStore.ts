@@ -369,4 +369,9 @@ export interface QueueStore {
 export interface StoreTransaction {
   /** Calls back once, when it is clear whether what was done so far in the transaction is committed. */
   readonly unsafeOnEnd: (listener: (committed: boolean) => void) => void
+  /**
+   * Calls back once, when the whole transaction is over, however it ended: others may write again. Where only a part of it
+   * is rolled back, such as a savepoint, `unsafeOnEnd` calls back before that. Default: as `unsafeOnEnd`.
+   */
+  readonly unsafeOnOver?: ((listener: () => void) => void) | undefined
 }

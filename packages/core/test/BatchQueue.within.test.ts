@@ -4,7 +4,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, type BatchQueue, BatchStore } from "@sluice/core"
 import { Deferred, Effect, Exit, Fiber } from "effect"
-import { numbers, type Options, settleDown } from "./support/batchQueue.ts"
+import { numbers, numbersInProcess, type Options, settleDown } from "./support/batchQueue.ts"
 
 const onMemory = Effect.provide(BatchStore.layerMemory)
 
@@ -238,5 +238,32 @@ describe("who is no handler", () => {
       expect((yield* Deferred.await(waits)).unsafePoll()).toBeNull()
       yield* Fiber.interrupt(yield* Deferred.await(waits))
       yield* run
+    }).pipe(onMemory))
+})
+
+describe("a handler that closes its own queue", () => {
+  it.scoped("is not waited for, and settles what it has", () =>
+    Effect.gen(function*() {
+      const go = yield* Deferred.make<Effect.Effect<void>>()
+      const closed = yield* Deferred.make<void>()
+      const other = yield* Deferred.make<void>()
+      const { queue, sink, stop } = yield* numbersInProcess({ workers: 2, flush: { size: 1 } })
+      sink.script.push(
+        () => Effect.zipRight(Effect.flatten(Deferred.await(go)), Deferred.succeed(closed, undefined)),
+        () => Deferred.await(other)
+      )
+      yield* queue.offerAll([1, 2])
+      yield* settleDown
+      expect((yield* queue.metrics).inFlight).toBe(2)
+      yield* Deferred.succeed(go, Effect.zipRight(Effect.ignore(queue.offer(3)), stop))
+      yield* settleDown
+      // The other handler is waited for.
+      expect(yield* Deferred.isDone(closed)).toBe(false)
+      expect(yield* queue.metrics).toMatchObject({ stored: 3, settled: 0 })
+      yield* Deferred.succeed(other, undefined)
+      yield* settleDown
+      expect(yield* Deferred.isDone(closed)).toBe(true)
+      expect(yield* queue.metrics).toMatchObject({ offered: 3, stored: 3, settled: 2, dropped: 0, buffered: 0 })
+      expect((yield* queue.stats).pending.items).toBe(1)
     }).pipe(onMemory))
 })

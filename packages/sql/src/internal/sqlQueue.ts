@@ -270,7 +270,10 @@ export class SqlQueue implements QueueStore {
     const current = this.transactions.currentIn(fiber.currentContext)
     return current === undefined || current.isOver
       ? outside
-      : Effect.succeed(Option.some({ unsafeOnEnd: (listener) => current.unsafeOnEnd(listener) }))
+      : Effect.succeed(Option.some({
+        unsafeOnEnd: (listener) => current.unsafeOnEnd(listener),
+        unsafeOnOver: (listener) => current.unsafeOnOver(listener)
+      }))
   })
 }
 

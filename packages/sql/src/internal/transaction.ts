@@ -91,6 +91,11 @@ export class Transaction {
     else listener(this.outcome === "committed")
   }
 
+  /** Calls back once, when the whole transaction has ended, whatever has become of this part. */
+  unsafeOnOver(listener: () => void): void {
+    this.root.unsafeOnEnd(() => listener())
+  }
+
   private execute<X>(sql: string, run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
     const { breaks, dialect } = this.surroundings
     const kind = dialect.kindOf(sql)
