@@ -672,6 +672,8 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
         yield* within(Math.max(drainTimeoutMillis, lastWordsMillis), [loop])
       }
       workers.unsafeGiveUp()
+      // What the store was asked for may hang, and end by this.
+      workers.unsafeInterrupt()
       // First of all: a strategy may die of its shutdown, and no fiber may be left behind then.
       yield* Effect.forEach([loop, ...loops, ...timers], Fiber.interruptFork, { discard: true })
       if (this.lifecycle._tag !== "Failed") {

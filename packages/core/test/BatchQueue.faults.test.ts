@@ -62,7 +62,7 @@ const program = (plan: FaultyStore.Plan) =>
         pollInterval: 10,
         inlineDelay: 5,
         maxDeliveries: 3,
-        retry: Schedule.intersect(Schedule.exponential("3 millis"), Schedule.recurs(2)),
+        retry: Schedule.intersect(Schedule.exponential("3 millis"), Schedule.recurs(3)),
         drainTimeout,
         process,
         onDrop: (item) => dropped.push(item)
@@ -98,7 +98,7 @@ const program = (plan: FaultyStore.Plan) =>
     const calls = new Map(operations.map((operation) => [operation, faulty.calls(operation)]))
     yield* Effect.sleep(leaseMillis)
     const store = yield* raw.queue(quiet.name)
-    const dead = yield* store.deadLetters({ limit: 100 })
+    const dead = yield* store.deadLetters({ filter: {}, limit: 100 })
     let rounds = 0
     yield* Effect.scoped(Effect.gen(function*() {
       const second = yield* BatchQueue.make<number, number, never, never>({
@@ -117,13 +117,16 @@ const operations: ReadonlyArray<FaultyStore.Operation> = [
   "claim",
   "extend",
   "settle",
-  "replace",
+  "divide",
   "release",
   "deadLetter",
   "deadLetters",
   "inspect",
   "redrive",
   "discard",
+  "countDead",
+  "forgive",
+  "hold",
   "stats"
 ]
 
@@ -134,7 +137,7 @@ const used: ReadonlyArray<FaultyStore.Operation> = [
   "claim",
   "extend",
   "settle",
-  "replace",
+  "divide",
   "release",
   "deadLetter"
 ]
@@ -147,7 +150,7 @@ describe("the program that the faults are put into", () => {
     expect(used.filter((operation) => faultFree.calls.get(operation) === 0)).toEqual([])
     expect([...faultFree.handled].sort((a, b) => a - b)).toEqual(all)
     expect(faultFree.handledByFirst).not.toContain(poison)
-    expect(faultFree.dead).toMatchObject([{ items: 1, reason: "deliveries-exhausted", deliveries: 3 }])
+    expect(faultFree.dead).toMatchObject([{ items: 1, reason: "retries-exhausted", deliveries: 3 }])
     expect(faultFree.dead[0].error).toContain("down")
     expect(faultFree.closeMillis).toBe(0)
   })

@@ -1,6 +1,6 @@
 import * as FaultyStore from "@sluice/core/testing/FaultyStore"
 import * as SeededRun from "@sluice/core/testing/SeededRun"
-import { Cause, Exit } from "effect"
+import { Cause, Exit, Logger, LogLevel } from "effect"
 import { describe, expect, it } from "vitest"
 import { program, type Setting } from "./support/batchPrograms.ts"
 
@@ -25,6 +25,9 @@ const losing: Setting = {
   isInTime: false
 }
 
+/** How many runs there are in one turn of the event loop. */
+const atOnce = 10
+
 const seen: Record<string, number> = {}
 
 describe("over random offers, handlers, redrives, closings and schedules, and a second process that handles the rest", () => {
@@ -36,20 +39,23 @@ describe("over random offers, handlers, redrives, closings and schedules, and a 
     ["on a store that loses its answers as well", losing, 0, 100]
   ])(
     "%s nothing is lost, invented or counted wrong, nothing hangs, and closing leaves nothing behind",
-    (_, setting, timerProbability, runs) => {
-      SeededRun.forSeeds(
-        program(setting),
-        { runs, yieldProbability: 0.05, timerProbability },
-        ({ exit, leftFibers, leftTimers }) => {
-          if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
-          expect(exit.value.violations).toEqual([])
-          expect(leftFibers).toEqual([])
-          expect(leftTimers).toBe(0)
-          for (const [key, count] of Object.entries(exit.value.seen)) seen[key] = (seen[key] ?? 0) + count
-        }
-      )
-    },
-    60_000
+    async (_, setting, timerProbability, runs) => {
+      for (let seed = 1; seed <= runs; seed += atOnce) {
+        SeededRun.forSeeds(
+          (seed) => Logger.withMinimumLogLevel(program(setting)(seed), LogLevel.Fatal),
+          { seed, runs: atOnce, yieldProbability: 0.05, timerProbability },
+          ({ exit, leftFibers, leftTimers }) => {
+            if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
+            expect(exit.value.violations).toEqual([])
+            expect(leftFibers).toEqual([])
+            expect(leftTimers).toBe(0)
+            for (const [key, count] of Object.entries(exit.value.seen)) seen[key] = (seen[key] ?? 0) + count
+          }
+        )
+        // The test runner wants to hear from us now and then.
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    }
   )
 
   // They are only worth something while they do.

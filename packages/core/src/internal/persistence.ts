@@ -52,6 +52,7 @@ export class Persistence<in out A> {
   release(claims: ReadonlyArray<Claim>, options: ReleaseOptions): Effect.Effect<void> {
     const { clock, observer, store } = this.pool.options
     const { delayMillis = 0, version } = options
+    if (claims.length === 0) return Effect.void
     return Effect.flatMap(this.ask("release", store.release(claims, options)), (asked) => {
       if (asked === undefined) return Effect.void
       const lost = Either.isLeft(asked) ? asked.left : []

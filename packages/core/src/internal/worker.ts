@@ -612,8 +612,8 @@ export class Worker<in out A> {
       const kept = mayStay ? this.toBeKept(held, verdict) : undefined
       const ending = kept === undefined ? this.putBack(held, verdict) : verdict
       const claim = yield* this.persistence.divide(held, ending, kept)
-      if (claim === undefined || kept === undefined) return mayStay ? this.letGo(held) : undefined
-      this.keep(held, kept, claim)
+      if (claim !== undefined && kept !== undefined) yield* this.keep(held, kept, claim)
+      else if (mayStay) this.letGo(held)
     })
   }
 
@@ -656,17 +656,16 @@ export class Worker<in out A> {
   }
 
   /** Waits until it is due, with it in hand. */
-  private keep(held: Held<A>, { fate, indexes }: Bundle, claim: ClaimedBatch): void {
-    if (fate._tag !== "Again") return
-    const { batch, hand } = held
+  private keep(held: Held<A>, { fate, indexes }: Bundle, claim: ClaimedBatch): Effect.Effect<void> {
+    if (fate._tag !== "Again") return Effect.void
+    const { batch, claims, hand } = held
     const { delayMillis, failure, scheduleState } = fate
-    const [decoded, isWhole] = [
-      this.pool.options.codec.decodeBatch(claim.payload),
-      indexes.length === batch.items.length
-    ]
-    const group = isWhole || Either.isLeft(decoded) ? held : groupOf([{ claimed: claim, ...decoded.right }], undefined)
-    hand.drop(held.claims.filter((own) => !isSame(own, claim)))
-    if (this.isLost({ ...held, claims: group.claims })) return this.letGo({ ...held, claims: group.claims })
+    hand.drop(claims.filter((own) => !isSame(own, claim)))
+    const group = claims.length === 1 && indexes.length === batch.items.length ? held : this.regroup(claim)
+    if (group === undefined || !hand.holds([claim])) {
+      const released = this.persistence.release(hand.holds([claim]) ? [claim] : [], { delayMillis, failure })
+      return Effect.map(released, () => this.letGo({ ...held, claims: [claim] }))
+    }
     hand.inlineLeft -= delayMillis
     const again = {
       ...held,
@@ -679,6 +678,13 @@ export class Worker<in out A> {
     const at = this.now
     this.work("returned", at)
     this.become({ _tag: "Retrying", held: again, failure, dueAt: at + delayMillis })
+    return Effect.void
+  }
+
+  /** What was divided, as whoever claims it would read it; it has been merged already. */
+  private regroup(claimed: ClaimedBatch): Group<A> | undefined {
+    const decoded = this.pool.options.codec.decodeBatch(claimed.payload)
+    return Either.isLeft(decoded) ? undefined : groupOf([{ claimed, ...decoded.right }], undefined)
   }
 
   // --- ending -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-import { Backpressure, Batch, BatchQueue, type BatchStore, Buffer, Codec } from "@sluice/core"
+import { Backpressure, Batch, BatchQueue, type BatchStore, Buffer, Codec, Decision } from "@sluice/core"
 import * as FaultyStore from "@sluice/core/testing/FaultyStore"
 import * as SeededScheduler from "@sluice/core/testing/SeededScheduler"
 import { Cause, Clock, Effect, Exit, Fiber, Option, Schedule, Schema, Scope } from "effect"
@@ -51,6 +51,16 @@ const policies: ReadonlyArray<BatchQueue.IntakePolicy<Item>> = [
   Backpressure.coalesceByKey(keyOf, { merge, whenFull: Backpressure.reject })
 ]
 
+const decisions: ReadonlyArray<Decision.Decision> = [
+  ...Array.from({ length: 12 }, () => Decision.retry),
+  Decision.retryAfter(3),
+  Decision.retryAfter(15, { pause: true }),
+  Decision.snooze(4),
+  Decision.snooze(8, { pause: true }),
+  Decision.deadLetter,
+  Decision.discard
+]
+
 const codec = Codec.make(Item)
 
 export const leaseMillis = 30
@@ -78,6 +88,8 @@ export const program = (setting: Setting) => (seed: number) =>
     const named = new Map<string, Array<number>>()
     const drops = { count: 0 }
     const holding = new Set<number>()
+    /** What a handler had was stored. */
+    const given = new Set<number>()
     const seen = { offeredBack: 0 }
     const make = (): Item => {
       const id = answers.size
@@ -139,7 +151,10 @@ export const program = (setting: Setting) => (seed: number) =>
         if (setting.isInTime) {
           for (const id of ids) if (holding.has(id)) violated(`two handlers have item ${id} at once`)
         }
-        for (const id of ids) holding.add(id)
+        for (const id of ids) {
+          holding.add(id)
+          given.add(id)
+        }
         return Effect.ensuring(
           misbehaving(batch, queue),
           Effect.sync(() => {
@@ -164,12 +179,15 @@ export const program = (setting: Setting) => (seed: number) =>
       leaseDuration: leaseMillis,
       pollInterval: pick([5, 1000]),
       inlineDelay: pick([0, 5, 1000]),
-      cooldown: pick([0, 20]),
+      cooldown: pick([undefined, 0, 20]),
+      isolate: pick([undefined, "bisect", "each"] as const),
+      decide: () => pick(decisions),
       maxDeliveries: pick([undefined, 1, 1, 2, 4]),
       retry: pick([
         Schedule.spaced("7 millis"),
         Schedule.intersect(Schedule.exponential("2 millis"), Schedule.recurs(3)),
-        Schedule.recurs(1)
+        Schedule.recurs(1),
+        Schedule.forever
       ]),
       maxPending: most,
       drainTimeout,
@@ -199,8 +217,10 @@ export const program = (setting: Setting) => (seed: number) =>
     /** Holds in the middle of everything: what is held on the way in is counted in the step in which it moves. */
     const checkWayIn = () => {
       const { metrics } = snapshot()
-      const sum = metrics.refused + metrics.coalesced + metrics.duplicates + metrics.dropped + metrics.stored
-        + metrics.waiting + metrics.buffered
+      // What is decided to be discarded was stored before.
+      const { discarded = 0 } = metrics.droppedByReason
+      const sum = metrics.refused + metrics.coalesced + metrics.duplicates + metrics.dropped - discarded
+        + metrics.stored + metrics.waiting + metrics.buffered
       // What was stored may be merged later, by who claims it, and then is counted twice here.
       if (merges ? sum < metrics.offered : sum !== metrics.offered) {
         violated(`on the way in ${metrics.offered} were offered, but ${sum} are known: ${JSON.stringify(metrics)}`)
@@ -253,11 +273,11 @@ export const program = (setting: Setting) => (seed: number) =>
       const item = make()
       return Effect.onExit(queue.offer(item), (exit) => Effect.sync(() => told([item], exit)))
     })
-    /** What is not there any more has been handled, dropped or discarded. */
+    /** What is not there any more was given to a handler, dropped or discarded. */
     const checkStored = (ids: ReadonlyArray<number>, who: string) => {
       const there = new Set(payloadsIn(store).flatMap(idsOf))
       for (const id of ids) {
-        if (!there.has(id) && !handled.has(id) && !dropped.has(id) && !discarded.has(id)) {
+        if (!there.has(id) && !given.has(id) && !dropped.has(id) && !discarded.has(id)) {
           violated(`${who} was told that item ${id} is stored, but it is not`)
         }
       }
@@ -318,7 +338,10 @@ export const program = (setting: Setting) => (seed: number) =>
         if (letters.length === 0) continue
         const { id } = pick(letters)
         if (chance(0.6)) {
-          const redrive = queue.deadLetters.redrive(chance(0.5) ? "all" : [id])
+          const which = pick<BatchQueue.WhichLetters>(["all", [id], { reason: letters[0].reason as any }, {
+            error: "bug"
+          }])
+          const redrive = queue.deadLetters.redrive(which, pick([{}, { limit: 1 }, { rate: 50 }, { dryRun: true }]))
           yield* chance(0.5) ? redrive : Effect.flatMap(Effect.fork(redrive), Fiber.interrupt)
         } else {
           const letter = yield* queue.deadLetters.inspect(id)
@@ -375,6 +398,7 @@ export const program = (setting: Setting) => (seed: number) =>
       const second = yield* BatchQueue.make<Item, Schema.Schema.Encoded<typeof Item>, never, never>({
         ...options,
         retry: Schedule.forever,
+        decide: undefined,
         maxDeliveries: undefined,
         workers: 2,
         batches: 2,
@@ -391,7 +415,8 @@ export const program = (setting: Setting) => (seed: number) =>
 
     const letters = yield* lettersOf(store)
     const dead = new Set(letters.flatMap(({ payload }) => idsOf(payload)))
-    const isIn = (id: number) => handled.has(id) || dead.has(id) || discarded.has(id)
+    const isDecided = (id: number) => dropped.get(id) === "discarded"
+    const isIn = (id: number) => handled.has(id) || dead.has(id) || discarded.has(id) || isDecided(id)
     for (const [id, what] of answers) {
       const fate = `item ${id} was told ${what}; dropped: ${dropped.get(id) ?? "no"}; in: ${isIn(id)}`
       const isLost = !isIn(id) && !dropped.has(id)
@@ -399,7 +424,7 @@ export const program = (setting: Setting) => (seed: number) =>
       if (what === "stored" && !isIn(id)) violated(`stored and lost: ${fate}`)
       if (what === "out" && (isIn(id) || dropped.has(id))) violated(`refused, and in: ${fate}`)
       if (setting.losesAnswers) continue
-      if (isIn(id) && dropped.has(id)) violated(`both in and dropped: ${fate}`)
+      if (isIn(id) && dropped.has(id) && !isDecided(id)) violated(`both in and dropped: ${fate}`)
       if (what === "dropped" && !dropped.has(id)) violated(`nobody was told: ${fate}`)
       if (what === "duplicate" && isIn(id)) violated(`a duplicate is in: ${fate}`)
     }
@@ -424,6 +449,7 @@ export const program = (setting: Setting) => (seed: number) =>
         refused: metrics.refused,
         retries: metrics.retries,
         deadLettered: metrics.deadLettered,
+        decided: metrics.droppedByReason.discarded ?? 0,
         redriven: metrics.redriven,
         handledBySecond: [...handled.values()].length - metrics.settled
       }
@@ -453,6 +479,6 @@ const payloadsIn = (store: BatchStore.QueueStore) => behind(store).map(({ batch 
 
 const lettersOf = (store: BatchStore.QueueStore) =>
   Effect.flatMap(
-    store.deadLetters({ limit: 1000 }),
+    store.deadLetters({ filter: {}, limit: 1000 }),
     (letters) => Effect.forEach(letters, ({ id }) => Effect.map(store.inspect(id), Option.getOrThrow))
   )
