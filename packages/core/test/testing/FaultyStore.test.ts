@@ -89,7 +89,7 @@ describe("FaultyStore", () => {
             return [error, isSound, store.calls(operation), store.calls()]
           })
       )
-      expect(answer, name).toMatchObject([{ _tag: "StoreUnavailable" }, true, 2, 3])
+      expect([name, ...answer]).toMatchObject([name, { _tag: "StoreUnavailable" }, true, 2, 3])
     }
   })
 
