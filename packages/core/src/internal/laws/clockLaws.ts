@@ -54,6 +54,7 @@ export const clockLaws: ReadonlyArray<Law> = [
         yield* add(queue, 1)
         const first = yield* take(queue)
         yield* TestClock.adjust(900)
+        yield* same("before", yield* claim(queue), [[], back + leaseMillis])
         yield* TestClock.setTime(back + 300)
         yield* same("it ends when it would have", yield* claim(queue), [[], back + leaseMillis])
         yield* queue.extend(first, { leaseMillis: 2000 })

@@ -144,7 +144,7 @@ export const operation: FastCheck.Arbitrary<Operation> = FastCheck.oneof(
     weight: 5,
     arbitrary: FastCheck.record({ _tag: tag("pass"), millis: oneOf(1, 1, 100, 100, leaseMillis - 1, leaseMillis) })
   },
-  { weight: 1, arbitrary: FastCheck.record({ _tag: tag("setBack"), millis: oneOf(1, 100, 600, 3000, 100_000) }) }
+  { weight: 2, arbitrary: FastCheck.record({ _tag: tag("setBack"), millis: oneOf(1, 100, 600, 600, 3000, 100_000) }) }
 )
 
 /**
