@@ -21,13 +21,14 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { makeBreaks } from "./internal/breaks.ts"
 import { makeClient } from "./internal/client.ts"
+import { Line } from "./internal/line.ts"
+import { sleepLong } from "./internal/longSleep.ts"
 import { sqliteConnection } from "./internal/sqliteConnection.ts"
 import { toSqlError } from "./internal/transaction.ts"
-import { makeTransactions, type Transactions, waitWhileBusy } from "./internal/transactions.ts"
+import { makeTransactions, type Transactions } from "./internal/transactions.ts"
 import { dialect, isDriverError, unavailableReason } from "./SqliteDialect.ts"
 import * as SqlTransaction from "./SqlTransaction.ts"
 
@@ -48,7 +49,10 @@ export interface Options {
    * (NORMAL) it survives a crash of the process, and a power cut may take the last commits. Default: true.
    */
   readonly durable?: boolean | undefined
-  /** How long a lock of another process is waited for, without blocking the event loop. Default: 30 seconds. */
+  /**
+   * How long each caller waits for a lock of another process, however many wait, without blocking the event loop. The
+   * time in which this process has the file does not count. Zero: not at all; infinite: without end. Default: 10 seconds.
+   */
   readonly busyTimeout?: Duration.DurationInput | undefined
   /**
    * How often it is looked whether the log has become larger than 16 MB, as it does while somebody reads for long, and
@@ -107,8 +111,11 @@ export const logBytes = Metric.gauge("sluice_sqlite_log_bytes", {
   description: "What was in the write-ahead log at the last checkpoint, in bytes"
 })
 
-/** How long the driver itself may wait for a lock, with the event loop blocked. */
-const driverWaitMillis = 20
+/**
+ * How long the driver itself may wait for those who still read from the log before it is cut, with the event loop
+ * blocked. For a lock it does not wait at all: those who wait for one look for themselves whether it is gone.
+ */
+const cutWaitMillis = 20
 
 /**
  * The size that the file of the log may keep. A log that is cut to nothing has to grow again, and a commit that makes it
@@ -137,7 +144,7 @@ const checkOptions = (options: Options) =>
       filename,
       "a path without \"?\", or \":memory:\""
     )
-    const busyTimeoutMillis = yield* Check.millis(module, "busyTimeout", options.busyTimeout ?? 30_000)
+    const busyTimeoutMillis = yield* Check.millis(module, "busyTimeout", options.busyTimeout ?? 10_000)
     const checkpointMillis = yield* Check.millis(module, "checkpointInterval", options.checkpointInterval ?? 60_000)
     yield* Check.check(checkpointMillis > 0, module, "checkpointInterval", options.checkpointInterval, "more than 0")
     if (options.prepareCacheSize !== undefined) {
@@ -168,7 +175,7 @@ const connect = (options: Options, readonly: boolean): Effect.Effect<Connection,
   }).pipe(
     Effect.flatMap((client) => client.reserve),
     Effect.map((stock) => sqliteConnection(stock, options.prepareCacheSize ?? 200)),
-    Effect.tap((connection) => pragma(connection, `busy_timeout = ${driverWaitMillis}`)),
+    Effect.tap((connection) => pragma(connection, `busy_timeout = 0`)),
     Effect.catchAllDefect(Effect.fail),
     Effect.provide(Reactivity.layer)
   )
@@ -240,7 +247,7 @@ export const make = (
     const breaks = yield* makeBreaks
     // Somebody else may hold the file just now.
     const bound = { store: filename, dialect, busyTimeoutMillis: checked.busyTimeoutMillis }
-    yield* Effect.catchAll(waitWhileBusy(bound, breaks, configure(writer, checked)), failed)
+    yield* Effect.catchAll(new Line(bound, breaks).past(configure(writer, checked)), failed)
     const database = {
       ...bound,
       writer: Effect.succeed(writer),
@@ -266,11 +273,11 @@ export const make = (
       const keepSmall = Effect.whenEffect(store.checkpoint, Effect.catchAll(isLogLarge(transactions), failed))
       yield* Effect.forkScoped(
         // Or closing would wait for it for ever, where the store is opened in an uninterruptible region.
-        Effect.interruptible(Effect.schedule(
+        Effect.interruptible(Effect.forever(Effect.zipRight(
+          sleepLong(checked.checkpointMillis),
           // Whatever it is: otherwise there would be no other, and nobody would know.
-          Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", cause)),
-          Schedule.spaced(checked.checkpointMillis)
-        ))
+          Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", cause))
+        )))
       )
     }
     return Context.make(SqlClient, client).pipe(
@@ -296,7 +303,12 @@ const checkpoint = (transactions: Transactions) =>
   transactions.autocommit((connection) =>
     Effect.gen(function*() {
       const bytes = yield* measureLog(connection)
-      const [{ busy }] = yield* connection.execute("PRAGMA wal_checkpoint(TRUNCATE)", [], undefined)
+      const cut = Effect.acquireUseRelease(
+        pragma(connection, `busy_timeout = ${cutWaitMillis}`),
+        () => connection.execute("PRAGMA wal_checkpoint(TRUNCATE)", [], undefined),
+        () => Effect.orDie(pragma(connection, "busy_timeout = 0"))
+      )
+      const [{ busy }] = yield* cut
       return { logBytes: bytes, cut: busy === 0 }
     })
   )

@@ -4,9 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { Breaks } from "./breaks.ts"
-
-/** Timers of JavaScript cannot sleep longer. */
-const longestSleepMillis = 2 ** 31 - 1
+import { longestSleepMillis } from "./longSleep.ts"
 
 /** @internal */
 export interface Deadline {

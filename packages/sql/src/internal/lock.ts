@@ -1,19 +1,32 @@
 /**
  * A lock that is handed over first come, first served. Effect's semaphore wakes whoever waits and lets a newcomer take
  * the permit meanwhile.
+ *
+ * There are two lines in front of it. Who waits in the first one goes before everybody in the other.
  */
 import * as Effect from "effect/Effect"
 
-interface Waiter {
-  granted: boolean
-  resume: (() => void) | undefined
+/**
+ * Somebody who waits, or has waited.
+ * @internal
+ */
+export class Waiter {
+  /** Whether it goes before those who do not. */
+  readonly first: boolean
+  state: "outside" | "waiting" | "granted" | "turned-away" = "outside"
+  resume: (() => void) | undefined = undefined
+
+  constructor(first = false) {
+    this.first = first
+  }
 }
 
 /** @internal */
-export class Lock {
+export class Lock<W extends Waiter = Waiter> {
   private held = false
   /** Made when somebody has to wait: most locks are never waited for. */
-  private waiters: Set<Waiter> | undefined
+  private firsts: Set<W> | undefined
+  private others: Set<W> | undefined
 
   /** Takes the lock if it is free. Whoever does must see to it that it is released. */
   tryTake(): boolean {
@@ -23,40 +36,80 @@ export class Lock {
   }
 
   /** Takes the lock. To be called where interruption is off; `restore` turns it on for the waiting. */
-  take(restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      if (this.tryTake()) return Effect.void
-      const waiter: Waiter = { granted: false, resume: undefined }
-      const waiters = this.waiters ??= new Set()
-      waiters.add(waiter)
-      const granted = Effect.async<void>((resume) => {
-        if (waiter.granted) resume(Effect.void)
-        else waiter.resume = () => resume(Effect.void)
-      })
-      return Effect.onError(restore(granted), () =>
-        Effect.sync(() => {
-          // The lock may have been handed over in the moment of the interruption.
-          if (waiter.granted) this.release()
-          else waiters.delete(waiter)
-        }))
-    })
+  take(
+    this: Lock,
+    restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>
+  ): Effect.Effect<void> {
+    return Effect.suspend(() => this.tryTake() ? Effect.void : Effect.asVoid(this.waitAs(new Waiter(), restore)))
   }
 
-  /** Hands the lock to whoever has waited longest: it is never free in between. */
+  /** Waits for the lock, which is taken, unless it is turned away: answers whether it has the lock. To be run at once. */
+  waitAs(waiter: W, restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>): Effect.Effect<boolean> {
+    const line = waiter.first ? this.firsts ??= new Set() : this.others ??= new Set()
+    line.add(waiter)
+    return this.whenAnswered(waiter, restore)
+  }
+
+  private whenAnswered(waiter: W, restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>): Effect.Effect<boolean> {
+    waiter.state = "waiting"
+    const isGranted = () => waiter.state === "granted"
+    const answered = Effect.async<boolean>((resume) => {
+      if (waiter.state !== "waiting") return resume(Effect.sync(isGranted))
+      waiter.resume = () => resume(Effect.sync(isGranted))
+    })
+    return Effect.onError(restore(answered), () =>
+      Effect.sync(() => {
+        // The lock may have been handed over in the moment of the interruption.
+        if (isGranted()) this.release()
+        else (waiter.first ? this.firsts : this.others)?.delete(waiter)
+        waiter.state = "outside"
+      }))
+  }
+
+  /**
+   * Lets those go before who go first, and waits for the lock again, before everybody else. To be called by who has it,
+   * where interruption is off, and run at once; answers whether it has it again.
+   */
+  letFirstsBefore(waiter: W, restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>): Effect.Effect<boolean> {
+    this.others = new Set([waiter, ...this.others ?? []])
+    const answered = this.whenAnswered(waiter, restore)
+    this.release()
+    return answered
+  }
+
+  /** Whether somebody waits who goes first. */
+  get hasFirst(): boolean {
+    return this.firsts !== undefined && this.firsts.size > 0
+  }
+
+  /** Everybody who waits. */
+  get waiting(): ReadonlyArray<W> {
+    return [...this.firsts ?? [], ...this.others ?? []]
+  }
+
+  /** Takes somebody out of the line, who does not get the lock. */
+  turnAway(waiter: W): void {
+    const line = waiter.first ? this.firsts : this.others
+    if (line?.delete(waiter)) answer(waiter, "turned-away")
+  }
+
+  /** Hands the lock to whoever is next: it is never free in between. */
   release(): void {
-    if (this.waiters !== undefined) {
-      for (const waiter of this.waiters) {
-        this.waiters.delete(waiter)
-        waiter.granted = true
-        waiter.resume?.()
-        return
-      }
+    if (!this.grant(this.firsts) && !this.grant(this.others)) this.held = false
+  }
+
+  private grant(line: Set<W> | undefined): boolean {
+    if (line === undefined) return false
+    for (const waiter of line) {
+      line.delete(waiter)
+      answer(waiter, "granted")
+      return true
     }
-    this.held = false
+    return false
   }
 
   /** Runs an effect with the lock held. */
-  with<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+  with<A, E, R>(this: Lock, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.uninterruptibleMask((restore) => {
       const held = this.releaseAfter(restore(effect))
       return this.tryTake() ? held : Effect.zipRight(this.take(restore), held)
@@ -76,4 +129,11 @@ export class Lock {
       }
     })
   }
+}
+
+const answer = (waiter: Waiter, state: "granted" | "turned-away"): void => {
+  waiter.state = state
+  const { resume } = waiter
+  waiter.resume = undefined
+  resume?.()
 }

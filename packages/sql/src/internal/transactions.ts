@@ -6,7 +6,6 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import type * as Statement from "@effect/sql/Statement"
 import { StoreUnavailable } from "@sluice/core/QueueError"
-import * as Retry from "@sluice/core/Retry"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -14,11 +13,11 @@ import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import type { Dialect } from "../Dialect.ts"
 import type { TransactionError, TransactionFailed } from "../TransactionError.ts"
+import { Bounds } from "./bounds.ts"
 import type { Breaks } from "./breaks.ts"
 import { GuardedConnection, type Transform } from "./guardedConnection.ts"
-import { Lock } from "./lock.ts"
+import { type Bound, Line, Turn } from "./line.ts"
 import {
   inFiberOfItsOwn,
   type Restore,
@@ -32,44 +31,26 @@ import {
  * What opening a database hands over.
  * @internal
  */
-export interface Database {
-  /** The path of the file, or where the server is: for errors. */
-  readonly store: string
-  readonly dialect: Dialect
+export interface Database extends Bound {
   /** A connection that nobody else uses until the scope closes. */
   readonly writer: Effect.Effect<Connection, SqlError, Scope.Scope>
   /** A connection that sees what is committed, whatever the writer does; undefined where there is none. */
   readonly reader: Connection | undefined
-  /** How long somebody else's lock is waited for. */
-  readonly busyTimeoutMillis: number
   readonly compiler: Statement.Compiler
   readonly transformRows: Transform | undefined
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
 }
 
-/** How often a lock of somebody else is looked at. The driver itself would wait with the event loop blocked. */
-const whileBusy = Retry.exponential({ base: "2 millis", cap: "40 millis", jitter: 0.5 })
-
 /**
- * Tries again while somebody else holds a lock, without blocking the event loop, up to the bound.
+ * Where in the line something waits.
  * @internal
  */
-export const waitWhileBusy = <X>(
-  { busyTimeoutMillis, dialect, store }: Pick<Database, "busyTimeoutMillis" | "dialect" | "store">,
-  breaks: Breaks,
-  run: Effect.Effect<X, SqlError>
-): Effect.Effect<X, SqlError | StoreUnavailable> =>
-  Effect.catchAll(run, (error) => {
-    if (!dialect.isBusy(error)) return Effect.fail(error)
-    const until = breaks.now() + busyTimeoutMillis
-    return run.pipe(
-      Effect.retry({ schedule: whileBusy, while: (error) => dialect.isBusy(error) && breaks.now() < until }),
-      Effect.delay(2),
-      Effect.mapError((error) =>
-        dialect.isBusy(error) ? new StoreUnavailable({ store, reason: "locked", cause: error.cause }) : error
-      )
-    )
-  })
+export interface Place {
+  /** From which point on the wait for somebody else's lock counts; see `waitedMillis`. Default: from now on. */
+  readonly since?: number | undefined
+  /** Whether it goes before all others. */
+  readonly first?: boolean | undefined
+}
 
 /** @internal */
 export class Transactions {
@@ -77,17 +58,24 @@ export class Transactions {
   readonly breaks: Breaks
   /** Who is told of changes. One for everybody who uses the database, or queries would not hear of all writes. */
   readonly reactivity: Reactivity.Service
-  private readonly lock = new Lock()
+  readonly bounds: Bounds
+  /** For the writer's connection. */
+  private readonly line: Line
+  /** For the connection that reads, where somebody else keeps even that out. */
+  private readonly readers: Line
   private readonly surroundings: Surroundings
   /** Under this the context of a fiber has the transaction of this database that the fiber is in. */
   private readonly key = Context.GenericTag<Transaction>(`@sluice/sql/Transaction/${nextKey++}`)
   /** The writer's connection, where it is always the same: that needs no scope. */
   private readonly only: Connection | undefined
-  /** A rollback has failed, so a transaction may still be open on the connection. */
-  private mayBeOpen = false
+  /** The connections whose rollback has failed, so that a transaction may still be open there. */
+  private readonly mayBeOpen = new WeakSet<Connection>()
 
   constructor(database: Database, breaks: Breaks, reactivity: Reactivity.Service) {
     this.database = database
+    this.bounds = new Bounds(database.busyTimeoutMillis)
+    this.line = new Line(database, breaks)
+    this.readers = new Line(database, breaks)
     this.only = valueOf(database.writer)
     this.breaks = breaks
     this.reactivity = reactivity
@@ -102,6 +90,35 @@ export class Transactions {
         )
     }
   }
+
+  /** How long a wait for the writer may be: the longest bound of all that may hold it. */
+  get longestWaitMillis(): number {
+    return this.bounds.longestWaitMillis
+  }
+
+  /** A queue renews leases of so long, which a coordinator must leave room for. Answers what ends that. */
+  registerLease(leaseMillis: number, queue: string): () => void {
+    return this.bounds.registerLease(leaseMillis, queue)
+  }
+
+  // --- the line -----------------------------------------------------------------------------------------------------
+
+  /** How long somebody else's lock has been waited for, all in all, in milliseconds: a point from which to count. */
+  get waitedMillis(): number {
+    return this.line.waitedMillis
+  }
+
+  /** Whether somebody else's lock has been waited for as long as there is a bound, since this point. */
+  isOver(since: number): boolean {
+    return this.line.isOver(since)
+  }
+
+  /** Whether somebody waits who goes before all others. */
+  get hasFirst(): boolean {
+    return this.line.hasFirst
+  }
+
+  // --- transactions -------------------------------------------------------------------------------------------------
 
   /** The transaction that a fiber with this context is in, also one that is over. */
   currentIn(context: Context.Context<never>): Transaction | undefined {
@@ -147,13 +164,18 @@ export class Transactions {
   }
 
   /**
-   * Waits for the lock and begins. To be called where interruption is off, and followed by `commit` or `rollback`.
+   * Waits for the lock and begins. Somebody else's lock is waited for from `since` on. To be called where interruption is
+   * off, and followed by `commit` or `rollback`.
    */
-  begin(restore: Restore): Effect.Effect<OpenTransaction, StoreUnavailable | TransactionFailed> {
+  begin(
+    restore: Restore,
+    since = this.line.waitedMillis
+  ): Effect.Effect<OpenTransaction, StoreUnavailable | TransactionFailed> {
     return Effect.gen(this, function*() {
-      yield* this.lock.take(restore)
+      const turn = new Turn(since)
+      yield* this.line.take(turn, restore)
       const scope = yield* Scope.make()
-      const giveBack = Effect.zipRight(Scope.close(scope, Exit.void), Effect.sync(() => this.lock.release()))
+      const giveBack = Effect.zipRight(Scope.close(scope, Exit.void), Effect.sync(() => this.line.release(turn)))
       const connection = yield* Effect.onError(
         Effect.mapError(
           restore(Scope.extend(this.database.writer, scope)),
@@ -161,14 +183,11 @@ export class Transactions {
         ),
         () => giveBack
       )
-      const beginning = Effect.mapError(
-        this.whileBusy(connection.execute(this.database.dialect.begin, [], undefined)),
-        (error) => error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "begin", error)
-      )
-      // An interruption may come right after BEGIN.
+      // An interruption may come right after BEGIN; or where others go first, and then what is open is theirs.
+      const undo = Effect.suspend(() => turn.isHeld ? this.rollback(connection) : Effect.void)
       yield* Effect.onError(
-        restore(this.outside(connection, beginning)),
-        () => Effect.zipRight(this.rollback(connection), giveBack)
+        restore(this.beginOn(connection, turn, always)),
+        () => Effect.zipRight(undo, giveBack)
       )
       return new OpenTransaction(this.surroundings, new Transaction(this.surroundings, connection), {
         commit: this.commit(connection),
@@ -178,10 +197,29 @@ export class Transactions {
     })
   }
 
+  /** Begins a transaction, unless nobody wants it any more; answers whether it has. */
+  private beginOn(
+    connection: Connection,
+    turn: Turn,
+    isWanted: () => boolean
+  ): Effect.Effect<boolean, StoreUnavailable | TransactionFailed> {
+    const begin = Effect.as(connection.execute(this.database.dialect.begin, [], undefined), true)
+    const begun = this.outside(connection, Effect.suspend(() => isWanted() ? begin : Effect.succeed(false)))
+    return Effect.mapError(
+      this.line.first(turn, begun),
+      (error) => error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "begin", error)
+    )
+  }
+
   /** Runs one statement that is a transaction by itself, as soon as it is its turn. */
-  autocommit<X>(run: (connection: Connection) => Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
+  autocommit<X>(
+    run: (connection: Connection) => Effect.Effect<X, SqlError>,
+    place?: Place
+  ): Effect.Effect<X, SqlError> {
     return Effect.zipLeft(
-      this.exclusively((connection) => asSqlError(this.whileBusy(this.outside(connection, run(connection))))),
+      asSqlError(
+        this.exclusively(place, (connection, turn) => this.line.first(turn, this.outside(connection, run(connection))))
+      ),
       this.breaks.whenDue
     )
   }
@@ -193,20 +231,16 @@ export class Transactions {
    */
   inTransaction<X>(
     run: (connection: Connection) => Effect.Effect<X, SqlError>,
-    isWanted: () => boolean
+    isWanted: () => boolean,
+    place?: Place
   ): Effect.Effect<X | undefined, SqlError | StoreUnavailable | TransactionFailed> {
-    return this.exclusively((connection) => {
-      const begin = Effect.as(connection.execute(this.database.dialect.begin, [], undefined), true)
-      const begun = Effect.mapError(
-        this.whileBusy(this.outside(connection, Effect.suspend(() => isWanted() ? begin : Effect.succeed(false)))),
-        (error) => error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "begin", error)
-      )
+    return this.exclusively(place, (connection, turn) => {
       const rest = Effect.matchCauseEffect(Effect.suspend(() => run(connection)), {
         onFailure: (cause) => Effect.zipRight(this.rollback(connection), Effect.failCause(cause)),
         onSuccess: (value) => Effect.as(this.commit(connection), value)
       })
       return Effect.flatMap(
-        begun,
+        this.beginOn(connection, turn, isWanted),
         (isBegun): Effect.Effect<X | undefined, SqlError | StoreUnavailable | TransactionFailed> =>
           isBegun ? rest : Effect.succeed(undefined)
       )
@@ -214,18 +248,25 @@ export class Transactions {
   }
 
   /** Runs something on the writer's connection, as soon as it is its turn. */
-  private exclusively<X, E>(run: (connection: Connection) => Effect.Effect<X, E>): Effect.Effect<X, E | SqlError> {
-    const { only } = this
-    return this.lock.with(
-      only === undefined
-        ? Effect.scoped(Effect.flatMap(this.database.writer, run))
-        : Effect.suspend(() => run(only))
-    )
+  private exclusively<X, E>(
+    place: Place | undefined,
+    run: (connection: Connection, turn: Turn) => Effect.Effect<X, E>
+  ): Effect.Effect<X, E | SqlError | StoreUnavailable> {
+    const { line, only } = this
+    return Effect.suspend(() => {
+      const turn = new Turn(place?.since ?? line.waitedMillis, place?.first)
+      return line.with(
+        turn,
+        only === undefined
+          ? Effect.scoped(Effect.flatMap(this.database.writer, (connection) => run(connection, turn)))
+          : Effect.suspend(() => run(only, turn))
+      )
+    })
   }
 
   /** Runs something that only reads on the connection for it. */
   read<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
-    return Effect.zipLeft(asSqlError(this.whileBusy(run)), this.breaks.whenDue)
+    return Effect.zipLeft(asSqlError(this.readers.past(run)), this.breaks.whenDue)
   }
 
   /** The writer's connection for as long as the scope is open; a transaction that is left open is rolled back. */
@@ -241,10 +282,20 @@ export class Transactions {
   private readonly reserveWriter = Effect.uninterruptibleMask((restore) =>
     Effect.gen(this, function*() {
       const scope = yield* Effect.scope
-      yield* this.lock.take(restore)
-      yield* Scope.addFinalizer(scope, Effect.sync(() => this.lock.release()))
-      const connection = yield* restore(this.database.writer)
-      yield* this.outside(connection, Effect.void)
+      const turn = this.line.turn()
+      yield* Effect.mapError(this.line.take(turn, restore), toSqlError)
+      const giveBack = Effect.sync(() => this.line.release(turn))
+      yield* Scope.addFinalizer(scope, giveBack)
+      // The scope may be one that stays open for long.
+      const connection = yield* Effect.onError(
+        restore(Effect.tap(
+          this.database.writer,
+          (connection) => asSqlError(this.line.first(turn, this.outside(connection, Effect.void)))
+        )),
+        () => giveBack
+      )
+      // The wait for somebody else's lock is one until the first statement has run.
+      let since: number | undefined = turn.since
       let closed = false
       yield* Scope.addFinalizer(
         scope,
@@ -255,16 +306,16 @@ export class Transactions {
       )
       const whenClosed = new SqlError({ message: "the connection was reserved for a scope that has closed" })
       return new GuardedConnection(connection, (_, run) =>
-        Effect.suspend(() => closed ? Effect.fail(whenClosed) : asSqlError(this.whileBusy(run))))
+        Effect.suspend(() =>
+          closed ? Effect.fail(whenClosed) : Effect.tap(asSqlError(this.line.later(run, since)), () => {
+            since = undefined
+          })
+        ))
     })
   )
 
-  private whileBusy<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError | StoreUnavailable> {
-    return waitWhileBusy(this.database, this.breaks, run)
-  }
-
   private commit(connection: Connection): Effect.Effect<void, StoreUnavailable | TransactionFailed> {
-    return this.whileBusy(connection.execute(this.database.dialect.commit, [], undefined)).pipe(
+    return this.line.later(connection.execute(this.database.dialect.commit, [], undefined)).pipe(
       Effect.mapError((error) =>
         error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "commit", error)
       ),
@@ -276,23 +327,38 @@ export class Transactions {
 
   /** Rolls back whatever is open. The database may have done so by itself, which must not hide why. */
   private rollback(connection: Connection): Effect.Effect<void> {
+    return Effect.ignore(Effect.sandbox(this.tryRollback(connection)))
+  }
+
+  /** Rolls back whatever is open. Until that has worked, nothing else runs on the connection. */
+  private tryRollback(connection: Connection): Effect.Effect<void, SqlError> {
     const { dialect } = this.database
-    return Effect.matchCause(connection.execute(dialect.rollback, [], undefined), {
+    return Effect.matchCauseEffect(connection.execute(dialect.rollback, [], undefined), {
       onFailure: (cause) => {
         const error = Cause.failureOption(cause)
-        this.mayBeOpen = Option.isNone(error) || !dialect.isNoTransaction(error.value)
+        if (Option.isSome(error) && dialect.isNoTransaction(error.value)) {
+          this.mayBeOpen.delete(connection)
+          return Effect.void
+        }
+        this.mayBeOpen.add(connection)
+        return Effect.failCause(cause)
       },
       onSuccess: () => {
-        this.mayBeOpen = false
+        this.mayBeOpen.delete(connection)
+        return Effect.void
       }
     })
   }
 
-  /** Runs something that must not get into a transaction that could not be rolled back before. */
-  private outside<X, E>(connection: Connection, run: Effect.Effect<X, E>): Effect.Effect<X, E> {
-    return Effect.suspend(() => this.mayBeOpen ? Effect.zipRight(this.rollback(connection), run) : run)
+  /** Runs something that must not get into a transaction that could not be rolled back: where it still cannot, it fails. */
+  private outside<X>(connection: Connection, run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
+    return Effect.suspend(() =>
+      this.mayBeOpen.has(connection) ? Effect.zipRight(this.tryRollback(connection), run) : run
+    )
   }
 }
+
+const always = () => true
 
 let nextKey = 0
 

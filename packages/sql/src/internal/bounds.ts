@@ -1,0 +1,60 @@
+/**
+ * How long a database may keep somebody waiting, and the leases that have to outlast that: known in one place, so that
+ * whoever comes second can be refused.
+ */
+
+/** @internal */
+export interface Lease {
+  readonly queue: string
+  readonly leaseMillis: number
+}
+
+/**
+ * How many waits a lease has room for: one before a renewal, one in which the renewal fails, and one for the next.
+ * @internal
+ */
+export const waitsInLease = 3
+
+/** @internal */
+export class Bounds {
+  /** How long somebody else's lock is waited for. */
+  readonly busyTimeoutMillis: number
+  private readonly writeTimeouts = new Set<{ readonly millis: number }>()
+  private readonly leases = new Set<Lease>()
+
+  constructor(busyTimeoutMillis: number) {
+    this.busyTimeoutMillis = busyTimeoutMillis
+  }
+
+  /** A coordinator may hold the writer for so long. Answers what ends that. */
+  registerWriteTimeout(millis: number): () => void {
+    return register(this.writeTimeouts, { millis })
+  }
+
+  /** A queue renews leases of so long. Answers what ends that. */
+  registerLease(leaseMillis: number, queue: string): () => void {
+    return register(this.leases, { queue, leaseMillis })
+  }
+
+  /** The longest time for which a coordinator may hold the writer. */
+  get writeTimeoutMillis(): number {
+    return Math.max(0, ...Array.from(this.writeTimeouts, ({ millis }) => millis))
+  }
+
+  /** The longest bound on a wait for the writer. */
+  get longestWaitMillis(): number {
+    return Math.max(this.busyTimeoutMillis, this.writeTimeoutMillis)
+  }
+
+  get shortestLease(): Lease | undefined {
+    return [...this.leases].reduce<Lease | undefined>(
+      (shortest, lease) => shortest === undefined || lease.leaseMillis < shortest.leaseMillis ? lease : shortest,
+      undefined
+    )
+  }
+}
+
+const register = <A>(all: Set<A>, one: A): () => void => {
+  all.add(one)
+  return () => void all.delete(one)
+}
