@@ -7,6 +7,9 @@
  *
  * Unlike a write of the WriteCoordinator, an operation is known: it uses nothing but its connection, does not hang, and
  * may be run again. So it needs no fiber, no savepoint and no timeout.
+ *
+ * There are two lines, each with a fiber of its own: what is urgent goes before whatever waits for the writer, also
+ * before a group that waits for it already.
  */
 import { SafeIntegers } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
@@ -15,6 +18,7 @@ import { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Dialect } from "../Dialect.ts"
 import type { TransactionError } from "../TransactionError.ts"
@@ -34,6 +38,8 @@ export interface Operation<A> {
 /** An operation that somebody waits for. */
 interface Waiting {
   readonly operation: Operation<any>
+  /** From which point on the wait for somebody else's lock counts. */
+  readonly since: number
   begun: boolean
   exit: Exit.Exit<any, StoreUnavailable> | undefined
   resume: ((exit: Exit.Exit<any, StoreUnavailable>) => void) | undefined
@@ -56,9 +62,11 @@ export const toUnavailable = (
   return new StoreUnavailable({ store, reason: dialect.unavailable(error) ?? "failed", cause: error.cause ?? error })
 }
 
-/** @internal */
-export class GroupCommit {
+/** Operations that wait, and the fiber that runs them. */
+class OperationLine {
   private readonly transactions: Transactions
+  /** Whether it goes before whatever else waits for the writer. */
+  private readonly first: boolean
   private readonly waiting = new Set<Waiting>()
   /** What has begun. */
   private group: ReadonlyArray<Waiting> = []
@@ -70,8 +78,9 @@ export class GroupCommit {
   /** Resumes whoever closes it. */
   private whenIdle: (() => void) | undefined
 
-  constructor(transactions: Transactions) {
+  constructor(transactions: Transactions, first: boolean) {
     this.transactions = transactions
+    this.first = first
   }
 
   // --- callers ------------------------------------------------------------------------------------------------------
@@ -81,7 +90,8 @@ export class GroupCommit {
     // It is put in, and its exit waited for, in one step: an interruption cannot come between.
     return Effect.uninterruptibleMask((restore) => {
       if (this.closed) return Effect.fail(this.whenClosed())
-      const waiting: Waiting = { operation, begun: false, exit: undefined, resume: undefined }
+      const since = this.transactions.waitedMillis
+      const waiting: Waiting = { operation, since, begun: false, exit: undefined, resume: undefined }
       this.waiting.add(waiting)
       this.wake?.()
       const answered = Effect.async<A, StoreUnavailable>((resume) => {
@@ -99,24 +109,6 @@ export class GroupCommit {
     })
   }
 
-  /** Runs an operation as a part of the transaction that the caller is in, which is rolled back with that. */
-  join<A>(transaction: Transaction, { run }: Operation<A>): Effect.Effect<A, StoreUnavailable> {
-    const unavailable = (error: SqlError | TransactionError) => toUnavailable(this.transactions.database, error)
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Effect.mapError(transaction.enter(restore), unavailable), (child) =>
-        Effect.flatMap(
-          Effect.exit(Effect.provideService(run(child.connection), SafeIntegers, false)),
-          (exit): Effect.Effect<A, StoreUnavailable> =>
-            Exit.isSuccess(exit)
-              ? Effect.as(Effect.mapError(transaction.leave(child, true), unavailable), exit.value)
-              : Effect.zipRight(
-                Effect.ignore(transaction.leave(child, false)),
-                Effect.failCause(Cause.map(exit.cause, unavailable))
-              )
-        ))
-    )
-  }
-
   // --- the fiber ----------------------------------------------------------------------------------------------------
 
   /** Runs what is waiting, until it is closed. No generator: this is where the time goes. */
@@ -132,17 +124,21 @@ export class GroupCommit {
     })
   )
 
-  /**
-   * Refuses what has not begun, and waits until what has is done. Not for the fiber: it may be waiting for a lock for
-   * somebody who has gone.
-   */
-  readonly close: Effect.Effect<void> = Effect.async<void>((resume) => {
+  /** Refuses what has not begun. */
+  unsafeClose(): void {
     this.closed = true
     const closed = Exit.fail(this.whenClosed())
     for (const waiting of this.waiting) this.answer(waiting, closed)
     this.waiting.clear()
-    this.whenIdle = () => resume(Effect.void)
     this.wake?.()
+  }
+
+  /**
+   * Waits until what has begun is done, once it is closed. Not for the fiber: it may be waiting for a lock for somebody
+   * who has gone.
+   */
+  readonly ended: Effect.Effect<void> = Effect.async<void>((resume) => {
+    this.whenIdle = () => resume(Effect.void)
     this.lookIdle()
   })
 
@@ -185,7 +181,7 @@ export class GroupCommit {
           return Effect.fail(error)
         })
       })
-    return this.answerWith(waiting, this.transactions.autocommit(run))
+    return this.answerWith(waiting, this.transactions.autocommit(run, { since: waiting.since, first: this.first }))
   }
 
   private begin(waiting: Waiting): void {
@@ -202,30 +198,42 @@ export class GroupCommit {
 
   private runAlone(waiting: Waiting): Effect.Effect<void> {
     const { run, single } = waiting.operation
-    return single ? this.runSingle(waiting) : this.answerWith(waiting, this.transactions.inTransaction(run, always))
+    const place = { since: waiting.since, first: this.first }
+    return single
+      ? this.runSingle(waiting)
+      : this.answerWith(waiting, this.transactions.inTransaction(run, always, place))
   }
 
   private readonly runGroup: Effect.Effect<void> = Effect.suspend(() => {
-    // Who is here now has waited for the lock as long as there is a bound. Who comes later waits for the next one.
     const here = [...this.waiting]
+    // Who has waited longest is told when its time is over. The others wait on, for as long as each may.
+    const place = { since: Math.min(...here.map(({ since }) => since)), first: this.first }
     this.group = []
     const run = (connection: Connection) => {
       this.group = this.takeGroup()
       return this.runAll(connection)
     }
-    return Effect.matchCauseEffect(this.transactions.inTransaction(run, () => this.waiting.size > 0), {
+    return Effect.matchCauseEffect(this.transactions.inTransaction(run, () => this.waiting.size > 0, place), {
       onFailure: (cause) => {
         const { group } = this
-        if (group.length === 0) return this.failAll(here.filter((waiting) => this.waiting.delete(waiting)), cause)
-        const error = Cause.failureOption(cause)
+        const error = Option.getOrUndefined(Cause.failureOption(cause))
+        const unavailable = error instanceof StoreUnavailable ? error.reason : undefined
+        if (group.length === 0) {
+          const failed = unavailable === "locked" ? this.whoseTimeIsOver : here
+          return this.failAll(failed.filter((waiting) => this.waiting.delete(waiting)), cause)
+        }
         // The commit has failed, and would again.
-        if (error._tag === "Some" && error.value instanceof StoreUnavailable) return this.failAll(group, cause)
+        if (unavailable !== undefined) return this.failAll(group, cause)
         return Effect.forEach(group, (waiting) => this.runAlone(waiting), { discard: true })
       },
       onSuccess: (answers) =>
         Effect.sync(() => this.group.forEach((waiting, index) => this.answer(waiting, Exit.succeed(answers?.[index]))))
     })
   })
+
+  private get whoseTimeIsOver(): ReadonlyArray<Waiting> {
+    return [...this.waiting].filter(({ since }) => this.transactions.isOver(since))
+  }
 
   private takeGroup(): ReadonlyArray<Waiting> {
     const group: Array<Waiting> = []
@@ -287,21 +295,74 @@ export class GroupCommit {
 
 const always = () => true
 
+/** @internal */
+export class GroupCommit {
+  private readonly transactions: Transactions
+  private readonly ordinary: OperationLine
+  private readonly urgent: OperationLine
+
+  constructor(transactions: Transactions, ordinary: OperationLine, urgent: OperationLine) {
+    this.transactions = transactions
+    this.ordinary = ordinary
+    this.urgent = urgent
+  }
+
+  /** Runs an operation with those of others, and answers once it is committed. */
+  submit<A>(operation: Operation<A>): Effect.Effect<A, StoreUnavailable> {
+    return this.ordinary.submit(operation)
+  }
+
+  /** The same, before whatever else waits for the writer. */
+  submitFirst<A>(operation: Operation<A>): Effect.Effect<A, StoreUnavailable> {
+    return this.urgent.submit(operation)
+  }
+
+  /** Runs an operation as a part of the transaction that the caller is in, which is rolled back with that. */
+  join<A>(transaction: Transaction, { run }: Operation<A>): Effect.Effect<A, StoreUnavailable> {
+    const unavailable = (error: SqlError | TransactionError) => toUnavailable(this.transactions.database, error)
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Effect.mapError(transaction.enter(restore), unavailable), (child) =>
+        Effect.flatMap(
+          Effect.exit(Effect.provideService(run(child.connection), SafeIntegers, false)),
+          (exit): Effect.Effect<A, StoreUnavailable> =>
+            Exit.isSuccess(exit)
+              ? Effect.as(Effect.mapError(transaction.leave(child, true), unavailable), exit.value)
+              : Effect.zipRight(
+                Effect.ignore(transaction.leave(child, false)),
+                Effect.failCause(Cause.map(exit.cause, unavailable))
+              )
+        ))
+    )
+  }
+}
+
+/** Makes a line that runs until it is closed. */
+const startLine = (transactions: Transactions, first: boolean): Effect.Effect<OperationLine> =>
+  Effect.suspend(() => {
+    const line = new OperationLine(transactions, first)
+    const loop = Effect.interruptible(line.run).pipe(
+      Effect.provideService(SafeIntegers, false),
+      Effect.onExit((exit) =>
+        Effect.sync(() => line.unsafeEnd(Exit.isFailure(exit) ? exit.cause : Cause.fail(line.whenClosed())))
+      )
+    )
+    return Effect.as(Effect.forkDaemon(loop), line)
+  })
+
 /**
  * Makes one that runs until the scope closes.
  * @internal
  */
 export const makeGroupCommit = (transactions: Transactions): Effect.Effect<GroupCommit, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.suspend(() => {
-      const group = new GroupCommit(transactions)
-      const loop = Effect.interruptible(group.run).pipe(
-        Effect.provideService(SafeIntegers, false),
-        Effect.onExit((exit) =>
-          Effect.sync(() => group.unsafeEnd(Exit.isFailure(exit) ? exit.cause : Cause.fail(group.whenClosed())))
-        )
-      )
-      return Effect.as(Effect.forkDaemon(loop), group)
-    }),
-    (group) => group.close
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.all([startLine(transactions, false), startLine(transactions, true)]),
+      // All are refused before any is waited for.
+      (lines) =>
+        Effect.suspend(() => {
+          for (const line of lines) line.unsafeClose()
+          return Effect.forEach(lines, ({ ended }) => ended, { discard: true })
+        })
+    ),
+    ([ordinary, urgent]) => new GroupCommit(transactions, ordinary, urgent)
   )

@@ -72,19 +72,20 @@ export class SqlQueue implements QueueStore {
     return Effect.map(this.group.submit({ single: false, run }), (id) => this.id = id)
   })
 
-  private write<A>(single: boolean, step: Step<A>): Effect.Effect<A, StoreUnavailable> {
+  private write<A>(single: boolean, step: Step<A>, first = false): Effect.Effect<A, StoreUnavailable> {
     return this.id === undefined
-      ? Effect.flatMap(this.open, (id) => this.writeAs(id, single, step))
-      : this.writeAs(this.id, single, step)
+      ? Effect.flatMap(this.open, (id) => this.writeAs(id, single, step, first))
+      : this.writeAs(this.id, single, step, first)
   }
 
-  private writeAs<A>(id: number, single: boolean, step: Step<A>): Effect.Effect<A, StoreUnavailable> {
+  private writeAs<A>(id: number, single: boolean, step: Step<A>, first: boolean): Effect.Effect<A, StoreUnavailable> {
     return Effect.withFiberRuntime((fiber) => {
       // The time is that of the moment when it is done, which may be long after the call.
       const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
       const run = (connection: Connection) => step(connection, id, Math.floor(clock.unsafeCurrentTimeMillis()))
       const current = this.transactions.currentIn(fiber.currentContext)
-      return current === undefined ? this.group.submit({ single, run }) : this.group.join(current, { single, run })
+      if (current !== undefined) return this.group.join(current, { single, run })
+      return first ? this.group.submitFirst({ single, run }) : this.group.submit({ single, run })
     })
   }
 
@@ -115,10 +116,11 @@ export class SqlQueue implements QueueStore {
   private held(
     claims: ReadonlyArray<Claim>,
     single: boolean,
-    step: HeldStep
+    step: HeldStep,
+    first = false
   ): Effect.Effect<void, StoreUnavailable | LeaseLost> {
     if (!isSome(claims)) return Effect.void
-    const lost = this.write(single, (connection, id, now) => step(connection, id, now, claims))
+    const lost = this.write(single, (connection, id, now) => step(connection, id, now, claims), first)
     // Only now: the others are committed.
     return Effect.flatMap(lost, (lost) =>
       lost.length === 0
@@ -172,7 +174,9 @@ export class SqlQueue implements QueueStore {
       claims,
       true,
       (connection, id, now, claims) =>
-        this.operations.extend(connection, id, claims, { leaseUntil: now + options.leaseMillis, failure })
+        this.operations.extend(connection, id, claims, { leaseUntil: now + options.leaseMillis, failure }),
+      // Or a claim that waits longer would take what is held here.
+      true
     )
   }
 
