@@ -15,7 +15,7 @@ import { SafeIntegers, SqlClient } from "@effect/sql/SqlClient"
 import { currentTransformer } from "@effect/sql/Statement"
 import * as EventHub from "@sluice/core/EventHub"
 import * as Check from "@sluice/core/OptionCheck"
-import type { InvalidOption } from "@sluice/core/QueueError"
+import { InvalidOption } from "@sluice/core/QueueError"
 import type { Missed } from "@sluice/core/QueueEvent"
 import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
@@ -28,9 +28,11 @@ import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import { waitsInLease } from "./internal/bounds.ts"
 import { makeClient } from "./internal/client.ts"
 import { GroupWriter, withoutDefects } from "./internal/groupWriter.ts"
 import { Pending } from "./internal/intake.ts"
+import { sleepLong } from "./internal/longSleep.ts"
 import { isStatementFor, SingleStatement, singleStatement } from "./internal/singleStatement.ts"
 import { toSqlError, type Transaction } from "./internal/transaction.ts"
 import type { Transactions } from "./internal/transactions.ts"
@@ -151,7 +153,11 @@ export interface Configurable {
    * waiting. Default: 0.
    */
   readonly maxWait?: Duration.DurationInput | undefined
-  /** How long one write may run. Infinite: for ever, and then one that hangs stops all others. Default: 30 seconds. */
+  /**
+   * How long one write may run. A group that has run for a tenth of it begins no further write, so that it holds the
+   * writer hardly longer than this. At most a third of the shortest lease of the queues in the same database: their
+   * renewals must get through. Infinite: for ever, and then one that hangs stops all others. Default: 10 seconds.
+   */
   readonly writeTimeout?: Duration.DurationInput | undefined
   /** Whether closing the scope runs the writes that still wait, instead of refusing them. Default: false. */
   readonly drain?: boolean | undefined
@@ -161,6 +167,8 @@ export interface Configurable {
 
 export type { WriteChange, WriteOptions } from "./Write.ts"
 
+const defaultWriteTimeoutMillis = 10_000
+
 const checkOptions = (options: Options) =>
   Effect.gen(function*() {
     const { maxGroup = 128, name, queueSize = 256, topic = identity } = options
@@ -169,11 +177,32 @@ const checkOptions = (options: Options) =>
     yield* Check.positiveInteger(name, "maxGroup", maxGroup)
     const maxWaitMillis = yield* Check.millis(name, "maxWait", options.maxWait ?? 0)
     yield* Check.check(maxWaitMillis < Infinity, name, "maxWait", options.maxWait, "finite")
-    const writeTimeoutMillis = yield* Check.millis(name, "writeTimeout", options.writeTimeout ?? 30_000)
+    const writeTimeoutMillis = yield* Check.millis(
+      name,
+      "writeTimeout",
+      options.writeTimeout ?? defaultWriteTimeoutMillis
+    )
     yield* Check.check(writeTimeoutMillis > 0, name, "writeTimeout", options.writeTimeout, "more than 0")
     const drainTimeoutMillis = yield* Check.millis(name, "drainTimeout", options.drainTimeout ?? 30_000)
     return { name, queueSize, maxGroup, maxWaitMillis, writeTimeoutMillis, drainTimeoutMillis, topic }
   })
+
+/** Takes note of how long a write may hold the writer, until the scope closes, if the leases of the queues outlast it. */
+const registerTimeout = (
+  { writeTimeout = defaultWriteTimeoutMillis, name }: Options,
+  { bounds }: Transactions,
+  millis: number
+): Effect.Effect<void, InvalidOption, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      const lease = bounds.shortestLease
+      const limit = `at most a third of the leaseDuration of queue "${lease?.queue}", which is ${lease?.leaseMillis} ms`
+      return lease !== undefined && lease.leaseMillis < waitsInLease * millis
+        ? Effect.fail(new InvalidOption({ queue: name, field: "writeTimeout", value: writeTimeout, limit }))
+        : Effect.sync(() => bounds.registerWriteTimeout(millis))
+    }),
+    (unregister) => Effect.sync(unregister)
+  )
 
 class WriteCoordinatorImpl implements WriteCoordinator {
   readonly name: string
@@ -252,7 +281,8 @@ class WriteCoordinatorImpl implements WriteCoordinator {
  * 3. after `drainTimeout`, the write that is running is rolled back and those after it are refused; what had been run of
  *    its group is committed.
  *
- * **Errors**: `InvalidOption`, which names the field, its value and the limit.
+ * **Errors**: `InvalidOption`, which names the field, its value and the limit; also where a queue of the same database
+ * has a lease that is shorter than three times `writeTimeout`.
  *
  * @example
  * ```ts
@@ -288,6 +318,7 @@ export const make = (
   Effect.gen(function*() {
     const checked = yield* checkOptions(options)
     const { transactions } = yield* SqlTransaction
+    yield* registerTimeout(options, transactions, checked.writeTimeoutMillis)
     const hub = yield* EventHub.make<WriteChange>()
     const writer = new GroupWriter(checked, transactions, hub, yield* Effect.clock)
     const fork = (loop: Effect.Effect<void>) =>
@@ -310,11 +341,11 @@ export const make = (
           // Otherwise it may be waiting for a lock, for writes that have been refused.
           if (writer.hasWork) {
             // A finalizer cannot be interrupted, and then a timeout would do nothing.
-            const ended = yield* Effect.timeoutOption(
-              Effect.interruptible(Fiber.await(loop)),
-              checked.drainTimeoutMillis
+            const ended = yield* Effect.raceFirst(
+              Effect.as(Effect.interruptible(Fiber.await(loop)), true),
+              Effect.as(Effect.interruptible(sleepLong(checked.drainTimeoutMillis)), false)
             )
-            if (ended._tag === "None") writer.unsafeCutShort()
+            if (!ended) writer.unsafeCutShort()
           }
           yield* Fiber.interruptAll([loop, timer])
           writer.unsafeEnd()
@@ -362,7 +393,7 @@ export const layer = <I>(
  *
  * const WritesLive = WriteCoordinator.layerConfig(Writes, { name: "writes" }, {
  *   maxGroup: Config.integer("WRITES_MAX_GROUP").pipe(Config.withDefault(128)),
- *   writeTimeout: Config.duration("WRITES_TIMEOUT").pipe(Config.withDefault("30 seconds"))
+ *   writeTimeout: Config.duration("WRITES_TIMEOUT").pipe(Config.withDefault("10 seconds"))
  * })
  * ```
  *

@@ -4,7 +4,8 @@
  * A write's way: queued (its submitter may still take it out) -> started, alone on the connection -> run, with an exit
  * that nobody is told -> told, once the transaction is committed. Where the transaction fails as a whole, a write that
  * had not started goes into the next group; one that had run is run again only if its submitter said it may be, and then
- * in a transaction of its own, so that it cannot be hurt by others a second time.
+ * in a transaction of its own, so that it cannot be hurt by others a second time. A group that has run for long enough,
+ * or before which others go, commits what has run; the rest is the next group.
  */
 import { SafeIntegers } from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
@@ -24,6 +25,7 @@ import { CoordinatorClosed, WriteDied, WriteTimeout } from "../WriteError.ts"
 import { Alarm } from "./alarm.ts"
 import { Intake, type Pending } from "./intake.ts"
 import { SingleStatement } from "./singleStatement.ts"
+import { sleepLong } from "./longSleep.ts"
 import type { Restore, Transaction } from "./transaction.ts"
 import type { OpenTransaction, Transactions } from "./transactions.ts"
 
@@ -46,6 +48,12 @@ type Lifecycle =
   | { readonly _tag: "Closed" }
   /** A fiber of ours has died: a bug of this library. */
   | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
+
+/**
+ * For which part of `writeTimeout` a group begins further writes. The last one has all of it, so that a group as a whole
+ * holds the writer hardly longer than one write may; a commit costs next to nothing against that part.
+ */
+const partForMore = 0.1
 
 /** @internal */
 export class GroupWriter {
@@ -111,6 +119,7 @@ export class GroupWriter {
 
   add(write: Pending): void {
     write.sequence = this.submitted++
+    write.since = this.transactions.waitedMillis
     this.intake.add(write)
     this.wake?.()
     if (this.intake.size >= this.enough) this.endWait?.()
@@ -177,7 +186,7 @@ export class GroupWriter {
         resume(Effect.void)
       }
     })
-    const timer = Effect.map(Effect.sleep(this.options.maxWaitMillis), () => {
+    const timer = Effect.map(sleepLong(this.options.maxWaitMillis), () => {
       isOver = true
       this.endWait?.()
     })
@@ -186,12 +195,16 @@ export class GroupWriter {
 
   private writeGroup(restore: Restore): Effect.Effect<void> {
     const newest = this.submitted - 1
-    return Effect.matchEffect(this.transactions.begin(restore), {
-      // Whoever waited for this transaction has waited long enough.
+    // Who has waited longest is told when its time is over. The others wait on, for as long as each may.
+    const oldest = this.again[0] ?? this.intake.oldest
+    return Effect.matchEffect(this.transactions.begin(restore, oldest?.since), {
       onFailure: (error) =>
         Effect.sync(() => {
-          const waited = [...this.again, ...this.intake.takeUpTo(newest)]
-          this.again = []
+          const isLocked = error instanceof StoreUnavailable && error.reason === "locked"
+          const hasWaited = (write: Pending) =>
+            isLocked ? this.transactions.isOver(write.since) : write.sequence <= newest
+          const waited = [...this.again.filter(hasWaited), ...this.intake.takeWhile(hasWaited)]
+          this.again = this.again.filter((write) => !hasWaited(write))
           for (const write of waited) this.finish(write, Exit.fail(write.onError(error)))
         }),
       // A bug of ours must not keep the lock.
@@ -211,12 +224,15 @@ export class GroupWriter {
   private runGroup(transaction: Transaction): Effect.Effect<void> {
     const { group } = this
     const { breaks } = this.transactions
+    const until = breaks.now() + this.options.writeTimeoutMillis * partForMore
     let index = 0
     return Effect.whileLoop({
       while: () => {
         // Those that were taken out in the meantime count as started.
         while (index < group.length && group[index].started) index += 1
-        return index < group.length && !transaction.isOver && this.lifecycle._tag !== "Closed"
+        if (index === group.length || transaction.isOver || this.lifecycle._tag === "Closed") return false
+        // Each group gets on by one write at least.
+        return index === 0 || !this.transactions.hasFirst && breaks.now() < until
       },
       body: () => {
         const write = group[index]
@@ -255,9 +271,14 @@ export class GroupWriter {
 
   /** The transaction has ended well, for all whose write has. */
   private committed(group: ReadonlyArray<Pending>): void {
-    // Closing may have cut the group short.
-    for (const write of group) this.count(write, write.outcome ?? this.refuse(write))
-    for (const write of group) write.onExit?.(write.exit!)
+    // Closing may have cut the group short, or its time was over: then the rest goes into the next one.
+    const isClosed = this.lifecycle._tag === "Closed"
+    const told = group.filter(({ outcome }) => outcome !== undefined || isClosed)
+    if (told.length < group.length) {
+      this.again = [...group.filter(({ outcome }) => outcome === undefined && !isClosed), ...this.again]
+    }
+    for (const write of told) this.count(write, write.outcome ?? this.refuse(write))
+    for (const write of told) write.onExit?.(write.exit!)
   }
 
   /** The transaction has failed as a whole. Those that failed by themselves keep their own error. */
@@ -425,7 +446,7 @@ export class GroupWriter {
   }
 
   private refuseQueued(): void {
-    for (const write of this.intake.takeUpTo(Infinity)) this.finish(write, this.refuse(write))
+    for (const write of this.intake.takeWhile(() => true)) this.finish(write, this.refuse(write))
   }
 }
 

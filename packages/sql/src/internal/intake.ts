@@ -28,6 +28,8 @@ export class Pending {
   readonly onError: (error: WriteError) => unknown
   /** In the order of submission. */
   sequence = 0
+  /** From which point on the wait for somebody else's lock counts. */
+  since = 0
   /** Whether it has begun to run. */
   started = false
   /** What it has come to, once it has run: final when its transaction is committed. */
@@ -118,10 +120,15 @@ export class Intake {
     return taken
   }
 
-  /** Takes everything that had been submitted up to this one, also from outside. */
-  takeUpTo(sequence: number): Array<Pending> {
+  /** The write that has waited longest. */
+  get oldest(): Pending | undefined {
+    return this.first
+  }
+
+  /** Takes the oldest writes, also from outside, for as long as this is true of them. */
+  takeWhile(isTrue: (write: Pending) => boolean): Array<Pending> {
     const taken: Array<Pending> = []
-    while (this.first !== undefined && this.first.sequence <= sequence) taken.push(this.shift(this.first))
+    while (this.first !== undefined && isTrue(this.first)) taken.push(this.shift(this.first))
     return taken
   }
 
