@@ -16,6 +16,7 @@ import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
 import type { Trigger } from "./Batch.ts"
+import { aliases, Copying } from "./internal/copying.ts"
 import {
   broken,
   lineOf,
@@ -48,7 +49,8 @@ export interface Format {
   readonly decode: (bytes: Uint8Array) => unknown
   /**
    * Whether it carries a value other than null, a boolean, a finite number, text, an array and a plain object: a Date,
-   * NaN, a bigint, `undefined` in an array. Default: it carries none of them.
+   * NaN, a bigint, `undefined` in an array. An item with such a value in it is encoded once by itself when it is offered,
+   * so that the format may refuse it, and its size is known. Default: it carries none of them.
    */
   readonly carries?: ((value: unknown) => boolean) | undefined
 }
@@ -145,7 +147,10 @@ export interface EncodedBatch extends Envelope {
  * @category models
  */
 export interface Codec<in out A> {
-  /** Encodes one item, or says what is wrong with it. Never throws. */
+  /**
+   * Encodes one item, or says what is wrong with it. The encoded one is nobody else's: where the schema hands back what
+   * it was given, as `Schema.Unknown` does, that is copied. Never throws.
+   */
   readonly encodeItem: (item: A) => Either.Either<EncodedItem, Fault>
   /** One item again. Never throws. */
   readonly decodeItem: (value: unknown) => Either.Either<A, Fault>
@@ -217,9 +222,22 @@ export const make = <A, I>(
   const encode = ParseResult.encodeUnknownEither(schema)
   const decodeOne = ParseResult.decodeUnknownEither(schema)
   const decode = ParseResult.decodeUnknownEither(Schema.Array(schema))
-  const inspection = new Inspection(limits, format.carries ?? carriesNothing)
+  const carries = format.carries ?? carriesNothing
+  const inspection = new Inspection(limits, carries)
+  const roundTrip = (value: unknown) => (format.decode(format.encode([value])) as ReadonlyArray<unknown>)[0]
+  const copying = aliases(schema.ast) ? new Copying({ ...limits, carries, roundTrip }) : undefined
   const records = hasRecords(schema.ast)
   const formats = new Map([[json.name, json], [format.name, format]])
+  /** What the format vouches for it may still throw at, and it has a size that only the format knows. */
+  const tryOut = ({ bytes, value }: EncodedItem): Either.Either<EncodedItem, Fault> => {
+    let body: Uint8Array
+    try {
+      body = format.encode([value])
+    } catch (error) {
+      return Either.left({ reason: "unsupported", path: "", detail: thrown(error).detail })
+    }
+    return inspection.sized(value, Math.max(bytes, body.length))
+  }
   const readBatch = (bytes: Uint8Array): Either.Either<EncodedBatch, Unreadable> => {
     try {
       const header = readHeader(bytes)
@@ -243,7 +261,10 @@ export const make = <A, I>(
         if (records && hasProto(item)) return Either.left(protoFault)
         const encoded = encode(item)
         if (Either.isLeft(encoded)) return Either.left(faultOf(encoded.left))
-        return inspection.inspect(encoded.right)
+        const value = copying === undefined ? encoded.right : copying.copy(encoded.right)
+        if (copying?.isTooLarge) return Either.left(tooLargeFault(limits))
+        const inspected = inspection.inspect(value)
+        return Either.isRight(inspected) && inspection.isVouchedFor ? tryOut(inspected.right) : inspected
       } catch (error) {
         return Either.left(thrown(error))
       }
@@ -300,6 +321,12 @@ const thrown = (error: unknown): Fault => {
   const detail = error instanceof Error ? error.message : "it threw what is no error"
   return { reason: error instanceof RangeError ? "too-deep" : "type", path: "", detail }
 }
+
+const tooLargeFault = ({ maxItemBytes }: Limits): Fault => ({
+  reason: "too-large",
+  path: "",
+  detail: `it has more than ${maxItemBytes} bytes, and may have ${maxItemBytes}`
+})
 
 const protoFault: Fault = {
   reason: "unsupported",

@@ -29,6 +29,8 @@ export class Inspection {
   private readonly limits: { readonly maxItemBytes: number; readonly maxDepth: number }
   private readonly carries: (value: unknown) => boolean
   private fault: Fault | undefined
+  /** Whether there was anything in the last value that only the format vouches for, and that has a size of its own. */
+  isVouchedFor = false
 
   constructor(
     limits: { readonly maxItemBytes: number; readonly maxDepth: number },
@@ -39,8 +41,13 @@ export class Inspection {
   }
 
   inspect(value: unknown): Either.Either<{ readonly value: unknown; readonly bytes: number }, Fault> {
+    this.isVouchedFor = false
     const bytes = this.measure(value, 0)
-    if (bytes === malformed) return Either.left(this.fault!)
+    return bytes === malformed ? Either.left(this.fault!) : this.sized(value, bytes)
+  }
+
+  /** A value that has so many bytes, if it may have so many. */
+  sized(value: unknown, bytes: number): Either.Either<{ readonly value: unknown; readonly bytes: number }, Fault> {
     const { maxItemBytes } = this.limits
     return bytes > maxItemBytes
       ? Either.left({ reason: "too-large", path: "", detail: `it has ${bytes} bytes, and may have ${maxItemBytes}` })
@@ -65,7 +72,9 @@ export class Inspection {
         if (isPlain(value)) return this.measureObject(value, depth + 1)
         break
     }
-    return this.carries(value) ? 8 : this.fail("unsupported", `the format cannot carry ${nameOf(value)}`)
+    if (!this.carries(value)) return this.fail("unsupported", `the format cannot carry ${nameOf(value)}`)
+    this.isVouchedFor = true
+    return 8
   }
 
   private measureArray(values: ReadonlyArray<unknown>, depth: number): number {
@@ -141,7 +150,8 @@ export const utf8Bytes = (text: string): number => {
   return bytes
 }
 
-const isPlain = (value: object): value is Record<string, unknown> => {
+/** @internal */
+export const isPlain = (value: object): value is Record<string, unknown> => {
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === Object.prototype || prototype === null
 }
