@@ -10,15 +10,18 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import type {
-  Amount,
   Append,
   Appended,
   Claim,
-  ClaimedBatch,
+  Claimed,
   DeadLetter,
   Failure,
-  NewBatch,
-  Stats
+  Part,
+  Portion,
+  Portioned,
+  ReleaseOptions,
+  Stats,
+  Turn
 } from "@sluice/core/BatchStore"
 import type * as Arr from "effect/Array"
 import type * as Effect from "effect/Effect"
@@ -48,7 +51,7 @@ export interface BatchStoreDialect {
 export type Run<A> = Effect.Effect<A, SqlError>
 
 /**
- * What the store does. Milliseconds are integers, and texts are well-formed and without NUL.
+ * What the store does. Milliseconds are integers but for spans, and texts are well-formed and without NUL.
  *
  * @since 0.1.0
  * @category models
@@ -59,58 +62,61 @@ export interface Operations {
   /** Whether an append is one statement, which needs no transaction around it. */
   readonly isSingle: (append: Append) => boolean
   readonly append: (connection: Connection, queueId: number, append: Append, now: number) => Run<Appended>
+  /** The clock may have been set back: ids that were remembered later than now were remembered now. */
+  readonly clipIds: (connection: Connection, queueId: number, now: number) => Run<void>
+  /** The clock may have been set back: nothing is due later than now and the time that it was given. */
+  readonly clip: (connection: Connection, queueId: number, now: number) => Run<void>
   /** Each of its statements may be committed by itself. */
-  readonly claim: (
-    connection: Connection,
-    queueId: number,
-    options: { readonly limit: number; readonly leaseUntil: number },
-    now: number
-  ) => Run<{ readonly batches: ReadonlyArray<ClaimedBatch>; readonly nextAtMillis: number | undefined }>
-  /** These four are one statement each. They answer which claims do not hold any more. */
+  readonly claim: (connection: Connection, queueId: number, options: Claiming, now: number) => Run<Omit<Claimed, "lost">>
+  /** Each of its statements may be committed by itself, and of one claim one alone does something. So with `extend`. */
   readonly settle: (connection: Connection, queueId: number, claims: Claims) => Run<ReadonlyArray<Claim>>
+  /** This and the next four answer which claims do not hold any more. */
   readonly extend: (
     connection: Connection,
     queueId: number,
     claims: Claims,
-    options: { readonly leaseUntil: number; readonly failure: Failure | undefined }
+    options: { readonly leaseMillis: number; readonly failure: Failure | undefined },
+    now: number
   ) => Run<ReadonlyArray<Claim>>
   readonly release: (
     connection: Connection,
     queueId: number,
     claims: Claims,
-    options: {
-      /** Undefined: at once. */
-      readonly readyAt: number | undefined
-      readonly failure: Failure | undefined
-      readonly giveBack: boolean
-    }
+    options: ReleaseOptions,
+    now: number
   ) => Run<ReadonlyArray<Claim>>
   readonly deadLetter: (
     connection: Connection,
     queueId: number,
     claims: Claims,
-    options: { readonly reason: string; readonly failure: Failure; readonly diedAt: number }
+    options: { readonly reason: string; readonly failure: Failure },
+    now: number
   ) => Run<ReadonlyArray<Claim>>
   /** Changes nothing where one of the claims does not hold. */
-  readonly replace: (
+  readonly divide: (
     connection: Connection,
     queueId: number,
     claims: Claims,
-    remainder: NewBatch
-  ) => Run<ReadonlyArray<Claim>>
+    parts: ReadonlyArray<Part>,
+    now: number
+  ) => Run<{ readonly lost: ReadonlyArray<Claim>; readonly parts: ReadonlyArray<Claim> }>
+  readonly forgive: (connection: Connection, queueId: number, claims: Claims) => Run<void>
+  readonly hold: (connection: Connection, queueId: number, millis: number, now: number) => Run<void>
+  /** At most as many letters as one statement looks at, and after which id to go on. */
   readonly deadLetters: (
     connection: Connection,
     queueId: number,
-    options: { readonly limit: number; readonly after: number }
-  ) => Run<ReadonlyArray<DeadLetter>>
+    portion: Portion,
+    now: number
+  ) => Run<{ readonly letters: ReadonlyArray<DeadLetter>; readonly last: number | undefined }>
   readonly inspect: (
     connection: Connection,
     queueId: number,
     id: number
   ) => Run<Option.Option<DeadLetter & { readonly payload: Uint8Array }>>
-  /** These two are one statement each. */
-  readonly redrive: (connection: Connection, queueId: number, which: Which) => Run<Changed>
-  readonly discard: (connection: Connection, queueId: number, which: Which) => Run<Changed>
+  readonly redrive: (connection: Connection, queueId: number, portion: Portion, now: number) => Run<Portioned>
+  readonly discard: (connection: Connection, queueId: number, portion: Portion, now: number) => Run<Portioned>
+  readonly countDead: (connection: Connection, queueId: number, portion: Portion, now: number) => Run<Portioned>
   readonly stats: (connection: Connection, queueId: number, now: number) => Run<Stats>
 }
 
@@ -123,19 +129,14 @@ export interface Operations {
 export type Claims = Arr.NonEmptyReadonlyArray<Claim>
 
 /**
- * Which dead letters: those with an id of these, or the first so many after one.
+ * What is to be claimed, without what is done before.
  *
  * @since 0.1.0
  * @category models
  */
-export type Which = ReadonlyArray<number> | { readonly after: number; readonly limit: number }
-
-/**
- * How many dead letters something was done with, and the last of them; 0 where there was none.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Changed extends Amount {
-  readonly last: number
+export interface Claiming {
+  readonly limit: number
+  readonly leaseMillis: number
+  readonly turn: Turn
+  readonly version: number
 }

@@ -3,9 +3,10 @@
  *
  * | a batch | is in | `due_ms` |
  * |---|---|---|
- * | can be claimed | `batches` | `ready` |
- * | is claimed | `batches` | the end of the lease; after that, it can be claimed, or settled by its holder |
- * | is released for later | `resting` | from when on it can be claimed |
+ * | is fresh | `batches` | `ready`, or `putBack` where it was claimed before |
+ * | is claimed | where it was | the end of the lease; after that, it comes back, or is settled by its holder |
+ * | comes back, once it is due | `resting` | from when on it can be claimed |
+ * | can be read by a newer version | `resting`, with that version | when it was released |
  * | is dead | `dead` | |
  *
  * @since 0.1.0
@@ -13,6 +14,7 @@
 import type { BatchStoreDialect } from "./BatchStoreDialect.ts"
 import { makeClaims } from "./internal/sqliteClaims.ts"
 import { makeDeadLetters } from "./internal/sqliteDeadLetters.ts"
+import { makeHeld } from "./internal/sqliteHeld.ts"
 import { makeIntake } from "./internal/sqliteIntake.ts"
 import { migrations } from "./internal/sqliteSchema.ts"
 
@@ -25,5 +27,10 @@ import { migrations } from "./internal/sqliteSchema.ts"
 export const dialect: BatchStoreDialect = {
   name: "sqlite",
   migrations,
-  operations: (prefix) => ({ ...makeIntake(prefix), ...makeClaims(prefix), ...makeDeadLetters(prefix) })
+  operations: (prefix) => ({
+    ...makeIntake(prefix),
+    ...makeClaims(prefix),
+    ...makeHeld(prefix),
+    ...makeDeadLetters(prefix)
+  })
 }

@@ -4,9 +4,11 @@ import { Effect, Layer } from "effect"
 import { SqlBatchStore, SqliteStore } from "../src/index.ts"
 import { temporaryFile } from "./database.ts"
 
-// The laws let days pass, and nobody wants a look at the log for each minute of them.
+// The laws let days pass, and nobody wants a look at the log for each minute of them. They say nothing of power cuts.
 const open = (filename: string) =>
-  SqlBatchStore.layer().pipe(Layer.provideMerge(SqliteStore.layer({ filename, checkpointInterval: "1000 days" })))
+  SqlBatchStore.layer().pipe(
+    Layer.provideMerge(SqliteStore.layer({ filename, checkpointInterval: "1000 days", durable: false }))
+  )
 
 describe("a store in SQLite keeps the laws, in memory", () => {
   for (const { check, name } of BatchStoreLaws.laws({ runs: 30 })) {

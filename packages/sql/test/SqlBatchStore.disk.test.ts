@@ -70,7 +70,7 @@ describe("a damaged file", () => {
       const [append, claim, letters] = yield* Effect.all([
         Effect.flip(queue.append({ batches: [batch(1)] })),
         Effect.flip(take(queue)),
-        queue.deadLetters({ limit: 10 })
+        queue.deadLetters({ filter: {}, limit: 10 })
       ], { concurrency: "unbounded" })
       expect([append, claim]).toMatchObject([corrupt, corrupt])
       expect(letters).toEqual([])

@@ -44,8 +44,10 @@ describe("in a transaction of the same database", () => {
         yield* queue.append({ batches: [batch(7, { ids: ["a"] })], idWindowMillis: 60_000 })
         yield* queue.claim({ limit: 1, leaseMillis: 60_000, settle: [settled] })
         yield* queue.release([released], {})
-        yield* queue.redrive("all")
-        yield* queue.replace([first, second], batch(9))
+        yield* queue.redrive({ filter: {}, limit: 9 })
+        yield* queue.divide([first, second], [{ ...batch(9), becomes: { _tag: "Kept", failure } }])
+        yield* queue.hold(60_000)
+        yield* queue.forgive([first])
         return yield* Effect.fail("undo")
       })
       expect(yield* Effect.flip(withTransaction(all))).toBe("undo")
@@ -75,7 +77,11 @@ describe("in a transaction of the same database", () => {
       const [first, second] = yield* take(queue)
       yield* queue.settle([first])
       const lost = yield* withTransaction(Effect.flip(queue.settle([first, second])))
-      expect(lost).toMatchObject({ _tag: "LeaseLost", queue: "orders", sequences: [first.sequence] })
+      expect(lost).toMatchObject({
+        _tag: "LeaseLost",
+        queue: "orders",
+        claims: [{ sequence: first.sequence, token: first.token }]
+      })
       expect(yield* pending(queue)).toBe(0)
     }))
 

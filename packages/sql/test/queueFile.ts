@@ -47,28 +47,35 @@ export const dead = 2
 export const placeOf = (key: string) => `${key} % ${2 ** 40}`
 
 // A batch that is put to rest, or dies, leaves its table for another one, and may come back.
+const elsewhere = (table: string) =>
+  ["sluice_batches", "sluice_resting", "sluice_dead"].filter((other) => other !== table).map((other) =>
+    `SELECT 1 FROM ${other} WHERE seq = OLD.seq`
+  ).join(" UNION ALL ")
+
+const audited = (table: string) => `
+  CREATE TRIGGER ${table}_audit_stored AFTER INSERT ON ${table} BEGIN
+    INSERT INTO audit_stored VALUES (${placeOf("NEW.seq")}, NEW.payload) ON CONFLICT DO NOTHING;
+  END;
+  CREATE TRIGGER ${table}_audit_claims AFTER UPDATE OF token ON ${table} BEGIN
+    INSERT INTO audit_claims VALUES (${placeOf("NEW.seq")}, NEW.token, NEW.deliveries);
+  END;
+  CREATE TRIGGER ${table}_audit_deleted AFTER DELETE ON ${table} WHEN NOT EXISTS (${elsewhere(table)}) BEGIN
+    INSERT INTO audit_deleted VALUES (${placeOf("OLD.seq")});
+  END;`
+
 const audit = `
   CREATE TABLE audit_stored (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL);
   CREATE TABLE audit_claims (seq INTEGER NOT NULL, token INTEGER NOT NULL, deliveries INTEGER NOT NULL);
   CREATE TABLE audit_deleted (seq INTEGER PRIMARY KEY);
-  CREATE TRIGGER audit_stored AFTER INSERT ON sluice_batches BEGIN
-    INSERT INTO audit_stored VALUES (${placeOf("NEW.seq")}, NEW.payload) ON CONFLICT DO NOTHING;
-  END;
-  CREATE TRIGGER audit_claims AFTER UPDATE OF token ON sluice_batches BEGIN
-    INSERT INTO audit_claims VALUES (${placeOf("NEW.seq")}, NEW.token, NEW.deliveries);
-  END;
-  CREATE TRIGGER audit_deleted AFTER DELETE ON sluice_batches
-  WHEN NOT EXISTS (
-    SELECT 1 FROM sluice_resting WHERE seq = OLD.seq UNION ALL SELECT 1 FROM sluice_dead WHERE seq = OLD.seq
-  ) BEGIN
-    INSERT INTO audit_deleted VALUES (${placeOf("OLD.seq")});
-  END;`
+  ${audited("sluice_batches")}
+  ${audited("sluice_resting")}`
 
 /** Everything that is stored. What has a time to come is claimed; what has none can be. */
 const everything = `
   SELECT ${placeOf("seq")} AS seq, CASE WHEN due_ms > 0 THEN ${claimed} ELSE ${waiting} END AS state, token, deliveries,
     items, payload FROM sluice_batches
-  UNION ALL SELECT ${placeOf("seq")}, ${waiting}, token, deliveries, items, payload FROM sluice_resting
+  UNION ALL SELECT ${placeOf("seq")}, CASE WHEN leased THEN ${claimed} ELSE ${waiting} END, token, deliveries, items,
+    payload FROM sluice_resting
   UNION ALL SELECT ${placeOf("seq")}, ${dead}, token, deliveries, items, payload FROM sluice_dead`
 
 /** The items of a batch, after the line that says how they are written. */

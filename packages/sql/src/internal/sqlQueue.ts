@@ -6,7 +6,6 @@ import { SafeIntegers } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import type {
-  Amount,
   Append,
   Appended,
   Claim,
@@ -14,8 +13,11 @@ import type {
   ClaimOptions,
   DeadLetter,
   Failure,
-  NewBatch,
+  Part,
+  Portion,
+  Portioned,
   QueueStore,
+  ReleaseOptions,
   Stats
 } from "@sluice/core/BatchStore"
 import { LeaseLost, StoreUnavailable } from "@sluice/core/QueueError"
@@ -24,13 +26,10 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Changed, Claims, Operations, Which } from "../BatchStoreDialect.ts"
+import type { Claims, Operations } from "../BatchStoreDialect.ts"
 import { type GroupCommit, toUnavailable } from "./groupCommit.ts"
 import { isStorable, kept } from "./storableText.ts"
 import type { Transactions } from "./transactions.ts"
-
-/** How many dead letters one transaction puts back or deletes, where it is all of them. */
-const atOnce = 1000
 
 type Step<A> = (connection: Connection, id: number, now: number) => Effect.Effect<A, SqlError>
 
@@ -43,7 +42,37 @@ const noClaims: ReadonlyArray<Claim> = []
 
 const isSome = (claims: ReadonlyArray<Claim>): claims is Claims => claims.length > 0
 
+const nothing = () => noClaims
+
 const keptFailure = (failure: Failure): Failure => ({ ...failure, error: kept(failure.error) })
+
+const keptRelease = (options: ReleaseOptions): ReleaseOptions => ({
+  ...options,
+  failure: options.failure && keptFailure(options.failure)
+})
+
+const keptPart = (part: Part): Part => {
+  const { becomes } = part
+  switch (becomes._tag) {
+    case "Kept":
+      return { ...part, becomes: { ...becomes, failure: keptFailure(becomes.failure) } }
+    case "Released":
+      return { ...part, becomes: { ...becomes, ...keptRelease(becomes) } }
+    case "Dead":
+      return { ...part, becomes: { ...becomes, reason: kept(becomes.reason), failure: keptFailure(becomes.failure) } }
+  }
+}
+
+/** What is stored of a text is what is looked for. */
+const keptPortion = ({ after, filter, limit }: Portion): Portion => ({
+  after,
+  limit,
+  filter: {
+    ...filter,
+    reason: filter.reason === undefined ? undefined : kept(filter.reason),
+    error: filter.error === undefined ? undefined : kept(filter.error)
+  }
+})
 
 /** @internal */
 export class SqlQueue implements QueueStore {
@@ -53,6 +82,10 @@ export class SqlQueue implements QueueStore {
   private readonly operations: Operations
   /** Known once its row is committed: a transaction that is rolled back takes the row with it. */
   private id: number | undefined
+  private lastNow = -Infinity
+  /** How often the clock was set back, and up to which time everything has been clipped: at first it may have been. */
+  private setBack = 1
+  private readonly clipped = { due: 0, ids: 0 }
 
   constructor(name: string, transactions: Transactions, group: GroupCommit, operations: Operations) {
     this.name = name
@@ -82,10 +115,42 @@ export class SqlQueue implements QueueStore {
     return Effect.withFiberRuntime((fiber) => {
       // The time is that of the moment when it is done, which may be long after the call.
       const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
-      const run = (connection: Connection) => step(connection, id, Math.floor(clock.unsafeCurrentTimeMillis()))
+      const run = (connection: Connection) => step(connection, id, this.look(clock))
       const current = this.transactions.currentIn(fiber.currentContext)
       if (current !== undefined) return this.group.join(current, { single, run })
       return first ? this.group.submitFirst({ single, run }) : this.group.submit({ single, run })
+    })
+  }
+
+  /** What time it is, and whether the clock was set back. */
+  private look(clock: Clock.Clock): number {
+    const now = Math.floor(clock.unsafeCurrentTimeMillis())
+    if (now < this.lastNow) this.setBack += 1
+    this.lastNow = now
+    return now
+  }
+
+  /** Clips first what may be later than it can be, where the clock has been set back. */
+  private writeClipped<A>(
+    kind: "due" | "ids",
+    single: boolean,
+    clip: Step<void>,
+    step: Step<A>
+  ): Effect.Effect<A, StoreUnavailable> {
+    let upTo = 0
+    const written = this.write(single, (connection, id, now) => {
+      if (this.clipped[kind] === this.setBack) return step(connection, id, now)
+      upTo = this.setBack
+      return Effect.zipRight(clip(connection, id, now), step(connection, id, now))
+    })
+    return Effect.flatMap(written, (answer) => {
+      if (upTo === 0) return Effect.succeed(answer)
+      return Effect.withFiberRuntime((fiber) => {
+        // A transaction may still be rolled back, and that with it.
+        const isCommitted = this.transactions.currentIn(fiber.currentContext) === undefined
+        if (isCommitted) this.clipped[kind] = Math.max(this.clipped[kind], upTo)
+        return Effect.succeed(answer)
+      })
     })
   }
 
@@ -122,10 +187,11 @@ export class SqlQueue implements QueueStore {
     if (!isSome(claims)) return Effect.void
     const lost = this.write(single, (connection, id, now) => step(connection, id, now, claims), first)
     // Only now: the others are committed.
-    return Effect.flatMap(lost, (lost) =>
-      lost.length === 0
-        ? Effect.void
-        : Effect.fail(new LeaseLost({ queue: this.name, sequences: lost.map(({ sequence }) => sequence) })))
+    return Effect.flatMap(lost, (lost) => lost.length === 0 ? Effect.void : this.lost(lost))
+  }
+
+  private lost(claims: ReadonlyArray<Claim>): Effect.Effect<never, LeaseLost> {
+    return Effect.fail(new LeaseLost({ queue: this.name, claims }))
   }
 
   private unstorable(what: string): StoreUnavailable {
@@ -136,45 +202,66 @@ export class SqlQueue implements QueueStore {
   // --- in and out ---------------------------------------------------------------------------------------------------
 
   append(append: Append): Effect.Effect<Appended, StoreUnavailable> {
+    const { operations } = this
     if (append.batches.some(({ ids }) => ids !== undefined && !ids.every(isStorable))) {
       return Effect.fail(this.unstorable("an id"))
     }
-    return this.write(
-      this.operations.isSingle(append),
-      (connection, id, now) => this.operations.append(connection, id, append, now)
+    if (!append.batches.some(({ ids }) => ids !== undefined && ids.length > 0)) {
+      return this.write(
+        operations.isSingle(append),
+        (connection, id, now) => operations.append(connection, id, append, now)
+      )
+    }
+    return this.writeClipped(
+      "ids",
+      false,
+      (connection, id, now) => operations.clipIds(connection, id, now),
+      (connection, id, now) => operations.append(connection, id, append, now)
     )
   }
 
-  claim({ leaseMillis, limit, settle = noClaims }: ClaimOptions): Effect.Effect<Claimed, StoreUnavailable> {
+  claim(
+    { leaseMillis, limit, renew = nothing, settle = noClaims, turn = "fresh", version = Infinity }: ClaimOptions
+  ): Effect.Effect<Claimed, StoreUnavailable> {
     const { operations } = this
-    const claim = (connection: Connection, id: number, now: number, lost: ReadonlyArray<Claim>) =>
-      Effect.map(
-        operations.claim(connection, id, { limit, leaseUntil: now + leaseMillis }, now),
-        ({ batches, nextAtMillis }): Claimed => ({ batches, lost, nextAtMillis })
+    const claiming = { leaseMillis, limit, turn, version }
+    const claim = (connection: Connection, id: number, now: number, lost: ReadonlyArray<Claim>) => {
+      const claimed = Effect.map(
+        operations.claim(connection, id, claiming, now),
+        ({ batches, nextAtMillis, turn }): Claimed => ({ batches, turn, lost, nextAtMillis })
       )
-    return isSome(settle)
-      ? this.write(false, (connection, id, now) =>
-        Effect.flatMap(
-          operations.settle(connection, id, settle),
-          (lost) => claim(connection, id, now, lost)
-        ))
-      : this.write(true, (connection, id, now) => claim(connection, id, now, noClaims))
+      // Only now: this may have waited for its turn for long.
+      const renewed = renew()
+      return isSome(renewed)
+        ? Effect.zipRight(operations.extend(connection, id, renewed, { leaseMillis, failure: undefined }, now), claimed)
+        : claimed
+    }
+    return this.writeClipped(
+      "due",
+      !isSome(settle),
+      (connection, id, now) => operations.clip(connection, id, now),
+      (connection, id, now) =>
+        isSome(settle)
+          ? Effect.flatMap(operations.settle(connection, id, settle), (lost) => claim(connection, id, now, lost))
+          : claim(connection, id, now, noClaims)
+    )
   }
 
   settle(claims: ReadonlyArray<Claim>): Effect.Effect<void, StoreUnavailable | LeaseLost> {
-    return this.held(claims, true, (connection, id, _, claims) => this.operations.settle(connection, id, claims))
+    const single = claims.length === 1
+    return this.held(claims, single, (connection, id, _, claims) => this.operations.settle(connection, id, claims))
   }
 
   extend(
     claims: ReadonlyArray<Claim>,
-    options: { readonly leaseMillis: number; readonly failure?: Failure | undefined }
+    { failure, leaseMillis }: { readonly leaseMillis: number; readonly failure?: Failure | undefined }
   ): Effect.Effect<void, StoreUnavailable | LeaseLost> {
-    const failure = options.failure && keptFailure(options.failure)
+    const options = { leaseMillis, failure: failure && keptFailure(failure) }
+    const single = claims.length === 1
     return this.held(
       claims,
-      true,
-      (connection, id, now, claims) =>
-        this.operations.extend(connection, id, claims, { leaseUntil: now + options.leaseMillis, failure }),
+      single,
+      (connection, id, now, claims) => this.operations.extend(connection, id, claims, options, now),
       // Or a claim that waits longer would take what is held here.
       true
     )
@@ -182,33 +269,36 @@ export class SqlQueue implements QueueStore {
 
   release(
     claims: ReadonlyArray<Claim>,
-    options: {
-      readonly readyAtMillis?: number | undefined
-      readonly failure?: Failure | undefined
-      readonly giveBack?: boolean | undefined
-    }
+    options: ReleaseOptions
   ): Effect.Effect<void, StoreUnavailable | LeaseLost> {
-    const { giveBack = false, readyAtMillis } = options
-    const failure = options.failure && keptFailure(options.failure)
-    return this.held(claims, true, (connection, id, now, claims) => {
-      const readyAt = readyAtMillis === undefined || readyAtMillis <= now ? undefined : readyAtMillis
-      return this.operations.release(connection, id, claims, { readyAt, failure, giveBack })
-    })
+    const released = keptRelease(options)
+    return this.held(
+      claims,
+      false,
+      (connection, id, now, claims) => this.operations.release(connection, id, claims, released, now)
+    )
   }
 
-  replace(
+  divide(
     claims: Arr.NonEmptyReadonlyArray<Claim>,
-    remainder: NewBatch
-  ): Effect.Effect<Claim, StoreUnavailable | LeaseLost> {
-    const { sequence, token } = claims.reduce((one, other) => other.sequence < one.sequence ? other : one)
-    return Effect.as(
-      this.held(
-        claims,
-        false,
-        (connection, id, _, claims) => this.operations.replace(connection, id, claims, remainder)
-      ),
-      { sequence, token }
+    parts: ReadonlyArray<Part>
+  ): Effect.Effect<ReadonlyArray<Claim>, StoreUnavailable | LeaseLost> {
+    const kept = parts.map(keptPart)
+    const divided = this.write(
+      false,
+      (connection, id, now) => this.operations.divide(connection, id, claims, kept, now)
     )
+    return Effect.flatMap(divided, ({ lost, parts }) => lost.length === 0 ? Effect.succeed(parts) : this.lost(lost))
+  }
+
+  forgive(claims: ReadonlyArray<Claim>): Effect.Effect<void, StoreUnavailable> {
+    return isSome(claims)
+      ? this.write(false, (connection, id) => this.operations.forgive(connection, id, claims))
+      : Effect.void
+  }
+
+  hold(millis: number): Effect.Effect<void, StoreUnavailable> {
+    return this.write(true, (connection, id, now) => this.operations.hold(connection, id, millis, now))
   }
 
   // --- dead letters -------------------------------------------------------------------------------------------------
@@ -221,17 +311,29 @@ export class SqlQueue implements QueueStore {
     const reason = kept(options.reason)
     return this.held(
       claims,
-      true,
-      (connection, id, now, claims) =>
-        this.operations.deadLetter(connection, id, claims, { failure, reason, diedAt: now })
+      false,
+      (connection, id, now, claims) => this.operations.deadLetter(connection, id, claims, { failure, reason }, now)
     )
   }
 
-  deadLetters(
-    { after = 0, limit }: { readonly limit: number; readonly after?: number | undefined }
-  ): Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable> {
-    const from = Math.max(0, after)
-    return this.read((connection, id) => this.operations.deadLetters(connection, id, { after: from, limit }))
+  deadLetters(portion: Portion): Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable> {
+    const asked = keptPortion(portion)
+    const found: Array<DeadLetter> = []
+    // Slice by slice, so that others get their turn.
+    const loop = (after: number | undefined): Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable> => {
+      const rest = { ...asked, after, limit: portion.limit - found.length }
+      return Effect.flatMap(
+        this.read((connection, id, now) => this.operations.deadLetters(connection, id, rest, now)),
+        ({ last, letters }) => {
+          for (const letter of letters) found.push(letter)
+          return last === undefined ? Effect.succeed(found) : loop(last)
+        }
+      )
+    }
+    return Effect.suspend(() => {
+      found.length = 0
+      return loop(portion.after)
+    })
   }
 
   inspect(
@@ -240,27 +342,19 @@ export class SqlQueue implements QueueStore {
     return this.read((connection, id) => this.operations.inspect(connection, id, letter))
   }
 
-  redrive(ids: ReadonlyArray<number> | "all"): Effect.Effect<Amount, StoreUnavailable> {
-    return this.change(ids, (connection, id, which) => this.operations.redrive(connection, id, which))
+  redrive(portion: Portion): Effect.Effect<Portioned, StoreUnavailable> {
+    const asked = keptPortion(portion)
+    return this.write(false, (connection, id, now) => this.operations.redrive(connection, id, asked, now))
   }
 
-  discard(ids: ReadonlyArray<number> | "all"): Effect.Effect<Amount, StoreUnavailable> {
-    return this.change(ids, (connection, id, which) => this.operations.discard(connection, id, which))
+  discard(portion: Portion): Effect.Effect<Portioned, StoreUnavailable> {
+    const asked = keptPortion(portion)
+    return this.write(false, (connection, id, now) => this.operations.discard(connection, id, asked, now))
   }
 
-  private change(
-    ids: ReadonlyArray<number> | "all",
-    step: (connection: Connection, id: number, which: Which) => Effect.Effect<Changed, SqlError>
-  ): Effect.Effect<Amount, StoreUnavailable> {
-    const change = (which: Which) => this.write(true, (connection, id) => step(connection, id, which))
-    if (ids !== "all") return Effect.map(change(ids), ({ batches, items }) => ({ batches, items }))
-    // In portions, so that others get their turn. Upwards, or what dies again meanwhile would be put back without end.
-    const loop = (amount: Amount, after: number): Effect.Effect<Amount, StoreUnavailable> =>
-      Effect.flatMap(change({ after, limit: atOnce }), ({ batches, items, last }) => {
-        const sum = { batches: amount.batches + batches, items: amount.items + items }
-        return batches < atOnce ? Effect.succeed(sum) : loop(sum, last)
-      })
-    return loop({ batches: 0, items: 0 }, 0)
+  countDead(portion: Portion): Effect.Effect<Portioned, StoreUnavailable> {
+    const asked = keptPortion(portion)
+    return this.read((connection, id, now) => this.operations.countDead(connection, id, asked, now))
   }
 
   // --- numbers ------------------------------------------------------------------------------------------------------

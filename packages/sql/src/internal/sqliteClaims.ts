@@ -1,35 +1,23 @@
 /**
- * How batches are claimed in the store of SQLite, and what whoever has claimed them does with them.
+ * How batches are claimed in the store of SQLite.
  *
- * Each statement exists twice, for one batch and for many. A list in SQL makes a table of its own for each run, which
- * costs more than everything else that is done for one batch.
+ * A claim of fresh batches that finds as many as it asks for is one statement. What comes back is claimed one by one:
+ * one statement finds it, and another one takes it, if it is still due then.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
-import type { Claim, ClaimedBatch, Failure } from "@sluice/core/BatchStore"
-import { Macrotask } from "@sluice/core/Macrotask"
+import type { ClaimedBatch } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
-import type { Claims, Operations, Run } from "../BatchStoreDialect.ts"
-import { mostRows, ready, span, spanBits, tables } from "./sqliteSchema.ts"
+import type { Claiming, Operations, Run } from "../BatchStoreDialect.ts"
+import { mostRows, putBack, ready, span, spanBits, tables } from "./sqliteSchema.ts"
 
 /** What a lease ends at that never ends: beyond, SQLite would keep a fraction, or the driver read another number. */
 const never = Number.MAX_SAFE_INTEGER
 
-/** When something is due: an integer, and never `ready`. */
-const due = (millis: number): number => Math.max(ready + 1, Math.min(never, Math.ceil(millis)))
-
-/** How many are put back by one statement, which nothing interrupts. */
-const atOnce = 10_000
-
-const pause = Effect.flatMap(
-  Macrotask,
-  (macrotask) => Effect.async<void>((resume) => macrotask(() => resume(Effect.void)))
-)
-
-const noClaims: ReadonlyArray<Claim> = []
-const unknown: ReadonlyArray<unknown> = [null, null, null]
-
-const failureParams = (failure: Failure | undefined): ReadonlyArray<unknown> =>
-  failure === undefined ? unknown : [failure.attempts, Math.floor(failure.failedAtMillis), failure.error]
+/**
+ * When something is due: an integer, and nothing that a fresh batch has.
+ * @internal
+ */
+export const due = (millis: number): number => Math.max(putBack + 1, Math.min(never, Math.ceil(millis)))
 
 /**
  * A payload as plain bytes.
@@ -50,158 +38,210 @@ const claimedOf = (row: any): ClaimedBatch => ({
   error: row.error
 })
 
-const bySequence = (one: Claim, other: Claim): number => one.sequence - other.sequence
+const bySequence = (one: ClaimedBatch, other: ClaimedBatch): number => one.sequence - other.sequence
 
-type Names = "claim" | "settle" | "extend" | "release" | "deadLetter" | "replace"
+type Answer = Effect.Effect.Success<ReturnType<Operations["claim"]>>
+
+const none: ReadonlyArray<ClaimedBatch> = []
+
+/** What comes back next, and where it is. */
+interface Return {
+  readonly seq: number
+  readonly due_ms: number
+  readonly kind: "leased" | "resting"
+}
+
+const isBefore = (one: Return, other: Return): boolean =>
+  one.due_ms < other.due_ms || one.due_ms === other.due_ms && one.seq < other.seq
+
+/** What is known of a queue when something that comes back was looked for. */
+interface Look {
+  readonly heldUntil: number
+  readonly next: Return | undefined
+}
 
 /** @internal */
-export const makeClaims = (prefix: string): Pick<Operations, Names> => {
-  const { batches, resting, dead } = tables(prefix)
-  const isHeld = `due_ms > ${ready}`
-  const one = `WHERE seq = ? AND token = ? AND ${isHeld}`
-  const many = `WHERE seq IN (
-    SELECT held.seq FROM json_each(?) AS given CROSS JOIN ${batches} AS held ON held.seq = given.value ->> 0
-    WHERE held.token = given.value ->> 1 AND ${isHeld})`
-  const held = (statement: string) => ({
-    one: `${statement} ${one} RETURNING seq, token`,
-    many: `${statement} ${many} RETURNING seq, token`
-  })
-  const noted = "attempts = coalesce(?, attempts), failed_ms = coalesce(?, failed_ms), error = coalesce(?, error)"
-  const moved = (to: string, columns: string, values: string) =>
-    held(`INSERT INTO ${to} (${columns}, deliveries, attempts, failed_ms, error, seq, token, items, oldest_ms, payload)
-      SELECT ${values}, deliveries - ?, coalesce(?, attempts), coalesce(?, failed_ms), coalesce(?, error),
-        seq, token, items, oldest_ms, payload FROM ${batches}`)
-  const claim = (which: string) => `
-    UPDATE ${batches} SET token = token + 1, deliveries = deliveries + 1, due_ms = ? WHERE seq ${which}
-    RETURNING seq, token, items, oldest_ms, deliveries, attempts, failed_ms, error, payload`
+export const makeClaims = (prefix: string): Pick<Operations, "claim" | "clip" | "hold"> => {
+  const { batches, queues, resting } = tables(prefix)
+  const columns = "seq, token, items, oldest_ms, deliveries, attempts, failed_ms, error, payload"
+  const again = "token = token + 1, deliveries = deliveries + 1, due_ms = ?, since_ms = ?"
+  const held = `(SELECT held_ms FROM ${queues} WHERE id = ?)`
+  const claim = (which: string) => `UPDATE ${batches} SET ${again} WHERE seq ${which} RETURNING ${columns}`
   // Those of the queue, in order. Few that are leased are passed: what rests and what is dead is elsewhere.
-  const oldest = `SELECT seq FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms <= ? ORDER BY seq`
+  const oldest = `SELECT seq FROM ${batches}
+    WHERE seq > ? AND seq < ? AND due_ms <= ${putBack} AND ${held} <= ? ORDER BY seq`
+  // No lease is behind it.
+  const firstReady = `SELECT seq FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms = ${ready} ORDER BY seq LIMIT 1`
+  const ofQueue = `seq >> ${spanBits} = ?`
   const sql = {
-    nextReturn: `SELECT min(due_ms) AS due FROM ${resting} WHERE seq >> ${spanBits} = ?`,
-    nextExpiry: `SELECT min(due_ms) AS due FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms > ?`,
-    comeBack: `DELETE FROM ${resting} WHERE seq IN (
-      SELECT seq FROM ${resting} WHERE seq >> ${spanBits} = ? AND due_ms <= ? LIMIT ${atOnce})`,
     claimOne: claim(`= (${oldest} LIMIT 1)`),
     claimMany: claim(`IN (${oldest} LIMIT ?)`),
-    settle: held(`DELETE FROM ${batches}`),
-    extend: held(`UPDATE ${batches} SET due_ms = ?, ${noted}`),
-    release: held(`UPDATE ${batches} SET due_ms = ${ready}, deliveries = deliveries - ?, ${noted}`),
-    releaseForLater: moved(resting, "due_ms", "?"),
-    deadLetter: moved(dead, "died_ms, reason", "?, ?"),
-    check: {
-      one: `SELECT seq, token FROM ${batches} ${one}`,
-      many: `SELECT seq, token FROM ${batches} ${many}`
-    },
-    replace: `UPDATE ${batches} SET items = ?, oldest_ms = ?, payload = ? WHERE seq = ?`
-  }
-
-  /** Does something with those that are held, and answers the others. */
-  const forHeld = (
-    connection: Connection,
-    statement: { readonly one: string; readonly many: string },
-    params: ReadonlyArray<unknown>,
-    queueId: number,
-    claims: Claims
-  ): Run<ReadonlyArray<Claim>> => {
-    const [{ sequence, token }] = claims
-    const rows = claims.length === 1
-      ? connection.execute(statement.one, [...params, keyOf(queueId, sequence), token], undefined)
-      : connection.execute(
-        statement.many,
-        [...params, JSON.stringify(claims.map(({ sequence, token }) => [keyOf(queueId, sequence), token]))],
-        undefined
+    look: `SELECT held_ms, newer_batches, seq, due_ms, kind FROM ${queues} LEFT JOIN (
+        SELECT * FROM (
+          SELECT seq, due_ms, 'leased' AS kind FROM ${batches}
+          WHERE seq > ? AND seq < coalesce((${firstReady}), ?) AND due_ms > ${putBack} ORDER BY due_ms, seq LIMIT 1
+        ) UNION ALL SELECT * FROM (
+          SELECT seq, due_ms, 'resting' FROM ${resting} WHERE ${ofQueue} AND version = 0 ORDER BY due_ms, seq LIMIT 1
+        ) ORDER BY due_ms, seq LIMIT 1
+      ) WHERE id = ?`,
+    // From version to version, whatever waits for each.
+    lookNewer: `WITH RECURSIVE versions (version) AS (
+        SELECT min(version) FROM ${resting} WHERE ${ofQueue} AND version > 0
+        UNION ALL SELECT (SELECT min(version) FROM ${resting} WHERE ${ofQueue} AND version > versions.version)
+          FROM versions WHERE version < ?
       )
-    return Effect.map(rows, (found) => {
-      if (found.length === claims.length) return noClaims
-      const tokens = new Map<number, number>(found.map(({ seq, token }) => [seq % span, token]))
-      return claims.filter(({ sequence, token }) => tokens.get(sequence) !== token)
-    })
+      SELECT found.seq, found.due_ms, 'resting' AS kind FROM versions CROSS JOIN ${resting} AS found ON found.seq = (
+        SELECT seq FROM ${resting} WHERE ${ofQueue} AND version > 0 AND version = versions.version
+        ORDER BY due_ms, seq LIMIT 1
+      ) WHERE versions.version <= ? ORDER BY found.due_ms, found.seq LIMIT 1`,
+    // Unless somebody else was faster.
+    leased: `UPDATE ${batches} SET ${again} WHERE seq = ? AND due_ms = ? RETURNING ${columns}`,
+    resting: `UPDATE ${resting} SET ${again}, leased = 1, version = 0 WHERE seq = ? AND due_ms = ?
+      RETURNING ${columns}`,
+    clipLeased: `UPDATE ${batches} SET due_ms = due_ms - since_ms + ?, since_ms = ?
+      WHERE seq > ? AND seq < coalesce((${firstReady}), ?) AND since_ms > ?`,
+    clipResting: ["version = 0", "version > 0"].map((which) =>
+      `UPDATE ${resting} SET due_ms = due_ms - since_ms + ?, since_ms = ?
+        WHERE seq IN (SELECT seq FROM ${resting} WHERE ${ofQueue} AND ${which} AND due_ms > ? AND since_ms > ?)`
+    ),
+    clipHold: `UPDATE ${queues} SET held_ms = held_ms - held_since_ms + ?, held_since_ms = ?
+      WHERE id = ? AND held_since_ms > ?`,
+    hold: `UPDATE ${queues} SET held_ms = ?, held_since_ms = ?
+      WHERE id = ? AND (? <= 0 OR min(held_ms, held_ms - held_since_ms + ?) < ?)`
   }
 
-  /** When the next comes back from its rest, after everything has that is due by now. */
-  const nextReturn = (connection: Connection, queueId: number, now: number): Run<number | undefined> => {
-    const look = Effect.map(
-      connection.execute(sql.nextReturn, [queueId], undefined),
-      ([row]): number | undefined => row.due ?? undefined
-    )
-    const comeBack = connection.execute(sql.comeBack, [queueId, now], undefined)
-    const allComeBack = (next: number | undefined): Run<number | undefined> =>
-      next === undefined || next > now
-        ? Effect.succeed(next)
-        // Very many may have become due at once, while nobody was there.
-        : Effect.zipRight(
-          comeBack,
-          Effect.flatMap(
-            look,
-            (next) =>
-              next === undefined || next > now ? Effect.succeed(next) : Effect.zipRight(pause, allComeBack(next))
-          )
-        )
-    return Effect.flatMap(look, allComeBack)
-  }
-
-  /** The oldest that can be claimed. RETURNING has no order. */
-  const take = (
+  /** The oldest that are fresh. RETURNING has no order. */
+  const takeFresh = (
     connection: Connection,
     queueId: number,
     limit: number,
     until: number,
     now: number
   ): Run<ReadonlyArray<ClaimedBatch>> => {
-    const params = [until, queueId * span, (queueId + 1) * span, now]
-    return limit === 1
-      ? Effect.map(connection.execute(sql.claimOne, params, undefined), (rows) => rows.map(claimedOf))
-      : Effect.map(
-        connection.execute(sql.claimMany, [...params, limit], undefined),
-        (rows) => rows.map(claimedOf).sort(bySequence)
-      )
+    const params: Array<unknown> = [until, now, queueId * span, (queueId + 1) * span, queueId, now]
+    if (limit === 1) {
+      return Effect.map(connection.execute(sql.claimOne, params, undefined), (rows) => rows.map(claimedOf))
+    }
+    params.push(limit)
+    return Effect.map(
+      connection.execute(sql.claimMany, params, undefined),
+      (rows) => rows.map(claimedOf).sort(bySequence)
+    )
   }
 
+  /** Finds what has been due for longest, or will be due next. */
+  const look = (connection: Connection, queueId: number, version: number): Run<Look> => {
+    const [from, to] = [queueId * span, (queueId + 1) * span]
+    const params = [from, from, to, to, queueId, queueId]
+    return Effect.flatMap(connection.execute(sql.look, params, undefined), ([row]): Run<Look> => {
+      const next: Return | undefined = row.seq === null ? undefined : row
+      const found = { heldUntil: row.held_ms, next }
+      if (row.newer_batches === 0) return Effect.succeed(found)
+      const params = [queueId, queueId, version, queueId, version]
+      return Effect.map(
+        connection.execute(sql.lookNewer, params, undefined),
+        ([newer]) =>
+          newer !== undefined && (next === undefined || isBefore(newer, next)) ? { ...found, next: newer } : found
+      )
+    })
+  }
+
+  const takeReturned = (
+    connection: Connection,
+    { due_ms, kind, seq }: Return,
+    until: number,
+    now: number
+  ): Run<ReadonlyArray<ClaimedBatch>> =>
+    Effect.map(connection.execute(sql[kind], [until, now, seq, due_ms], undefined), (rows) => rows.map(claimedOf))
+
+  /** What comes back, if it is due by now. Answers no batches where there is none, and what is known then. */
+  const claimReturned = (
+    connection: Connection,
+    queueId: number,
+    { limit, until, version }: Prepared,
+    now: number
+  ): Run<Look & { readonly batches: ReadonlyArray<ClaimedBatch> }> =>
+    Effect.flatMap(look(connection, queueId, version), (found) => {
+      const { heldUntil, next } = found
+      if (limit < 1 || heldUntil > now || next === undefined || next.due_ms > now) {
+        return Effect.succeed({ ...found, batches: none })
+      }
+      return Effect.flatMap(takeReturned(connection, next, until, now), (batches) =>
+        batches.length > 0
+          ? Effect.succeed({ ...found, batches })
+          // Somebody else has taken it, or settled it, between the two statements.
+          : claimReturned(connection, queueId, { limit, until, version }, now))
+    })
+
+  const freshFirst = (connection: Connection, queueId: number, prepared: Prepared, now: number): Run<Answer> => {
+    const { limit, until, version } = prepared
+    return Effect.flatMap(takeFresh(connection, queueId, limit, until, now), (batches): Run<Answer> => {
+      if (batches.length > 0) {
+        if (batches.length >= limit) return Effect.succeed({ batches, turn: "fresh", nextAtMillis: undefined })
+        return Effect.map(look(connection, queueId, version), ({ next }) => ({
+          batches,
+          turn: "fresh",
+          nextAtMillis: next?.due_ms
+        }))
+      }
+      return Effect.map(
+        claimReturned(connection, queueId, prepared, now),
+        ({ batches, heldUntil, next }) =>
+          batches.length > 0
+            ? { batches, turn: "returned", nextAtMillis: undefined }
+            : {
+              batches,
+              turn: "fresh",
+              nextAtMillis: heldUntil > now ? heldUntil : limit < 1 ? undefined : next?.due_ms
+            }
+      )
+    })
+  }
+
+  const returnedFirst = (connection: Connection, queueId: number, prepared: Prepared, now: number): Run<Answer> =>
+    Effect.flatMap(
+      claimReturned(connection, queueId, prepared, now),
+      ({ batches, heldUntil, next }): Run<Answer> => {
+        if (batches.length > 0) return Effect.succeed({ batches, turn: "returned", nextAtMillis: undefined })
+        if (heldUntil > now) return Effect.succeed({ batches, turn: "fresh", nextAtMillis: heldUntil })
+        const { limit, until } = prepared
+        return Effect.map(takeFresh(connection, queueId, limit, until, now), (batches) => ({
+          batches,
+          turn: "fresh",
+          nextAtMillis: batches.length >= limit
+            ? undefined
+            : batches.length === 0
+            ? next?.due_ms
+            : Math.min(next?.due_ms ?? Infinity, until)
+        }))
+      }
+    )
+
   return {
-    claim: (connection, queueId, options, now) => {
-      const limit = Math.max(0, Math.min(mostRows, Math.floor(options.limit)))
-      const until = due(options.leaseUntil)
-      return Effect.flatMap(
-        nextReturn(connection, queueId, now),
-        (next) =>
-          Effect.flatMap(take(connection, queueId, limit, until, now), (batches) => {
-            if (batches.length >= limit) return Effect.succeed({ batches, nextAtMillis: undefined })
-            // Nothing is left here but leases, those that begin now among them.
-            const params = [queueId * span, (queueId + 1) * span, now]
-            return Effect.map(connection.execute(sql.nextExpiry, params, undefined), ([row]) => {
-              const nextAt = Math.min(next ?? Infinity, row.due ?? Infinity)
-              return { batches, nextAtMillis: nextAt < Infinity ? nextAt : undefined }
-            })
-          })
+    claim: (connection, queueId, { leaseMillis, limit, turn, version }, now) => {
+      const prepared = {
+        limit: Math.max(0, Math.min(mostRows, Math.floor(limit))),
+        until: due(now + leaseMillis),
+        version: Math.min(never, version)
+      }
+      return (turn === "fresh" ? freshFirst : returnedFirst)(connection, queueId, prepared, now)
+    },
+    clip: (connection, queueId, now) => {
+      const [from, to] = [queueId * span, (queueId + 1) * span]
+      const resting = [now, now, queueId, now, now]
+      return connection.execute(sql.clipLeased, [now, now, from, from, to, to, now], undefined).pipe(
+        Effect.zipRight(
+          Effect.forEach(sql.clipResting, (statement) => connection.execute(statement, resting, undefined))
+        ),
+        Effect.zipRight(connection.execute(sql.clipHold, [now, now, queueId, now], undefined)),
+        Effect.asVoid
       )
     },
-    settle: (connection, queueId, claims) => forHeld(connection, sql.settle, [], queueId, claims),
-    extend: (connection, queueId, claims, { failure, leaseUntil }) =>
-      forHeld(connection, sql.extend, [due(leaseUntil), ...failureParams(failure)], queueId, claims),
-    release: (connection, queueId, claims, { failure, giveBack, readyAt }) => {
-      const noted = [giveBack ? 1 : 0, ...failureParams(failure)]
-      return readyAt === undefined
-        ? forHeld(connection, sql.release, noted, queueId, claims)
-        : forHeld(connection, sql.releaseForLater, [due(readyAt), ...noted], queueId, claims)
-    },
-    deadLetter: (connection, queueId, claims, { diedAt, failure, reason }) =>
-      forHeld(connection, sql.deadLetter, [diedAt, reason, 0, ...failureParams(failure)], queueId, claims),
-    replace: (connection, queueId, claims, { items, oldestAtMillis, payload }) =>
-      Effect.flatMap(forHeld(connection, sql.check, [], queueId, claims), (lost) => {
-        if (lost.length > 0) return Effect.succeed(lost)
-        const [oldest, second, ...others] = [...claims].sort(bySequence)
-        const deleted = second === undefined
-          ? Effect.void
-          : forHeld(connection, sql.settle, [], queueId, [second, ...others])
-        const params = [items, Math.floor(oldestAtMillis), payload, keyOf(queueId, oldest.sequence)]
-        return deleted.pipe(
-          Effect.zipRight(connection.execute(sql.replace, params, undefined)),
-          Effect.as(noClaims)
-        )
-      })
+    hold: (connection, queueId, millis, now) => {
+      const until = due(now + millis)
+      return Effect.asVoid(connection.execute(sql.hold, [until, now, queueId, millis, now, until], undefined))
+    }
   }
 }
 
-/** No batch has the key that is answered for a place that there is not. */
-const keyOf = (queueId: number, sequence: number): number =>
-  Number.isSafeInteger(sequence) && sequence > 0 && sequence < span ? queueId * span + sequence : -1
+type Prepared = Pick<Claiming, "limit" | "version"> & { readonly until: number }

@@ -1,13 +1,18 @@
 /**
  * Dead letters in the store of SQLite, and its counters.
+ *
+ * There may be very many of them, so that a statement looks at a bounded number, and whoever wants more asks again.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
-import type { DeadLetter, Stats } from "@sluice/core/BatchStore"
+import type { DeadLetter, DeadLetterFilter, Portion, Portioned, Stats } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Changed, Operations, Run, Which } from "../BatchStoreDialect.ts"
+import type { Operations, Run } from "../BatchStoreDialect.ts"
 import { bytesOf } from "./sqliteClaims.ts"
-import { mostRows, span, spanBits, tables } from "./sqliteSchema.ts"
+import { mostRows, putBack, ready, span, spanBits, tables } from "./sqliteSchema.ts"
+
+/** How many letters one statement looks at: a few milliseconds, where each has a page of its own. */
+const lookedAtOnce = 1000
 
 const deadLetterOf = (row: any): DeadLetter => ({
   id: row.seq % span,
@@ -20,74 +25,174 @@ const deadLetterOf = (row: any): DeadLetter => ({
   diedAtMillis: row.died_ms
 })
 
-const statsOf = (row: any): Stats => ({
+const statsOf = (row: any, now: number): Stats => ({
   pending: { batches: row.pending_batches, items: row.pending_items },
   dead: { batches: row.dead_batches, items: row.dead_items },
-  oldestAtMillis: row.oldest_ms ?? undefined
+  newer: { batches: row.newer_batches, items: row.newer_items },
+  oldestAtMillis: row.fresh_ms ?? row.returned_ms ?? undefined,
+  heldUntilMillis: row.held > now ? row.held : undefined
 })
 
-const changedOf = (rows: ReadonlyArray<any>): Changed => {
-  let items = 0
-  let last = 0
-  for (const row of rows) {
-    items += row.items
-    last = Math.max(last, row.seq % span)
-  }
-  return { batches: rows.length, items, last }
+/** The letters that one step looks at. */
+interface Slice {
+  readonly which: "within" | "listed"
+  readonly params: ReadonlyArray<unknown>
+  /** The place of the last of them, where there are more behind it. */
+  readonly end: number | undefined
 }
 
+/** Those of a slice that are meant: how many, and the keys of the first and the last of them. */
+interface Found {
+  readonly batches: number
+  readonly items: number
+  readonly first: number
+  readonly last: number
+}
+
+/** What is done with the letters of a slice. */
+interface Statements {
+  readonly list: string
+  readonly count: string
+  readonly restore: string
+  readonly delete: string
+}
+
+type Names = "countDead" | "deadLetters" | "discard" | "inspect" | "redrive" | "stats"
+
+const nothing: Portioned = { batches: 0, items: 0, last: undefined }
+
+/** The places of a filter that has any, in order and once each, behind one of them. */
+const placesAfter = (ids: ReadonlyArray<number>, after: number): ReadonlyArray<number> =>
+  Array.from(new Set(ids)).filter((id) => Number.isSafeInteger(id) && id > after && id < span).sort((a, b) => a - b)
+
 /** @internal */
-export const makeDeadLetters = (
-  prefix: string
-): Pick<Operations, "deadLetters" | "inspect" | "redrive" | "discard" | "stats"> => {
-  const { batches, dead, queues, redrives, resting } = tables(prefix)
+export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
+  const { batches, dead, queues, resting } = tables(prefix)
   const columns = "seq, items, reason, error, deliveries, attempts, oldest_ms, died_ms"
-  const listed = "seq IN (SELECT value FROM json_each(?)) AND seq > ? AND seq < ?"
-  const first = `seq IN (SELECT seq FROM ${dead} WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?)`
-  const of = (statement: string) => ({
-    listed: `${statement} WHERE ${listed} RETURNING seq, items`,
-    first: `${statement} WHERE ${first} RETURNING seq, items`
-  })
+  const moved = "seq, token, deliveries, items, oldest_ms, attempts, failed_ms, due_ms, since_ms, error, payload"
+  const within = "seq > ? AND seq <= ?"
+  const listed = "seq IN (SELECT value FROM json_each(?))"
+  const meant = "reason = coalesce(?, reason) AND instr(error, coalesce(?, '')) > 0 AND died_ms <= ?"
+  const firstReady = `SELECT seq FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms = ${ready} ORDER BY seq LIMIT 1`
+  const leasedBehind = `seq > ? AND seq < coalesce((${firstReady}), ?) AND due_ms > ${putBack}`
+  const ofQueue = `seq >> ${spanBits} = ?`
   const sql = {
-    deadLetters: `SELECT ${columns} FROM ${dead} WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?`,
+    // The last of as many as are looked at, if there are more.
+    end: `SELECT seq FROM ${dead} WHERE seq > ? AND seq < ? ORDER BY seq LIMIT 2 OFFSET ${lookedAtOnce - 1}`,
+    more: `SELECT 1 FROM ${dead} WHERE seq > ? AND seq < ? LIMIT 1`,
     inspect: `SELECT ${columns}, payload FROM ${dead} WHERE seq = ?`,
-    redrive: of(`INSERT INTO ${redrives} (seq, items) SELECT seq, items FROM ${dead}`),
-    discard: of(`DELETE FROM ${dead}`),
-    // What is due but has not come back yet can be claimed as well.
-    stats: `SELECT pending_batches, pending_items, dead_batches, dead_items, (
-        SELECT oldest_ms FROM (
-          SELECT * FROM (SELECT seq, oldest_ms FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms <= ?
-            ORDER BY seq LIMIT 1)
-          UNION ALL
-          SELECT * FROM (SELECT seq, oldest_ms FROM ${resting} WHERE seq >> ${spanBits} = ? AND due_ms <= ?
-            ORDER BY seq LIMIT 1)
-        ) ORDER BY seq LIMIT 1
-      ) AS oldest_ms FROM ${queues} WHERE id = ?`
+    putAside:
+      `INSERT INTO ${resting} (leased, ${moved}) SELECT 1, ${moved} FROM ${batches} WHERE ${leasedBehind} RETURNING 1`,
+    leave: `DELETE FROM ${batches} WHERE ${leasedBehind}`,
+    pending: `UPDATE ${queues} SET pending_batches = pending_batches + ?, pending_items = pending_items + ?
+      WHERE id = ?`,
+    stats: `SELECT pending_batches, pending_items, dead_batches, dead_items, newer_batches, newer_items,
+        min(held_ms, held_ms - held_since_ms + ?) AS held,
+        (SELECT oldest_ms FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms <= ${putBack} ORDER BY seq LIMIT 1)
+          AS fresh_ms,
+        (SELECT oldest_ms FROM (
+          SELECT * FROM (SELECT seq, due_ms, oldest_ms FROM ${batches}
+            WHERE seq > ? AND seq < coalesce((${firstReady}), ?) AND due_ms > ${putBack} AND due_ms <= ?
+            ORDER BY due_ms, seq LIMIT 1)
+          UNION ALL SELECT * FROM (SELECT seq, due_ms, oldest_ms FROM ${resting}
+            WHERE ${ofQueue} AND version = 0 AND due_ms <= ? ORDER BY due_ms, seq LIMIT 1)
+          ORDER BY due_ms, seq LIMIT 1
+        )) AS returned_ms
+      FROM ${queues} WHERE id = ?`
+  }
+  const statementsOf = (where: string): Statements => ({
+    list: `SELECT ${columns} FROM ${dead} WHERE ${where} AND ${meant} ORDER BY seq LIMIT ?`,
+    count: `SELECT count(*) AS batches, coalesce(sum(items), 0) AS items, min(seq) AS first, max(seq) AS last FROM (
+      SELECT seq, items FROM ${dead} WHERE ${where} AND ${meant} ORDER BY seq LIMIT ?)`,
+    restore: `INSERT INTO ${batches} (seq, token, items, oldest_ms, payload)
+      SELECT seq, token, items, oldest_ms, payload FROM ${dead} WHERE ${where} AND ${meant} AND seq <= ?`,
+    delete: `DELETE FROM ${dead} WHERE ${where} AND ${meant} AND seq <= ?`
+  })
+  const statements = { within: statementsOf(within), listed: statementsOf(listed) }
+
+  /** What is looked at in one step: of ids so many, or else of letters. */
+  const slice = (connection: Connection, queueId: number, { after = 0, filter }: Portion): Run<Slice> => {
+    const from = queueId * span
+    if (filter.ids !== undefined) {
+      const places = placesAfter(filter.ids, Math.max(0, after))
+      const now = places.slice(0, lookedAtOnce)
+      const end = places.length > now.length ? now[now.length - 1] : undefined
+      return Effect.succeed({ which: "listed", params: [JSON.stringify(now.map((place) => from + place))], end })
+    }
+    const first = from + Math.max(0, Math.min(span - 1, Math.floor(after)))
+    return Effect.map(connection.execute(sql.end, [first, from + span], undefined), (rows): Slice => {
+      const last: number = rows.length < 2 ? from + span - 1 : rows[0].seq
+      return { which: "within", params: [first, last], end: rows.length < 2 ? undefined : last % span }
+    })
   }
 
-  const change = (
+  /** After which id to go on, where so many were found in a slice, and so many had been asked for. */
+  const after = (
     connection: Connection,
     queueId: number,
-    statement: { readonly listed: string; readonly first: string },
-    which: Which
-  ): Run<Changed> => {
-    const [from, to] = [queueId * span, (queueId + 1) * span]
+    { end, which }: Slice,
+    { filter }: Portion,
+    isFull: boolean,
+    last: number
+  ): Run<number | undefined> => {
+    if (!isFull) return Effect.succeed(end)
+    const place = last % span
+    if (which === "listed") {
+      return Effect.succeed(placesAfter(filter.ids!, place).length > 0 ? place : undefined)
+    }
     return Effect.map(
-      "after" in which
-        ? connection.execute(statement.first, [from + which.after, to, which.limit], undefined)
-        : connection.execute(statement.listed, [JSON.stringify(which.map((id) => from + id)), from, to], undefined),
-      changedOf
+      connection.execute(sql.more, [last, (queueId + 1) * span], undefined),
+      (rows) => rows.length > 0 ? place : undefined
+    )
+  }
+
+  const meantParams = ({ error, olderThanMillis, reason }: DeadLetterFilter, now: number): ReadonlyArray<unknown> => {
+    const diedBefore = olderThanMillis === undefined ? Infinity : now - olderThanMillis
+    const most = Number.MAX_SAFE_INTEGER
+    return [reason ?? null, error ?? null, Math.max(-most, Math.min(most, Math.floor(diedBefore)))]
+  }
+
+  const portion = (
+    connection: Connection,
+    queueId: number,
+    portion: Portion,
+    now: number,
+    change?: (statements: Statements, params: ReadonlyArray<unknown>, found: Found) => Run<unknown>
+  ): Run<Portioned> =>
+    Effect.gen(function*() {
+      const limit = Math.max(0, Math.min(mostRows, Math.floor(portion.limit)))
+      if (limit === 0) return nothing
+      const looked = yield* slice(connection, queueId, portion)
+      const statement = statements[looked.which]
+      const params = [...looked.params, ...meantParams(portion.filter, now)]
+      const [found]: ReadonlyArray<Found> = yield* connection.execute(statement.count, [...params, limit], undefined)
+      const { items, last } = found
+      if (found.batches > 0 && change !== undefined) yield* change(statement, [...params, last], found)
+      const next = yield* after(connection, queueId, looked, portion, found.batches >= limit, last)
+      return { batches: found.batches, items, last: next }
+    })
+
+  /** What is leased behind the first that comes back to its place goes where its lease is found all the same. */
+  const putAside = (connection: Connection, queueId: number, first: number): Run<void> => {
+    const to = (queueId + 1) * span
+    const params = [first, queueId * span, to, to]
+    return Effect.flatMap(
+      connection.execute(sql.putAside, params, undefined),
+      (rows) => rows.length === 0 ? Effect.void : Effect.asVoid(connection.execute(sql.leave, params, undefined))
     )
   }
 
   return {
-    deadLetters: (connection, queueId, { after, limit }) => {
-      const most = Math.max(0, Math.min(mostRows, Math.floor(limit)))
-      return Effect.map(
-        connection.execute(sql.deadLetters, [queueId * span + after, (queueId + 1) * span, most], undefined),
-        (rows) => rows.map(deadLetterOf)
-      )
-    },
+    deadLetters: (connection, queueId, portion, now) =>
+      Effect.gen(function*() {
+        const limit = Math.max(0, Math.min(mostRows, Math.floor(portion.limit)))
+        if (limit === 0) return { letters: [], last: undefined }
+        const looked = yield* slice(connection, queueId, portion)
+        const params = [...looked.params, ...meantParams(portion.filter, now), limit]
+        const rows = yield* connection.execute(statements[looked.which].list, params, undefined)
+        const isFull = rows.length >= limit
+        return { letters: rows.map(deadLetterOf), last: isFull ? undefined : looked.end }
+      }),
     inspect: (connection, queueId, id) =>
       Effect.map(
         connection.execute(sql.inspect, [id > 0 && id < span ? queueId * span + id : -1], undefined),
@@ -96,16 +201,32 @@ export const makeDeadLetters = (
             ? Option.none()
             : Option.some({ ...deadLetterOf(rows[0]), payload: bytesOf(rows[0].payload) })
       ),
-    redrive: (connection, queueId, which) => change(connection, queueId, sql.redrive, which),
-    discard: (connection, queueId, which) => change(connection, queueId, sql.discard, which),
-    stats: (connection, queueId, now) =>
-      Effect.map(
-        connection.execute(
-          sql.stats,
-          [queueId * span, (queueId + 1) * span, now, queueId, now, queueId],
-          undefined
-        ),
-        (rows) => statsOf(rows[0])
-      )
+    redrive: (connection, queueId, which, now) =>
+      portion(
+        connection,
+        queueId,
+        which,
+        now,
+        ({ delete: remove, restore }, params, { batches, first, items }) =>
+          putAside(connection, queueId, first).pipe(
+            Effect.zipRight(connection.execute(restore, params, undefined)),
+            Effect.zipRight(connection.execute(remove, params, undefined)),
+            Effect.zipRight(connection.execute(sql.pending, [batches, items, queueId], undefined))
+          )
+      ),
+    discard: (connection, queueId, which, now) =>
+      portion(
+        connection,
+        queueId,
+        which,
+        now,
+        (statements, params) => connection.execute(statements.delete, params, undefined)
+      ),
+    countDead: (connection, queueId, which, now) => portion(connection, queueId, which, now),
+    stats: (connection, queueId, now) => {
+      const [from, to] = [queueId * span, (queueId + 1) * span]
+      const params = [now, from, to, from, from, to, to, now, queueId, now, queueId]
+      return Effect.map(connection.execute(sql.stats, params, undefined), (rows) => statsOf(rows[0], now))
+    }
   }
 }

@@ -40,7 +40,7 @@ const hasIds = ({ batches }: Append): boolean => batches.some(({ ids }) => ids !
 const idsOf = (batches: ReadonlyArray<NewBatch>): ReadonlyArray<string> => batches.flatMap(({ ids }) => ids ?? none)
 
 /** @internal */
-export const makeIntake = (prefix: string): Pick<Operations, "append" | "isSingle" | "queueId"> => {
+export const makeIntake = (prefix: string): Pick<Operations, "append" | "clipIds" | "isSingle" | "queueId"> => {
   const { appends, batches, ids, queues } = tables(prefix)
   const into = `INSERT INTO ${appends} (queue_id, items, oldest_ms, payload)`
   const sql = {
@@ -62,6 +62,11 @@ export const makeIntake = (prefix: string): Pick<Operations, "append" | "isSingl
     widen: `INSERT INTO ${ids} (queue_id, bucket, id, at_ms)
       SELECT queue_id, ? + (at_ms >> ?), id, at_ms FROM ${ids} WHERE queue_id = ? AND bucket < ?
       ON CONFLICT DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)`,
+    // Those of a clock that was ahead are in this bucket, or behind it.
+    clip: `INSERT INTO ${ids} (queue_id, bucket, id, at_ms)
+      SELECT queue_id, ?, id, ? FROM ${ids} WHERE queue_id = ? AND bucket >= ? AND at_ms > ?
+      ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms`,
+    dropAhead: `DELETE FROM ${ids} WHERE queue_id = ? AND bucket > ?`,
     dropNarrow: `DELETE FROM ${ids} WHERE queue_id = ? AND bucket < ?`,
     setBits: `UPDATE ${queues} SET bucket_bits = ? WHERE id = ?`
   }
@@ -159,6 +164,14 @@ export const makeIntake = (prefix: string): Pick<Operations, "append" | "isSingl
             connection.execute(sql.addQueue, [name], undefined),
             Effect.map(connection.execute(sql.queueId, [name], undefined), ([{ id }]): number => id)
           )),
+    clipIds: (connection, queueId, now) =>
+      Effect.flatMap(connection.execute(sql.room, [queueId], undefined), ([{ bucket_bits }]) => {
+        const bucket = bucketAt(bucket_bits, now)
+        return connection.execute(sql.clip, [bucket, now, queueId, bucket, now], undefined).pipe(
+          Effect.zipRight(connection.execute(sql.dropAhead, [queueId, bucket], undefined)),
+          Effect.asVoid
+        )
+      }),
     isSingle: (append) => append.batches.length === 1 && !hasIds(append),
     append: (connection, queueId, append, now) => {
       const { batches, maxPendingItems } = append

@@ -1,17 +1,29 @@
 /**
  * The tables of the store of batches in SQLite.
  *
- * What is claimable or claimed is in one table without any index but its key, so that a batch is written in one place
- * when it comes, is claimed and goes. What rests for later, and what is dead, is elsewhere: a claim never has to pass it.
+ * What is fresh, or was when it was claimed, is in one table without any index but its key, so that a batch is written
+ * in one place when it comes, is claimed and goes. What comes back, and what is dead, is elsewhere: a claim never has to
+ * pass it.
  */
 
 /**
- * What `due_ms` is of a batch that can be claimed. Not NULL and not 0: a column that keeps its size is changed in place,
- * and the milliseconds of our time take six bytes as well.
+ * What `due_ms` is of a batch that is fresh. Not NULL and not 0: a column that keeps its size is changed in place, and
+ * the milliseconds of our time take six bytes as well.
  *
  * @internal
  */
 export const ready = -(2 ** 46)
+
+/**
+ * What it is of one that was claimed, and put back as it was. It is as fresh as the others.
+ *
+ * No lease is behind a batch that is `ready`: claims take the oldest first, and whoever puts something before others
+ * (a dead letter that is redriven) puts their leases elsewhere first. So a lease that has run out is found by looking at
+ * what is before the first one that is `ready`: at leases, and a few of these.
+ *
+ * @internal
+ */
+export const putBack = ready + 1
 
 /**
  * The key of a batch is that of its queue, and its place there: the batches of a queue lie side by side, in order. There
@@ -40,7 +52,6 @@ export const tables = (prefix: string) => ({
   resting: `${prefix}_resting`,
   dead: `${prefix}_dead`,
   appends: `${prefix}_appends`,
-  redrives: `${prefix}_redrives`,
   ids: `${prefix}_ids`
 })
 
@@ -60,76 +71,145 @@ const ending = `
   error TEXT NOT NULL DEFAULT '',
   payload BLOB NOT NULL`
 
+/** @internal */
+export const migrations = (prefix: string): Readonly<Record<string, ReadonlyArray<string>>> => ({
+  "0001_batches": first(prefix),
+  "0002_returns": second(prefix)
+})
+
+const counted = (queues: string) => (kind: "pending" | "newer" | "dead", sign: "+" | "-", row: "NEW" | "OLD") =>
+  `UPDATE ${queues} SET ${kind}_batches = ${kind}_batches ${sign} 1,
+    ${kind}_items = ${kind}_items ${sign} ${row}.items WHERE id = ${row}.seq >> ${spanBits};`
+
+const first = (prefix: string): ReadonlyArray<string> => {
+  const { appends, batches, dead, ids, queues, resting } = tables(prefix)
+  const redrives = `${prefix}_redrives`
+  const count = counted(queues)
+  return [
+    `CREATE TABLE ${queues} (
+      id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 8190),
+      name TEXT NOT NULL UNIQUE,
+      next_place INTEGER NOT NULL DEFAULT 1 CHECK (next_place <= ${span}),
+      pending_batches INTEGER NOT NULL DEFAULT 0,
+      pending_items INTEGER NOT NULL DEFAULT 0,
+      dead_batches INTEGER NOT NULL DEFAULT 0,
+      dead_items INTEGER NOT NULL DEFAULT 0,
+      bucket_bits INTEGER NOT NULL DEFAULT 0
+    ) STRICT`,
+    `CREATE TABLE ${batches} (${columns}, due_ms INTEGER NOT NULL DEFAULT ${ready}, ${ending}) STRICT`,
+    `CREATE TABLE ${resting} (${columns}, due_ms INTEGER NOT NULL, ${ending}) STRICT`,
+    `CREATE INDEX ${resting}_due ON ${resting} (seq >> ${spanBits}, due_ms)`,
+    `CREATE TABLE ${dead} (${columns}, died_ms INTEGER NOT NULL, reason TEXT NOT NULL, ${ending}) STRICT`,
+    `CREATE TABLE ${ids} (
+      queue_id INTEGER NOT NULL,
+      bucket INTEGER NOT NULL,
+      id TEXT NOT NULL,
+      at_ms INTEGER NOT NULL,
+      PRIMARY KEY (queue_id, bucket, id)
+    ) STRICT, WITHOUT ROWID`,
+    `CREATE VIEW ${appends} AS SELECT 0 AS queue_id, 0 AS items, 0 AS oldest_ms, x'' AS payload`,
+    `CREATE TRIGGER ${appends}_insert INSTEAD OF INSERT ON ${appends} BEGIN
+      INSERT INTO ${batches} (seq, items, oldest_ms, payload)
+        SELECT (id << ${spanBits}) + next_place, NEW.items, NEW.oldest_ms, NEW.payload
+        FROM ${queues} WHERE id = NEW.queue_id;
+      UPDATE ${queues} SET next_place = next_place + 1, pending_batches = pending_batches + 1,
+        pending_items = pending_items + NEW.items WHERE id = NEW.queue_id;
+    END`,
+    // None for what comes in: SQLite would keep all rows of a statement aside first.
+    `CREATE TRIGGER ${batches}_delete AFTER DELETE ON ${batches} BEGIN ${count("pending", "-", "OLD")} END`,
+    `CREATE TRIGGER ${batches}_update AFTER UPDATE OF items ON ${batches} BEGIN
+      UPDATE ${queues} SET pending_items = pending_items - OLD.items + NEW.items WHERE id = NEW.seq >> ${spanBits};
+    END`,
+    `CREATE TRIGGER ${resting}_insert AFTER INSERT ON ${resting} BEGIN
+      DELETE FROM ${batches} WHERE seq = NEW.seq;
+      ${count("pending", "+", "NEW")}
+    END`,
+    `CREATE TRIGGER ${resting}_delete AFTER DELETE ON ${resting} BEGIN
+      INSERT INTO ${batches} (${kept.join(", ")}) VALUES (${kept.map((column) => `OLD.${column}`).join(", ")});
+    END`,
+    `CREATE TRIGGER ${dead}_insert AFTER INSERT ON ${dead} BEGIN
+      DELETE FROM ${batches} WHERE seq = NEW.seq;
+      ${count("dead", "+", "NEW")}
+    END`,
+    `CREATE TRIGGER ${dead}_delete AFTER DELETE ON ${dead} BEGIN ${count("dead", "-", "OLD")} END`,
+    `CREATE VIEW ${redrives} AS SELECT seq, items FROM ${dead}`,
+    `CREATE TRIGGER ${redrives}_insert INSTEAD OF INSERT ON ${redrives} BEGIN
+      INSERT INTO ${batches} (seq, token, items, oldest_ms, payload)
+        SELECT seq, token, items, oldest_ms, payload FROM ${dead} WHERE seq = NEW.seq;
+      DELETE FROM ${dead} WHERE seq = NEW.seq;
+      ${count("pending", "+", "NEW")}
+    END`
+  ]
+}
+
 /**
- * Triggers make one statement of what takes several, so that it needs no transaction around it: a batch that is put to
- * rest, or dies, leaves the first table, and comes back when its row elsewhere is deleted, or redriven. They keep the
- * counters of the queue as well. Places are never used again: a claim of a batch that is gone must not fit another one.
+ * What rests stays where it is when it is claimed, so that two tables have leases; and each time of which something may
+ * be due too late has the time beside it when it was given. Both tables are made anew, because a column that is added
+ * comes last, behind a payload of many pages.
  *
- * @internal
+ * What is deleted counts itself, wherever it is, and what is put to rest or dies. What comes into the first table is
+ * counted by whoever puts it there. Places are never used again: a claim of a batch that is gone must not fit another.
  */
-export const migrations = (prefix: string): Readonly<Record<string, ReadonlyArray<string>>> => {
-  const { appends, batches, dead, ids, queues, redrives, resting } = tables(prefix)
-  const pending = (sign: "+" | "-", row: "NEW" | "OLD") =>
-    `UPDATE ${queues} SET pending_batches = pending_batches ${sign} 1,
-      pending_items = pending_items ${sign} ${row}.items WHERE id = ${row}.seq >> ${spanBits};`
-  const deadOnes = (sign: "+" | "-", row: "NEW" | "OLD") =>
-    `UPDATE ${queues} SET dead_batches = dead_batches ${sign} 1,
-      dead_items = dead_items ${sign} ${row}.items WHERE id = ${row}.seq >> ${spanBits};`
-  return {
-    "0001_batches": [
-      `CREATE TABLE ${queues} (
-        id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 8190),
-        name TEXT NOT NULL UNIQUE,
-        next_place INTEGER NOT NULL DEFAULT 1 CHECK (next_place <= ${span}),
-        pending_batches INTEGER NOT NULL DEFAULT 0,
-        pending_items INTEGER NOT NULL DEFAULT 0,
-        dead_batches INTEGER NOT NULL DEFAULT 0,
-        dead_items INTEGER NOT NULL DEFAULT 0,
-        bucket_bits INTEGER NOT NULL DEFAULT 0
-      ) STRICT`,
-      `CREATE TABLE ${batches} (${columns}, due_ms INTEGER NOT NULL DEFAULT ${ready}, ${ending}) STRICT`,
-      `CREATE TABLE ${resting} (${columns}, due_ms INTEGER NOT NULL, ${ending}) STRICT`,
-      `CREATE INDEX ${resting}_due ON ${resting} (seq >> ${spanBits}, due_ms)`,
-      `CREATE TABLE ${dead} (${columns}, died_ms INTEGER NOT NULL, reason TEXT NOT NULL, ${ending}) STRICT`,
-      `CREATE TABLE ${ids} (
-        queue_id INTEGER NOT NULL,
-        bucket INTEGER NOT NULL,
-        id TEXT NOT NULL,
-        at_ms INTEGER NOT NULL,
-        PRIMARY KEY (queue_id, bucket, id)
-      ) STRICT, WITHOUT ROWID`,
-      `CREATE VIEW ${appends} AS SELECT 0 AS queue_id, 0 AS items, 0 AS oldest_ms, x'' AS payload`,
-      `CREATE TRIGGER ${appends}_insert INSTEAD OF INSERT ON ${appends} BEGIN
-        INSERT INTO ${batches} (seq, items, oldest_ms, payload)
-          SELECT (id << ${spanBits}) + next_place, NEW.items, NEW.oldest_ms, NEW.payload
-          FROM ${queues} WHERE id = NEW.queue_id;
-        UPDATE ${queues} SET next_place = next_place + 1, pending_batches = pending_batches + 1,
-          pending_items = pending_items + NEW.items WHERE id = NEW.queue_id;
-      END`,
-      // None for what comes in: SQLite would keep all rows of a statement aside first.
-      `CREATE TRIGGER ${batches}_delete AFTER DELETE ON ${batches} BEGIN ${pending("-", "OLD")} END`,
-      `CREATE TRIGGER ${batches}_update AFTER UPDATE OF items ON ${batches} BEGIN
+const second = (prefix: string): ReadonlyArray<string> => {
+  const { appends, batches, dead, queues, resting } = tables(prefix)
+  const redrives = `${prefix}_redrives`
+  const count = counted(queues)
+  const both = kept.join(", ")
+  // What was under way then was given in this moment at the latest.
+  const now = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+  const moved = (values: string) => `due_ms, min(due_ms, ${now}), ${values}, ${both}`
+  const counters = ["newer_batches INTEGER NOT NULL DEFAULT 0", "newer_items INTEGER NOT NULL DEFAULT 0"]
+  const held = ["held_ms", "held_since_ms"].map((column) => `${column} INTEGER NOT NULL DEFAULT ${ready}`)
+  return [
+    ...[...counters, ...held].map((column) => `ALTER TABLE ${queues} ADD COLUMN ${column}`),
+    `DROP VIEW ${redrives}`,
+    `DROP VIEW ${appends}`,
+    ...[`${batches}_delete`, `${batches}_update`, `${resting}_insert`, `${resting}_delete`, `${dead}_insert`].map(
+      (trigger) => `DROP TRIGGER ${trigger}`
+    ),
+    `ALTER TABLE ${batches} RENAME TO ${prefix}_batches_0001`,
+    `ALTER TABLE ${resting} RENAME TO ${prefix}_resting_0001`,
+    `CREATE TABLE ${batches} (${columns}, due_ms INTEGER NOT NULL DEFAULT ${ready},
+      since_ms INTEGER NOT NULL DEFAULT ${ready}, ${ending}) STRICT`,
+    `CREATE TABLE ${resting} (${columns}, due_ms INTEGER NOT NULL, since_ms INTEGER NOT NULL,
+      leased INTEGER NOT NULL, version INTEGER NOT NULL DEFAULT 0, ${ending}) STRICT`,
+    `INSERT INTO ${batches} (${both}) SELECT ${both} FROM ${prefix}_batches_0001 WHERE due_ms = ${ready} ORDER BY seq`,
+    `INSERT INTO ${resting} (due_ms, since_ms, leased, ${both})
+      SELECT ${moved("1")} FROM ${prefix}_batches_0001 WHERE due_ms <> ${ready}
+      UNION ALL SELECT ${moved("0")} FROM ${prefix}_resting_0001`,
+    `DROP TABLE ${prefix}_batches_0001`,
+    `DROP TABLE ${prefix}_resting_0001`,
+    // What waits for a newer version is in an index of its own: whoever cannot read it never comes upon it.
+    `CREATE INDEX ${resting}_due ON ${resting} (seq >> ${spanBits}, due_ms) WHERE version = 0`,
+    `CREATE INDEX ${resting}_newer ON ${resting} (seq >> ${spanBits}, version, due_ms) WHERE version > 0`,
+    `CREATE VIEW ${appends} AS SELECT 0 AS queue_id, 0 AS items, 0 AS oldest_ms, x'' AS payload`,
+    `CREATE TRIGGER ${appends}_insert INSTEAD OF INSERT ON ${appends} BEGIN
+      INSERT INTO ${batches} (seq, items, oldest_ms, payload)
+        SELECT (id << ${spanBits}) + next_place, NEW.items, NEW.oldest_ms, NEW.payload
+        FROM ${queues} WHERE id = NEW.queue_id;
+      UPDATE ${queues} SET next_place = next_place + 1, pending_batches = pending_batches + 1,
+        pending_items = pending_items + NEW.items WHERE id = NEW.queue_id;
+    END`,
+    `CREATE TRIGGER ${batches}_delete AFTER DELETE ON ${batches} BEGIN ${count("pending", "-", "OLD")} END`,
+    ...[batches, resting].map((table) =>
+      `CREATE TRIGGER ${table}_update AFTER UPDATE OF items ON ${table} BEGIN
         UPDATE ${queues} SET pending_items = pending_items - OLD.items + NEW.items WHERE id = NEW.seq >> ${spanBits};
-      END`,
-      `CREATE TRIGGER ${resting}_insert AFTER INSERT ON ${resting} BEGIN
-        DELETE FROM ${batches} WHERE seq = NEW.seq;
-        ${pending("+", "NEW")}
-      END`,
-      `CREATE TRIGGER ${resting}_delete AFTER DELETE ON ${resting} BEGIN
-        INSERT INTO ${batches} (${kept.join(", ")}) VALUES (${kept.map((column) => `OLD.${column}`).join(", ")});
-      END`,
-      `CREATE TRIGGER ${dead}_insert AFTER INSERT ON ${dead} BEGIN
-        DELETE FROM ${batches} WHERE seq = NEW.seq;
-        ${deadOnes("+", "NEW")}
-      END`,
-      `CREATE TRIGGER ${dead}_delete AFTER DELETE ON ${dead} BEGIN ${deadOnes("-", "OLD")} END`,
-      `CREATE VIEW ${redrives} AS SELECT seq, items FROM ${dead}`,
-      `CREATE TRIGGER ${redrives}_insert INSTEAD OF INSERT ON ${redrives} BEGIN
-        INSERT INTO ${batches} (seq, token, items, oldest_ms, payload)
-          SELECT seq, token, items, oldest_ms, payload FROM ${dead} WHERE seq = NEW.seq;
-        DELETE FROM ${dead} WHERE seq = NEW.seq;
-        ${pending("+", "NEW")}
       END`
-    ]
-  }
+    ),
+    `CREATE TRIGGER ${resting}_insert AFTER INSERT ON ${resting} BEGIN ${count("pending", "+", "NEW")} END`,
+    `CREATE TRIGGER ${resting}_delete AFTER DELETE ON ${resting} BEGIN ${count("pending", "-", "OLD")} END`,
+    `CREATE TRIGGER ${resting}_newer AFTER INSERT ON ${resting} WHEN NEW.version > 0 BEGIN
+      ${count("newer", "+", "NEW")}
+    END`,
+    `CREATE TRIGGER ${resting}_newer_update AFTER UPDATE OF version ON ${resting} WHEN OLD.version <> NEW.version BEGIN
+      UPDATE ${queues} SET
+        newer_batches = newer_batches + (NEW.version > 0) - (OLD.version > 0),
+        newer_items = newer_items + (NEW.version > 0) * NEW.items - (OLD.version > 0) * OLD.items
+      WHERE id = NEW.seq >> ${spanBits};
+    END`,
+    `CREATE TRIGGER ${resting}_newer_delete AFTER DELETE ON ${resting} WHEN OLD.version > 0 BEGIN
+      ${count("newer", "-", "OLD")}
+    END`,
+    `CREATE TRIGGER ${dead}_insert AFTER INSERT ON ${dead} BEGIN ${count("dead", "+", "NEW")} END`
+  ]
 }
