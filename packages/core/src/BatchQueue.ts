@@ -707,7 +707,9 @@ const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> 
     ? Backpressure.coalesceByKey((entry: Entry<A>) => entry.id === undefined ? policy.key(entry.item) : entry, {
       whenFull: policy.whenFull,
       merge: (held, next) =>
-        Entry.merged(policy.merge === undefined ? next.item : policy.merge(held.item, next.item) as A, held, next)
+        policy.merge === undefined
+          ? Entry.merged(next.item, next.encoded, held, next)
+          : Entry.merged(policy.merge(held.item, next.item) as A, undefined, held, next)
     })
     : policy
 
@@ -848,6 +850,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       own,
       appender,
       tally,
+      isMerging: buffer !== undefined || options.policy?._tag === "coalesceByKey" && options.policy.merge !== undefined,
       lifecycle: () => queue.lifecycle,
       pending: () => queue.pending
     })

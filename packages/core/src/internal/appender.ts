@@ -267,6 +267,7 @@ export class Appender<in out A> {
       if ("reason" in encoded) return this.drop(entry, "malformed", faultCause(encoded))
       entry.encoded = encoded
     }
+    for (const each of entry.joined) each.encoded = entry.encoded
     this.batch ??= open<A>(kept, this.now(), clock.unsafeCurrentTimeMillis())
     this.batchBuffer = kept
     const { batch } = this
@@ -310,7 +311,7 @@ export class Appender<in out A> {
   private close(trigger: Trigger): void {
     const batch = this.batch!
     this.batch = undefined
-    const { awaited, broken, ids, offeredAtMillis, values } = batch.close((item) => this.encode(item))
+    const { awaited, broken, ids, isMerged, offeredAtMillis, values } = batch.close((item) => this.encode(item))
     this.options.observer.coalesced(batch.pushes - values.length - broken.length)
     for (const { fault, item } of broken) this.options.observer.dropped(item, "malformed", faultCause(fault))
     // Whose item it was nobody can tell any more: whoever waits for one of these batches is told the worse.
@@ -325,6 +326,7 @@ export class Appender<in out A> {
       openedAtMillis: batch.openedAtMillis,
       oldestAtMillis: batch.oldestAtMillis,
       isExempt: batch.isExempt,
+      isMerged,
       values,
       offeredAtMillis,
       ids,
@@ -423,25 +425,66 @@ export class Appender<in out A> {
     this.become(gathering)
   }
 
-  /** What the store is given of batches. Those that the user's format throws at are given up. */
+  /** What the store is given of batches, without the items that the user's format throws at: those are given up. */
   private encodeAll(batches: ReadonlyArray<Closed<A>>): ReadonlyArray<NewBatch> {
-    const encoded: Array<NewBatch> = []
-    for (const batch of batches) {
+    return batches.flatMap((batch) => {
+      const payload = batch.payload ??= this.encodeBatch(batch)
+      if (payload === undefined) return []
       const { ids, oldestAtMillis, values } = batch
-      try {
-        batch.payload ??= this.options.codec.encodeBatch(values, batch)
-      } catch (error) {
-        this.giveUp(batch, "malformed", Cause.die(error))
-        continue
+      return [{ payload, items: values.length, oldestAtMillis, ids: ids?.filter((id) => id !== undefined) }]
+    })
+  }
+
+  /** The bytes of a batch, or of what is left of it, if anything is. */
+  private encodeBatch(batch: Closed<A>): Uint8Array | undefined {
+    const { codec } = this.options
+    try {
+      return codec.encodeBatch(batch.values, batch)
+    } catch (error) {
+      const faulty = batch.values.map((value, i) => this.whyNot(value, batch.offeredAtMillis[i], batch))
+      const left = faulty.some((fault) => fault === undefined) && faulty.some((fault) => fault !== undefined)
+      // Each by itself is fine, or none is.
+      if (!left) {
+        this.giveUp(batch, "malformed", faulty.find((fault) => fault !== undefined) ?? Cause.die(error))
+        return undefined
       }
-      encoded.push({
-        payload: batch.payload,
-        items: values.length,
-        oldestAtMillis,
-        ids: ids === undefined ? undefined : ids.filter((id) => id !== undefined)
-      })
+      this.giveUpSome(batch, faulty)
+      return this.encodeBatch(batch)
     }
-    return encoded
+  }
+
+  /** Why the user's format cannot carry a value by itself, if it cannot. */
+  private whyNot(value: unknown, offeredAt: number, batch: Closed<A>): Cause.Cause<unknown> | undefined {
+    try {
+      this.options.codec.encodeBatch([value], { ...batch, offeredAtMillis: [offeredAt] })
+      return undefined
+    } catch (error) {
+      return Cause.die(error)
+    }
+  }
+
+  /** Drops those items of a batch that have a cause. Others are left. */
+  private giveUpSome(batch: Closed<A>, causes: ReadonlyArray<Cause.Cause<unknown> | undefined>): void {
+    const { awaited, ids, isMerged, values } = batch
+    const isKept = (_: unknown, i: number) => causes[i] === undefined
+    batch.values = values.filter(isKept)
+    batch.offeredAtMillis = batch.offeredAtMillis.filter(isKept)
+    batch.ids = ids?.filter(isKept)
+    this.closedItems -= values.length - batch.values.length
+    const stored = new Set(batch.values)
+    // Where nobody can tell whose they are, everybody is told the worse.
+    const [lost, others] = Arr.partition(awaited, ({ encoded }) => !isMerged && stored.has(encoded?.value))
+    batch.awaited = others
+    values.forEach((value, i) => {
+      if (causes[i] !== undefined) this.tellDropped(value, "malformed", causes[i])
+    })
+    this.end(lost, { _tag: "Dropped", reason: "malformed" })
+  }
+
+  /** It may have been merged: it is told as it would have been read, or as it is stored where nobody can read it. */
+  private tellDropped(value: unknown, reason: DropReason, cause: Cause.Cause<unknown> | undefined): void {
+    const { codec, observer } = this.options
+    observer.dropped(Either.getOrElse(codec.decodeItem(value), () => value as A), reason, cause)
   }
 
   private leave(batch: Closed<A>): void {
@@ -633,12 +676,8 @@ export class Appender<in out A> {
 
   /** Drops the items of a batch. */
   private giveUp(batch: Closed<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
-    const { codec, observer } = this.options
     this.leave(batch)
-    for (const value of batch.values) {
-      // It may have been merged: it is told as it would have been read, or as it is stored where nobody can read it.
-      observer.dropped(Either.getOrElse(codec.decodeItem(value), () => value as A), reason, cause)
-    }
+    for (const value of batch.values) this.tellDropped(value, reason, cause)
     this.end(batch.awaited, { _tag: "Dropped", reason })
     for (const done of batch.onDone) done()
   }

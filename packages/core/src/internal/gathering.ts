@@ -26,7 +26,7 @@ export class Entry<in out A> {
   readonly item: A
   /** When it was offered, in milliseconds of Effect's Clock. */
   readonly offeredAt: number
-  /** Unknown of one that was made by merging others. */
+  /** Unknown of one that was merged of others. Those others have what came of that, once it is known. */
   encoded: EncodedItem | undefined
   /** Under which it counts once. */
   readonly id: string | undefined
@@ -61,9 +61,9 @@ export class Entry<in out A> {
     this.onEnd?.(ending)
   }
 
-  /** One item made of two, both of which are waited for through it. */
-  static merged<A>(item: A, held: Entry<A>, next: Entry<A>): Entry<A> {
-    const merged = new Entry(item, held.offeredAt, undefined)
+  /** One item made of two, both of which are waited for through it; `encoded` where it is known already. */
+  static merged<A>(item: A, encoded: EncodedItem | undefined, held: Entry<A>, next: Entry<A>): Entry<A> {
+    const merged = new Entry(item, held.offeredAt, encoded)
     merged.joined = [...awaitedOf(held), ...awaitedOf(next)]
     return merged
   }
@@ -110,6 +110,8 @@ export interface Contents<in out A> {
   readonly ids: ReadonlyArray<string | undefined> | undefined
   /** Who is to be told when it is stored. */
   readonly awaited: ReadonlyArray<Entry<A>>
+  /** Whether values may be made of several items, so that nobody can tell whose they are. */
+  readonly isMerged: boolean
   readonly broken: ReadonlyArray<{ readonly item: A; readonly fault: Fault }>
 }
 
@@ -159,7 +161,7 @@ class Appending<in out A> extends Opened<A> implements Gathering<A> {
 
   close(): Contents<A> {
     const { awaited, ids, offeredAtMillis, values } = this
-    return { values, offeredAtMillis, ids, awaited, broken: [] }
+    return { values, offeredAtMillis, ids, awaited, isMerged: false, broken: [] }
   }
 }
 
@@ -194,7 +196,7 @@ class Buffered<in out A, in out S> extends Opened<A> implements Gathering<A> {
     }
     // Which offers have gone into which item the user's buffer does not tell.
     const offeredAtMillis = values.map(() => this.oldestAtMillis)
-    return { values, offeredAtMillis, ids: undefined, awaited: this.awaited, broken }
+    return { values, offeredAtMillis, ids: undefined, awaited: this.awaited, isMerged: true, broken }
   }
 }
 
@@ -216,6 +218,7 @@ export interface Closed<in out A> {
   readonly oldestAtMillis: number
   isExempt: boolean
   readonly bytes: number
+  readonly isMerged: boolean
   values: ReadonlyArray<unknown>
   /** When each of them was offered. */
   offeredAtMillis: ReadonlyArray<number>

@@ -136,6 +136,8 @@ export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "max
   readonly appender: Appender<A>
   readonly tally: BatchTally<A>
   readonly lifecycle: () => Lifecycle
+  /** Whether items are merged with others before they are stored, and kept for that. */
+  readonly isMerging: boolean
   /** How many items are stored and not done, as far as is known here. */
   readonly pending: () => number
 }
@@ -148,12 +150,16 @@ export class Offers<in out A> {
     this.options = options
   }
 
-  /** What an item is in the intake, or why it cannot be stored. */
+  /** What an item is in the intake, or why it cannot be stored. Whatever becomes of the item later, this stays. */
   private entryOf(item: A, awaited?: { readonly id?: string }): Entry<A> | Codec.Fault {
-    const { clock, codec } = this.options
+    const { clock, codec, isMerging } = this.options
     const encoded = codec.encodeItem(item)
     if (Either.isLeft(encoded)) return encoded.left
-    return new Entry(item, clock.unsafeCurrentTimeMillis(), encoded.right, awaited)
+    // It is the item that is merged, not what was encoded; one that counts once is not.
+    const mayChange = isMerging && awaited?.id === undefined && typeof item === "object" && item !== null
+    const kept = mayChange ? codec.decodeItem(encoded.right.value) : Either.right(item)
+    if (Either.isLeft(kept)) return kept.left
+    return new Entry(kept.right, clock.unsafeCurrentTimeMillis(), encoded.right, awaited)
   }
 
   private malformed(item: A, fault: Codec.Fault, taken = 0, notTaken: ReadonlyArray<A> = [item]) {
@@ -207,7 +213,7 @@ export class Offers<in out A> {
     return Effect.withFiberRuntime((fiber) =>
       this.mustNotSuspend(fiber)
         ? this.putPast(entry)
-        : Effect.zipRight(this.makeRoomWithin, Effect.mapError(outcome, (error) => ofItems<A>(error)))
+        : Effect.zipRight(this.makeRoomWithin, Effect.mapError(outcome, (error) => ofItems<A>(error, [item])))
     )
   }
 
@@ -219,6 +225,11 @@ export class Offers<in out A> {
   /** Whether what the fiber waits for is to be stored past `maxPending`: it may be what makes room there. */
   private mustNotWaitForStore(fiber: Fiber.RuntimeFiber<any, any>): boolean {
     return this.options.maxPending !== undefined && this.isOpen && this.options.own.has(fiber)
+  }
+
+  /** Whether `maxPending` holds for what the fiber stores as a part of its transaction. */
+  private isBoundedWithin(fiber: Fiber.RuntimeFiber<any, any>): boolean {
+    return this.options.maxPending?.whenFull === "reject" || !this.options.own.has(fiber)
   }
 
   /** Puts an item in past the policy and `maxPending`. */
@@ -245,21 +256,19 @@ export class Offers<in out A> {
   readonly offerAll = (items: Iterable<A>): Effect.Effect<Taken, BatchOfferError<A>> =>
     Effect.withFiberRuntime((fiber) => {
       const { intake, tally } = this.options
-      const all = Array.from(items)
+      const all: Array<A> = []
       const entries: Array<Entry<A>> = []
       let refusal: ((taken: number) => Effect.Effect<never, BatchOfferError<A>>) | undefined
-      for (const item of all) {
+      // Each in its turn: whoever makes them one after the other may change one to make the next.
+      for (const item of items) {
+        all.push(item)
+        if (refusal !== undefined) continue
         const entry = this.entryOf(item)
-        if (!(entry instanceof Entry)) {
-          refusal = (taken) => this.malformed(item, entry, taken, all.slice(taken))
-          break
-        }
-        if (this.isBacklogFull(entries.length)) {
+        if (!(entry instanceof Entry)) refusal = (taken) => this.malformed(item, entry, taken, all.slice(taken))
+        else if (this.isBacklogFull(entries.length)) {
           refusal = (taken) =>
             Effect.fail(QueueFull.of({ queue: this.options.name, item, taken, notTaken: all.slice(taken) }))
-          break
-        }
-        entries.push(entry)
+        } else entries.push(entry)
       }
       const rest = all.length - entries.length
       const offered = Effect.flatMap(this.options.store.transaction, (transaction) =>
@@ -359,7 +368,9 @@ export class Offers<in out A> {
       Effect.flatMap(this.options.store.transaction, (transaction): ReturnType<typeof this.offerStoredAllOrNone> => {
         const ids = options?.ids
         // The fiber that stores would wait for the end of that transaction.
-        if (Option.isSome(transaction)) return this.offerEachStoredWithin(items, ids)
+        if (Option.isSome(transaction)) {
+          return this.offerEachStoredWithin(items, ids, transaction.value.unsafeOnEnd, this.isBoundedWithin(fiber))
+        }
         const put = this.putAllOrNone(items, (item, index) => {
           if (ids === undefined) return this.entryOf(item, {})
           return isText(ids[index]) ? this.entryOf(item, { id: ids[index] }) : malformedId
@@ -371,39 +382,35 @@ export class Offers<in out A> {
   /** Stores items as a part of the transaction that the caller is in; where it fails, that is to be rolled back. */
   private offerEachStoredWithin(
     items: ReadonlyArray<A>,
-    ids: ReadonlyArray<string> | undefined
+    ids: ReadonlyArray<string> | undefined,
+    unsafeOnEnd: (listener: (committed: boolean) => void) => void,
+    isBounded: boolean
   ): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> {
     const { maxPending, name, tally } = this.options
     const at = (taken: number) => ({ queue: name, item: items[taken], taken, notTaken: items.slice(taken) })
-    const fault = (item: A, index: number): Codec.Fault | undefined => {
-      if (ids !== undefined && !isText(ids[index])) return malformedId
-      const entry = this.entryOf(item)
-      return entry instanceof Entry ? undefined : entry
-    }
     const refuse = (error: BatchAllOrNoneError<A>) => {
       tally.refusedAside(items.length)
       return Effect.fail(error)
     }
+    const entries: Array<Entry<A>> = []
     for (const [index, item] of items.entries()) {
-      const found = fault(item, index)
-      if (found !== undefined) return refuse(MalformedItem.of({ ...at(0), item }, found))
+      const id = ids?.[index]
+      const entry = ids !== undefined && !isText(id)
+        ? malformedId
+        : this.entryOf(item, id === undefined ? {} : { id })
+      if (!(entry instanceof Entry)) return refuse(MalformedItem.of({ ...at(0), item }, entry))
+      entries.push(entry)
     }
     if (this.areTooMany(items)) return refuse(TooManyItems.of(at(0), maxPending!.items))
     const none: Storing = { stored: 0, duplicates: 0, dropped: 0, droppedByReason: {} }
     return Effect.reduce(
-      items,
+      entries,
       none,
-      (sum, item, index) =>
-        Effect.matchEffect(this.offerStored(item, { id: ids?.[index] }), {
+      (sum, entry, index) =>
+        Effect.matchEffect(Effect.uninterruptible(this.offerWithin(entry, unsafeOnEnd, isBounded)), {
           onFailure: (error): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> => {
-            if (error._tag === "OfferTimeout" || error._tag === "QueueFull") {
-              return Effect.fail(QueueFull.of<A>(at(index)))
-            }
+            if (error._tag === "QueueFull") return Effect.fail(QueueFull.of<A>(at(index)))
             if (error._tag === "QueueClosed") return Effect.fail(QueueClosed.of<A>(name, index, items.slice(index)))
-            if (error._tag === "MalformedItem") {
-              const { detail, path, reason } = error
-              return Effect.fail(MalformedItem.of<A>(at(index), { reason, path, detail }))
-            }
             if (error._tag !== "ItemDropped") return Effect.fail(error)
             const { [error.reason]: before = 0 } = sum.droppedByReason
             const droppedByReason = { ...sum.droppedByReason, [error.reason]: before + 1 }
@@ -454,8 +461,8 @@ export class Offers<in out A> {
         }
         const entry = this.entryOf(item, id === undefined ? {} : { id })
         if (Option.isSome(transaction) && entry instanceof Entry) {
-          const isBounded = this.options.maxPending?.whenFull === "reject" || !this.options.own.has(fiber)
-          return Effect.uninterruptible(this.offerWithin(entry, transaction.value.unsafeOnEnd, isBounded))
+          const { unsafeOnEnd } = transaction.value
+          return Effect.uninterruptible(this.offerWithin(entry, unsafeOnEnd, this.isBoundedWithin(fiber)))
         }
         if (entry instanceof Entry && this.mustNotWaitForStore(fiber) && !this.isBacklogFull()) {
           return Effect.zipRight(this.putPast(entry), this.ended(entry))
