@@ -352,7 +352,11 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
     readonly size?: number | undefined
     /** Offers since it was opened: more than `size` where the buffer merges. Default: no limit. */
     readonly pushes?: number | undefined
-    /** Bytes in the batch, about as JSON would have them. Default: no limit but 16 MiB. */
+    /**
+     * Bytes in the batch. It never has more, unless one item alone has: it is stored when it is full, and before an item
+     * that it has no room for. Counted as JSON has them, or a few more, so that in JSON the batch is never larger, but
+     * for its envelope; where a `buffer` merges items, those of all that went into it. Default: no limit but 16 MiB.
+     */
     readonly bytes?: number | undefined
     /** Time since its first item came. Default: no limit. */
     readonly linger?: Duration.DurationInput | undefined

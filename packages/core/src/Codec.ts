@@ -77,7 +77,7 @@ export const json: Format = {
  * @category models
  */
 export interface Limits {
-  /** How many bytes an item may have, about as JSON would have them, but for escapes. Default: 1 MiB. */
+  /** How many bytes an item may have: as JSON has them, but numbers count 8 or 24. Default: 1 MiB. */
   readonly maxItemBytes: number
   /** How deep arrays and objects may be nested in it. Default: 64. */
   readonly maxDepth: number
@@ -99,7 +99,7 @@ export const defaultLimits: Limits = { maxItemBytes: 1024 * 1024, maxDepth: 64 }
  */
 export interface EncodedItem {
   readonly value: unknown
-  /** About as many bytes as JSON would need. */
+  /** As many bytes as JSON needs, or a few more: a number counts 8, or 24 where it is no small integer. */
   readonly bytes: number
 }
 

@@ -17,7 +17,7 @@ export interface FlushPolicy {
   readonly size: number
   /** Offers since the batch was opened: more than `size` where the buffer merges. */
   readonly pushes: number
-  /** Bytes now in the buffer. */
+  /** Bytes now in the buffer. Who keeps it sees to it that an item that would be too much goes into the next batch. */
   readonly bytes: number
   /** Milliseconds since the batch was opened. */
   readonly lingerMillis: number

@@ -21,7 +21,7 @@ describe("offer", () => {
       yield* queue.offer(5)
       yield* queue.flush
       expect((yield* queue.metrics).flushedByTrigger).toMatchObject({ size: 3, linger: 1, manual: 1 })
-      const bytes = yield* numbers({ name: "bytes", workers: 0, flush: { bytes: 20 } })
+      const bytes = yield* numbers({ name: "bytes", workers: 0, flush: { bytes: 28 } })
       yield* bytes.queue.offerAll([1, 2, 3])
       yield* settleDown
       expect((yield* bytes.queue.metrics).flushedByTrigger).toMatchObject({ bytes: 3 })

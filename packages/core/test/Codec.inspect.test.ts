@@ -128,20 +128,42 @@ describe("inspect", () => {
     expect(fault.path).toBe("[0][0]")
   })
 
-  it("takes what JSON.parse gives, and measures at least as much as JSON without escapes has, numbers aside", () => {
+  it("takes what JSON.parse gives, and measures at least as much as JSON has, and not much more", () => {
+    const value = FastCheck.oneof(
+      FastCheck.jsonValue({ maxDepth: 6 }),
+      FastCheck.array(FastCheck.oneof(FastCheck.double(), FastCheck.integer(), FastCheck.maxSafeInteger())),
+      FastCheck.array(FastCheck.string({ unit: "binary", maxLength: 200 })),
+      FastCheck.array(FastCheck.string({ unit: FastCheck.constantFrom("\"", "\\", "\n", "\u0001", "\u007f", "a") })),
+      FastCheck.dictionary(FastCheck.string({ unit: "binary" }), FastCheck.constant(null))
+    )
     FastCheck.assert(
-      FastCheck.property(FastCheck.jsonValue({ maxDepth: 6 }), (value) => {
+      FastCheck.property(value, (value) => {
         const parsed = JSON.parse(JSON.stringify(value))
         const text = JSON.stringify(parsed)
         const result = inspect(parsed)
         if (text.includes("\"__proto__\"") || /\\ud[89a-f]/.test(text)) return
         const { bytes } = Either.getOrThrow(result)
-        const escapes = text.split("\\").length - 1
-        const digits = (text.match(/-?\d[\d.e+-]*/g) ?? []).join("").length
-        expect(bytes + escapes * 6 + digits).toBeGreaterThanOrEqual(new TextEncoder().encode(text).length)
+        const length = new TextEncoder().encode(text).length
+        expect(bytes).toBeGreaterThanOrEqual(length)
+        const numbers = (text.match(/-?\d[\d.e+-]*/g) ?? []).length
+        const containers = (text.match(/[[{]/g) ?? []).length
+        expect(bytes).toBeLessThanOrEqual(length + 24 * numbers + containers + text.split("true").length)
       }),
-      { seed: 6, numRuns: 500 }
+      { seed: 6, numRuns: 2000 }
     )
+  })
+
+  it.each([
+    [0, 8],
+    [99_999_999, 8],
+    [-9_999_999, 8],
+    [-10_000_000, 24],
+    [100_000_000, 24],
+    [-2.2250738585072014e-308, 24],
+    [0.1, 24]
+  ])("counts %d as %i bytes", (number, bytes) => {
+    expect(bytesOf(number)).toBe(bytes)
+    expect(JSON.stringify(number).length).toBeLessThanOrEqual(bytes)
   })
 
   it("throws at nothing: neither with a limit of depth that a stack has not, nor at a value that throws", () => {

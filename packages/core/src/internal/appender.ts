@@ -20,7 +20,7 @@ import type { DropReason } from "../QueueEvent.ts"
 import type { Appended, NewBatch, QueueStore } from "../QueueStore.ts"
 import { withAlarm } from "./alarm.ts"
 import { Breaks } from "./breaks.ts"
-import { type Closed, type Ending, type Entry, type Gathering, open } from "./gathering.ts"
+import { bytesWith, type Closed, type Ending, type Entry, type Gathering, open } from "./gathering.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
 import { monotonicMillis, Timekeeper } from "./timekeeper.ts"
 
@@ -39,7 +39,7 @@ const stopped = { _tag: "Stopped" } as const
 const mostBatches = 256
 const mostBytes = 32 * 1024 * 1024
 
-/** A batch with so many bytes is due, because databases have limits of their own. */
+/** A batch of several items has no more bytes, because databases have limits of their own. */
 const mostBytesInBatch = 16 * 1024 * 1024
 
 /** How many items are taken from the intake at a time. */
@@ -268,6 +268,8 @@ export class Appender<in out A> {
       entry.encoded = encoded
     }
     for (const each of entry.joined) each.encoded = entry.encoded
+    const limit = this.options.flushPolicy.bytes || mostBytesInBatch
+    if (this.batch !== undefined && this.batch.bytes + bytesWith(entry) > limit) this.close("bytes")
     this.batch ??= open<A>(kept, this.now(), clock.unsafeCurrentTimeMillis())
     this.batchBuffer = kept
     const { batch } = this
@@ -279,10 +281,10 @@ export class Appender<in out A> {
     if (entry.id !== undefined) this.identified.set(entry.id, entry)
     if (isExempt) batch.isExempt = true
     if (batch.size >= this.options.mostInBatch) return this.close("size")
-    const { bytes, pushes, size } = this.options.flushPolicy
+    const { pushes, size } = this.options.flushPolicy
     if (size > 0 && batch.size >= size) this.close("size")
     else if (pushes > 0 && batch.pushes >= pushes) this.close("pushes")
-    else if (batch.bytes >= (bytes || mostBytesInBatch)) this.close("bytes")
+    else if (batch.bytes >= limit) this.close("bytes")
   }
 
   /** Stores the batch past the bound that has the item with this id: a handler waits for it. */

@@ -32,6 +32,8 @@ export class Entry<in out A> {
   readonly id: string | undefined
   /** Whether somebody waits until it is stored. */
   readonly isAwaited: boolean
+  /** How many bytes those had that it was merged of. */
+  private bytesBefore = 0
   /** Others that it was merged with, and that somebody waits for. */
   joined: ReadonlyArray<Entry<A>> = nobody
   /** Others of the same id, which count as this one does. */
@@ -45,6 +47,11 @@ export class Entry<in out A> {
     this.encoded = encoded
     this.isAwaited = awaited !== undefined
     this.id = awaited?.id
+  }
+
+  /** How many bytes it has, as far as is known. */
+  get bytes(): number {
+    return this.encoded === undefined ? this.bytesBefore : this.encoded.bytes
   }
 
   /** Another one of the same id was offered. */
@@ -64,6 +71,7 @@ export class Entry<in out A> {
   /** One item made of two, both of which are waited for through it; `encoded` where it is known already. */
   static merged<A>(item: A, encoded: EncodedItem | undefined, held: Entry<A>, next: Entry<A>): Entry<A> {
     const merged = new Entry(item, held.offeredAt, encoded)
+    merged.bytesBefore = held.bytes + next.bytes
     merged.joined = [...awaitedOf(held), ...awaitedOf(next)]
     return merged
   }
@@ -81,6 +89,7 @@ const awaitedOf = <A>(entry: Entry<A>): ReadonlyArray<Entry<A>> =>
 export interface Gathering<in out A> extends State {
   readonly size: number
   readonly pushes: number
+  /** As many as JSON needs, or a few more, where nothing is merged; those of all that was pushed, where it is. */
   readonly bytes: number
   /** By the clock that only grows. */
   readonly openedAt: number
@@ -115,9 +124,16 @@ export interface Contents<in out A> {
   readonly broken: ReadonlyArray<{ readonly item: A; readonly fault: Fault }>
 }
 
+/**
+ * How many more bytes a batch has with an item: there is a comma.
+ * @internal
+ */
+export const bytesWith = (entry: Entry<any>): number => entry.bytes + 1
+
 abstract class Opened<in out A> {
   pushes = 0
-  bytes = 0
+  /** The brackets, but for the comma that the first item has not. */
+  bytes = 1
   isWanted = false
   isExempt = false
   readonly openedAt: number
@@ -133,6 +149,7 @@ abstract class Opened<in out A> {
 
   protected count(entry: Entry<A>): void {
     this.pushes += 1
+    this.bytes += bytesWith(entry)
     if (entry.offeredAt < this.oldestAtMillis) this.oldestAtMillis = entry.offeredAt
     for (const each of awaitedOf(entry)) this.awaited.push(each)
     if (this.awaited.length > 0) this.isWanted = true
@@ -150,12 +167,11 @@ class Appending<in out A> extends Opened<A> implements Gathering<A> {
   }
 
   push(entry: Entry<A>): void {
-    const { bytes, value } = entry.encoded!
+    const { value } = entry.encoded!
     if (entry.id !== undefined) this.ids ??= this.values.map(() => undefined)
     this.ids?.push(entry.id)
     this.values.push(value)
     this.offeredAtMillis.push(entry.offeredAt)
-    this.bytes += bytes
     this.count(entry)
   }
 
@@ -182,7 +198,6 @@ class Buffered<in out A, in out S> extends Opened<A> implements Gathering<A> {
 
   push(entry: Entry<A>): void {
     this.state = this.buffer.push(this.state, entry.item)
-    this.bytes += entry.encoded?.bytes ?? 0
     this.count(entry)
   }
 

@@ -54,15 +54,16 @@ export class Inspection {
       : Either.right({ value, bytes })
   }
 
-  /** How many bytes a value has as JSON, or so. Each item that is offered comes through here. */
+  /** How many bytes a value has as JSON, or a few more. Each item that is offered comes through here. */
   private measure(value: unknown, depth: number): number {
     switch (typeof value) {
       case "string": {
-        const bytes = utf8Bytes(value)
+        const bytes = jsonBytes(value)
         return bytes === malformed ? this.fail("text", notWellFormed) : bytes + 2
       }
       case "number":
-        if (Number.isFinite(value)) return 8
+        if ((value | 0) === value && value < 1e8 && value > -1e7) return 8
+        if (Number.isFinite(value)) return longestNumber
         break
       case "boolean":
         return 5
@@ -95,7 +96,7 @@ export class Inspection {
       const value = object[key]
       // It is left out, and is as absent when it is read as it was before.
       if (value === undefined) continue
-      const keyBytes = utf8Bytes(key)
+      const keyBytes = jsonBytes(key)
       if (keyBytes === malformed) return this.fail("text", `a key of it is ${notWellFormed}`)
       if (key === "__proto__") return this.fail("unsupported", "it has a key \"__proto__\", which would be lost")
       const size = this.measure(value, depth)
@@ -132,12 +133,26 @@ const notWellFormed = "text that is not well-formed (half of a surrogate pair)"
  * How many bytes text has as UTF-8.
  * @internal
  */
-export const utf8Bytes = (text: string): number => {
+export const utf8Bytes = (text: string): number => textBytes(text, false)
+
+/** How many bytes text has in JSON, but for its quotes. */
+const jsonBytes = (text: string): number =>
+  // Of long text it says that three times as fast.
+  text.length > 64 && !hasMoreBytes.test(text) ? text.length : textBytes(text, true)
+
+/** Anything but ASCII that stands for itself. */
+const hasMoreBytes = /[^ !#-[\]-\x7f]/
+
+const textBytes = (text: string, isEscaped: boolean): number => {
   let bytes = text.length
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i)
-    if (unit < 0x80) continue
-    if (unit < 0x800) bytes += 1
+    if (unit < 0x80) {
+      if (!isEscaped) continue
+      // Of control characters these have a short escape: `\b`, `\t`, `\n`, `\f` and `\r`.
+      if (unit < 0x20) bytes += unit >= 8 && unit <= 13 && unit !== 11 ? 1 : 5
+      else if (unit === 0x22 || unit === 0x5c) bytes += 1
+    } else if (unit < 0x800) bytes += 1
     else if (unit < 0xd800 || unit > 0xdfff) bytes += 2
     else {
       const next = text.charCodeAt(i + 1)
@@ -149,6 +164,9 @@ export const utf8Bytes = (text: string): number => {
   }
   return bytes
 }
+
+/** As `-2.2250738585072014e-308` has. */
+const longestNumber = 24
 
 /** @internal */
 export const isPlain = (value: object): value is Record<string, unknown> => {
