@@ -23,10 +23,11 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import { waitsInLease } from "./internal/bounds.ts"
 import { makeClient } from "./internal/client.ts"
@@ -281,6 +282,9 @@ class WriteCoordinatorImpl implements WriteCoordinator {
  * 3. after `drainTimeout`, the write that is running is rolled back and those after it are refused; what had been run of
  *    its group is committed.
  *
+ * Where the scope is closed inside a write, or a transaction of the same database, closing does not wait: 2. and 3. are
+ * done in the background once that is over. The end of `changes` tells when.
+ *
  * **Errors**: `InvalidOption`, which names the field, its value and the limit; also where a queue of the same database
  * has a lease that is shorter than three times `writeTimeout`.
  *
@@ -319,8 +323,24 @@ export const make = (
     const checked = yield* checkOptions(options)
     const { transactions } = yield* SqlTransaction
     yield* registerTimeout(options, transactions, checked.writeTimeoutMillis)
-    const hub = yield* EventHub.make<WriteChange>()
+    // What is closed after the caller's scope, where that is closed inside a transaction.
+    const scope = yield* Scope.make()
+    const hub = yield* Scope.extend(EventHub.make<WriteChange>(), scope)
     const writer = new GroupWriter(checked, transactions, hub, yield* Effect.clock)
+    const close = { drain: options.drain ?? false }
+    const end = (exit: Exit.Exit<unknown, unknown>) =>
+      Effect.withFiberRuntime<void>((fiber) => {
+        const current = transactions.currentIn(fiber.currentContext)
+        if (current === undefined || current.isOver) return Scope.close(scope, exit)
+        // It would wait for what holds the writer: the write that closes it.
+        writer.unsafeClose(close)
+        const over = Effect.unsafeMakeLatch()
+        current.unsafeOnOver(() => over.unsafeOpen())
+        const rest = Effect.uninterruptible(Effect.zipRight(over.await, Scope.close(scope, exit)))
+        return Effect.asVoid(Effect.forkDaemon(rest))
+      })
+    // A release of `acquireRelease` would run in the context of this fiber, and not of the one that closes.
+    yield* Effect.flatMap(Effect.scope, (outer) => Scope.addFinalizerExit(outer, end))
     const fork = (loop: Effect.Effect<void>) =>
       Effect.forkDaemon(
         Effect.interruptible(loop).pipe(
@@ -337,7 +357,7 @@ export const make = (
       Effect.all([fork(writer.run), fork(writer.alarm.run)]),
       ([loop, timer]) =>
         Effect.gen(function*() {
-          writer.unsafeClose({ drain: options.drain ?? false })
+          writer.unsafeClose(close)
           // Otherwise it may be waiting for a lock, for writes that have been refused.
           if (writer.hasWork) {
             // A finalizer cannot be interrupted, and then a timeout would do nothing.
@@ -351,7 +371,7 @@ export const make = (
           writer.unsafeEnd()
           yield* writer.failure
         })
-    )
+    ).pipe(Scope.extend(scope))
     return new WriteCoordinatorImpl(writer, transactions, hub.stream)
   })
 
