@@ -320,11 +320,12 @@ class Run {
     })
   }
 
-  /** Only of those that were lost to somebody else, and once. */
+  /** Of those that were lost to somebody else, each once. There are few of them. */
   private forgive(picks: ReadonlyArray<number>): Effect.Effect<void, Failures> {
-    const lost = this.picked(picks).filter(({ claim, isOver, modelled: { state, token } }) =>
-      !isOver && token > claim.token && state !== "dead"
+    const all = this.claims.filter(({ claim, isOver, modelled: { state, token } }) =>
+      !isOver && token > claim.token && state !== "dead" && state !== "gone"
     )
+    const lost = all.filter((_, index) => picks.some((pick) => pick % all.length === index))
     for (const made of lost) {
       made.isOver = true
       made.modelled.deliveries -= 1
