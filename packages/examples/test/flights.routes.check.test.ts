@@ -67,7 +67,13 @@ const once: Evidence = {
   counted: { counts: [count("LAX-SEA", 2, -3), count("LAX-SFO", 3, 14)], deliveries: [...first, ...second] },
   inFlight: [],
   metrics,
-  stats: { pending: { batches: 0, items: 0 }, dead: { batches: 0, items: 0 }, oldestAtMillis: undefined }
+  stats: {
+    pending: { batches: 0, items: 0 },
+    dead: { batches: 0, items: 0 },
+    newer: { batches: 0, items: 0 },
+    oldestAtMillis: undefined,
+    heldUntilMillis: undefined
+  }
 }
 
 /** The second batch was in flight at the kill, and was counted twice. */
