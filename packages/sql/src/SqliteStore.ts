@@ -306,7 +306,7 @@ const checkpoint = (transactions: Transactions) =>
       const cut = Effect.acquireUseRelease(
         pragma(connection, `busy_timeout = ${cutWaitMillis}`),
         () => connection.execute("PRAGMA wal_checkpoint(TRUNCATE)", [], undefined),
-        () => Effect.orDie(pragma(connection, "busy_timeout = 0"))
+        () => Effect.ignore(pragma(connection, "busy_timeout = 0"))
       )
       const [{ busy }] = yield* cut
       return { logBytes: bytes, cut: busy === 0 }

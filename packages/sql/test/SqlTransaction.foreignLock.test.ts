@@ -178,6 +178,34 @@ describe("a lock of somebody else", () => {
       expect(ended.map(([, at]) => Math.floor(at / 10) * 10)).toEqual([1000, 1000, 1500])
     }))
 
+  it.scoped("whoever let others before it, and is interrupted then, leaves their transaction alone", () =>
+    Effect.gen(function*() {
+      const { script, transactions } = yield* scripted(1000)
+      script.locked = true
+      const patient = yield* Effect.fork(
+        transactions.withTransaction(insertIn(transactions, "a"), (error) => error)
+      )
+      yield* adjust(10)
+      const go = yield* Deferred.make<void>()
+      const urgent = yield* Effect.fork(Effect.uninterruptible(transactions.inTransaction(
+        (connection) => Effect.zipRight(insertInto("urgent")(connection), Deferred.await(go)),
+        () => true,
+        { first: true }
+      )))
+      yield* adjust(100)
+      script.locked = false
+      yield* adjust(100)
+      expect(script.rows).toEqual(["urgent"])
+      yield* Fiber.interrupt(patient)
+      expect(transactions.hasFirst).toBe(false)
+      yield* Deferred.succeed(go, undefined)
+      yield* Fiber.join(urgent)
+      expect(script.rows).toEqual(["urgent"])
+      expect(script.tried).not.toContain("ROLLBACK")
+      yield* transactions.autocommit(insertInto("next"))
+      expect(script.rows).toEqual(["urgent", "next"])
+    }))
+
   it.scoped("with no time to wait fails at once, with one attempt", () =>
     Effect.gen(function*() {
       const { script, transactions } = yield* scripted(0)
