@@ -247,7 +247,7 @@ export const make = (
     const breaks = yield* makeBreaks
     // Somebody else may hold the file just now.
     const bound = { store: filename, dialect, busyTimeoutMillis: checked.busyTimeoutMillis }
-    yield* Effect.catchAll(new Line(bound, breaks).past(configure(writer, checked)), failed)
+    yield* Effect.catchAll(new Line(bound, breaks).withoutTurn(configure(writer, checked)), failed)
     const database = {
       ...bound,
       writer: Effect.succeed(writer),

@@ -129,7 +129,7 @@ export class Line {
    * was waited for. Between two attempts it lets those before it who go first: nothing may be open on the connection
    * then, and where this ends without the turn, it is somebody else's.
    */
-  first<X>(turn: Turn, run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError | StoreUnavailable> {
+  begin<X>(turn: Turn, run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError | StoreUnavailable> {
     const attempt = Effect.suspend(() =>
       this.lock.hasFirst && !turn.first ? Effect.zipRight(this.letFirstsBefore(turn), run) : run
     )
@@ -137,15 +137,15 @@ export class Line {
   }
 
   /** The same for what is done later in a turn: from some point on, or with the whole bound for itself. */
-  later<X>(run: Effect.Effect<X, SqlError>, since?: number): Effect.Effect<X, SqlError | StoreUnavailable> {
+  goOn<X>(run: Effect.Effect<X, SqlError>, since?: number): Effect.Effect<X, SqlError | StoreUnavailable> {
     return Effect.suspend(() => this.whileBusy(new Turn(since ?? this.waitedMillis), run, run))
   }
 
   /** Runs what needs no turn. Where somebody else has a lock, it waits in line until that is gone. */
-  past<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError | StoreUnavailable> {
+  withoutTurn<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError | StoreUnavailable> {
     const inLine = Effect.suspend(() => {
       const turn = this.turn()
-      return this.with(turn, this.first(turn, run))
+      return this.with(turn, this.begin(turn, run))
     })
     return Effect.suspend(() =>
       this.wait !== undefined

@@ -206,7 +206,7 @@ export class Transactions {
     const begin = Effect.as(connection.execute(this.database.dialect.begin, [], undefined), true)
     const begun = this.outside(connection, Effect.suspend(() => isWanted() ? begin : Effect.succeed(false)))
     return Effect.mapError(
-      this.line.first(turn, begun),
+      this.line.begin(turn, begun),
       (error) => error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "begin", error)
     )
   }
@@ -218,7 +218,7 @@ export class Transactions {
   ): Effect.Effect<X, SqlError> {
     return Effect.zipLeft(
       asSqlError(
-        this.exclusively(place, (connection, turn) => this.line.first(turn, this.outside(connection, run(connection))))
+        this.exclusively(place, (connection, turn) => this.line.begin(turn, this.outside(connection, run(connection))))
       ),
       this.breaks.whenDue
     )
@@ -266,7 +266,7 @@ export class Transactions {
 
   /** Runs something that only reads on the connection for it. */
   read<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
-    return Effect.zipLeft(asSqlError(this.readers.past(run)), this.breaks.whenDue)
+    return Effect.zipLeft(asSqlError(this.readers.withoutTurn(run)), this.breaks.whenDue)
   }
 
   /** The writer's connection for as long as the scope is open; a transaction that is left open is rolled back. */
@@ -290,7 +290,7 @@ export class Transactions {
       const connection = yield* Effect.onError(
         restore(Effect.tap(
           this.database.writer,
-          (connection) => asSqlError(this.line.first(turn, this.outside(connection, Effect.void)))
+          (connection) => asSqlError(this.line.begin(turn, this.outside(connection, Effect.void)))
         )),
         () => giveBack
       )
@@ -307,7 +307,7 @@ export class Transactions {
       const whenClosed = new SqlError({ message: "the connection was reserved for a scope that has closed" })
       return new GuardedConnection(connection, (_, run) =>
         Effect.suspend(() =>
-          closed ? Effect.fail(whenClosed) : Effect.tap(asSqlError(this.line.later(run, since)), () => {
+          closed ? Effect.fail(whenClosed) : Effect.tap(asSqlError(this.line.goOn(run, since)), () => {
             since = undefined
           })
         ))
@@ -315,7 +315,7 @@ export class Transactions {
   )
 
   private commit(connection: Connection): Effect.Effect<void, StoreUnavailable | TransactionFailed> {
-    return this.line.later(connection.execute(this.database.dialect.commit, [], undefined)).pipe(
+    return this.line.goOn(connection.execute(this.database.dialect.commit, [], undefined)).pipe(
       Effect.mapError((error) =>
         error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "commit", error)
       ),
