@@ -34,6 +34,7 @@ import type { Buffer } from "./Buffer.ts"
 import * as Codec from "./Codec.ts"
 import type * as Decision from "./Decision.ts"
 import * as EventHub from "./EventHub.ts"
+import { awaitAllWithin } from "./internal/alarm.ts"
 import { Appender } from "./internal/appender.ts"
 import { checkLease, checkOptions } from "./internal/batchQueueOptions.ts"
 import { BatchTally, type Totals } from "./internal/batchTally.ts"
@@ -659,21 +660,18 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   /** `closer`: the worker whose handler closes the queue, and cannot end before that is done. */
   close({ loop, timers, workers: loops }: Fibers, closer: number | undefined): Effect.Effect<void> {
     const { appender, drainTimeoutMillis, intake, tally, workers } = this.parts
-    // A finalizer cannot be interrupted, and then a timeout would do nothing.
-    const within = (millis: number, fibers: ReadonlyArray<Fiber.RuntimeFiber<void>>) =>
-      Effect.timeoutOption(Effect.interruptible(Fiber.awaitAll(fibers)), millis)
     return Effect.gen(this, function*() {
       if (this.lifecycle._tag !== "Failed") {
         this.unsafeStop()
         appender.unsafeDrain()
         const others = loops.filter((_, worker) => worker !== closer)
-        const ended = yield* within(drainTimeoutMillis, others)
-        if (Option.isNone(ended)) {
+        const ended = yield* awaitAllWithin(others, drainTimeoutMillis)
+        if (!ended) {
           workers.unsafeInterrupt()
-          yield* within(lastWordsMillis, others)
+          yield* awaitAllWithin(others, lastWordsMillis)
         }
         appender.unsafeFinish()
-        yield* within(Math.max(drainTimeoutMillis, lastWordsMillis), [loop])
+        yield* awaitAllWithin([loop], Math.max(drainTimeoutMillis, lastWordsMillis))
       }
       workers.unsafeGiveUp()
       // What the store was asked for may hang, and end by this.

@@ -24,6 +24,7 @@ import type * as Stream from "effect/Stream"
 import * as Backpressure from "./Backpressure.ts"
 import type { Batch } from "./Batch.ts"
 import * as FlushPolicy from "./FlushPolicy.ts"
+import { awaitAllWithin } from "./internal/alarm.ts"
 import { type Batcher, makeBatcher } from "./internal/batcher.ts"
 import * as EventHub from "./EventHub.ts"
 import { makeGuard } from "./internal/guard.ts"
@@ -425,15 +426,11 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
    *    that cannot be interrupted is not waited for; what it answers later is ignored.
    */
   close({ loops, timers }: Fibers, timeoutMillis: number): Effect.Effect<void> {
-    const drain = Effect.suspend(() => {
-      for (const shard of this.shards) shard.unsafeDrain()
-      return Fiber.awaitAll(loops)
-    })
     return Effect.gen(this, function*() {
       if (this.lifecycle._tag === "Open") {
         this.become({ _tag: "Draining" })
-        // A finalizer cannot be interrupted, and then a timeout would do nothing.
-        yield* Effect.timeoutOption(Effect.interruptible(drain), timeoutMillis)
+        for (const shard of this.shards) shard.unsafeDrain()
+        yield* awaitAllWithin(loops, timeoutMillis)
       }
       // First of all: a strategy of the user may die of its shutdown, and no fiber may be left behind then.
       yield* Effect.forEach([...loops, ...timers], Fiber.interruptFork, { discard: true })

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type { StoreUnavailable } from "../QueueError.ts"
 import type { Amount, DeadLetterFilter, Portion, Portioned } from "../QueueStore.ts"
 import type { Breaks } from "./breaks.ts"
+import { sleepFor } from "./sleeping.ts"
 
 /** How many are done with in one step of the store. */
 const mostAtOnce = 500
@@ -74,7 +75,7 @@ export const inPortions = (
         after = last
         const early = done.batches * 1000 / rate - (breaks.now - startedAt)
         const isLast = after === undefined && filter === filters.at(-1)
-        if (early > 0 && !isLast && done.batches < limit) yield* Effect.sleep(early)
+        if (early > 0 && !isLast && done.batches < limit) yield* sleepFor(early)
         else if (breaks.isDue) yield* breaks.take
       } while (after !== undefined)
     }

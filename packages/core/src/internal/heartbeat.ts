@@ -4,6 +4,7 @@
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Claim, QueueStore } from "../QueueStore.ts"
+import { sleepFor } from "./sleeping.ts"
 
 /**
  * Somebody who has batches in hand.
@@ -78,7 +79,7 @@ export class Heartbeat {
   /** Beats until it is interrupted, and rests while nobody holds anything. */
   readonly run: Effect.Effect<never> = Effect.suspend(() =>
     Effect.forever(
-      Effect.zipRight(this.whenHeld, Effect.zipRight(Effect.sleep(this.leaseMillis / beatsPerLease), this.beat))
+      Effect.zipRight(this.whenHeld, Effect.zipRight(sleepFor(this.leaseMillis / beatsPerLease), this.beat))
     )
   )
 

@@ -4,18 +4,9 @@
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { withAlarm } from "./alarm.ts"
+import { longestSleepMillis, monotonicMillis } from "./sleeping.ts"
 
-/**
- * Timers of JavaScript cannot sleep longer; a longer time is slept in parts.
- * @internal
- */
-export const longestSleepMillis = 2 ** 31 - 1
-
-/**
- * Milliseconds that only ever grow: the wall clock may jump back, and what waits for a time would wait for as long.
- * @internal
- */
-export const monotonicMillis = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1_000_000
+export { longestSleepMillis, monotonicMillis } from "./sleeping.ts"
 
 /** @internal */
 export class Timekeeper {
