@@ -12,7 +12,7 @@ import type { BatchQueueMetrics } from "../QueueMetrics.ts"
 import type { Amount, Stats } from "../QueueStore.ts"
 import type { Observer as AppenderObserver } from "./appender.ts"
 import { addUp, countsByTrigger, sum } from "./tally.ts"
-import type { Observer as WorkersObserver } from "./worker.ts"
+import type { Observer as WorkersObserver } from "./pool.ts"
 
 /**
  * The counts of what this process has done.

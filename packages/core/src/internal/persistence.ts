@@ -2,7 +2,6 @@
  * What a worker asks of the store about batches that it has claimed. It asks until the store has answered, or the queue
  * has no more time; then leases run out by themselves.
  */
-import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -13,7 +12,7 @@ import { encodedOf, type Group } from "./group.ts"
 import { isSame } from "./heartbeat.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
 import type { Bundle, Verdict } from "./verdict.ts"
-import type { Operation, Pool } from "./worker.ts"
+import type { Operation, Pool } from "./pool.ts"
 
 /** Whether it was done, or these leases were lost; undefined where nobody waits for the store any more. */
 type Asked<B> = Either.Either<B, ReadonlyArray<Claim>> | undefined

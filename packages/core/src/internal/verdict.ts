@@ -4,7 +4,7 @@
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Decision from "../Decision.ts"
+import type * as Decision from "../Decision.ts"
 import type { DeadLetterReason } from "../QueueEvent.ts"
 import type { ClaimedBatch, Failure } from "../QueueStore.ts"
 import type { Retrying } from "./retrying.ts"

@@ -7,7 +7,8 @@ import { Breaks } from "./breaks.ts"
 import { Heartbeat } from "./heartbeat.ts"
 import { monotonicMillis, Timekeeper } from "./timekeeper.ts"
 import { Turns } from "./turns.ts"
-import { type Options, type Pool, Worker } from "./worker.ts"
+import type { Options, Pool } from "./pool.ts"
+import { Worker } from "./worker.ts"
 
 /** @internal */
 export class Workers<in out A> implements Pool<A> {
@@ -124,7 +125,12 @@ export class Workers<in out A> implements Pool<A> {
   /** Interrupts what is being handled; it is put back. */
   unsafeInterrupt(): void {
     this.isInterrupting = true
-    for (const worker of this.workers) worker.interrupt()
+    this.unsafeInterruptAllBut(undefined)
+  }
+
+  /** Interrupts what the workers are at, but for the one with this index. */
+  unsafeInterruptAllBut(index: number | undefined): void {
+    for (const [at, worker] of this.workers.entries()) if (at !== index) worker.interrupt()
   }
 
   /** Nobody waits for the store any more. */
