@@ -674,8 +674,8 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
         yield* awaitAllWithin([loop], Math.max(drainTimeoutMillis, lastWordsMillis))
       }
       workers.unsafeGiveUp()
-      // What the store was asked for may hang, and end by this.
-      workers.unsafeInterrupt()
+      // What the store was asked for may hang, and end by this. Who closes goes on.
+      workers.unsafeInterruptAllBut(closer)
       // First of all: a strategy may die of its shutdown, and no fiber may be left behind then.
       yield* Effect.forEach([loop, ...loops, ...timers], Fiber.interruptFork, { discard: true })
       if (this.lifecycle._tag !== "Failed") {
@@ -770,7 +770,14 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const checked = yield* checkOptions(options)
     const { capacity, flushPolicy, maxPending } = checked
     const stores = yield* BatchStore
-    yield* checkLease(name, checked.leaseMillis, stores.longestWaitMillis)
+    // Who only offers has no leases.
+    if (checked.workers > 0) {
+      yield* checkLease(name, checked.leaseMillis, stores.longestWaitMillis)
+      yield* Effect.acquireRelease(
+        Effect.sync(() => stores.registerLease?.(checked.leaseMillis, name)),
+        (takeBack) => Effect.sync(() => takeBack?.())
+      )
+    }
     const store = yield* stores.queue(name)
     // Its fibers would look for their statements in that transaction for ever.
     const isInside = Option.isSome(yield* store.transaction)

@@ -39,6 +39,11 @@ export interface BatchStore {
    * leases must be at least three times as long. Default: it does not wait.
    */
   readonly longestWaitMillis?: number | undefined
+  /**
+   * Told how long the leases of a queue are, so that whoever wants to hold the store for too long can be refused. Answers
+   * what takes it back. Default: nobody can hold it.
+   */
+  readonly registerLease?: ((leaseMillis: number, queue: string) => () => void) | undefined
 }
 
 /**

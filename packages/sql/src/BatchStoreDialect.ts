@@ -67,7 +67,12 @@ export interface Operations {
   /** The clock may have been set back: nothing is due later than now and the time that it was given. */
   readonly clip: (connection: Connection, queueId: number, now: number) => Run<void>
   /** Each of its statements may be committed by itself. */
-  readonly claim: (connection: Connection, queueId: number, options: Claiming, now: number) => Run<Omit<Claimed, "lost">>
+  readonly claim: (
+    connection: Connection,
+    queueId: number,
+    options: Claiming,
+    now: number
+  ) => Run<Omit<Claimed, "lost">>
   /** Each of its statements may be committed by itself, and of one claim one alone does something. So with `extend`. */
   readonly settle: (connection: Connection, queueId: number, claims: Claims) => Run<ReadonlyArray<Claim>>
   /** This and the next four answer which claims do not hold any more. */

@@ -86,6 +86,11 @@ export const make = (
     return {
       name,
       persistent: Option.match(file, { onNone: () => name !== ":memory:", onSome: ({ persistent }) => persistent }),
+      // A wait without an end cannot be outlasted.
+      get longestWaitMillis() {
+        return Number.isFinite(transactions.longestWaitMillis) ? transactions.longestWaitMillis : undefined
+      },
+      registerLease: (leaseMillis, queue) => transactions.registerLease(leaseMillis, queue),
       queue: (name) =>
         Effect.suspend(() => {
           const queue = new SqlQueue(name, transactions, group, operations)

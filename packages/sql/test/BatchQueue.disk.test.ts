@@ -227,7 +227,7 @@ describe("tables that somebody else changes", () => {
         expect(told.handled).toEqual([ids[0], ids[2], ids[5]])
         const letters = yield* queue.deadLetters.list()
         expect(letters).toMatchObject(
-          [damaged, cut, missing].map((id) => ({ id, items: 1, reason: "undecodable" }))
+          [damaged, cut, missing].map((id) => ({ id, items: 1, reason: "corrupt" }))
         )
         for (const { error } of letters) expect(error).not.toBe("")
         expect(told.errors).toEqual([])

@@ -1,7 +1,7 @@
 /** A durable queue in a file, in the process of the tests. */
 import { BatchQueue, type QueueError } from "@sluice/core"
 import { SqlBatchStore, SqliteStore } from "@sluice/sql"
-import { Cause, Effect, Exit, Layer, Schema, Scope } from "effect"
+import { Cause, Duration, Effect, Exit, Layer, Schema, Scope } from "effect"
 
 /** What a queue tells. */
 export interface Told {
@@ -19,7 +19,11 @@ export const openQueue = (
 ) =>
   Effect.gen(function*() {
     const told: Told = { handled: [], dropped: [], errors: [] }
-    const layer = SqlBatchStore.layer().pipe(Layer.provideMerge(SqliteStore.layer({ filename, ...store })))
+    // A lease has to outlast a wait for another process, three times over.
+    const busyTimeout = Math.floor(Duration.toMillis(settings.leaseDuration ?? "30 seconds") / 3)
+    const layer = SqlBatchStore.layer().pipe(
+      Layer.provideMerge(SqliteStore.layer({ filename, busyTimeout, ...store }))
+    )
     const context = yield* Layer.build(layer)
     // A scope of its own, so that it can be closed before the store is.
     const scope = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))

@@ -175,6 +175,10 @@ export const make = (store: BatchStore, plan: Plan): FaultyStore => {
   return {
     name: store.name,
     persistent: store.persistent,
+    get longestWaitMillis() {
+      return store.longestWaitMillis
+    },
+    registerLease: store.registerLease,
     calls: (operation) => operation === undefined ? index : counts.get(operation) ?? 0,
     queue: (name) =>
       faulty(

@@ -9,6 +9,7 @@ import * as Path from "@effect/platform/Path"
 import type { QueueError } from "@sluice/core"
 import { SqliteStore, WriteCoordinator } from "@sluice/sql"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -17,11 +18,11 @@ import { UnusableDatabase } from "./errors.ts"
 
 export class Writes extends Context.Tag("flights/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
 
-/** How long a lock of another program is waited for: with the default of 30 seconds one might think that we hang. */
-const busyTimeout = "5 seconds"
+/** How long a lock of another program is waited for: with the default of 10 seconds one might think that we hang. */
+const defaultBusyTimeout = "5 seconds"
 
 const problems: Readonly<Record<QueueError.UnavailableReason, string>> = {
-  "locked": "another program is writing to it, and has not ended within 5 seconds",
+  "locked": "another program is writing to it, and does not end",
   "full": "the disk is full",
   "io": "the disk failed",
   "read-only": "it cannot be written to",
@@ -49,7 +50,8 @@ export const unusable = (file: string, { reason }: QueueError.StoreUnavailable):
   new UnusableDatabase({ file, problem: problems[reason] })
 
 export const open = (
-  filename: string
+  filename: string,
+  busyTimeout: Duration.DurationInput = defaultBusyTimeout
 ): Effect.Effect<Context.Context<SqliteStore.Services>, UnusableDatabase, Scope> =>
   Layer.build(SqliteStore.layer({ filename, busyTimeout })).pipe(
     Effect.catchTags({
@@ -60,7 +62,10 @@ export const open = (
   )
 
 const openFlights = (file: Option.Option<string>) =>
-  Effect.flatMap(Option.match(file, { onNone: () => temporary("flights.sqlite"), onSome: Effect.succeed }), open)
+  Effect.flatMap(
+    Option.match(file, { onNone: () => temporary("flights.sqlite"), onSome: Effect.succeed }),
+    (filename) => open(filename)
+  )
 
 /** Closing ends the writer first, and then closes the file. */
 export const layer = (

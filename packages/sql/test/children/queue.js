@@ -1,7 +1,7 @@
 // Runs a durable queue on a file, as it is told in JSON: it offers, handles, and says what it does. What it handles it
 // notes in a file that outlives it, before anybody else can know of it.
 import { BatchQueue } from "@sluice/core"
-import { Cause, Effect, FiberId, Schema, Stream } from "effect"
+import { Cause, Duration, Effect, FiberId, Schema, Stream } from "effect"
 import * as fs from "node:fs"
 import { SqlBatchStore, SqliteStore } from "../../dist/index.js"
 import { say } from "./say.js"
@@ -136,7 +136,13 @@ const program = Effect.gen(function*() {
 }).pipe(
   Effect.scoped,
   Effect.provide(SqlBatchStore.layer()),
-  Effect.provide(SqliteStore.layer({ filename }))
+  // A lease has to outlast a wait for another process, three times over.
+  Effect.provide(
+    SqliteStore.layer({
+      filename,
+      busyTimeout: Math.floor(Duration.toMillis(options?.leaseDuration ?? "30 seconds") / 3)
+    })
+  )
 )
 
 const fiber = Effect.runFork(program)

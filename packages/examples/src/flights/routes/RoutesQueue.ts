@@ -13,7 +13,7 @@ export const settings = {
   batchSize: 250,
   lingerMillis: 200,
   workers: 2,
-  leaseMillis: 1000
+  leaseMillis: 3000
 }
 
 /** The same in both processes. */
@@ -22,8 +22,6 @@ export const shared = {
   schema: Increment,
   buffer: Buffer.merging(({ route }: Increment) => route, add),
   flush: { size: settings.batchSize, linger: settings.lingerMillis },
-  // So soon the batches of a process that was killed come back. A machine that stands still for longer loses them too.
-  leaseDuration: settings.leaseMillis,
   // So soon the other process notices a batch.
   pollInterval: "50 millis"
 } as const

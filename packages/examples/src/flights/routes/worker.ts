@@ -29,6 +29,8 @@ const say = (word: Word): void => {
 const queue = BatchQueue.layer(RoutesQueue, {
   ...shared,
   workers: settings.workers,
+  // So soon the batches of a process that was killed come back. A machine that stands still for longer loses them too.
+  leaseDuration: settings.leaseMillis,
   retry: Retry.exponential({ base: "50 millis", cap: "1 second" }),
   process: ({ items }) =>
     Effect.gen(function*() {
