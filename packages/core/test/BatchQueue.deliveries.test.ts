@@ -167,7 +167,11 @@ describe("deliveries", () => {
         yield* first.close
         // What has the lease of the batch and never comes back is a process that was killed.
         for (let death = 0; death < maxDeliveries; death++) {
-          const { batches } = yield* store.claim({ limit: 1, leaseMillis: 10, turn: death === 0 ? "fresh" : "returned" })
+          const { batches } = yield* store.claim({
+            limit: 1,
+            leaseMillis: 10,
+            turn: death === 0 ? "fresh" : "returned"
+          })
           expect(batches).toMatchObject([{ sequence: 1 }])
           yield* Effect.sleep(10 + below(20))
         }

@@ -1,8 +1,8 @@
 import * as FaultyStore from "@sluice/core/testing/FaultyStore"
-import * as SeededRun from "@sluice/core/testing/SeededRun"
-import { Cause, Exit, Logger, LogLevel } from "effect"
+import { Cause, Exit } from "effect"
 import { describe, expect, it } from "vitest"
 import { program, type Setting } from "./support/batchPrograms.ts"
+import { forSeeds } from "./support/seeds.ts"
 
 const faults: ReadonlyArray<readonly [FaultyStore.Fault, number]> = [
   [{ _tag: "Fails" }, 0.08],
@@ -25,9 +25,6 @@ const losing: Setting = {
   isInTime: false
 }
 
-/** How many runs there are in one turn of the event loop. */
-const atOnce = 10
-
 const seen: Record<string, number> = {}
 
 describe("over random offers, handlers, redrives, closings and schedules, and a second process that handles the rest", () => {
@@ -39,23 +36,15 @@ describe("over random offers, handlers, redrives, closings and schedules, and a 
     ["on a store that loses its answers as well", losing, 0, 100]
   ])(
     "%s nothing is lost, invented or counted wrong, nothing hangs, and closing leaves nothing behind",
-    async (_, setting, timerProbability, runs) => {
-      for (let seed = 1; seed <= runs; seed += atOnce) {
-        SeededRun.forSeeds(
-          (seed) => Logger.withMinimumLogLevel(program(setting)(seed), LogLevel.Fatal),
-          { seed, runs: atOnce, yieldProbability: 0.05, timerProbability },
-          ({ exit, leftFibers, leftTimers }) => {
-            if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
-            expect(exit.value.violations).toEqual([])
-            expect(leftFibers).toEqual([])
-            expect(leftTimers).toBe(0)
-            for (const [key, count] of Object.entries(exit.value.seen)) seen[key] = (seen[key] ?? 0) + count
-          }
-        )
-        // The test runner wants to hear from us now and then.
-        await new Promise((resolve) => setImmediate(resolve))
-      }
-    }
+    (_, setting, timerProbability, runs) =>
+      forSeeds(program(setting), { runs, yieldProbability: 0.05, timerProbability }, (run) => {
+        const { exit, leftFibers, leftTimers } = run
+        if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
+        expect(exit.value.violations).toEqual([])
+        expect(leftFibers).toEqual([])
+        expect(leftTimers).toBe(0)
+        for (const [key, count] of Object.entries(exit.value.seen)) seen[key] = (seen[key] ?? 0) + count
+      })
   )
 
   // They are only worth something while they do.

@@ -1,10 +1,11 @@
 import { Batch, BatchQueue, Decision, Retry } from "@sluice/core"
-import * as SeededRun from "@sluice/core/testing/SeededRun"
-import { Cause, Clock, Effect, Exit, Logger, LogLevel, Schedule, Schema, Scope } from "effect"
+import type * as SeededRun from "@sluice/core/testing/SeededRun"
+import { Cause, Clock, Effect, Exit, Schedule, Schema, Scope } from "effect"
 import { describe, expect, it } from "vitest"
 import { BatchStore } from "../src/BatchStore.ts"
 import { makeMemoryStore } from "../src/internal/memoryStore.ts"
 import { choices } from "./support/batchPrograms.ts"
+import { forSeeds } from "./support/seeds.ts"
 
 // Good items beside poison: items whose handler fails each time, under any schedule, with several workers and processes.
 
@@ -28,9 +29,6 @@ const open = (raw: ReturnType<typeof makeMemoryStore>, options: Options) =>
     return { queue, close: Scope.close(scope, Exit.void) }
   })
 
-const quietly = <A, E>(program: (seed: number) => Effect.Effect<A, E>) => (seed: number) =>
-  Logger.withMinimumLogLevel(program(seed), LogLevel.Fatal)
-
 const valueOf = <A, E>({ exit }: SeededRun.Run<A, E>): A => {
   if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
   return exit.value
@@ -53,7 +51,7 @@ const anyRetry = ({ below, pick }: ReturnType<typeof choices>): Schedule.Schedul
   ])
 
 describe("with any number of batches that always fail, and any schedule", () => {
-  it("the good ones are handled within twice the time that they and the first attempts at the bad ones need alone, plus a constant", () => {
+  it("the good ones are handled within twice the time that they and the first attempts at the bad ones need alone, plus a constant", async () => {
     const program = (seed: number) =>
       Effect.gen(function*() {
         const random = choices(seed)
@@ -96,14 +94,14 @@ describe("with any number of batches that always fail, and any schedule", () => 
         const alone = Math.ceil((good + bad) / workers) * millis
         return { left: left.size, took: doneAt - startedAt, bound: 2 * alone + (inlineDelay ?? 100) + 10 * millis }
       })
-    SeededRun.forSeeds(quietly(program), { runs: 100, yieldProbability: 0.02, maxSteps: 1_000_000 }, (run) => {
+    await forSeeds(program, { runs: 100, yieldProbability: 0.02, maxSteps: 1_000_000 }, (run) => {
       const { bound, left, took } = valueOf(run)
       expect(left).toBe(0)
       expect(took).toBeLessThanOrEqual(bound)
     })
   })
 
-  it("the good ones flow, the bad ones end as said, and nothing is counted twice, over processes that end and die", () => {
+  it("the good ones flow, the bad ones end as said, and nothing is counted twice, over processes that end and die", async () => {
     const seen = { dead: 0, discarded: 0, pending: 0, killed: 0 }
     const program = (seed: number) =>
       Effect.gen(function*() {
@@ -174,7 +172,7 @@ describe("with any number of batches that always fail, and any schedule", () => 
         const stats = yield* store.stats
         return { counts, decision, dropped, ends, handled, next, stats, violations, dead: stats.dead.items }
       })
-    SeededRun.forSeeds(quietly(program), { runs: 100, yieldProbability: 0.02 }, (run) => {
+    await forSeeds(program, { runs: 100, yieldProbability: 0.02 }, (run) => {
       const { counts, dead, decision, dropped, ends, handled, next, stats, violations } = valueOf(run)
       expect(violations).toEqual([])
       const bad = counts.offered - handled.size

@@ -411,7 +411,10 @@ describe("dead letters", () => {
       yield* queue.flush
       yield* queue.resume
       yield* settleDown
-      expect((yield* queue.deadLetters.list()).map(({ id, reason }) => [id, reason])).toEqual([[2, "retries-exhausted"]])
+      expect((yield* queue.deadLetters.list()).map(({ id, reason }) => [id, reason])).toEqual([[
+        2,
+        "retries-exhausted"
+      ]])
       // The group, then each by itself; what has failed does not keep the others waiting.
       expect(sink.items).toEqual([[1, 2, 3], [1], [2], [3], [2]])
       expect(yield* queue.metrics).toMatchObject({ settled: 2, deadLettered: 1 })
