@@ -32,7 +32,14 @@ export type Outcome = "accepted" | "coalesced" | "dropped"
  * @since 0.1.0
  * @category models
  */
-export type DropReason = "drop-newest" | "drop-oldest" | "retries-exhausted" | "shutdown" | "malformed" | "discarded" | (string & {})
+export type DropReason =
+  | "drop-newest"
+  | "drop-oldest"
+  | "retries-exhausted"
+  | "shutdown"
+  | "malformed"
+  | "discarded"
+  | (string & {})
 
 /**
  * An item was dropped: it will not be handled. `cause` is why its batch failed, where there was one.
