@@ -40,6 +40,11 @@ export interface Options<in A> {
   /** The weight of an item, an integer of at least 1. Asked when the item comes in, and remembered. Default: 1. */
   readonly weigh?: ((item: A) => number) | undefined
   readonly report: Report<A>
+  /**
+   * How many bytes an item has, where the batches of the queue are bounded by them. Asked when the item comes in, and
+   * of what it is merged to, and remembered. It does not throw. Default: they are not counted.
+   */
+  readonly measure?: ((item: A) => number) | undefined
   /** While it answers true, items that need room are refused: others wait for that room already. Default: never. */
   readonly reserved?: (() => boolean) | undefined
 }
@@ -62,9 +67,13 @@ class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
   private readonly weights: Ring<number> | undefined
   private readonly weigh: ((item: A) => number) | undefined
   private readonly reserved: (() => boolean) | undefined
+  private readonly measure: ((item: A) => number) | undefined
+  /** The bytes of the items in the ring, where they are measured. */
+  private readonly sizes: Ring<number> | undefined
   protected readonly limit: number
   protected readonly report: Report<A>
   private used = 0
+  private bytes = 0
 
   constructor(options: Options<A>) {
     this.limit = options.capacity
@@ -72,6 +81,8 @@ class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
     this.reserved = options.reserved
     this.weigh = options.weigh
     this.weights = options.weigh === undefined ? undefined : new Ring()
+    this.measure = options.measure
+    this.sizes = options.measure === undefined ? undefined : new Ring()
   }
 
   /** There is no room: makes some and takes the item, or reports it as dropped, or leaves it to the strategy. */
@@ -106,7 +117,39 @@ class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
     for (let at = this.ring.head; at < this.ring.tail; at++) countOne(this.ring.at(at), counts)
   }
 
+  /** The bytes of all items; undefined where they are not measured. */
+  unsafeBytes(): number | undefined {
+    return this.sizes === undefined ? undefined : this.bytes
+  }
+
+  /** How many of the oldest items have at most so many bytes together: at least one, and at most `most`. */
+  unsafeCountWithin(bytes: number, most: number): number {
+    const sizes = this.sizes!
+    const end = sizes.head + Math.min(most, sizes.length)
+    let at = sizes.head
+    for (let left = bytes; at < end; at++) {
+      left -= sizes.at(at)
+      if (left < 0) break
+    }
+    return Math.max(1, at - sizes.head)
+  }
+
+  /** Another item takes the place of one. */
+  protected replace(position: number, item: A): void {
+    if (this.sizes !== undefined) {
+      const bytes = this.measure!(item)
+      this.bytes += bytes - this.sizes.at(position)
+      this.sizes.set(position, bytes)
+    }
+    this.ring.set(position, item)
+  }
+
   protected push(item: A, weight: number): true {
+    if (this.sizes !== undefined) {
+      const bytes = this.measure!(item)
+      this.sizes.push(bytes)
+      this.bytes += bytes
+    }
     this.ring.push(item)
     this.weights?.push(weight)
     this.used += weight
@@ -115,6 +158,7 @@ class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
 
   protected shift(): A {
     this.used -= this.weights === undefined ? 1 : this.weights.shift()
+    if (this.sizes !== undefined) this.bytes -= this.sizes.shift()
     return this.ring.shift()
   }
 
@@ -220,7 +264,7 @@ class Coalescing<in out A> extends RingBackingQueue<A> {
     const position = this.index.get(key, this.ring.head)
     if (position === undefined) return this.fits(1) ? this.pushKey(key, item) : this.newKeyWhenFull(key, item)
     const queued = this.ring.at(position)
-    this.ring.set(position, this.merge === undefined ? item : this.merge(queued, item))
+    this.replace(position, this.merge === undefined ? item : this.merge(queued, item))
     this.report.coalesced(queued, item)
     return true
   }
@@ -276,6 +320,22 @@ export const roomFor = <A>(backing: Queue.BackingQueue<A>, items: ReadonlyArray<
   if (items.length > backing.capacity()) return "never"
   return backing.length() + items.length <= backing.capacity() ? "now" : "later"
 }
+
+/**
+ * The bytes of all items; undefined where they are not measured.
+ *
+ * @internal
+ */
+export const unsafeBytes = <A>(backing: Queue.BackingQueue<A>): number | undefined =>
+  backing instanceof RingBackingQueue ? backing.unsafeBytes() : undefined
+
+/**
+ * How many of the oldest items, which are measured, have at most so many bytes together: one at least.
+ *
+ * @internal
+ */
+export const unsafeCountWithin = <A>(backing: Queue.BackingQueue<A>, bytes: number, most: number): number =>
+  (backing as RingBackingQueue<A>).unsafeCountWithin(bytes, most)
 
 /**
  * Adds one where it is one of those that are counted.

@@ -54,6 +54,8 @@ export interface PairOptions<in A> {
   /** An integer of at least 1: items, or weight where `weigh` is given. */
   readonly capacity: number
   readonly weigh: ((item: A) => number) | undefined
+  /** How many bytes an item has, for the backing queue, where batches are bounded by them. */
+  readonly measure?: ((item: A) => number) | undefined
   /** To be told of every item that is dropped or coalesced, once, after the state has changed. */
   readonly report: BackingQueue.Report<A>
 }
@@ -122,7 +124,7 @@ export interface CoalesceByKey<in A> extends Policy<A> {
 }
 
 const waitingPair = <A>(
-  { capacity, name, report, weigh }: PairOptions<A>,
+  { capacity, measure, name, report, weigh }: PairOptions<A>,
   timeout: Duration.DurationInput | undefined,
   makeBacking: (options: BackingQueue.Options<A>) => Queue.BackingQueue<A>,
   key?: (item: A) => unknown
@@ -142,7 +144,7 @@ const waitingPair = <A>(
     return untold.length === before ? "accepted" : "coalesced"
   }
   const room: WaitingRoom<A> = new WaitingRoom(take, key)
-  const backing = makeBacking({ capacity, weigh, report: telling, reserved: () => room.reserved })
+  const backing = makeBacking({ capacity, weigh, measure, report: telling, reserved: () => room.reserved })
   if (key !== undefined) {
     room.onAdmitted = () => {
       for (const [replaced, item] of untold.splice(0)) report.coalesced(replaced, item)

@@ -131,6 +131,15 @@ export interface Options<in A> extends Backpressure.QueueOptions<A> {
 }
 
 /**
+ * What a queue of our own is made from.
+ * @internal
+ */
+export interface ImplOptions<in A> extends Options<A> {
+  /** How many bytes an item has, where they are counted. It does not throw. */
+  readonly measure?: ((item: A) => number) | undefined
+}
+
+/**
  * What a batcher wants to know, in the step in which it happens. `origin` is what was given with the offer.
  * @internal
  */
@@ -479,6 +488,16 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     return this.pair.backing.length()
   }
 
+  /** The bytes of the items in it; undefined where they are not counted, which a backing queue of the user's decides. */
+  unsafeBytes(): number | undefined {
+    return BackingQueue.unsafeBytes(this.pair.backing)
+  }
+
+  /** How many items may be taken, of at most so many, to have at most so many bytes: one at least. */
+  unsafeCountWithin(bytes: number, most: number): number {
+    return BackingQueue.unsafeCountWithin(this.pair.backing, bytes, most)
+  }
+
   unsafeWaiting(): number {
     return this.suspended + (this.pair.waiting === undefined ? 0 : this.pair.waiting.room.size)
   }
@@ -697,7 +716,7 @@ export const offerEach = <A>(
   )
 
 /** @internal */
-export const makeImpl = <A>(options: Options<A>, hooks?: Hooks): Effect.Effect<PolicyQueueImpl<A>, InvalidOption> =>
+export const makeImpl = <A>(options: ImplOptions<A>, hooks?: Hooks): Effect.Effect<PolicyQueueImpl<A>, InvalidOption> =>
   Effect.gen(function*() {
     const name = options.name ?? "queue"
     const guard = yield* makeGuard(name)
@@ -706,6 +725,7 @@ export const makeImpl = <A>(options: Options<A>, hooks?: Hooks): Effect.Effect<P
       name,
       capacity: options.capacity,
       weigh: options.weigh,
+      measure: options.measure,
       report: ledger
     })
     const queue = yield* Queue.make(pair.backing, pair.strategy)

@@ -178,6 +178,18 @@ export type { AllOrNoneError, Settlement, Taken }
 export type RetryInput<E> = (E extends PartialFailure<infer Inner> ? Inner : E) | HandlerDefect
 
 /**
+ * How many bytes a batch may have, and how many an item has.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchBytes<in A> {
+  /** An integer of at least 1. */
+  readonly limit: number
+  readonly of: (item: A) => number
+}
+
+/**
  * The options, with their defaults.
  *
  * @since 0.1.0
@@ -197,6 +209,14 @@ export interface Options<A, E, R, R2 = never> {
    * dropping policy keeps the last, or the first, of each interval. Default: 100.
    */
   readonly batchSize?: number | undefined
+  /**
+   * Bounds a batch by bytes, or by whatever else `of` counts of an item, a whole number of 0 or more: a batch never has
+   * more than `limit` of them, unless one item alone has, and it is due when what waits has as many. Counted when an item
+   * comes in, and of what it is merged to, and not again. An item of which `of` throws, or answers anything else, is
+   * flushed by itself. Not with a policy of your own whose backing queue is not made of the options that it is given.
+   * Default: no such bound.
+   */
+  readonly batchBytes?: BatchBytes<A> | undefined
   /**
    * How long after its first item a batch is flushed at the latest. Zero or infinite: only by size or by hand.
    * Default: 1 second.
@@ -261,6 +281,11 @@ const checkOptions = (options: Options<any, any, any, any>): Effect.Effect<Check
     yield* Check.positiveInteger(name, "capacity", options.capacity)
     yield* Check.positiveInteger(name, "batchSize", batchSize)
     yield* Check.positiveInteger(name, "shards", shards)
+    if (options.batchBytes !== undefined) {
+      const { limit, of } = options.batchBytes
+      yield* Check.positiveInteger(name, "batchBytes.limit", limit)
+      yield* Check.check(typeof of === "function", name, "batchBytes.of", of, "a function")
+    }
     const policy = options.policy
     const shardBy = options.shardBy
       ?? (policy?._tag === "coalesceByKey"
@@ -505,7 +530,12 @@ export const make = <A, E, R, R2 = never>(
       options.onDrop ? guard("onDrop", options.onDrop) : () => {},
       options.policy !== undefined && "merge" in options.policy && options.policy.merge !== undefined
     )
-    const flushPolicy = FlushPolicy.make({ size: checked.batchSize, linger: checked.flushIntervalMillis })
+    const flushPolicy = FlushPolicy.make({
+      size: checked.batchSize,
+      bytes: options.batchBytes?.limit,
+      linger: checked.flushIntervalMillis
+    })
+    const measure = options.batchBytes && measureBy(options.batchBytes)
     const handle = (batch: Batch<A>, origins: ReadonlyArray<unknown>) =>
       tracing ? withFlushSpan(name, batch, origins, options.flush(batch)) : options.flush(batch)
     const shards = yield* Effect.forEach(
@@ -517,6 +547,7 @@ export const make = <A, E, R, R2 = never>(
             name,
             capacity: options.capacity,
             weigh: options.weigh,
+            measure,
             policy: options.policy ?? Backpressure.dropOldest
           },
           batchSize: checked.batchSize,
@@ -545,6 +576,16 @@ export const make = <A, E, R, R2 = never>(
     )
     return queue
   })
+
+/** What cannot be counted is more than a batch may have, so that it is flushed by itself. */
+const measureBy = <A>({ limit, of }: BatchBytes<A>) => (item: A): number => {
+  try {
+    const bytes = of(item)
+    return Number.isSafeInteger(bytes) && bytes >= 0 ? Math.min(bytes, limit + 1) : limit + 1
+  } catch {
+    return limit + 1
+  }
+}
 
 /** The span of one attempt, linked to the spans of its offers. */
 const withFlushSpan = <A, E, R>(
@@ -598,6 +639,8 @@ export const layer = <I, A, E, R, R2 = never>(
 export interface Configurable {
   readonly capacity?: number
   readonly batchSize?: number
+  /** The limit of `batchBytes`, whose `of` is an option. */
+  readonly batchBytesLimit?: number
   readonly flushInterval?: Duration.DurationInput
   readonly shards?: number
   readonly drainTimeout?: Duration.DurationInput
@@ -635,6 +678,10 @@ export const layerConfig = <I, A, E, R, R2 = never>(
 ): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, R | R2> =>
   Layer.scoped(
     tag,
-    Effect.flatMap(Config.unwrap(config), (configured) =>
-      make<A, E, R, R2>({ ...options, ...configured } as Options<A, E, R, R2>))
+    Effect.flatMap(Config.unwrap(config), (configured) => {
+      const all = { ...options, ...configured }
+      const limit = all.batchBytesLimit
+      const batchBytes = limit === undefined ? all.batchBytes : { ...all.batchBytes, limit }
+      return make<A, E, R, R2>({ ...all, batchBytes } as Options<A, E, R, R2>)
+    })
   )

@@ -17,8 +17,8 @@ import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import type { Batch, Trigger } from "../Batch.ts"
 import { countOne } from "../BackingQueue.ts"
 import * as FlushPolicy from "../FlushPolicy.ts"
-import { makeImpl, type Options as IntakeOptions, type PolicyQueueImpl } from "../PolicyQueue.ts"
-import type { InvalidOption } from "../QueueError.ts"
+import { type ImplOptions as IntakeOptions, makeImpl, type PolicyQueueImpl } from "../PolicyQueue.ts"
+import { InvalidOption } from "../QueueError.ts"
 import type { DropReason } from "../QueueEvent.ts"
 import { withAlarm } from "./alarm.ts"
 import { type Barrier, Barriers } from "./barriers.ts"
@@ -85,7 +85,7 @@ export interface Options<in out A> {
   readonly intake: IntakeOptions<A>
   /** No batch is larger. */
   readonly batchSize: number
-  /** When the open batch is due. */
+  /** When the open batch is due. No batch of several items has more bytes, where it bounds them. */
   readonly flushPolicy: FlushPolicy.FlushPolicy
   /** Handles a batch, whose offers came from `origins`. */
   readonly handle: (batch: Batch<A>, origins: ReadonlyArray<unknown>) => Effect.Effect<void, unknown>
@@ -128,7 +128,8 @@ export class Batcher<in out A> {
     this.clock = clock
     this.macrotask = macrotask
     this.brokeAt = this.now()
-    this.open = new OpenBatch(options.batchSize)
+    // Where bytes end a batch, every item may be the first of one.
+    this.open = new OpenBatch(options.flushPolicy.bytes > 0 ? 1 : options.batchSize)
   }
 
   // --- numbers ------------------------------------------------------------------------------------------------------
@@ -172,8 +173,13 @@ export class Batcher<in out A> {
     if (length === 0) return
     const opened = this.open.accepted(this.admitted, this.left + 1, this.now)
     if (this.wakeLoop === undefined) return
-    if (length >= this.options.batchSize) this.signal()
+    if (length >= this.options.batchSize || this.hasManyBytes) this.signal()
     else if (opened) this.startTimer()
+  }
+
+  private get hasManyBytes(): boolean {
+    const { bytes } = this.options.flushPolicy
+    return bytes > 0 && this.intake.unsafeBytes()! >= bytes
   }
 
   /** A strategy that is not ours tells some operations late that an item is in. */
@@ -189,6 +195,8 @@ export class Batcher<in out A> {
    */
   onCoalesced(origin: unknown): void {
     if (origin !== undefined) this.origins.add(this.admitted, origin)
+    // What it was merged to may be larger.
+    if (this.wakeLoop !== undefined && this.hasManyBytes) this.signal()
   }
 
   /** The policy has dropped items that were in, and this many are left. */
@@ -274,7 +282,8 @@ export class Batcher<in out A> {
     this.catchUp()
     const size = this.intake.unsafeLength()
     if (size === 0) return undefined
-    const state = { size, pushes: size, bytes: 0, openedAt: this.open.openedAt! }
+    const bytes = this.options.flushPolicy.bytes > 0 ? this.intake.unsafeBytes()! : 0
+    const state = { size, pushes: size, bytes, openedAt: this.open.openedAt! }
     const decision = FlushPolicy.decide(this.options.flushPolicy, state, now)
     if (decision._tag === "Due") return decision.trigger
     // The intake is as full as it gets, be it by weight: waiting longer would only make producers wait.
@@ -283,11 +292,14 @@ export class Batcher<in out A> {
     return this.barriers.flushUpTo(this.left) === undefined ? undefined : "manual"
   }
 
-  private takeBatch(trigger: Trigger): InFlight<A> {
+  private takeBatch(due: Trigger): InFlight<A> {
+    const { batchSize, flushPolicy: { bytes } } = this.options
     const after = this.left
     // A batch ends at a barrier, so that what is before it can be told from what is after it.
-    const limit = Math.min(this.options.batchSize, (this.barriers.flushUpTo(after) ?? Infinity) - after)
-    const size = Math.min(limit, this.intake.unsafeLength())
+    const limit = Math.min(batchSize, (this.barriers.flushUpTo(after) ?? Infinity) - after)
+    const most = Math.min(limit, this.intake.unsafeLength())
+    const size = bytes > 0 ? this.intake.unsafeCountWithin(bytes, most) : most
+    const trigger = due === "size" && size < most ? "bytes" : due
     const last = after + size
     const opened = this.open.openedAt!
     const since = this.open.oldestAt(after + 1)
@@ -499,6 +511,14 @@ export const makeBatcher = <A>(options: Options<A>): Effect.Effect<Batcher<A>, I
         waiting: () => batcher.signal()
       }
     )
+    if (options.flushPolicy.bytes > 0 && intake.unsafeBytes() === undefined) {
+      return yield* new InvalidOption({
+        queue: intake.name,
+        field: "policy",
+        value: options.intake.policy,
+        limit: "one that makes its backing queue of the options that it is given, where there is batchBytes"
+      })
+    }
     const batcher: Batcher<A> = new Batcher(options, intake, clock, macrotask)
     return batcher
   })
