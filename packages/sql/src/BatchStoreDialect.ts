@@ -26,6 +26,7 @@ import type {
 import type * as Arr from "effect/Array"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
+import type { Damage } from "./internal/damage.ts"
 
 /**
  * A dialect.
@@ -56,7 +57,7 @@ export type Run<A> = Effect.Effect<A, SqlError>
  * @since 0.1.0
  * @category models
  */
-export interface Operations {
+export interface Operations extends HeldOperations {
   /** The key of a queue, which is made where there is none. */
   readonly queueId: (connection: Connection, name: string) => Run<number>
   /** Whether an append is one statement, which needs no transaction around it. */
@@ -73,6 +74,48 @@ export interface Operations {
     options: Claiming,
     now: number
   ) => Run<Omit<Claimed, "lost">>
+  /** A claim in a damaged file: past what cannot be read, which it notes. */
+  readonly claimPast: (
+    connection: Connection,
+    queueId: number,
+    options: Claiming,
+    now: number,
+    damage: Damage
+  ) => Run<Omit<Claimed, "lost">>
+  /** What is done with claims in a damaged file, of which it learns more: in transactions alone. */
+  readonly past: (damage: Damage) => HeldOperations
+  readonly hold: (connection: Connection, queueId: number, millis: number, now: number) => Run<void>
+  /**
+   * At most as many letters as one statement looks at, and after which id to go on. Where there is damage, this and the
+   * next ones go past what cannot be read, and note it.
+   */
+  readonly deadLetters: (
+    connection: Connection,
+    queueId: number,
+    portion: Portion,
+    now: number,
+    damage: Damage | undefined
+  ) => Run<{ readonly letters: ReadonlyArray<DeadLetter>; readonly last: number | undefined }>
+  readonly inspect: (
+    connection: Connection,
+    queueId: number,
+    id: number
+  ) => Run<Option.Option<DeadLetter & { readonly payload: Uint8Array }>>
+  readonly redrive: ChangeDead
+  readonly discard: ChangeDead
+  readonly countDead: ChangeDead
+  readonly stats: (connection: Connection, queueId: number, now: number) => Run<Stats>
+  /** The counters alone: for a file in which nothing else can be read. */
+  readonly counters: (connection: Connection, queueId: number, now: number) => Run<Stats>
+}
+
+/**
+ * What is done with claims.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HeldOperations {
   /** Each of its statements may be committed by itself, and of one claim one alone does something. So with `extend`. */
   readonly settle: (connection: Connection, queueId: number, claims: Claims) => Run<ReadonlyArray<Claim>>
   /** This and the next four answer which claims do not hold any more. */
@@ -106,24 +149,21 @@ export interface Operations {
     now: number
   ) => Run<{ readonly lost: ReadonlyArray<Claim>; readonly parts: ReadonlyArray<Claim> }>
   readonly forgive: (connection: Connection, queueId: number, claims: Claims) => Run<void>
-  readonly hold: (connection: Connection, queueId: number, millis: number, now: number) => Run<void>
-  /** At most as many letters as one statement looks at, and after which id to go on. */
-  readonly deadLetters: (
-    connection: Connection,
-    queueId: number,
-    portion: Portion,
-    now: number
-  ) => Run<{ readonly letters: ReadonlyArray<DeadLetter>; readonly last: number | undefined }>
-  readonly inspect: (
-    connection: Connection,
-    queueId: number,
-    id: number
-  ) => Run<Option.Option<DeadLetter & { readonly payload: Uint8Array }>>
-  readonly redrive: (connection: Connection, queueId: number, portion: Portion, now: number) => Run<Portioned>
-  readonly discard: (connection: Connection, queueId: number, portion: Portion, now: number) => Run<Portioned>
-  readonly countDead: (connection: Connection, queueId: number, portion: Portion, now: number) => Run<Portioned>
-  readonly stats: (connection: Connection, queueId: number, now: number) => Run<Stats>
 }
+
+/**
+ * What is done with a portion of the dead letters.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ChangeDead = (
+  connection: Connection,
+  queueId: number,
+  portion: Portion,
+  now: number,
+  damage: Damage | undefined
+) => Run<Portioned>
 
 /**
  * One claim or more.

@@ -31,6 +31,7 @@ export const dialect: BatchStoreDialect = {
     ...makeIntake(prefix),
     ...makeClaims(prefix),
     ...makeHeld(prefix),
+    past: (damage) => makeHeld(prefix, damage),
     ...makeDeadLetters(prefix)
   })
 }

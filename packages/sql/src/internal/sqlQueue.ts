@@ -26,17 +26,24 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Claims, Operations } from "../BatchStoreDialect.ts"
+import type { ChangeDead, Claims, HeldOperations, Operations } from "../BatchStoreDialect.ts"
+import { Damage } from "./damage.ts"
 import { type GroupCommit, toUnavailable } from "./groupCommit.ts"
 import { isStorable, kept } from "./storableText.ts"
 import type { Transactions } from "./transactions.ts"
 
 type Step<A> = (connection: Connection, id: number, now: number) => Effect.Effect<A, SqlError>
 
-type HeldStep = (connection: Connection, id: number, now: number, claims: Claims) => Effect.Effect<
-  ReadonlyArray<Claim>,
-  SqlError
->
+type HeldStep = (
+  operations: HeldOperations,
+  connection: Connection,
+  id: number,
+  claims: Claims,
+  now: number
+) => Effect.Effect<ReadonlyArray<Claim>, SqlError>
+
+const never = () => false
+const doNothing = () => Effect.void
 
 const noClaims: ReadonlyArray<Claim> = []
 
@@ -86,12 +93,15 @@ export class SqlQueue implements QueueStore {
   /** How often the clock was set back, and up to which time everything has been clipped: at first it may have been. */
   private setBack = 1
   private readonly clipped = { due: 0, ids: 0 }
+  private readonly damage = new Damage()
+  private readonly past: HeldOperations
 
   constructor(name: string, transactions: Transactions, group: GroupCommit, operations: Operations) {
     this.name = name
     this.transactions = transactions
     this.group = group
     this.operations = operations
+    this.past = operations.past(this.damage)
   }
 
   // --- where an operation runs --------------------------------------------------------------------------------------
@@ -185,7 +195,17 @@ export class SqlQueue implements QueueStore {
     first = false
   ): Effect.Effect<void, StoreUnavailable | LeaseLost> {
     if (!isSome(claims)) return Effect.void
-    const lost = this.write(single, (connection, id, now) => step(connection, id, now, claims), first)
+    const lost = this.pastDamage(
+      (damage) => {
+        const operations = damage === undefined ? this.operations : this.past
+        return this.write(
+          single && damage === undefined,
+          (connection, id, now) => step(operations, connection, id, claims, now),
+          first
+        )
+      },
+      never
+    )
     // Only now: the others are committed.
     return Effect.flatMap(lost, (lost) => lost.length === 0 ? Effect.void : this.lost(lost))
   }
@@ -220,36 +240,77 @@ export class SqlQueue implements QueueStore {
     )
   }
 
-  claim(
-    { leaseMillis, limit, renew = nothing, settle = noClaims, turn = "fresh", version = Infinity }: ClaimOptions
+  claim(options: ClaimOptions): Effect.Effect<Claimed, StoreUnavailable> {
+    return this.pastDamage((damage) => this.claimPast(options, damage), () => this.damage.isInTheWay)
+  }
+
+  private claimPast(
+    { leaseMillis, limit, renew = nothing, settle = noClaims, turn = "fresh", version = Infinity }: ClaimOptions,
+    damage: Damage | undefined
   ): Effect.Effect<Claimed, StoreUnavailable> {
     const { operations } = this
+    const held = damage === undefined ? operations : this.past
     const claiming = { leaseMillis, limit, turn, version }
     const claim = (connection: Connection, id: number, now: number, lost: ReadonlyArray<Claim>) => {
       const claimed = Effect.map(
-        operations.claim(connection, id, claiming, now),
+        damage === undefined
+          ? operations.claim(connection, id, claiming, now)
+          : operations.claimPast(connection, id, claiming, now, damage),
         ({ batches, nextAtMillis, turn }): Claimed => ({ batches, turn, lost, nextAtMillis })
       )
       // Only now: this may have waited for its turn for long.
       const renewed = renew()
       return isSome(renewed)
-        ? Effect.zipRight(operations.extend(connection, id, renewed, { leaseMillis, failure: undefined }, now), claimed)
+        ? Effect.zipRight(held.extend(connection, id, renewed, { leaseMillis, failure: undefined }, now), claimed)
         : claimed
     }
-    return this.writeClipped(
-      "due",
-      !isSome(settle),
-      (connection, id, now) => operations.clip(connection, id, now),
-      (connection, id, now) =>
-        isSome(settle)
-          ? Effect.flatMap(operations.settle(connection, id, settle), (lost) => claim(connection, id, now, lost))
-          : claim(connection, id, now, noClaims)
+    const step: Step<Claimed> = (connection, id, now) =>
+      isSome(settle)
+        ? Effect.flatMap(held.settle(connection, id, settle), (lost) => claim(connection, id, now, lost))
+        : claim(connection, id, now, noClaims)
+    const single = !isSome(settle)
+    if (damage === undefined) return this.writeClipped("due", single, operations.clip, step)
+    // By itself: a transaction in which something has come upon a broken page can write nothing any more.
+    return Effect.zipRight(
+      Effect.ignore(this.writeClipped("due", true, operations.clip, doNothing)),
+      this.write(single, step)
     )
   }
 
+  /**
+   * Does something, and where it comes upon a page that is broken does it once more, past what cannot be read. Says once
+   * what that is.
+   */
+  private pastDamage<A>(
+    run: (damage: Damage | undefined) => Effect.Effect<A, StoreUnavailable>,
+    isInTheWay: () => boolean
+  ): Effect.Effect<A, StoreUnavailable> {
+    const { damage } = this
+    const past: Effect.Effect<A, StoreUnavailable> = Effect.suspend(() => {
+      const { learned } = damage
+      return Effect.catchAll(
+        Effect.tap(run(damage), () => this.tellDamage),
+        (error) => error.reason === "corrupt" && damage.learned > learned ? past : Effect.fail(error)
+      )
+    })
+    return Effect.suspend(() =>
+      isInTheWay()
+        ? past
+        : Effect.catchAll(run(undefined), (error) => error.reason === "corrupt" ? past : Effect.fail(error))
+    )
+  }
+
+  private readonly tellDamage: Effect.Effect<void> = Effect.suspend(() => {
+    const news = this.damage.takeNews()
+    return news.length === 0 ? Effect.void : Effect.logWarning(
+      `queue "${this.name}": what is broken in ${JSON.stringify(this.transactions.database.store)} is passed over`,
+      ...news
+    )
+  })
+
   settle(claims: ReadonlyArray<Claim>): Effect.Effect<void, StoreUnavailable | LeaseLost> {
     const single = claims.length === 1
-    return this.held(claims, single, (connection, id, _, claims) => this.operations.settle(connection, id, claims))
+    return this.held(claims, single, (operations, connection, id, claims) => operations.settle(connection, id, claims))
   }
 
   extend(
@@ -257,11 +318,10 @@ export class SqlQueue implements QueueStore {
     { failure, leaseMillis }: { readonly leaseMillis: number; readonly failure?: Failure | undefined }
   ): Effect.Effect<void, StoreUnavailable | LeaseLost> {
     const options = { leaseMillis, failure: failure && keptFailure(failure) }
-    const single = claims.length === 1
     return this.held(
       claims,
-      single,
-      (connection, id, now, claims) => this.operations.extend(connection, id, claims, options, now),
+      true,
+      (operations, connection, id, claims, now) => operations.extend(connection, id, claims, options, now),
       // Or a claim that waits longer would take what is held here.
       true
     )
@@ -275,7 +335,7 @@ export class SqlQueue implements QueueStore {
     return this.held(
       claims,
       false,
-      (connection, id, now, claims) => this.operations.release(connection, id, claims, released, now)
+      (operations, connection, id, claims, now) => operations.release(connection, id, claims, released, now)
     )
   }
 
@@ -284,10 +344,10 @@ export class SqlQueue implements QueueStore {
     parts: ReadonlyArray<Part>
   ): Effect.Effect<ReadonlyArray<Claim>, StoreUnavailable | LeaseLost> {
     const kept = parts.map(keptPart)
-    const divided = this.write(
-      false,
-      (connection, id, now) => this.operations.divide(connection, id, claims, kept, now)
-    )
+    const divided = this.pastDamage((damage) => {
+      const operations = damage === undefined ? this.operations : this.past
+      return this.write(false, (connection, id, now) => operations.divide(connection, id, claims, kept, now))
+    }, never)
     return Effect.flatMap(divided, ({ lost, parts }) => lost.length === 0 ? Effect.succeed(parts) : this.lost(lost))
   }
 
@@ -312,7 +372,8 @@ export class SqlQueue implements QueueStore {
     return this.held(
       claims,
       false,
-      (connection, id, now, claims) => this.operations.deadLetter(connection, id, claims, { failure, reason }, now)
+      (operations, connection, id, claims, now) =>
+        operations.deadLetter(connection, id, claims, { failure, reason }, now)
     )
   }
 
@@ -323,7 +384,11 @@ export class SqlQueue implements QueueStore {
     const loop = (after: number | undefined): Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable> => {
       const rest = { ...asked, after, limit: portion.limit - found.length }
       return Effect.flatMap(
-        this.read((connection, id, now) => this.operations.deadLetters(connection, id, rest, now)),
+        this.pastDamage(
+          (damage) =>
+            this.read((connection, id, now) => this.operations.deadLetters(connection, id, rest, now, damage)),
+          this.isDeadDamaged
+        ),
         ({ last, letters }) => {
           for (const letter of letters) found.push(letter)
           return last === undefined ? Effect.succeed(found) : loop(last)
@@ -343,24 +408,39 @@ export class SqlQueue implements QueueStore {
   }
 
   redrive(portion: Portion): Effect.Effect<Portioned, StoreUnavailable> {
-    const asked = keptPortion(portion)
-    return this.write(false, (connection, id, now) => this.operations.redrive(connection, id, asked, now))
+    return this.changeDead(portion, this.operations.redrive)
   }
 
   discard(portion: Portion): Effect.Effect<Portioned, StoreUnavailable> {
-    const asked = keptPortion(portion)
-    return this.write(false, (connection, id, now) => this.operations.discard(connection, id, asked, now))
+    return this.changeDead(portion, this.operations.discard)
   }
 
   countDead(portion: Portion): Effect.Effect<Portioned, StoreUnavailable> {
     const asked = keptPortion(portion)
-    return this.read((connection, id, now) => this.operations.countDead(connection, id, asked, now))
+    return this.pastDamage(
+      (damage) => this.read((connection, id, now) => this.operations.countDead(connection, id, asked, now, damage)),
+      this.isDeadDamaged
+    )
   }
+
+  private changeDead(portion: Portion, change: ChangeDead): Effect.Effect<Portioned, StoreUnavailable> {
+    const asked = keptPortion(portion)
+    return this.pastDamage(
+      (damage) => this.write(false, (connection, id, now) => change(connection, id, asked, now, damage)),
+      this.isDeadDamaged
+    )
+  }
+
+  private readonly isDeadDamaged = () => this.damage.hasDead
 
   // --- numbers ------------------------------------------------------------------------------------------------------
 
   readonly stats: Effect.Effect<Stats, StoreUnavailable> = Effect.suspend(() =>
-    this.read((connection, id, now) => this.operations.stats(connection, id, now))
+    Effect.catchIf(
+      this.read((connection, id, now) => this.operations.stats(connection, id, now)),
+      ({ reason }) => reason === "corrupt",
+      () => this.read((connection, id, now) => this.operations.counters(connection, id, now))
+    )
   )
 
   // Asked for each offer that waits until it is stored.

@@ -8,7 +8,9 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import type { ClaimedBatch } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
 import type { Claiming, Operations, Run } from "../BatchStoreDialect.ts"
-import { mostRows, putBack, ready, span, spanBits, tables } from "./sqliteSchema.ts"
+import type { Damage } from "./damage.ts"
+import { isWhole, walkOf, walkThrough } from "./sqliteDamage.ts"
+import { gone, mostRows, putBack, ready, span, spanBits, tables } from "./sqliteSchema.ts"
 
 /** What a lease ends at that never ends: beyond, SQLite would keep a fraction, or the driver read another number. */
 const never = Number.MAX_SAFE_INTEGER
@@ -61,7 +63,7 @@ interface Look {
 }
 
 /** @internal */
-export const makeClaims = (prefix: string): Pick<Operations, "claim" | "clip" | "hold"> => {
+export const makeClaims = (prefix: string): Pick<Operations, "claim" | "claimPast" | "clip" | "hold"> => {
   const { batches, queues, resting } = tables(prefix)
   const columns = "seq, token, items, oldest_ms, deliveries, attempts, failed_ms, error, payload"
   const again = "token = token + 1, deliveries = deliveries + 1, due_ms = ?, since_ms = ?"
@@ -72,6 +74,8 @@ export const makeClaims = (prefix: string): Pick<Operations, "claim" | "clip" | 
     WHERE seq > ? AND seq < ? AND due_ms <= ${putBack} AND ${held} <= ? ORDER BY seq`
   // No lease is behind it.
   const firstReady = `SELECT seq FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms = ${ready} ORDER BY seq LIMIT 1`
+  const walk = walkOf(batches, "seq, due_ms")
+  const walkResting = walkOf(resting, "seq, due_ms")
   const ofQueue = `seq >> ${spanBits} = ?`
   const sql = {
     claimOne: claim(`= (${oldest} LIMIT 1)`),
@@ -98,6 +102,13 @@ export const makeClaims = (prefix: string): Pick<Operations, "claim" | "clip" | 
     leased: `UPDATE ${batches} SET ${again} WHERE seq = ? AND due_ms = ? RETURNING ${columns}`,
     resting: `UPDATE ${resting} SET ${again}, leased = 1, version = 0 WHERE seq = ? AND due_ms = ?
       RETURNING ${columns}`,
+    claimThese: claim(`IN (SELECT value FROM json_each(?)) AND due_ms <= ${putBack}`),
+    state: `SELECT held_ms, next_place FROM ${queues} WHERE id = ?`,
+    // Both are in an index each, which has all that is asked for.
+    returns: `SELECT seq, due_ms FROM ${resting} WHERE ${ofQueue} AND version = 0
+      AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ms, seq LIMIT 1`,
+    newer: `SELECT seq, due_ms FROM ${resting} WHERE ${ofQueue} AND version > 0 AND version <= ?
+      AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ms, seq LIMIT 1`,
     clipLeased: `UPDATE ${batches} SET due_ms = due_ms - since_ms + ?, since_ms = ?
       WHERE seq > ? AND seq < coalesce((${firstReady}), ?) AND since_ms > ?`,
     clipResting: ["version = 0", "version > 0"].map((which) =>
@@ -217,23 +228,101 @@ export const makeClaims = (prefix: string): Pick<Operations, "claim" | "clip" | 
       }
     )
 
-  return {
-    claim: (connection, queueId, { leaseMillis, limit, turn, version }, now) => {
-      const prepared = {
-        limit: Math.max(0, Math.min(mostRows, Math.floor(limit))),
-        until: due(now + leaseMillis),
-        version: Math.min(never, version)
+  /** What is found on the way through the first table: fresh batches that can be read, and what comes back. */
+  const walkBatches = (
+    connection: Connection,
+    queueId: number,
+    { end, limit, now }: { readonly end: number; readonly limit: number; readonly now: number },
+    damage: Damage
+  ) =>
+    Effect.gen(function*() {
+      const fresh: Array<number> = []
+      let next: Return | undefined
+      let isPastLeases = false
+      const from = queueId * span + 1
+      const error = yield* walkThrough(connection, walk, { from, end, damage, kind: "batches" }, ({ due_ms, seq }) =>
+        Effect.gen(function*() {
+          if (due_ms === gone) {
+            return false
+          }
+          const isFresh = due_ms <= putBack
+          if (due_ms === ready) {
+            isPastLeases = true
+          }
+          const isWanted = isFresh
+            ? fresh.length < limit
+            : !isPastLeases && (next === undefined || due_ms < next.due_ms)
+          // What is not due yet is read when it is.
+          if (isWanted && (due_ms > now || (yield* isWhole(connection, walk, seq, damage, "batches")))) {
+            if (isFresh) {
+              fresh.push(seq)
+            } else next = { seq, due_ms, kind: "leased" }
+          }
+          return isPastLeases && fresh.length >= limit
+        }))
+      return { error, fresh, next }
+    })
+
+  /** What comes back next of what rests, if it can be read. */
+  const nextResting = (
+    connection: Connection,
+    queueId: number,
+    version: number,
+    now: number,
+    damage: Damage
+  ): Run<Return | undefined> =>
+    Effect.gen(function*() {
+      while (true) {
+        const broken = JSON.stringify(damage.placesOf("resting").map((place) => queueId * span + place))
+        const [one] = yield* connection.execute(sql.returns, [queueId, broken], undefined)
+        const [other] = yield* connection.execute(sql.newer, [queueId, version, broken], undefined)
+        const next: Return | undefined = one === undefined || other !== undefined && isBefore(other, one) ? other : one
+        if (next === undefined) return undefined
+        if (next.due_ms > now || (yield* isWhole(connection, walkResting, next.seq, damage, "resting"))) {
+          return { seq: next.seq, due_ms: next.due_ms, kind: "resting" }
+        }
       }
-      return (turn === "fresh" ? freshFirst : returnedFirst)(connection, queueId, prepared, now)
-    },
+    })
+
+  const claimPast: Operations["claimPast"] = (connection, queueId, claiming, now, damage) =>
+    Effect.gen(function*() {
+      const { limit, until, version } = prepare(claiming, now)
+      const [{ held_ms, next_place }] = yield* connection.execute(sql.state, [queueId], undefined)
+      if (held_ms > now) return { batches: none, turn: "fresh", nextAtMillis: held_ms }
+      const found = yield* walkBatches(connection, queueId, { end: queueId * span + next_place, limit, now }, damage)
+      const rests = yield* nextResting(connection, queueId, version, now, damage)
+      const next = found.next === undefined || rests !== undefined && isBefore(rests, found.next) ? rests : found.next
+      // Or nobody would know: nothing that is appended can be read either.
+      if (found.error !== undefined && found.fresh.length === 0 && next === undefined) return yield* found.error
+      const isDue = limit > 0 && next !== undefined && next.due_ms <= now
+      if (isDue && (claiming.turn === "returned" || found.fresh.length === 0)) {
+        const batches = yield* takeReturned(connection, next, until, now)
+        return { batches, turn: batches.length > 0 ? "returned" : "fresh", nextAtMillis: undefined }
+      }
+      const params = [until, now, JSON.stringify(found.fresh)]
+      const rows = yield* connection.execute(sql.claimThese, params, undefined)
+      const nextAtMillis = rows.length >= limit
+        ? undefined
+        : Math.min(next?.due_ms ?? Infinity, rows.length > 0 ? until : Infinity)
+      return {
+        batches: rows.map(claimedOf).sort(bySequence),
+        turn: "fresh",
+        nextAtMillis: nextAtMillis === Infinity ? undefined : nextAtMillis
+      }
+    })
+
+  return {
+    claimPast,
+    claim: (connection, queueId, claiming, now) =>
+      (claiming.turn === "fresh" ? freshFirst : returnedFirst)(connection, queueId, prepare(claiming, now), now),
     clip: (connection, queueId, now) => {
       const [from, to] = [queueId * span, (queueId + 1) * span]
-      const resting = [now, now, queueId, now, now]
-      return connection.execute(sql.clipLeased, [now, now, from, from, to, to, now], undefined).pipe(
-        Effect.zipRight(
-          Effect.forEach(sql.clipResting, (statement) => connection.execute(statement, resting, undefined))
-        ),
-        Effect.zipRight(connection.execute(sql.clipHold, [now, now, queueId, now], undefined)),
+      const run = (statement: string, ...params: ReadonlyArray<unknown>) =>
+        connection.execute(statement, params, undefined)
+      // What is likely to be damaged comes last.
+      return run(sql.clipHold, now, now, queueId, now).pipe(
+        Effect.zipRight(Effect.forEach(sql.clipResting, (statement) => run(statement, now, now, queueId, now, now))),
+        Effect.zipRight(run(sql.clipLeased, now, now, from, from, to, to, now)),
         Effect.asVoid
       )
     },
@@ -243,5 +332,11 @@ export const makeClaims = (prefix: string): Pick<Operations, "claim" | "clip" | 
     }
   }
 }
+
+const prepare = ({ leaseMillis, limit, version }: Claiming, now: number): Prepared => ({
+  limit: Math.max(0, Math.min(mostRows, Math.floor(limit))),
+  until: due(now + leaseMillis),
+  version: Math.min(never, version)
+})
 
 type Prepared = Pick<Claiming, "limit" | "version"> & { readonly until: number }

@@ -8,8 +8,10 @@ import type { DeadLetter, DeadLetterFilter, Portion, Portioned, Stats } from "@s
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Operations, Run } from "../BatchStoreDialect.ts"
+import type { Damage } from "./damage.ts"
 import { bytesOf } from "./sqliteClaims.ts"
-import { mostRows, putBack, ready, span, spanBits, tables } from "./sqliteSchema.ts"
+import { isWhole, orStuck, walkOf, walkThrough } from "./sqliteDamage.ts"
+import { gone, mostRows, putBack, ready, span, spanBits, tables } from "./sqliteSchema.ts"
 
 /** How many letters one statement looks at: a few milliseconds, where each has a page of its own. */
 const lookedAtOnce = 1000
@@ -37,6 +39,8 @@ const statsOf = (row: any, now: number): Stats => ({
 interface Slice {
   readonly which: "within" | "listed"
   readonly params: ReadonlyArray<unknown>
+  /** The places of those that are listed, in order. */
+  readonly places: ReadonlyArray<number>
   /** The place of the last of them, where there are more behind it. */
   readonly end: number | undefined
 }
@@ -55,9 +59,10 @@ interface Statements {
   readonly count: string
   readonly restore: string
   readonly delete: string
+  readonly keys: string
 }
 
-type Names = "countDead" | "deadLetters" | "discard" | "inspect" | "redrive" | "stats"
+type Names = "countDead" | "counters" | "deadLetters" | "discard" | "inspect" | "redrive" | "stats"
 
 const nothing: Portioned = { batches: 0, items: 0, last: undefined }
 
@@ -76,18 +81,25 @@ export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
   const firstReady = `SELECT seq FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms = ${ready} ORDER BY seq LIMIT 1`
   const leasedBehind = `seq > ? AND seq < coalesce((${firstReady}), ?) AND due_ms > ${putBack}`
   const ofQueue = `seq >> ${spanBits} = ?`
+  const counters = `pending_batches, pending_items, dead_batches, dead_items, newer_batches, newer_items,
+    min(held_ms, held_ms - held_since_ms + ?) AS held`
+  const walk = walkOf(dead, "seq")
   const sql = {
     // The last of as many as are looked at, if there are more.
     end: `SELECT seq FROM ${dead} WHERE seq > ? AND seq < ? ORDER BY seq LIMIT 2 OFFSET ${lookedAtOnce - 1}`,
     more: `SELECT 1 FROM ${dead} WHERE seq > ? AND seq < ? LIMIT 1`,
-    inspect: `SELECT ${columns}, payload FROM ${dead} WHERE seq = ?`,
+    inspect: `SELECT ${columns}, payload FROM ${dead} WHERE seq = ? AND died_ms < ${gone}`,
     putAside:
       `INSERT INTO ${resting} (leased, ${moved}) SELECT 1, ${moved} FROM ${batches} WHERE ${leasedBehind} RETURNING 1`,
     leave: `DELETE FROM ${batches} WHERE ${leasedBehind}`,
+    remove: `DELETE FROM ${dead} WHERE seq = ?`,
+    mark: `UPDATE ${dead} SET died_ms = ${gone} WHERE seq = ?`,
+    fewerDead: `UPDATE ${queues} SET dead_batches = dead_batches - 1, dead_items = dead_items - ? WHERE id = ?`,
     pending: `UPDATE ${queues} SET pending_batches = pending_batches + ?, pending_items = pending_items + ?
       WHERE id = ?`,
-    stats: `SELECT pending_batches, pending_items, dead_batches, dead_items, newer_batches, newer_items,
-        min(held_ms, held_ms - held_since_ms + ?) AS held,
+    places: `SELECT next_place FROM ${queues} WHERE id = ?`,
+    counters: `SELECT ${counters}, NULL AS fresh_ms, NULL AS returned_ms FROM ${queues} WHERE id = ?`,
+    stats: `SELECT ${counters},
         (SELECT oldest_ms FROM ${batches} WHERE seq > ? AND seq < ? AND due_ms <= ${putBack} ORDER BY seq LIMIT 1)
           AS fresh_ms,
         (SELECT oldest_ms FROM (
@@ -106,39 +118,78 @@ export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
       SELECT seq, items FROM ${dead} WHERE ${where} AND ${meant} ORDER BY seq LIMIT ?)`,
     restore: `INSERT INTO ${batches} (seq, token, items, oldest_ms, payload)
       SELECT seq, token, items, oldest_ms, payload FROM ${dead} WHERE ${where} AND ${meant} AND seq <= ?`,
-    delete: `DELETE FROM ${dead} WHERE ${where} AND ${meant} AND seq <= ?`
+    delete: `DELETE FROM ${dead} WHERE ${where} AND ${meant} AND seq <= ?`,
+    keys: `SELECT seq, items FROM ${dead} WHERE ${where} AND ${meant} AND seq <= ?`
   })
   const statements = { within: statementsOf(within), listed: statementsOf(listed) }
 
+  const listOf = (queueId: number, places: ReadonlyArray<number>, end: number | undefined): Slice => {
+    const keys = JSON.stringify(places.map((place) => queueId * span + place))
+    return { which: "listed", params: [keys], places, end }
+  }
+
   /** What is looked at in one step: of ids so many, or else of letters. */
   const slice = (connection: Connection, queueId: number, { after = 0, filter }: Portion): Run<Slice> => {
-    const from = queueId * span
     if (filter.ids !== undefined) {
       const places = placesAfter(filter.ids, Math.max(0, after))
       const now = places.slice(0, lookedAtOnce)
-      const end = places.length > now.length ? now[now.length - 1] : undefined
-      return Effect.succeed({ which: "listed", params: [JSON.stringify(now.map((place) => from + place))], end })
+      return Effect.succeed(listOf(queueId, now, places.length > now.length ? now[now.length - 1] : undefined))
     }
+    const from = queueId * span
     const first = from + Math.max(0, Math.min(span - 1, Math.floor(after)))
     return Effect.map(connection.execute(sql.end, [first, from + span], undefined), (rows): Slice => {
       const last: number = rows.length < 2 ? from + span - 1 : rows[0].seq
-      return { which: "within", params: [first, last], end: rows.length < 2 ? undefined : last % span }
+      return { which: "within", params: [first, last], places: [], end: rows.length < 2 ? undefined : last % span }
     })
   }
+
+  /** The same in a damaged file, row by row: those that can be read. */
+  const sliceOfReadable = (
+    connection: Connection,
+    queueId: number,
+    portion: Portion,
+    damage: Damage,
+    isChanged: boolean
+  ): Run<Slice> =>
+    Effect.gen(function*() {
+      const isReadable = (seq: number) =>
+        isChanged ? isWhole(connection, walk, seq, damage, "dead") : Effect.succeed(true)
+      const from = queueId * span
+      const places: Array<number> = []
+      const ids = portion.filter.ids === undefined ? undefined : (yield* slice(connection, queueId, portion))
+      const [{ next_place }] = yield* connection.execute(sql.places, [queueId], undefined)
+      let end: number | undefined
+      let looked = 0
+      const look = (first: number, last: number) =>
+        walkThrough(connection, walk, { from: from + first, end: from + last, damage, kind: "dead" }, ({ seq }) => {
+          if (looked === lookedAtOnce) return Effect.succeed(true)
+          looked += 1
+          end = seq % span
+          return Effect.map(isReadable(seq), (isReadable) => {
+            if (isReadable) places.push(seq % span)
+            return false
+          })
+        })
+      if (ids === undefined) {
+        yield* look(Math.max(0, Math.floor(portion.after ?? 0)) + 1, next_place)
+        return listOf(queueId, places, looked === lookedAtOnce ? end : undefined)
+      }
+      for (const place of ids.places) if (place < next_place) yield* look(place, place + 1)
+      return listOf(queueId, places, ids.end)
+    })
 
   /** After which id to go on, where so many were found in a slice, and so many had been asked for. */
   const after = (
     connection: Connection,
     queueId: number,
-    { end, which }: Slice,
-    { filter }: Portion,
+    { end, places, which }: Slice,
     isFull: boolean,
     last: number
   ): Run<number | undefined> => {
     if (!isFull) return Effect.succeed(end)
     const place = last % span
     if (which === "listed") {
-      return Effect.succeed(placesAfter(filter.ids!, place).length > 0 ? place : undefined)
+      return Effect.succeed(end !== undefined || place < places[places.length - 1] ? place : undefined)
     }
     return Effect.map(
       connection.execute(sql.more, [last, (queueId + 1) * span], undefined),
@@ -148,8 +199,8 @@ export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
 
   const meantParams = ({ error, olderThanMillis, reason }: DeadLetterFilter, now: number): ReadonlyArray<unknown> => {
     const diedBefore = olderThanMillis === undefined ? Infinity : now - olderThanMillis
-    const most = Number.MAX_SAFE_INTEGER
-    return [reason ?? null, error ?? null, Math.max(-most, Math.min(most, Math.floor(diedBefore)))]
+    const least = -Number.MAX_SAFE_INTEGER
+    return [reason ?? null, error ?? null, Math.max(least, Math.min(gone - 1, Math.floor(diedBefore)))]
   }
 
   const portion = (
@@ -157,20 +208,52 @@ export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
     queueId: number,
     portion: Portion,
     now: number,
+    damage: Damage | undefined,
     change?: (statements: Statements, params: ReadonlyArray<unknown>, found: Found) => Run<unknown>
   ): Run<Portioned> =>
     Effect.gen(function*() {
       const limit = Math.max(0, Math.min(mostRows, Math.floor(portion.limit)))
       if (limit === 0) return nothing
-      const looked = yield* slice(connection, queueId, portion)
+      const looked = damage === undefined
+        ? yield* slice(connection, queueId, portion)
+        : yield* sliceOfReadable(connection, queueId, portion, damage, change !== undefined)
       const statement = statements[looked.which]
       const params = [...looked.params, ...meantParams(portion.filter, now)]
       const [found]: ReadonlyArray<Found> = yield* connection.execute(statement.count, [...params, limit], undefined)
       const { items, last } = found
       if (found.batches > 0 && change !== undefined) yield* change(statement, [...params, last], found)
-      const next = yield* after(connection, queueId, looked, portion, found.batches >= limit, last)
+      const next = yield* after(connection, queueId, looked, found.batches >= limit, last)
       return { batches: found.batches, items, last: next }
     })
+
+  /** One by one: what cannot be deleted is marked as gone. */
+  const removeEach = (
+    connection: Connection,
+    queueId: number,
+    params: ReadonlyArray<unknown>,
+    damage: Damage
+  ): Run<void> =>
+    Effect.gen(function*() {
+      const keys = yield* connection.execute(statements.listed.keys, params, undefined)
+      for (const { items, seq } of keys) {
+        const place = seq % span
+        if (damage.isStuck("dead", place)) {
+          yield* connection.execute(sql.mark, [seq], undefined)
+          yield* connection.execute(sql.fewerDead, [items, queueId], undefined)
+        } else yield* orStuck(connection.execute(sql.remove, [seq], undefined), damage, "dead", place)
+      }
+    })
+
+  const remove = (
+    connection: Connection,
+    queueId: number,
+    statements: Statements,
+    params: ReadonlyArray<unknown>,
+    damage: Damage | undefined
+  ): Run<unknown> =>
+    damage === undefined
+      ? connection.execute(statements.delete, params, undefined)
+      : removeEach(connection, queueId, params, damage)
 
   /** What is leased behind the first that comes back to its place goes where its lease is found all the same. */
   const putAside = (connection: Connection, queueId: number, first: number): Run<void> => {
@@ -183,11 +266,13 @@ export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
   }
 
   return {
-    deadLetters: (connection, queueId, portion, now) =>
+    deadLetters: (connection, queueId, portion, now, damage) =>
       Effect.gen(function*() {
         const limit = Math.max(0, Math.min(mostRows, Math.floor(portion.limit)))
         if (limit === 0) return { letters: [], last: undefined }
-        const looked = yield* slice(connection, queueId, portion)
+        const looked = damage === undefined
+          ? yield* slice(connection, queueId, portion)
+          : yield* sliceOfReadable(connection, queueId, portion, damage, false)
         const params = [...looked.params, ...meantParams(portion.filter, now), limit]
         const rows = yield* connection.execute(statements[looked.which].list, params, undefined)
         const isFull = rows.length >= limit
@@ -201,28 +286,32 @@ export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
             ? Option.none()
             : Option.some({ ...deadLetterOf(rows[0]), payload: bytesOf(rows[0].payload) })
       ),
-    redrive: (connection, queueId, which, now) =>
+    redrive: (connection, queueId, which, now, damage) =>
       portion(
         connection,
         queueId,
         which,
         now,
-        ({ delete: remove, restore }, params, { batches, first, items }) =>
+        damage,
+        (statements, params, { batches, first, items }) =>
           putAside(connection, queueId, first).pipe(
-            Effect.zipRight(connection.execute(restore, params, undefined)),
-            Effect.zipRight(connection.execute(remove, params, undefined)),
+            Effect.zipRight(connection.execute(statements.restore, params, undefined)),
+            Effect.zipRight(remove(connection, queueId, statements, params, damage)),
             Effect.zipRight(connection.execute(sql.pending, [batches, items, queueId], undefined))
           )
       ),
-    discard: (connection, queueId, which, now) =>
+    discard: (connection, queueId, which, now, damage) =>
       portion(
         connection,
         queueId,
         which,
         now,
-        (statements, params) => connection.execute(statements.delete, params, undefined)
+        damage,
+        (statements, params) => remove(connection, queueId, statements, params, damage)
       ),
-    countDead: (connection, queueId, which, now) => portion(connection, queueId, which, now),
+    countDead: (connection, queueId, which, now, damage) => portion(connection, queueId, which, now, damage),
+    counters: (connection, queueId, now) =>
+      Effect.map(connection.execute(sql.counters, [now, queueId], undefined), (rows) => statsOf(rows[0], now)),
     stats: (connection, queueId, now) => {
       const [from, to] = [queueId * span, (queueId + 1) * span]
       const params = [now, from, to, from, from, to, to, now, queueId, now, queueId]

@@ -10,9 +10,11 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { Claim, Failure, Part, ReleaseOptions } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
-import type { Claims, Operations, Run } from "../BatchStoreDialect.ts"
+import type { Claims, HeldOperations, Run } from "../BatchStoreDialect.ts"
+import type { Damage } from "./damage.ts"
 import { due } from "./sqliteClaims.ts"
-import { putBack, ready, span, tables } from "./sqliteSchema.ts"
+import { isWhole, orStuck, walkOf } from "./sqliteDamage.ts"
+import { gone, putBack, ready, span, tables } from "./sqliteSchema.ts"
 
 const noClaims: ReadonlyArray<Claim> = []
 const noRows: ReadonlyArray<any> = []
@@ -45,12 +47,14 @@ const releasedOf = ({ delayMillis = 0, failure, giveBack = false, version }: Rel
   giveBack: giveBack ? 1 : 0
 })
 
-type Names = "settle" | "extend" | "release" | "deadLetter" | "divide" | "forgive"
-
-/** @internal */
-export const makeHeld = (prefix: string): Pick<Operations, Names> => {
+/**
+ * In a damaged file each batch is a case of its own, and what cannot be deleted is only marked as gone.
+ * @internal
+ */
+export const makeHeld = (prefix: string, damage?: Damage): HeldOperations => {
   const { batches, dead, queues, resting } = tables(prefix)
-  const isLeased = { [batches]: `due_ms > ${putBack}`, [resting]: "leased = 1" }
+  const walk = walkOf(batches, "seq")
+  const isLeased = { [batches]: `due_ms > ${putBack} AND due_ms <> ${gone}`, [resting]: "leased = 1" }
   const held = (table: string, statement: string, answer = "seq, token"): Statement => {
     const returning = answer === "" ? "" : `RETURNING ${answer}`
     return {
@@ -76,6 +80,11 @@ export const makeHeld = (prefix: string): Pick<Operations, Names> => {
   const content = "deliveries, attempts, failed_ms, error"
   const sql = {
     settle: both((table) => held(table, `DELETE FROM ${table}`)),
+    // As long as before: the row stays where it is.
+    mark: {
+      batches: held(batches, `UPDATE ${batches} SET due_ms = ${gone}`, "seq, token, items"),
+      resting: held(resting, `UPDATE ${resting} SET due_ms = ${gone}, leased = 0`, "seq, token, items")
+    },
     extend: both((table) => held(table, `UPDATE ${table} SET due_ms = ?, since_ms = ?, ${noted}`)),
     refresh: held(
       batches,
@@ -122,10 +131,37 @@ export const makeHeld = (prefix: string): Pick<Operations, Names> => {
   }
 
   /** Does something with those that are held, in one table and then in the other, and answers the others. */
-  const forHeld = (claims: Claims, inBatches: Step, inResting: Step): Run<ReadonlyArray<Claim>> =>
-    Effect.flatMap(inBatches(claims), (found) => {
-      const left = without(claims, found)
-      return isSome(left) ? Effect.map(inResting(left), (found) => without(left, found)) : Effect.succeed(noClaims)
+  const forHeld = (
+    connection: Connection,
+    queueId: number,
+    claims: Claims,
+    inBatches: Step,
+    inResting: Step
+  ): Run<ReadonlyArray<Claim>> =>
+    damage !== undefined
+      ? Effect.filter(claims, (claim) => isLost(connection, queueId, claim, inBatches, inResting, damage))
+      : Effect.flatMap(inBatches(claims), (found) => {
+        const left = without(claims, found)
+        return isSome(left) ? Effect.map(inResting(left), (found) => without(left, found)) : Effect.succeed(noClaims)
+      })
+
+  /** What has come back is not in the first table, also where that is broken at its place. */
+  const isLost = (
+    connection: Connection,
+    queueId: number,
+    claim: Claim,
+    inBatches: Step,
+    inResting: Step,
+    damage: Damage
+  ): Run<boolean> =>
+    Effect.gen(function*() {
+      const key = keyOf(queueId, claim.sequence)
+      const isBroken = damage.has("batches", claim.sequence)
+      if (!isBroken && (yield* isWhole(connection, walk, key, damage, "batches"))) {
+        const found = yield* inBatches([claim])
+        if (found.length > 0) return false
+      }
+      return (yield* inResting([claim])).length === 0
     })
 
   const forBoth = (
@@ -136,62 +172,91 @@ export const makeHeld = (prefix: string): Pick<Operations, Names> => {
     params: ReadonlyArray<unknown>
   ): Run<ReadonlyArray<Claim>> =>
     forHeld(
+      connection,
+      queueId,
       claims,
       (claims) => run(connection, queueId, statement.batches, params, claims),
       (claims) => run(connection, queueId, statement.resting, params, claims)
     )
 
+  /** Deletes what is held in one of the tables. */
+  const remove = (connection: Connection, queueId: number, table: "batches" | "resting") => (claims: Claims) => {
+    const [{ sequence }] = claims
+    if (damage?.isStuck(table, sequence)) {
+      return Effect.tap(
+        run(connection, queueId, sql.mark[table], [], claims),
+        (found) => count(connection, queueId, found, -1)
+      )
+    }
+    const removed = run(connection, queueId, sql.settle[table], [], claims)
+    return damage === undefined ? removed : orStuck(removed, damage, table, sequence)
+  }
+
   /** Puts what is held into another table. It is there before it is deleted, for those who watch. */
   const move = (
     connection: Connection,
     queueId: number,
+    from: "batches" | "resting",
     statement: Statement,
-    settle: Statement,
     params: ReadonlyArray<unknown>,
     claims: Claims
   ): Run<ReadonlyArray<any>> =>
     Effect.flatMap(run(connection, queueId, statement, params, claims), (found) =>
       found.length === 0
         ? Effect.succeed(noRows)
-        : Effect.as(run(connection, queueId, settle, [], claims), found))
+        : Effect.as(remove(connection, queueId, from)(claims), found))
 
-  const settle: Operations["settle"] = (connection, queueId, claims) =>
-    forBoth(connection, queueId, claims, sql.settle, [])
+  const settle: HeldOperations["settle"] = (connection, queueId, claims) =>
+    forHeld(connection, queueId, claims, remove(connection, queueId, "batches"), remove(connection, queueId, "resting"))
 
-  const count = (connection: Connection, queueId: number, rows: ReadonlyArray<{ readonly items: number }>) =>
+  const count = (
+    connection: Connection,
+    queueId: number,
+    rows: ReadonlyArray<{ readonly items: number }>,
+    sign: 1 | -1 = 1
+  ) =>
     connection.execute(
       sql.pending,
-      [rows.length, rows.reduce((sum, { items }) => sum + items, 0), queueId],
+      [sign * rows.length, rows.reduce((sum, { items }) => sum + sign * items, 0), queueId],
       undefined
     )
 
-  const release: Operations["release"] = (connection, queueId, claims, options, now) => {
+  const release: HeldOperations["release"] = (connection, queueId, claims, options, now) => {
     const { dueAt, failure, giveBack, isFresh, version } = releasedOf(options, now)
     const noted = [giveBack, ...failureParams(failure)]
     const rest = [dueAt, now, version, 0, ...noted]
     return isFresh
       ? forHeld(
+        connection,
+        queueId,
         claims,
         (claims) => run(connection, queueId, sql.refresh, noted, claims),
         (claims) =>
-          Effect.tap(
-            move(connection, queueId, sql.freshAgain, sql.settle.resting, [putBack, ...noted], claims),
-            (found) => count(connection, queueId, found)
-          )
+          damage !== undefined
+            // Its old place may be broken, or taken by what could not be deleted: it comes back, as it did before.
+            ? run(connection, queueId, sql.restAgain, rest, claims)
+            : Effect.tap(
+              move(connection, queueId, "resting", sql.freshAgain, [putBack, ...noted], claims),
+              (found) => count(connection, queueId, found)
+            )
       )
       : forHeld(
+        connection,
+        queueId,
         claims,
-        (claims) => move(connection, queueId, sql.rest, sql.settle.batches, rest, claims),
+        (claims) => move(connection, queueId, "batches", sql.rest, rest, claims),
         (claims) => run(connection, queueId, sql.restAgain, rest, claims)
       )
   }
 
-  const deadLetter: Operations["deadLetter"] = (connection, queueId, claims, { failure, reason }, now) => {
+  const deadLetter: HeldOperations["deadLetter"] = (connection, queueId, claims, { failure, reason }, now) => {
     const params = [now, reason, 0, ...failureParams(failure)]
     return forHeld(
+      connection,
+      queueId,
       claims,
-      (claims) => move(connection, queueId, sql.bury.batches, sql.settle.batches, params, claims),
-      (claims) => move(connection, queueId, sql.bury.resting, sql.settle.resting, params, claims)
+      (claims) => move(connection, queueId, "batches", sql.bury.batches, params, claims),
+      (claims) => move(connection, queueId, "resting", sql.bury.resting, params, claims)
     )
   }
 
@@ -201,7 +266,7 @@ export const makeHeld = (prefix: string): Pick<Operations, Names> => {
     const noteRows = (found: ReadonlyArray<any>) => void rows.push(...found)
     const step = (statement: Statement): Step => (claims) =>
       Effect.tap(run(connection, queueId, statement, [], claims), (found) => noteRows(found))
-    return Effect.map(forHeld(claims, step(sql.look.batches), step(sql.look.resting)), (lost) => ({
+    return Effect.map(forHeld(connection, queueId, claims, step(sql.look.batches), step(sql.look.resting)), (lost) => ({
       lost,
       oldest: rows.reduce((one, other) => one === undefined || other.seq < one.seq ? other : one, undefined)
     }))
@@ -249,7 +314,7 @@ export const makeHeld = (prefix: string): Pick<Operations, Names> => {
     }
   }
 
-  const divide: Operations["divide"] = (connection, queueId, claims, parts, now) =>
+  const divide: HeldOperations["divide"] = (connection, queueId, claims, parts, now) =>
     Effect.gen(function*() {
       const { lost, oldest } = yield* lookAll(connection, queueId, claims)
       if (lost.length > 0) return { lost, parts: noClaims }

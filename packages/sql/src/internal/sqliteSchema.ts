@@ -26,6 +26,14 @@ export const ready = -(2 ** 46)
 export const putBack = ready + 1
 
 /**
+ * What it is of one that is done, and could not be deleted because a page beside it is broken; so with `died_ms` of a
+ * dead letter. Longer than anybody waits, and of the same size.
+ *
+ * @internal
+ */
+export const gone = 2 ** 46
+
+/**
  * The key of a batch is that of its queue, and its place there: the batches of a queue lie side by side, in order. There
  * are 2^40 places for each, and 8,190 queues, because the driver reads integers beyond 2^53 as others.
  *
