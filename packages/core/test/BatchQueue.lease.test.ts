@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { BatchStore } from "@sluice/core"
 import { Effect, Schedule, Stream, TestClock } from "effect"
+import { Heartbeat } from "../src/internal/heartbeat.ts"
 import { numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
 import { failing } from "./support/sink.ts"
 
@@ -116,6 +117,83 @@ describe("a lease", () => {
       const { batches } = yield* store.claim({ limit: 9, leaseMillis: 1000 })
       expect(batches).toMatchObject([{ sequence: 2, token: 2 }])
       expect(released).toEqual([{ _tag: "Released", shard: 0, claims: [{ sequence: 2, token: 1 }], delayMillis: 0 }])
+    }).pipe(onMemory))
+
+  it.scoped("that could not be renewed for longer than it lasts is not taken by a claim of its own process", () =>
+    Effect.gen(function*() {
+      const stores = yield* BatchStore.BatchStore
+      const gate = Effect.unsafeMakeLatch(true)
+      // Claims and renewals wait for their turn to write, first come first served.
+      const busy: BatchStore.BatchStore = {
+        ...stores,
+        queue: (name) =>
+          Effect.map(stores.queue(name), (store) =>
+            new Proxy(store, {
+              get: (target, key) => {
+                const value = Reflect.get(target, key)
+                if (typeof value !== "function") return value
+                const call = value.bind(target)
+                return key !== "claim" && key !== "extend"
+                  ? call
+                  : (...args: ReadonlyArray<unknown>) =>
+                    Effect.zipRight(gate.await, Effect.suspend(() => call(...args)))
+              }
+            }))
+      }
+      const { internal, queue, sink } = yield* numbers({ leaseDuration: 300, workers: 2, pollInterval: 50 }).pipe(
+        Effect.provideService(BatchStore.BatchStore, busy)
+      )
+      const done = yield* Effect.makeLatch()
+      let interrupted = 0
+      sink.whenever = () => Effect.onInterrupt(done.await, () => Effect.sync(() => interrupted += 1))
+      yield* queue.offerStored(1)
+      yield* settleDown
+      yield* gate.close
+      // The other worker wants to claim, long before the renewal is due.
+      yield* TestClock.adjust(60)
+      yield* TestClock.adjust(2000)
+      yield* gate.open
+      yield* TestClock.adjust(100)
+      expect([sink.items, interrupted, internal]).toEqual([[[1]], 0, []])
+      yield* done.open
+      yield* settleDown
+      expect(yield* queue.metrics).toMatchObject({ settled: 1, leasesLost: 0 })
+    }).pipe(onMemory))
+
+  it.scoped("that is lost to a process that was quicker is not counted against the batch", () =>
+    Effect.gen(function*() {
+      const store = yield* testStore
+      const { queue, sink } = yield* numbers({ leaseDuration: 300, maxDeliveries: 2, pollInterval: "1 hour" })
+      sink.script.push(() => Effect.never)
+      yield* queue.offerStored(1)
+      yield* settleDown
+      yield* store.release([{ sequence: 1, token: 1 }], {})
+      const stolen = yield* store.claim({ limit: 1, leaseMillis: 60_000 })
+      expect(stolen.batches).toMatchObject([{ deliveries: 2 }])
+      yield* TestClock.adjust(100)
+      expect(yield* queue.metrics).toMatchObject({ leasesLost: 1, deadLettered: 0 })
+      // The other one dies. Of its claim and the next there are two deliveries.
+      yield* store.release(stolen.batches, { failure: { attempts: 0, failedAtMillis: 0, error: "" } })
+      const again = yield* store.claim({ limit: 1, leaseMillis: 1000 })
+      expect(again.batches).toMatchObject([{ deliveries: 2 }])
+    }).pipe(onMemory))
+
+  it.effect("is told as lost to whoever holds it by that claim, and to nobody who holds the batch by a later one", () =>
+    Effect.gen(function*() {
+      const store = yield* testStore
+      yield* store.append({ batches: [{ payload: new Uint8Array(), items: 1, oldestAtMillis: 0 }] })
+      const first = yield* store.claim({ limit: 1, leaseMillis: 1000 })
+      yield* store.release(first.batches, {})
+      const second = yield* store.claim({ limit: 1, leaseMillis: 1000 })
+      const told: Array<string> = []
+      const heartbeat = new Heartbeat(store, 300, () => 0, () => Effect.void)
+      const hold = (who: string, claims: ReadonlyArray<BatchStore.Claim>) =>
+        heartbeat.add({ claims, onLost: (lost) => Effect.sync(() => told.push(`${who} ${lost[0].token}`)) })
+      hold("late", first.batches)
+      hold("current", second.batches)
+      yield* Effect.fork(heartbeat.run)
+      yield* TestClock.adjust(100)
+      expect(told).toEqual(["late 1"])
     }).pipe(onMemory))
 
   it.scoped("that is lost before settling is no success", () =>
