@@ -22,7 +22,9 @@
  * | `<prefix>_stored_batches` | gauge | |
  * | `<prefix>_stored_items` | gauge | |
  * | `<prefix>_dead_batches` | gauge | |
+ * | `<prefix>_newer_batches` | gauge | |
  * | `<prefix>_oldest_age_ms` | gauge | |
+ * | `<prefix>_held_for_ms` | gauge | |
  * | `<prefix>_items_offered_total` | counter | |
  * | `<prefix>_items_dropped_total` | counter | |
  * | `<prefix>_items_flushed_total` | counter | `trigger` |
@@ -252,7 +254,11 @@ export interface BatchQueueReadings {
   readonly storedBatches: number
   readonly storedItems: number
   readonly deadBatches: number
+  /** Of the stored ones: what only a newer version of Sluice can read. */
+  readonly newerBatches: number
   readonly oldestAgeMillis: number
+  /** For how long nobody claims anything yet; 0 where the queue is not held. */
+  readonly heldForMillis: number
 }
 
 /**
@@ -293,7 +299,9 @@ export const makeBatchQueue = (queue: string, options: BatchQueueOptions = {}): 
   const storedBatches = gauge(`${prefix}_stored_batches`, "Batches stored and not done")
   const storedItems = gauge(`${prefix}_stored_items`, "Items stored and not done")
   const deadBatches = gauge(`${prefix}_dead_batches`, "Dead letters")
+  const newerBatches = gauge(`${prefix}_newer_batches`, "Batches stored that only a newer version can read")
   const oldestAge = gauge(`${prefix}_oldest_age_ms`, "Age of the oldest item that can be claimed")
+  const heldFor = gauge(`${prefix}_held_for_ms`, "How long the queue is held yet")
   const duration = histogram(
     `${prefix}_process_duration_ms`,
     boundaries === undefined ? durationBoundaries : MetricBoundaries.fromIterable(boundaries),
@@ -311,7 +319,9 @@ export const makeBatchQueue = (queue: string, options: BatchQueueOptions = {}): 
       storedBatches(readings.storedBatches)
       storedItems(readings.storedItems)
       deadBatches(readings.deadBatches)
+      newerBatches(readings.newerBatches)
       oldestAge(readings.oldestAgeMillis)
+      heldFor(readings.heldForMillis)
     },
     processDuration: duration
   }

@@ -160,9 +160,32 @@ describe("metrics", () => {
         10,
         100
       ])
+      expect([read("newer_batches").value, read("held_for_ms").value]).toEqual([0, 0])
       for (const { metricKey } of all) {
         const tags = Object.fromEntries(metricKey.tags.map(({ key, value }) => [key, value]))
         expect(tags).toMatchObject({ queue: "measured", system: "batch_queue", team: "blue" })
       }
+    }).pipe(onMemory))
+
+  it.scoped("say what only a newer version can read, and for how long the queue is held yet", () =>
+    Effect.gen(function*() {
+      const store = yield* Effect.flatMap(BatchStore.BatchStore, (stores) => stores.queue("held"))
+      const batch = { payload: new Uint8Array(1), items: 1, oldestAtMillis: 0 }
+      yield* store.append({ batches: [batch, batch] })
+      const { batches } = yield* store.claim({ limit: 2, leaseMillis: 1000 })
+      yield* store.release(batches, { version: 99, delayMillis: 60_000 })
+      yield* store.hold(10_500)
+      yield* numbers({ name: "held", metrics: { prefix: "app_held" } })
+      const read = Effect.map(Metric.snapshot, (all) =>
+        ["newer_batches", "held_for_ms"].map((name) => {
+          const found: any = all.find(({ metricKey }) => metricKey.name === `app_held_${name}`)
+          return found?.metricState.value
+        }))
+      yield* settleDown
+      expect(yield* read).toEqual([2, 10_500])
+      yield* TestClock.adjust(1000)
+      expect(yield* read).toEqual([2, 9500])
+      yield* TestClock.adjust(10_000)
+      expect(yield* read).toEqual([2, 0])
     }).pipe(onMemory))
 })

@@ -223,7 +223,9 @@ describe("/metrics", () => {
           ["sluice_batch_queue_process_duration_ms_count", 3],
           ["sluice_batch_queue_stored_batches", stats.pending.batches],
           ["sluice_batch_queue_stored_items", stats.pending.items],
-          ["sluice_batch_queue_dead_batches", stats.dead.batches]
+          ["sluice_batch_queue_dead_batches", stats.dead.batches],
+          ["sluice_batch_queue_newer_batches", stats.newer.batches],
+          ["sluice_batch_queue_held_for_ms", 0]
         ]
       )
       const ofPool = (own: ShardPool.Metrics): ReadonlyArray<readonly [string, number]> => [

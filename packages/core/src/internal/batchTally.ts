@@ -236,13 +236,16 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
     this.options.metrics?.publishTotals(this.totals(intake))
   }
 
-  publishStats({ dead, oldestAtMillis, pending }: Stats): void {
+  publishStats({ dead, heldUntilMillis, newer, oldestAtMillis, pending }: Stats): void {
     const { clock, metrics } = this.options
+    const now = clock.unsafeCurrentTimeMillis()
     metrics?.publishReadings({
       storedBatches: pending.batches,
       storedItems: pending.items,
       deadBatches: dead.batches,
-      oldestAgeMillis: oldestAtMillis === undefined ? 0 : Math.max(0, clock.unsafeCurrentTimeMillis() - oldestAtMillis)
+      newerBatches: newer.batches,
+      oldestAgeMillis: Math.max(0, now - (oldestAtMillis ?? now)),
+      heldForMillis: Math.max(0, (heldUntilMillis ?? now) - now)
     })
   }
 }
