@@ -19,26 +19,23 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Closing } from "./GracefulServer.ts"
 import {
   InvalidRequest,
   NotOffered,
   QueueUnavailable,
-  TooLarge,
   Unauthorized,
   UnknownDeadLetter,
-  UnknownQueue,
-  UnsupportedMediaType
+  UnknownQueue
 } from "./HttpError.ts"
 import { HttpQueues, type Queues } from "./HttpQueues.ts"
 import type { DeadLetters } from "./HttpQueue.ts"
-import { readText } from "./internal/body.ts"
+import { readLetterCommand } from "./internal/letterCommand.ts"
 import type { Mounted } from "./internal/mounted.ts"
 import { checkToken, isSecret, tokenOf } from "./internal/secret.ts"
 import * as ServerSentEvents from "./internal/serverSentEvents.ts"
-import { type Admin, AdminAuthorization, type Drained, type Having, Ids, type QueueState } from "./SluiceApi.ts"
+import { type Admin, AdminAuthorization, type Drained, type Having, type QueueState } from "./SluiceApi.ts"
 
 /**
  * The options.
@@ -53,9 +50,6 @@ export interface Options {
 
 /** How often a queue that is being drained is looked at. */
 const lookEveryMillis = 50
-
-/** How large the body of a command may be. */
-const maxBodyBytes = 256 * 1024
 
 const find = (queues: Queues, name: string): Effect.Effect<Mounted, UnknownQueue> => {
   const mounted = queues.get(name)
@@ -108,27 +102,30 @@ const withDeadLetters = <A, E>(
         : error as Exclude<E, StoreUnavailable>)
   })
 
-const isStoreUnavailable = (error: unknown): error is StoreUnavailable =>
-  typeof error === "object" && error !== null && "_tag" in error && error._tag === "StoreUnavailable"
+const tagOf = (error: unknown): unknown =>
+  typeof error === "object" && error !== null && "_tag" in error ? error._tag : undefined
 
-const decodeIds = Schema.decodeUnknownEither(Schema.parseJson(Ids))
+const isStoreUnavailable = (error: unknown): error is StoreUnavailable => tagOf(error) === "StoreUnavailable"
 
-/** The ids in the body of a command. `HttpApi` would answer a body that is no JSON as if it were a fault of the server. */
-const readIds = (
-  request: HttpServerRequest
-): Effect.Effect<typeof Ids.Type, InvalidRequest | TooLarge | UnsupportedMediaType> =>
-  Effect.gen(function*() {
-    const type = (request.headers["content-type"] ?? "").split(";")[0].trim().toLowerCase()
-    if (type !== "application/json") {
-      return yield* new UnsupportedMediaType({ message: "the body must be application/json" })
-    }
-    const text = yield* Effect.mapError(readText(request, maxBodyBytes), (unread) =>
-      unread._tag === "TooLarge"
-        ? new TooLarge({ what: "body", limit: maxBodyBytes, taken: 0 })
-        : new InvalidRequest({ field: "body", message: "it must be text in UTF-8" }))
-    const ids = decodeIds(text)
-    return Either.isRight(ids) ? ids.right : yield* new InvalidRequest({ field: "body", message: ids.left.message })
-  })
+const isInvalidOption = (error: unknown): error is InvalidOption => tagOf(error) === "InvalidOption"
+
+/** Changes the dead letters that the body of a request names, as far as it says, and answers how much that was. */
+const changeLetters = (
+  queues: Queues,
+  name: string,
+  request: HttpServerRequest,
+  operation: "redrive" | "discard"
+) =>
+  withDeadLetters(queues, name, (deadLetters) =>
+    Effect.gen(function*() {
+      const { options, which } = yield* readLetterCommand(request)
+      const amount = yield* Effect.mapError(deadLetters[operation](which, options), (error) =>
+        // What the queue knows better than the description of the API.
+        isInvalidOption(error)
+          ? new InvalidRequest({ field: error.field, message: `it must be ${error.limit}` })
+          : error)
+      return HttpServerResponse.unsafeJson(amount)
+    }))
 
 /** Takes nothing more for a queue, and waits until it is empty. */
 const drain = (mounted: Mounted, timeoutMillis: number): Effect.Effect<typeof Drained.Type> =>
@@ -200,9 +197,8 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
               queue === undefined ? Effect.void : find(queues, queue),
               live(queues, queue, numberOf(request.headers["last-event-id"]))
             ))
-          .handle("deadLetters", ({ path, urlParams: { after, limit } }) =>
-            withDeadLetters(queues, path.name, ({ list }) =>
-              list({ limit, after })))
+          .handle("deadLetters", ({ path, urlParams }) =>
+            withDeadLetters(queues, path.name, ({ list }) => list(urlParams)))
           .handle("inspect", ({ path: { id, name } }) =>
             withDeadLetters(queues, name, ({ inspect }) =>
               Effect.flatMap(inspect(id), (letter) => {
@@ -217,15 +213,9 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
                 })
               })))
           .handleRaw("redrive", ({ path, request }) =>
-            withDeadLetters(queues, path.name, ({ redrive }) =>
-              Effect.flatMap(readIds(request), ({ ids }) =>
-                Effect.map(redrive(ids), (amount) =>
-                  HttpServerResponse.unsafeJson(amount)))))
+            changeLetters(queues, path.name, request, "redrive"))
           .handleRaw("discard", ({ path, request }) =>
-            withDeadLetters(queues, path.name, ({ discard }) =>
-              Effect.flatMap(readIds(request), ({ ids }) =>
-                Effect.map(discard(ids), (amount) =>
-                  HttpServerResponse.unsafeJson(amount)))))
+            changeLetters(queues, path.name, request, "discard"))
           .handle("pause", ({ path: { name } }) =>
             Effect.flatMap(find(queues, name), (mounted) => {
               const { pause } = mounted.queue

@@ -6,8 +6,9 @@
  */
 import * as Codec from "@sluice/core/Codec"
 import type * as BatchQueueModule from "@sluice/core/BatchQueue"
-import type { Outcome } from "@sluice/core/QueueEvent"
+import type { DeadLetterReason, Outcome } from "@sluice/core/QueueEvent"
 import type {
+  InvalidOption,
   InvalidWeight,
   ItemDropped,
   MalformedItem,
@@ -27,6 +28,7 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { fieldOf } from "./internal/field.ts"
 
 /**
  * What is wrong with an item.
@@ -132,19 +134,64 @@ export interface HttpQueue<in out A = any> {
 }
 
 /**
+ * What a dead letter must be like to be meant: everything holds of it that is given here.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeadLetterQuery {
+  /** Why it was set aside. Of a `BatchQueue` it is one of the reasons of `QueueEvent.DeadLetterReason`. */
+  readonly reason?: string | undefined
+  /** Text that is in its error, upper and lower case as it is. */
+  readonly error?: string | undefined
+  /** It was set aside so many milliseconds ago, or longer. */
+  readonly olderThanMillis?: number | undefined
+}
+
+/**
+ * Which dead letters: by their ids, all of them, or those that a query is for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type WhichLetters = ReadonlyArray<number> | "all" | DeadLetterQuery
+
+/**
+ * How much is done with dead letters, and how fast: `limit` is a whole number, `rate` more than 0 dead letters a second.
+ * With `dryRun` they are only counted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type LetterOptions = BatchQueueModule.LetterOptions
+
+/**
  * The dead letters of a queue.
+ *
+ * **Errors**: `StoreUnavailable` is answered with 503, `InvalidOption` with 400: nothing was done then, and its `field` is
+ * that of the request. **Interruption** comes when the client goes away, also while `rate` is waited for: what has begun
+ * must be done to its end, and nothing after it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DeadLetters {
+  /** Those after the one with the id `after` (default: from the first), by id. */
   readonly list: (
-    options: { readonly limit: number; readonly after?: number | undefined }
+    options: DeadLetterQuery & { readonly limit: number; readonly after?: number | undefined }
   ) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable>
   /** One of them, with its items as JSON values, or with why they cannot be read. */
   readonly inspect: (id: number) => Effect.Effect<Option.Option<InspectedLetter>, StoreUnavailable>
-  readonly redrive: (ids: ReadonlyArray<number> | "all") => Effect.Effect<Amount, StoreUnavailable>
-  readonly discard: (ids: ReadonlyArray<number> | "all") => Effect.Effect<Amount, StoreUnavailable>
+  /** Puts them back. Answers how much that was. */
+  readonly redrive: (
+    which: WhichLetters,
+    options?: LetterOptions
+  ) => Effect.Effect<Amount, StoreUnavailable | InvalidOption>
+  /** Deletes them. Answers how much that was. */
+  readonly discard: (
+    which: WhichLetters,
+    options?: LetterOptions
+  ) => Effect.Effect<Amount, StoreUnavailable | InvalidOption>
 }
 
 /**
@@ -195,15 +242,6 @@ const faultOf = (issue: ParseResult.ParseIssue): Fault => {
   const [first] = ParseResult.ArrayFormatter.formatIssueSync(issue)
   return { field: fieldOf(first.path), reason: "type", message: first.message }
 }
-
-const longestField = 200
-
-const fieldOf = (path: ReadonlyArray<PropertyKey>): string =>
-  path.reduce<string>(
-    (field, step) =>
-      typeof step === "number" ? `${field}[${step}]` : field === "" ? String(step) : `${field}.${String(step)}`,
-    ""
-  ).slice(0, longestField)
 
 /** The numbers and words of an event. Items stay out of it; errors are told as they are, whatever they say of items. */
 const tell = (event: { readonly _tag: string }): Told => {
@@ -313,7 +351,7 @@ export const fromBatchQueue = <A, I>(
     pause: queue.pause,
     resume: queue.resume,
     deadLetters: {
-      list: queue.deadLetters.list,
+      list: ({ after, limit, ...query }) => queue.deadLetters.list({ ...queryOf(query), after, limit }),
       inspect: (id) =>
         Effect.map(
           queue.deadLetters.inspect(id),
@@ -323,11 +361,23 @@ export const fromBatchQueue = <A, I>(
             content: Either.isRight(content) ? encodeAll(content.right) : Either.left(describe(content.left))
           }))
         ),
-      redrive: queue.deadLetters.redrive,
-      discard: queue.deadLetters.discard
+      redrive: (which, options) => queue.deadLetters.redrive(whichOf(which), options),
+      discard: (which, options) => queue.deadLetters.discard(whichOf(which), options)
     }
   }
 }
+
+/** Nothing has died of a reason that the queue does not know. */
+const queryOf = ({ error, olderThanMillis, reason }: DeadLetterQuery): BatchQueueModule.DeadLetterQuery => ({
+  error,
+  olderThan: olderThanMillis,
+  reason: reason as DeadLetterReason | undefined
+})
+
+const whichOf = (which: WhichLetters): BatchQueueModule.WhichLetters =>
+  which === "all" || isIds(which) ? which : queryOf(which)
+
+const isIds = (which: WhichLetters): which is ReadonlyArray<number> => Array.isArray(which)
 
 const isJson = (value: unknown): boolean => {
   try {
@@ -338,8 +388,16 @@ const isJson = (value: unknown): boolean => {
   }
 }
 
-const describe = (unreadable: Codec.Unreadable): string =>
-  unreadable._tag === "Newer" ? `it was written by a newer version (${unreadable.version})` : unreadable.detail
+const describe = (unreadable: Codec.Unreadable): string => {
+  switch (unreadable._tag) {
+    case "Newer":
+      return `it was written by a newer version (${unreadable.version})`
+    case "Corrupt":
+      return `it is corrupt: ${unreadable.detail}`
+    case "Broken":
+      return unreadable.detail
+  }
+}
 
 /**
  * A WriteBehind that is in the context under this tag.

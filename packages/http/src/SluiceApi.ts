@@ -204,9 +204,91 @@ export const InspectedLetter = Schema.Struct({
 }).annotations({ identifier: "InspectedLetter" })
 
 /** @since 0.1.0 @category models */
-export const Ids = Schema.Struct({
-  ids: Schema.Union(Schema.Literal("all"), Schema.Array(Schema.NonNegativeInt).pipe(Schema.maxItems(10_000)))
-}).annotations({ identifier: "Ids" })
+export const Ids = Schema.Union(
+  Schema.Literal("all"),
+  Schema.Array(Schema.NonNegativeInt).pipe(Schema.maxItems(10_000))
+).annotations({ description: "Ids of dead letters, at most 10,000, or all of them" })
+
+const reasons =
+  "retries-exhausted, deliveries-exhausted, rejected, undecodable or corrupt, where the queue has no reasons "
+  + "of its own"
+
+/** A whole number from 0 on. Those that have a name of their own would lose what they are by a description. */
+const wholeNumber = (description: string) => Schema.Number.pipe(Schema.int(), Schema.nonNegative({ description }))
+
+/** What a dead letter must be like, in a body or in the parameters of a path. */
+const queryOf = <A extends Schema.Schema.AnyNoContext>(olderThanMillis: A) => ({
+  reason: Schema.optional(
+    Schema.NonEmptyString.annotations({ description: `Why they were set aside: ${reasons}` })
+  ),
+  error: Schema.optional(
+    Schema.NonEmptyString.annotations({ description: "Text that is in their error, upper and lower case as it is" })
+  ),
+  olderThanMillis: Schema.optional(olderThanMillis)
+})
+
+const olderThan = "They were set aside so many milliseconds ago, or longer"
+
+/**
+ * What dead letters must be like to be meant: everything holds of them that is given, and something is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Where = Schema.Struct(queryOf(wholeNumber(olderThan))).pipe(
+  Schema.filter(
+    // Of what came out empty by mistake, everything would be done.
+    (where) =>
+      Object.values(where).some((value) => value !== undefined)
+      || "Expected at least one of \"reason\", \"error\" and \"olderThanMillis\"; \"ids\" may be \"all\"",
+    { jsonSchema: { minProperties: 1 } }
+  )
+)
+
+const options = {
+  limit: Schema.optional(
+    wholeNumber("At most so many, those with the lowest ids. Default: no limit")
+  ),
+  rate: Schema.optional(
+    Schema.Number.pipe(Schema.finite(), Schema.positive()).annotations({
+      description: "About so many a second. Default: as fast as the store"
+    })
+  ),
+  dryRun: Schema.optional(
+    Schema.Boolean.annotations({ description: "Only counts them, and changes nothing. Default: false" })
+  )
+}
+
+const absent = Schema.optional(Schema.Never.annotations({ jsonSchema: { not: {} } }))
+
+// What is not known must not be left out by whoever sends it either: less would be asked for, and more be done.
+const strict = { parseOptions: { onExcessProperty: "error" } } as const
+
+/**
+ * Dead letters by their ids, or all of them, and how much is done with them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const ByIds = Schema.Struct({ ids: Ids, where: absent, ...options })
+  .annotations({ identifier: "DeadLettersByIds", ...strict })
+
+/**
+ * Dead letters by what they are like, and how much is done with them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const ByQuery = Schema.Struct({ where: Where, ids: absent, ...options })
+  .annotations({ identifier: "DeadLettersByQuery", ...strict })
+
+/**
+ * What a redrive and a discard are for: `ids` or `where`, and not both.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const LetterCommand = Schema.Union(ByIds, ByQuery)
 
 /**
  * Whether a queue is empty: this process holds nothing of it, and nothing is pending in its store, where it has one.
@@ -223,6 +305,9 @@ const nameAndId = Schema.Struct({ name: Schema.String, id: Schema.NumberFromStri
 
 const count = (defaultTo: number, most: number) =>
   Schema.optionalWith(Schema.NumberFromString.pipe(Schema.int(), Schema.between(0, most)), { default: () => defaultTo })
+
+const untilDone = "It is answered once all of it is done, with how much that was: with a rate that takes its time. "
+  + "A client that goes away ends it after the portion that has begun; what was done stays done."
 
 /**
  * The group that operates queues, under `/admin`, behind a bearer token.
@@ -258,7 +343,10 @@ export class Admin extends HttpApiGroup.make("queueAdmin")
     HttpApiEndpoint.get("deadLetters", "/queues/:name/dead-letters").setPath(name)
       .setUrlParams(Schema.Struct({
         limit: count(100, 1000),
-        after: Schema.optional(Schema.NumberFromString.pipe(Schema.int()))
+        after: Schema.optional(Schema.NumberFromString.pipe(Schema.int())),
+        ...queryOf(
+          Schema.NumberFromString.pipe(Schema.int(), Schema.nonNegative()).annotations({ description: olderThan })
+        )
       }))
       .addSuccess(Schema.Array(DeadLetter))
       .addError(HttpError.UnknownQueue).addError(HttpError.NotOffered).addError(HttpError.QueueUnavailable)
@@ -270,16 +358,21 @@ export class Admin extends HttpApiGroup.make("queueAdmin")
       .addError(HttpError.QueueUnavailable)
   )
   .add(
-    HttpApiEndpoint.post("redrive", "/queues/:name/dead-letters/redrive").setPath(name).setPayload(Ids)
+    HttpApiEndpoint.post("redrive", "/queues/:name/dead-letters/redrive").setPath(name).setPayload(LetterCommand)
       .addSuccess(Amount)
       .addError(HttpError.InvalidRequest).addError(HttpError.TooLarge).addError(HttpError.UnsupportedMediaType)
       .addError(HttpError.UnknownQueue).addError(HttpError.NotOffered).addError(HttpError.QueueUnavailable)
+      .annotate(
+        OpenApi.Description,
+        `Puts dead letters back, each in its own place, as if they had never been delivered. ${untilDone}`
+      )
   )
   .add(
-    HttpApiEndpoint.post("discard", "/queues/:name/dead-letters/discard").setPath(name).setPayload(Ids)
+    HttpApiEndpoint.post("discard", "/queues/:name/dead-letters/discard").setPath(name).setPayload(LetterCommand)
       .addSuccess(Amount)
       .addError(HttpError.InvalidRequest).addError(HttpError.TooLarge).addError(HttpError.UnsupportedMediaType)
       .addError(HttpError.UnknownQueue).addError(HttpError.NotOffered).addError(HttpError.QueueUnavailable)
+      .annotate(OpenApi.Description, `Deletes dead letters. ${untilDone}`)
   )
   .add(
     HttpApiEndpoint.post("pause", "/queues/:name/pause").setPath(name).addSuccess(QueueState)

@@ -4,37 +4,12 @@
 import { describe, expect, it } from "@effect/vitest"
 import { BatchStore } from "@sluice/core"
 import { SluiceApi } from "@sluice/http"
-import { Context, Effect, Layer, Schedule, Schema } from "effect"
+import { Context, Effect, Layer, Schema } from "effect"
+import { path, withDead } from "./support/deadLetters.ts"
 import { admin, command, secret, until } from "./support/operating.ts"
-import { ask, type Options, serve } from "./support/server.ts"
+import { ask, serve } from "./support/server.ts"
 
-const path = "/queues/emails/dead-letters"
-
-const decodeLetters = Schema.decodeUnknownSync(Schema.Array(SluiceApi.DeadLetter), { onExcessProperty: "error" })
 const decodeLetter = Schema.decodeUnknownSync(SluiceApi.InspectedLetter, { onExcessProperty: "error" })
-
-/** A server whose emails fail while it says so, with some dead letters of these addressees. */
-const withDead = (addressees: ReadonlyArray<string>, options: Options = {}) =>
-  Effect.gen(function*() {
-    const failing = { isOn: true }
-    const sent: Array<string> = []
-    const server = yield* serve({
-      ...options,
-      emails: {
-        maxDeliveries: 1,
-        retry: Schedule.recurs(0),
-        onProcessError: () => Effect.void,
-        process: ({ items }) =>
-          failing.isOn ? Effect.fail("no route") : Effect.sync(() => void sent.push(...items.map(({ to }) => to))),
-        ...options.emails
-      }
-    })
-    const at = new Date(1_700_000_000_000)
-    for (const to of addressees) yield* server.emails.offerStored({ to, at, body: { of: to } })
-    yield* until(server.emails.metrics, ({ deadLettered }) => deadLettered === addressees.length)
-    const list = (query = "") => Effect.map(admin(server, `${path}${query}`), ({ body }) => decodeLetters(body))
-    return { server, failing, list, sent }
-  })
 
 describe("the list", () => {
   it.scopedLive("has each with why it died, by id", () =>
@@ -43,8 +18,8 @@ describe("the list", () => {
       const { list } = yield* withDead(["a", "b"])
       const letters = yield* list()
       expect(letters).toMatchObject([
-        { id: 1, items: 1, reason: "deliveries-exhausted", error: "Error: no route", deliveries: 1, attempts: 1 },
-        { id: 2, items: 1, reason: "deliveries-exhausted", error: "Error: no route", deliveries: 1, attempts: 1 }
+        { id: 1, items: 1, reason: "retries-exhausted", error: "Error: no route", deliveries: 1, attempts: 1 },
+        { id: 2, items: 1, reason: "retries-exhausted", error: "Error: no route", deliveries: 1, attempts: 1 }
       ])
       for (const { diedAtMillis, oldestAtMillis } of letters) {
         expect(oldestAtMillis).toBeGreaterThanOrEqual(before)
@@ -124,6 +99,7 @@ describe("an inspection", () => {
         expect(unreadable!.length).toBeGreaterThan(0)
       }
       expect(letters[0].bytes).toBe("no envelope at all".length)
+      expect(letters[0].unreadable).toBe("it is corrupt: it has no envelope of Sluice")
       expect(letters[2].unreadable).toContain("to")
       expect(letters[3].unreadable).toBe("it was written by a newer version (9)")
     }))
@@ -191,37 +167,67 @@ describe("a discard", () => {
 })
 
 describe("a command whose body is wrong", () => {
-  const bodies: ReadonlyArray<readonly [what: string, body: string]> = [
-    ["empty", ""],
-    ["no JSON", "{"],
-    ["no object", "\"all\""],
-    ["an array", "[1]"],
-    ["null", "null"],
-    ["without ids", "{}"],
-    ["another word", "{\"ids\":\"ALL\"}"],
-    ["one number", "{\"ids\":1}"],
-    ["null for ids", "{\"ids\":null}"],
-    ["NaN, which is no JSON", "{\"ids\":[NaN]}"],
-    ["an id of null", "{\"ids\":[null]}"],
-    ["an id of text", "{\"ids\":[\"1\"]}"],
-    ["a negative id", "{\"ids\":[1,-1]}"],
-    ["half an id", "{\"ids\":[1.5]}"],
-    ["an infinite id", "{\"ids\":[1e400]}"],
-    ["an id past all integers", "{\"ids\":[1e300]}"],
-    ["too many ids", JSON.stringify({ ids: Array.from({ length: 10_001 }, (_, id) => id) })],
-    ["nested without end", "[".repeat(100_000)]
+  const manyIds = Array.from({ length: 10_001 }, (_, id) => id)
+  const bodies: ReadonlyArray<readonly [what: string, body: string, field: string]> = [
+    ["empty", "", "body"],
+    ["no JSON", "{", "body"],
+    ["no object", "\"all\"", "body"],
+    ["an array", "[1]", "body"],
+    ["null", "null", "body"],
+    ["without ids and where", "{}", "body"],
+    ["only with options", "{\"limit\":1,\"rate\":1,\"dryRun\":false}", "body"],
+    ["nested without end", "[".repeat(100_000), "body"],
+    ["nested deeply", "[".repeat(100_000) + "]".repeat(100_000), "[0]".repeat(64)],
+    ["another word", "{\"ids\":\"ALL\"}", "ids"],
+    ["one number", "{\"ids\":1}", "ids"],
+    ["null for ids", "{\"ids\":null}", "ids"],
+    ["NaN, which is no JSON", "{\"ids\":[NaN]}", "body"],
+    ["an id of null", "{\"ids\":[null]}", "ids[0]"],
+    ["an id of text", "{\"ids\":[\"1\"]}", "ids[0]"],
+    ["a negative id", "{\"ids\":[1,-1]}", "ids[1]"],
+    ["half an id", "{\"ids\":[1.5]}", "ids[0]"],
+    ["an infinite id", "{\"ids\":[1e400]}", "ids[0]"],
+    ["an id past all integers", "{\"ids\":[1e300]}", "ids[0]"],
+    ["too many ids", JSON.stringify({ ids: manyIds }), "ids"],
+    ["both", "{\"ids\":\"all\",\"where\":{\"reason\":\"corrupt\"}}", "where"],
+    ["both, one of them null", "{\"ids\":null,\"where\":{\"reason\":\"corrupt\"}}", "where"],
+    ["a where that is for everything", "{\"where\":{}}", "where"],
+    ["text for where", "{\"where\":\"all\"}", "where"],
+    ["null for where", "{\"where\":null}", "where"],
+    ["an array for where", "{\"where\":[1]}", "where"],
+    ["a field that nobody knows", "{\"ids\":\"all\",\"max\":1}", "max"],
+    ["a field that objects have", "{\"ids\":\"all\",\"constructor\":1}", "constructor"],
+    ["a prototype", "{\"ids\":\"all\",\"__proto__\":{\"limit\":1}}", "body"],
+    ["a field in another case", "{\"ids\":\"all\",\"dryrun\":true}", "dryrun"],
+    ["a field of where that nobody knows", "{\"where\":{\"reason\":\"corrupt\",\"olderThan\":1}}", "where.olderThan"],
+    ["an option within where", "{\"where\":{\"reason\":\"corrupt\",\"limit\":1}}", "where.limit"],
+    ["no text for a reason", "{\"where\":{\"reason\":1}}", "where.reason"],
+    ["null for a reason", "{\"where\":{\"reason\":null}}", "where.reason"],
+    ["an empty reason", "{\"where\":{\"reason\":\"\"}}", "where.reason"],
+    ["an empty error", "{\"where\":{\"error\":\"\"}}", "where.error"],
+    ["half a character", "{\"where\":{\"error\":\"\\ud800\"}}", "where.error"],
+    ["a negative age", "{\"where\":{\"olderThanMillis\":-1}}", "where.olderThanMillis"],
+    ["a part of an age", "{\"where\":{\"olderThanMillis\":0.5}}", "where.olderThanMillis"],
+    ["an age with a unit", "{\"where\":{\"olderThanMillis\":\"1 day\"}}", "where.olderThanMillis"],
+    ["a negative limit", "{\"ids\":\"all\",\"limit\":-1}", "limit"],
+    ["half a limit", "{\"ids\":\"all\",\"limit\":0.5}", "limit"],
+    ["an infinite limit", "{\"ids\":\"all\",\"limit\":1e400}", "limit"],
+    ["null for a limit", "{\"ids\":\"all\",\"limit\":null}", "limit"],
+    ["a rate of 0", "{\"ids\":\"all\",\"rate\":0}", "rate"],
+    ["a negative rate", "{\"where\":{\"reason\":\"corrupt\"},\"rate\":-1}", "rate"],
+    ["an infinite rate", "{\"ids\":\"all\",\"rate\":1e400}", "rate"],
+    ["a rate of text", "{\"ids\":\"all\",\"rate\":\"1\"}", "rate"],
+    ["no yes or no", "{\"ids\":\"all\",\"dryRun\":1}", "dryRun"]
   ]
 
-  it.scopedLive("is answered with 400 and a reason, and changes nothing", () =>
+  it.scopedLive("is answered with 400, the field and a reason, and changes nothing", () =>
     Effect.gen(function*() {
       const { list, server } = yield* withDead(["a"])
       for (const operation of ["redrive", "discard"]) {
-        for (const [what, body] of bodies) {
+        for (const [what, body, field] of bodies) {
           const answer = yield* command(server, `${path}/${operation}`, body)
-          expect([what, answer.status, answer.body]).toMatchObject([what, 400, {
-            _tag: "InvalidRequest",
-            field: "body"
-          }])
+          expect([what, answer.status, answer.body]).toMatchObject([what, 400, { _tag: "InvalidRequest", field }])
+          expect([what, answer.body.message.length > 5, answer.body.message.length <= 500]).toEqual([what, true, true])
         }
       }
       expect(yield* list()).toHaveLength(1)

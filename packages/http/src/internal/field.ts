@@ -1,0 +1,17 @@
+/**
+ * Where in a value something is wrong, in words that its sender knows.
+ */
+
+/** Nobody needs more of it to find the place. */
+const longestField = 200
+
+/**
+ * Such as `address.lines[2]`; empty for the value as a whole.
+ * @internal
+ */
+export const fieldOf = (path: ReadonlyArray<PropertyKey>): string =>
+  path.reduce<string>(
+    (field, step) =>
+      typeof step === "number" ? `${field}[${step}]` : field === "" ? String(step) : `${field}.${String(step)}`,
+    ""
+  ).slice(0, longestField)

@@ -1,0 +1,84 @@
+/**
+ * Reads what is to be done with dead letters. `HttpApi` would answer a body that is no JSON as if it were a fault of the
+ * server, would not say which field is wrong, and would leave out what it does not know: of a `where` with a slip of the
+ * pen, everything would be left.
+ */
+import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
+import * as Codec from "@sluice/core/Codec"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
+import { InvalidRequest, TooLarge, UnsupportedMediaType } from "../HttpError.ts"
+import type { LetterOptions, WhichLetters } from "../HttpQueue.ts"
+import { ByIds, ByQuery } from "../SluiceApi.ts"
+import { readText } from "./body.ts"
+import { fieldOf } from "./field.ts"
+
+/** How large the body of a command may be. */
+const maxBodyBytes = 256 * 1024
+
+/** What is wrong may be as large as the body. */
+const longestMessage = 500
+
+/** @internal */
+export interface LetterCommand {
+  readonly which: WhichLetters
+  readonly options: LetterOptions
+}
+
+/** @internal */
+export const readLetterCommand = (
+  request: HttpServerRequest
+): Effect.Effect<LetterCommand, InvalidRequest | TooLarge | UnsupportedMediaType> =>
+  Effect.gen(function*() {
+    const type = (request.headers["content-type"] ?? "").split(";")[0].trim().toLowerCase()
+    if (type !== "application/json") {
+      return yield* new UnsupportedMediaType({ message: "the body must be application/json" })
+    }
+    const text = yield* Effect.mapError(readText(request, maxBodyBytes), (unread) =>
+      unread._tag === "TooLarge"
+        ? new TooLarge({ what: "body", limit: maxBodyBytes, taken: 0 })
+        : invalid("body", "it must be text in UTF-8"))
+    return yield* decode(text)
+  })
+
+const invalid = (field: string, message: string): InvalidRequest =>
+  new InvalidRequest({ field: field === "" ? "body" : field, message: message.slice(0, longestMessage) })
+
+const inspect = Codec.inspect()
+
+const decode = (text: string): Either.Either<LetterCommand, InvalidRequest> => {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return Either.left(invalid("body", "it must be JSON"))
+  }
+  // A schema would overflow the stack at what is nested deeply.
+  const inspected = inspect(value)
+  if (Either.isLeft(inspected)) return Either.left(invalid(inspected.left.path, inspected.left.detail))
+  if (typeof value !== "object" || value === null) return Either.left(invalid("body", "it must be an object"))
+  const hasIds = Object.hasOwn(value, "ids")
+  if (hasIds && Object.hasOwn(value, "where")) {
+    return Either.left(invalid("where", "there must be either \"ids\" or \"where\", and not both"))
+  }
+  return hasIds
+    ? Either.map(decodeByIds(value), ({ ids, ...options }) => ({ which: ids, options }))
+    : Object.hasOwn(value, "where")
+    ? Either.map(decodeByQuery(value), ({ where, ...options }) => ({ which: where, options }))
+    : Either.left(invalid("body", "there must be \"ids\" or \"where\""))
+}
+
+/** The innermost place that is wrong, and what may be there. */
+const faultOf = (issue: ParseResult.ParseIssue): InvalidRequest => {
+  const issues = ParseResult.ArrayFormatter.formatIssueSync(issue)
+  const depth = Math.max(...issues.map(({ path }) => path.length))
+  const innermost = issues.filter(({ message, path }) => path.length === depth && !isOfAbsence.test(message))
+  return invalid(fieldOf(innermost[0].path), innermost.map(({ message }) => message).join(" or "))
+}
+
+/** What is optional may be undefined as well, which nobody can send. */
+const isOfAbsence = /^Expected undefined, /
+
+const decodeByIds = (value: unknown) => Either.mapLeft(ParseResult.decodeUnknownEither(ByIds)(value), faultOf)
+const decodeByQuery = (value: unknown) => Either.mapLeft(ParseResult.decodeUnknownEither(ByQuery)(value), faultOf)
