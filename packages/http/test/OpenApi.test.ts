@@ -74,6 +74,38 @@ describe("the description of the API", () => {
     expect(parameters[1].schema.enum).toEqual(["stored", "settled"])
   })
 
+  it("has what dead letters can be asked for by", () => {
+    const { parameters } = spec.paths["/admin/queues/{name}/dead-letters"].get
+    expect(parameters.map((each: any) => [each.in, each.name, each.required])).toEqual([
+      ["path", "name", true],
+      ["query", "limit", false],
+      ["query", "after", false],
+      ["query", "reason", false],
+      ["query", "error", false],
+      ["query", "olderThanMillis", false]
+    ])
+    for (const { description, name } of parameters.slice(3)) expect([name, description]).not.toEqual([name, undefined])
+  })
+
+  it("has what can be done with dead letters: by ids or by what they are like, and not both", () => {
+    for (const operation of ["redrive", "discard"]) {
+      const { description, requestBody } = spec.paths[`/admin/queues/{name}/dead-letters/${operation}`].post
+      const [byIds, byQuery] = resolve(requestBody.content["application/json"].schema).anyOf.map(resolve)
+      expect([byIds.required, byIds.additionalProperties]).toEqual([["ids"], false])
+      expect([byQuery.required, byQuery.additionalProperties]).toEqual([["where"], false])
+      expect([byIds.properties.where, byQuery.properties.ids]).toMatchObject([{ not: {} }, { not: {} }])
+      expect(byIds.properties.ids.anyOf).toMatchObject([{ enum: ["all"] }, { type: "array", maxItems: 10_000 }])
+      expect(byQuery.properties.where).toMatchObject({ minProperties: 1, additionalProperties: false })
+      expect(Object.keys(byQuery.properties.where.properties)).toEqual(["reason", "error", "olderThanMillis"])
+      for (const { properties } of [byIds, byQuery]) {
+        expect(resolve(properties.limit)).toMatchObject({ type: "integer", minimum: 0 })
+        expect(properties.rate).toMatchObject({ type: "number", exclusiveMinimum: 0 })
+        expect(properties.dryRun).toMatchObject({ type: "boolean" })
+      }
+      expect(description).toContain("goes away")
+    }
+  })
+
   it("says what a client needs for each of the groups: a bearer token to operate, and nothing to watch", () => {
     expect(spec.components.securitySchemes).toMatchObject({ bearer: { type: "http", scheme: "bearer" } })
     for (const [path, methods] of Object.entries(spec.paths)) {

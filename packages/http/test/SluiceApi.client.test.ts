@@ -1,8 +1,9 @@
 import { FetchHttpClient, HttpApi, HttpApiClient, HttpClient, HttpClientRequest } from "@effect/platform"
 import { describe, expect, it } from "@effect/vitest"
-import { Backpressure } from "@sluice/core"
+import { Backpressure, Decision, QueueError } from "@sluice/core"
 import { HttpError, SluiceApi } from "@sluice/http"
-import { Effect, Exit, ParseResult, Redacted, Schedule, Schema } from "effect"
+import { Effect, Exit, Option, ParseResult, Redacted, Schedule, Schema } from "effect"
+import { operate, queueOf } from "./support/operating.ts"
 import { counts, makeHold, until } from "./support/raw.ts"
 import { Api, serve, token } from "./support/server.ts"
 
@@ -197,6 +198,85 @@ describe("a generated client of an operator", () => {
         Effect.map(Effect.orDie(server.emails.stats), ({ dead, pending }) => dead.items + pending.items === 0)
       )
       expect((yield* server.emails.metrics).settled).toBe(1)
+    }))
+
+  it.scopedLive("asks for dead letters by what they are like, so many of them, and so fast", () =>
+    Effect.gen(function*() {
+      const server = yield* serve({
+        emails: {
+          process: ({ items: [{ to }] }) => Effect.fail(to),
+          decide: (error) => error === "refused" ? Decision.deadLetter : Decision.retry,
+          retry: Schedule.recurs(0),
+          onProcessError: () => Effect.void
+        }
+      })
+      const { queueAdmin: admin } = yield* clientOf(server, Redacted.value(token))
+      const path = { name: "emails" }
+      for (const to of ["down", "down", "refused", "refused"]) yield* server.emails.offerStored({ to })
+      const listed = (
+        query: { readonly reason?: string; readonly error?: string; readonly olderThanMillis?: number }
+      ) =>
+        Effect.map(
+          Effect.orDie(admin.deadLetters({ path, urlParams: { limit: 10, ...query } })),
+          (letters) => letters.map(({ id }) => id)
+        )
+      yield* until(() => Effect.map(listed({}), (ids) => ids.length === 4))
+      expect(yield* listed({ reason: "rejected" })).toEqual([3, 4])
+      expect(yield* listed({ error: "ow", olderThanMillis: 0 })).toEqual([1, 2])
+      expect(yield* listed({ olderThanMillis: 3_600_000 })).toEqual([])
+      const rejected = { where: { reason: "rejected", error: undefined } }
+      expect(yield* admin.discard({ path, payload: { ...rejected, dryRun: true } })).toEqual({ batches: 2, items: 2 })
+      expect(yield* admin.discard({ path, payload: { ...rejected, limit: 1, rate: 5 } })).toEqual({
+        batches: 1,
+        items: 1
+      })
+      expect(yield* admin.discard({ path, payload: { ids: [1, 4], limit: 1, rate: undefined } }))
+        .toEqual({ batches: 1, items: 1 })
+      expect(yield* listed({})).toEqual([2, 4])
+    }))
+
+  it.scopedLive("does not send a command for dead letters that would be for more than it says", () =>
+    Effect.gen(function*() {
+      const { queueAdmin: admin } = yield* clientOf({ url: "http://127.0.0.1:9" }, Redacted.value(token))
+      const payloads = [
+        {},
+        { where: {} },
+        { where: { reason: undefined } },
+        { where: { reson: "rejected" } },
+        { where: { error: "" } },
+        { where: { olderThanMillis: -1 } },
+        { ids: "all", where: { reason: "rejected" } },
+        { ids: "all", max: 1 },
+        { ids: "all", limit: -1 },
+        { ids: "all", rate: 0 },
+        { ids: "all", rate: NaN },
+        { ids: "all", dryRun: "true" }
+      ] as ReadonlyArray<any>
+      for (const payload of payloads) {
+        for (const operation of ["redrive", "discard"] as const) {
+          const error = yield* Effect.flip(admin[operation]({ path: { name: "emails" }, payload }))
+          expect([payload, ParseResult.isParseError(error)]).toEqual([payload, true])
+        }
+      }
+    }))
+
+  it.scopedLive("is told of a wrong option in a class that names it", () =>
+    Effect.gen(function*() {
+      const server = yield* operate([queueOf("emails", {
+        deadLetters: {
+          list: () => Effect.succeed([]),
+          inspect: () => Effect.succeed(Option.none()),
+          redrive: () =>
+            Effect.fail(
+              new QueueError.InvalidOption({ queue: "emails", field: "rate", value: 9, limit: "at most 5" })
+            ),
+          discard: () => Effect.never
+        }
+      })])
+      const { queueAdmin: admin } = yield* clientOf(server, Redacted.value(token))
+      const error = yield* Effect.flip(admin.redrive({ path: { name: "emails" }, payload: { ids: "all", rate: 9 } }))
+      expect(error).toBeInstanceOf(HttpError.InvalidRequest)
+      expect(error).toMatchObject({ field: "rate", message: "it must be at most 5" })
     }))
 
   it.scopedLive("is Unauthorized without the token", () =>

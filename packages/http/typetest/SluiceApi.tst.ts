@@ -1,7 +1,7 @@
 import { HttpApi, HttpApiClient, type HttpApiGroup } from "@effect/platform"
 import type { BatchQueue, QueueError, WriteBehind } from "@sluice/core"
 import { HttpQueue, HttpQueues, Ingest, SluiceApi } from "@sluice/http"
-import { Context, type Effect, type Layer, Redacted, Schema } from "effect"
+import { Context, Effect, type Layer, Option, Redacted, Schema } from "effect"
 import { describe, expect, it } from "tstyche"
 
 const Reading = Schema.Struct({ sensor: Schema.String, celsius: Schema.Number })
@@ -99,6 +99,80 @@ describe("a request", () => {
       | "QueueIsFull"
       | "QueueUnavailable"
     >().type.toBeAssignableTo<Tags>()
+  })
+})
+
+describe("a command for dead letters", () => {
+  const path = { name: "emails" }
+  const rates = { limit: 10, rate: 0.5, dryRun: true }
+
+  it("is for ids, for all of them, or for what they are like, and may say how many and how fast", () => {
+    for (const command of [client.queueAdmin.redrive<false>, client.queueAdmin.discard<false>]) {
+      expect(boxed(command)).type.toBeCallableWith({ path, payload: { ids: [1, 2] } })
+      expect(boxed(command)).type.toBeCallableWith({ path, payload: { ids: "all", ...rates } })
+      expect(boxed(command)).type.toBeCallableWith({ path, payload: { where: { reason: "corrupt" } } })
+      expect(boxed(command)).type.toBeCallableWith({
+        path,
+        payload: { where: { reason: undefined, error: "refused", olderThanMillis: 60_000 }, ...rates }
+      })
+    }
+  })
+
+  it("is not for both, nor for what nobody knows", () => {
+    const { redrive } = client.queueAdmin
+    expect(boxed(redrive<false>)).type.not.toBeCallableWith({ path, payload: {} })
+    expect(boxed(redrive<false>)).type.not.toBeCallableWith({
+      path,
+      payload: { ids: "all", where: { reason: "corrupt" } }
+    })
+    expect(boxed(redrive<false>)).type.not.toBeCallableWith({ path, payload: { ids: "every" } })
+    expect(boxed(redrive<false>)).type.not.toBeCallableWith({ path, payload: { ids: "all", max: 1 } })
+    expect(boxed(redrive<false>)).type.not.toBeCallableWith({ path, payload: { where: { olderThan: "1 day" } } })
+    expect(boxed(redrive<false>)).type.not.toBeCallableWith({ path, payload: { ids: "all", rate: "1 a second" } })
+  })
+
+  it("is answered with how much that was", () => {
+    expect(client.queueAdmin.discard({ path, payload: { ids: "all" } })).type.toBeAssignableTo<
+      Effect.Effect<typeof SluiceApi.Amount.Type, unknown>
+    >()
+  })
+
+  it("goes with what the list can be asked for by", () => {
+    expect(boxed(client.queueAdmin.deadLetters<false>)).type.toBeCallableWith({
+      path,
+      urlParams: { reason: "corrupt", error: "x", olderThanMillis: 1, limit: 10, after: 3 }
+    })
+    expect(boxed(client.queueAdmin.deadLetters<false>)).type.not.toBeCallableWith({
+      path,
+      urlParams: { olderThanMillis: "1 day", limit: 10 }
+    })
+  })
+})
+
+describe("the dead letters of a queue of one's own", () => {
+  type Letters = HttpQueue.DeadLetters
+  const amount = { batches: 0, items: 0 }
+
+  it("may take less than they are asked for, and need not fail", () => {
+    expect({
+      list: () => Effect.succeed([]),
+      inspect: () => Effect.succeed(Option.none()),
+      redrive: () => Effect.succeed(amount),
+      discard: () => Effect.succeed(amount)
+    }).type.toBeAssignableTo<Letters>()
+  })
+
+  it("are not those of a BatchQueue as they are, which has another query", () => {
+    const queue = null! as BatchQueue.BatchQueue<Email>
+    expect(queue.deadLetters.redrive).type.not.toBeAssignableTo<Letters["redrive"]>()
+    expect(HttpQueue.fromBatchQueue(queue, { schema: Email }).deadLetters!).type.toBe<Letters>()
+  })
+
+  it("fail with what a store and an option can", () => {
+    expect<Effect.Effect.Error<ReturnType<Letters["redrive"]>>>().type.toBe<
+      QueueError.StoreUnavailable | QueueError.InvalidOption
+    >()
+    expect<Effect.Effect.Error<ReturnType<Letters["list"]>>>().type.toBe<QueueError.StoreUnavailable>()
   })
 })
 
