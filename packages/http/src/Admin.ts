@@ -78,12 +78,14 @@ const stateOf = (mounted: Mounted): Effect.Effect<typeof QueueState.Type> =>
       ],
       counts,
       droppedByReason,
-      store: Option.getOrNull(Option.map(stored, ({ dead, oldestAtMillis, pending }) => ({
+      store: Option.getOrNull(Option.map(stored, ({ dead, heldUntilMillis, newer, oldestAtMillis, pending }) => ({
         pending,
         dead,
+        newer,
         oldestAgeMillis: oldestAtMillis === undefined
           ? null
-          : Math.max(0, mounted.clock.unsafeCurrentTimeMillis() - oldestAtMillis)
+          : Math.max(0, mounted.clock.unsafeCurrentTimeMillis() - oldestAtMillis),
+        heldUntilMillis: heldUntilMillis ?? null
       })))
     }
   })

@@ -158,7 +158,11 @@ export const QueueState = Schema.Struct({
   store: Schema.NullOr(Schema.Struct({
     pending: Amount,
     dead: Amount,
-    oldestAgeMillis: Schema.NullOr(Schema.Number)
+    /** Of the pending: what only a newer version of Sluice can read. */
+    newer: Amount,
+    oldestAgeMillis: Schema.NullOr(Schema.Number),
+    /** Until when nobody claims anything, in milliseconds since 1970, where a handler has asked for a pause. */
+    heldUntilMillis: Schema.NullOr(Schema.Number)
   }))
 }).annotations({ identifier: "QueueState" })
 

@@ -2,10 +2,10 @@
  * What an operator sees: the list of queues, the state of one, and its events of late.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Backpressure, BatchStore } from "@sluice/core"
+import { Backpressure, BatchStore, Decision } from "@sluice/core"
 import { FaultyStore } from "@sluice/core/testing"
 import { SluiceApi } from "@sluice/http"
-import { Effect, Layer, Schedule, Schema } from "effect"
+import { Context, Effect, Layer, Schedule, Schema } from "effect"
 import { admin, command, until } from "./support/operating.ts"
 import { post, type Reading, serve } from "./support/server.ts"
 
@@ -105,8 +105,32 @@ describe("the state", () => {
       expect(store).toEqual({
         pending: { batches: 0, items: 0 },
         dead: { batches: 1, items: 1 },
-        oldestAgeMillis: null
+        newer: { batches: 0, items: 0 },
+        oldestAgeMillis: null,
+        heldUntilMillis: null
       })
+    }))
+
+  it.scopedLive("of a BatchQueue has what only a newer version can read, and until when it is held", () =>
+    Effect.gen(function*() {
+      const stores = Context.get(yield* Layer.build(BatchStore.layerMemory), BatchStore.BatchStore)
+      const store = yield* stores.queue("emails")
+      yield* store.append({ batches: [{ payload: new Uint8Array(1), items: 3, oldestAtMillis: 1 }] })
+      const { batches } = yield* store.claim({ limit: 1, leaseMillis: 60_000 })
+      yield* store.release(batches, { version: 99, delayMillis: 3_600_000 })
+      const before = Date.now()
+      yield* store.hold(3_600_000)
+      const server = yield* serve({ store: Layer.succeed(BatchStore.BatchStore, stores) })
+      const state = decodeState((yield* admin(server, "/queues/emails")).body)
+      expect(state.store).toEqual({
+        pending: { batches: 1, items: 3 },
+        dead: { batches: 0, items: 0 },
+        newer: { batches: 1, items: 3 },
+        oldestAgeMillis: null,
+        heldUntilMillis: expect.any(Number)
+      })
+      expect(state.store!.heldUntilMillis).toBeGreaterThanOrEqual(before + 3_600_000)
+      expect(state.store!.heldUntilMillis).toBeLessThanOrEqual(Date.now() + 3_600_000)
     }))
 
   it.scopedLive("shows what is held while a sink hangs", () =>
@@ -271,6 +295,76 @@ describe("the events", () => {
         reason: "drop-oldest"
       })
       expect(seen.find(({ event }) => event._tag === "Retried").event).toMatchObject({ size: 1, error: "Error: down" })
+    }))
+
+  it.scopedLive("of leases have the place and the token of each", () =>
+    Effect.gen(function*() {
+      const stores = Context.get(yield* Layer.build(BatchStore.layerMemory), BatchStore.BatchStore)
+      const store = yield* stores.queue("emails")
+      const gate = yield* Effect.makeLatch()
+      let attempts = 0
+      const server = yield* serve({
+        store: Layer.succeed(BatchStore.BatchStore, stores),
+        emails: {
+          retry: Schedule.spaced("1 hour"),
+          onProcessError: () => Effect.void,
+          onInternalError: () => Effect.void,
+          process: () => attempts++ === 0 ? Effect.fail("later") : gate.await
+        }
+      })
+      const eventOf = (tag: string) =>
+        Effect.map(
+          until(
+            admin(server, "/queues/emails/events"),
+            ({ body }) => body.some(({ event }: any) => event._tag === tag)
+          ),
+          ({ body }) => body.map(({ event }: any) => event).filter(({ _tag }: any) => _tag === tag).at(-1)
+        )
+      yield* post(server, "/queues/emails?wait=stored", { to: "ada" })
+      const released = yield* eventOf("Released")
+      expect(released).toEqual({
+        _tag: "Released",
+        shard: 0,
+        claims: [{ sequence: 1, token: 1 }],
+        delayMillis: 3_600_000
+      })
+      expect(yield* eventOf("Claimed")).toEqual({
+        _tag: "Claimed",
+        shard: 0,
+        claims: [{ sequence: 1, token: 1 }],
+        size: 1
+      })
+      yield* post(server, "/queues/emails?wait=stored", { to: "bob" })
+      yield* until(Effect.sync(() => attempts), (attempts) => attempts === 2)
+      // Somebody else settles what this process holds.
+      yield* store.settle([{ sequence: 2, token: 1 }])
+      yield* gate.open
+      const lost = yield* eventOf("LeaseWasLost")
+      expect(lost).toEqual({ _tag: "LeaseWasLost", shard: 0, claims: [{ sequence: 2, token: 1 }] })
+    }))
+
+  it.scopedLive("say of what decide has discarded that it was dropped, and why", () =>
+    Effect.gen(function*() {
+      const server = yield* serve({
+        emails: {
+          onProcessError: () => Effect.void,
+          process: () => Effect.fail("no such address"),
+          decide: () => Decision.discard
+        }
+      })
+      yield* post(server, "/queues/emails?wait=stored", { to: "swordfish" })
+      yield* until(server.emails.metrics, ({ dropped }) => dropped === 1)
+      const { body } = yield* until(
+        admin(server, "/queues/emails/events"),
+        ({ body }) => body.some(({ event }: any) => event._tag === "Dropped")
+      )
+      expect(body.find(({ event }: any) => event._tag === "Dropped").event).toEqual({
+        _tag: "Dropped",
+        reason: "discarded",
+        error: "Error: no such address"
+      })
+      const state = decodeState((yield* admin(server, "/queues/emails")).body)
+      expect(state.droppedByReason).toEqual({ discarded: 1 })
     }))
 
   it.scopedLive("say of an offer that was interrupted how many items were not taken", () =>
