@@ -70,6 +70,8 @@ const killMany = (file: QueueFile, index: number) =>
     const random = randomFrom(seed + index)
     const offered = new Set<string>()
     const told = new Set<string>()
+    /** The claims of processes that have ended. */
+    const left = new Set<string>()
     /** How often each batch was in hand when its process ended, or lost its lease. */
     const mayRepeat = new Map<string, number>()
     const allow = (key: string) => mayRepeat.set(key, (mayRepeat.get(key) ?? 0) + 1)
@@ -83,7 +85,10 @@ const killMany = (file: QueueFile, index: number) =>
       const keyOf = (seq: number) => stored.get(seq)!.join(",")
       const lost = after(lines, "lost").flatMap((sequences) => sequences.split(",").map(Number))
       for (const seq of lost) allow(keyOf(seq))
-      const inHand = file.pending.filter(({ state }) => state === claimed)
+      // What a process before has left in hand comes back by turns with what is fresh: it may be there still.
+      const claims = file.pending.filter(({ state }) => state === claimed)
+      const inHand = claims.filter(({ seq, token }) => !left.has(`${seq}.${token}`))
+      for (const { seq, token } of claims) left.add(`${seq}.${token}`)
       for (const { key } of inHand) allow(key)
       totals.inHand += inHand.length
 

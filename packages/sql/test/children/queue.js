@@ -75,11 +75,11 @@ const handle = ({ items }) =>
 const toldOf = (event) => {
   switch (event._tag) {
     case "LeaseWasLost":
-      return tell(`lost ${event.sequences.join(",")}`)
+      return tell(`lost ${event.claims.map(({ sequence }) => sequence).join(",")}`)
     case "DeadLettered":
       return tell(`dead ${event.sequence} ${event.reason}`)
     case "Released":
-      return tell(`released ${event.sequences.join(",")}`)
+      return tell(`released ${event.claims.map(({ sequence }) => sequence).join(",")}`)
     default:
       return Effect.void
   }
