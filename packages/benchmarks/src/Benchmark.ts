@@ -130,5 +130,6 @@ export const ofItsMemory = (measure: string, subject: string, against: string, g
 /** Several plans as one: their cases take turns. */
 export const together = (plans: ReadonlyArray<Plan>): Plan => ({
   cases: plans.flatMap(({ cases }) => cases),
-  ratios: plans.flatMap(({ ratios }) => ratios)
+  ratios: plans.flatMap(({ ratios }) => ratios),
+  ...plans.some(({ trials }) => trials !== undefined) && { trials: plans.flatMap(({ trials = [] }) => trials) }
 })

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { join } from "node:path"
 import { driver, syncing } from "./batch-queue/driver.ts"
+import { behind, longestTurn, type Redriving, redriving } from "./batch-queue/failing.ts"
 import { batchSize, type Item, makeItems } from "./batch-queue/items.ts"
 import { liteque, type Peer, persistedQueue, plainjob, plainjobAdd } from "./batch-queue/peers.ts"
 import { fill, firstHandled, type Handling, handling, type Storing, storing } from "./batch-queue/sluice.ts"
@@ -37,6 +38,10 @@ export interface Sizes {
   /** Items that are offered and handled before the next are, and how many times that is done. */
   readonly queued: number
   readonly times: Readonly<Record<"sluice" | "persistedQueue" | "plainjob" | "liteque", number>>
+  /** Items that are handled behind others that fail, one to a batch: with one worker, and with several. */
+  readonly behind: number
+  /** Dead letters that are put back, or offered again. */
+  readonly dead: number
   /** Items in the large file and in the small one, and how many times each is opened. */
   readonly pending: readonly [large: number, small: number]
   readonly opens: number
@@ -52,6 +57,8 @@ const sizes: Sizes = {
   own: { FULL: 500, NORMAL: 5_000 },
   queued: 1_000,
   times: { sluice: 20, persistedQueue: 2, plainjob: 2, liteque: 1 },
+  behind: 3_000,
+  dead: 100_000,
   pending: [1_000_000, 10],
   opens: 10
 }
@@ -224,6 +231,89 @@ const handlingByPeers = (
     ])
   })
 
+/** How many batches fail without end before the others. */
+const failures = [1, 10, 100]
+
+/** One item a batch: then everything is claims, which is what those that fail and the others share. */
+const behindFailures = (
+  level: Level,
+  workers: number,
+  { items, newFile, sizes }: Setting
+): Effect.Effect<Plan, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const some = items.slice(0, sizes.behind)
+    const who = `${level}, ${workers === 1 ? "1 worker" : `${workers} workers`}, good items behind`
+    const queue = yield* behind(newFile("behind"), level, workers)
+    const caseOf = (failing: number): Case => {
+      const batches = failing === 0
+        ? "none that fail"
+        : failing === 1
+        ? "1 failing batch"
+        : `${failing} failing batches`
+      const handled = timed(`${who} ${batches}`, some.length, queue.handleAll(some))
+      const { sample } = checked(handled, queue.check(failing, some.length))
+      return { ...handled, sample: Effect.zipRight(queue.prepare(failing, some), sample) }
+    }
+    const alone = caseOf(0)
+    const cases = failures.map(caseOf)
+    return {
+      cases: [alone, ...cases],
+      ratios: cases.map(({ name }) =>
+        timesAsFast(`${name}, against none that fail`, name, alone.name, { atLeast: 0.5 })
+      )
+    }
+  })
+
+/** So many items are offered in one call: as many as the queue takes. Fewer are slower. */
+const offeredAtOnce = 10_000
+
+/** No turn of the event loop should be longer: a request that comes meanwhile waits for as long. */
+const longestTurnMillis = 50
+
+/** Dead letters that are put back, and the same items offered anew by whoever has kept them. */
+const puttingBack = ({ items, newFile, sizes: { dead } }: Setting): Effect.Effect<Plan, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const some = items.slice(0, dead)
+    const queue = yield* redriving(newFile("redriving"), "NORMAL", 1)
+    const inBatches = yield* redriving(newFile("offered-again"), "NORMAL", batchSize)
+    const redriven = timed("NORMAL, redrive", dead, queue.redrive)
+    const offeredBy = (size: number, { check, offerAgain }: Redriving) =>
+      checked(timed(`NORMAL, offered again, ${size} a batch`, dead, offerAgain(some, offeredAtOnce)), check(dead))
+    const redrive = {
+      ...redriven,
+      sample: queue.kill(dead).pipe(Effect.zipRight(redriven.sample), Effect.zipLeft(queue.check(dead)))
+    }
+    const cases = [redrive, offeredBy(1, queue), offeredBy(batchSize, inBatches)]
+    const measure = "NORMAL, redrive of dead letters, against offerStoredAllOrNone"
+    return {
+      cases,
+      ratios: [
+        timesAsFast(`${measure}, 1 a batch as they are`, cases[0].name, cases[1].name, { atLeast: 1 }),
+        timesAsFast(`${measure}, 100 a batch`, cases[0].name, cases[2].name)
+      ],
+      trials: [{
+        name: "redrive, and the event loop meanwhile",
+        run: () =>
+          Effect.gen(function*() {
+            yield* queue.kill(dead)
+            const startedAt = performance.now()
+            const longest = yield* longestTurn(queue.redrive)
+            const seconds = (performance.now() - startedAt) / 1_000
+            yield* queue.check(dead)
+            return {
+              figures: [
+                { figure: "dead letters put back", value: dead, unit: "" },
+                { figure: "of them in a second", value: dead / seconds, unit: "/s" },
+                { figure: "longest turn of the event loop", value: longest.millis, unit: "ms" },
+                { figure: "of the processor in one turn, at most", value: longest.cpuMillis, unit: "ms" }
+              ],
+              checks: [{ check: "no turn over 50 ms", met: longest.millis <= longestTurnMillis }]
+            }
+          })
+      }]
+    }
+  })
+
 /** How long the first item takes after a file was opened in which many are pending, one to a batch. */
 const opening = ({ newFile, sizes: { opens, pending } }: Setting): Effect.Effect<Plan> =>
   Effect.gen(function*() {
@@ -252,10 +342,12 @@ export const makePlan = (sizes: Sizes): Effect.Effect<Plan, never, Scope.Scope> 
   Effect.gen(function*() {
     const directory = yield* temporaryDirectory
     let files = 0
-    const { alone, handled, handledBy, own, queued, shared, stored } = sizes
+    const { alone, behind, dead, handled, handledBy, own, queued, shared, stored } = sizes
     const most = Math.max(
       alone.FULL,
       alone.NORMAL,
+      behind,
+      dead,
       handled,
       own.FULL,
       own.NORMAL + many,
@@ -278,6 +370,9 @@ export const makePlan = (sizes: Sizes): Effect.Effect<Plan, never, Scope.Scope> 
       yield* handlingInBatches("NORMAL", setting),
       yield* handlingInBatches("FULL", setting),
       yield* handlingByPeers(setting),
+      yield* behindFailures("NORMAL", 1, setting),
+      yield* behindFailures("NORMAL", 4, setting),
+      yield* puttingBack(setting),
       yield* opening(setting)
     ])
   })

@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from "vitest"
 import { batchQueue, makePlan, type Sizes } from "../src/batch-queue.ts"
 import type { Plan } from "../src/Benchmark.ts"
 import { driver } from "../src/batch-queue/driver.ts"
+import { behind, longestTurn, redriving } from "../src/batch-queue/failing.ts"
 import { expectIntact, itemOf, makeItems, Seen } from "../src/batch-queue/items.ts"
 import { type Peer, persistedQueue, plainjob } from "../src/batch-queue/peers.ts"
 import { fill, firstHandled, handling, storing } from "../src/batch-queue/sluice.ts"
@@ -28,6 +29,8 @@ const small: Sizes = {
   own: { FULL: 65, NORMAL: 3 },
   queued: 120,
   times: { sluice: 3, persistedQueue: 2, plainjob: 2, liteque: 1 },
+  behind: 30,
+  dead: 1_100,
   pending: [1_100, 10],
   opens: 2
 }
@@ -65,6 +68,14 @@ describe("the plan", () => {
       "NORMAL, offered to settled, 1,000 items at a time, against PersistedQueue": { atLeast: 50 },
       "NORMAL, offered to settled, 1,000 items at a time, against plainjob": { atLeast: 15 },
       "NORMAL, offered to settled, 1,000 items at a time, against liteque": { atLeast: 50 },
+      "NORMAL, 1 worker, good items behind 1 failing batch, against none that fail": { atLeast: 0.5 },
+      "NORMAL, 1 worker, good items behind 10 failing batches, against none that fail": { atLeast: 0.5 },
+      "NORMAL, 1 worker, good items behind 100 failing batches, against none that fail": { atLeast: 0.5 },
+      "NORMAL, 4 workers, good items behind 1 failing batch, against none that fail": { atLeast: 0.5 },
+      "NORMAL, 4 workers, good items behind 10 failing batches, against none that fail": { atLeast: 0.5 },
+      "NORMAL, 4 workers, good items behind 100 failing batches, against none that fail": { atLeast: 0.5 },
+      "NORMAL, redrive of dead letters, against offerStoredAllOrNone, 1 a batch as they are": { atLeast: 1 },
+      "NORMAL, redrive of dead letters, against offerStoredAllOrNone, 100 a batch": {},
       "NORMAL, first item handled after opening, a million pending, against ten": { atMost: 2 }
     })
   })
@@ -72,14 +83,36 @@ describe("the plan", () => {
   it("every case passes its own check, twice", async () => {
     await run(Effect.gen(function*() {
       const { cases } = yield* makePlan(small)
-      expect(cases).toHaveLength(31)
+      expect(cases).toHaveLength(42)
       for (const { name, sample } of [...cases, ...cases]) {
         const { cost, latency } = yield* sample
         expect(cost).toBeGreaterThan(0)
         expect([name, latency !== undefined]).toEqual([name, /callers?,/.test(name)])
       }
     }))
-  }, 30_000)
+  }, 60_000)
+})
+
+describe("trials", () => {
+  it("dead letters are put back, and the longest turn of the event loop is told", async () => {
+    await run(Effect.gen(function*() {
+      const { trials = [] } = yield* makePlan(small)
+      expect(trials.map(({ name }) => name)).toEqual(["redrive, and the event loop meanwhile"])
+      const { checks, figures } = yield* trials[0].run(1)
+      expect(figures.map(({ value }) => value > 0)).toEqual([true, true, true, true])
+      expect(figures[0].value).toBe(1_100)
+      expect(checks.map(({ check }) => check)).toEqual(["no turn over 50 ms"])
+    }))
+  })
+
+  it("a turn that is long is found", async () => {
+    const block = Effect.sync(() => {
+      const endsAt = performance.now() + 30
+      while (performance.now() < endsAt);
+    })
+    const { millis } = await run(longestTurn(Effect.zipRight(Effect.yieldNow(), block)))
+    expect(millis).toBeGreaterThanOrEqual(30)
+  })
 })
 
 describe("contenders", () => {
@@ -110,6 +143,22 @@ describe("contenders", () => {
       yield* queue.check(75, 2)
     })
     expect(await whyNot(handledOften)).toContain("150 items instead of 75, each 2 times; 0 came 1 times")
+  })
+
+  it("what was not tried, or is still dead, ends a case of ours", async () => {
+    const notTried = Effect.gen(function*() {
+      const queue = yield* behind(yield* newFile, "NORMAL", 1)
+      yield* queue.prepare(2, makeItems(3))
+      yield* queue.handleAll(makeItems(3))
+      yield* queue.check(3, 3)
+    })
+    expect(await whyNot(notTried)).toContain("2 were tried and 2 are left, of 3")
+    const stillDead = Effect.gen(function*() {
+      const queue = yield* redriving(yield* newFile, "NORMAL", 1)
+      yield* queue.kill(15)
+      yield* queue.check(15)
+    })
+    expect(await whyNot(stillDead)).toContain("0 are pending and 15 dead, of 15")
   })
 
   it("what is missing ends a case of the driver", async () => {

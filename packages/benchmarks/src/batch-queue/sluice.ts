@@ -2,6 +2,8 @@
 import * as Reactivity from "@effect/experimental/Reactivity"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { BatchQueue, BatchStore } from "@sluice/core"
+import type { StoreUnavailable } from "@sluice/core/QueueError"
+import type { QueueStore } from "@sluice/core/QueueStore"
 import { SqlBatchStore, SqliteStore } from "@sluice/sql"
 import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
@@ -11,8 +13,9 @@ import type * as Scope from "effect/Scope"
 import { expectLevel, type Level, type Query } from "../files.ts"
 import { decodeBatch, encodeBatch, expectIntact, Item, itemOf, Seen } from "./items.ts"
 
-const name = "benchmark"
-const leaseMillis = 60_000
+/** What a queue is called: each has a file of its own. */
+export const name = "benchmark"
+export const leaseMillis = 60_000
 
 /** Opens a file as an app does. */
 const storeLayer = (filename: string, level: Level) =>
@@ -21,7 +24,7 @@ const storeLayer = (filename: string, level: Level) =>
     Layer.provide(Reactivity.layer)
   )
 
-const openStore = (filename: string, level: Level) =>
+export const openStore = (filename: string, level: Level) =>
   Effect.gen(function*() {
     const context = yield* Layer.build(storeLayer(filename, level))
     const sql = Context.get(context, SqlClient)
@@ -29,6 +32,24 @@ const openStore = (filename: string, level: Level) =>
     const query: Query = (text) => Effect.orDie(sql.withTransaction(sql.unsafe(text)))
     const batches = yield* Context.get(context, BatchStore.BatchStore).queue(name)
     return { context, query, batches }
+  })
+
+/** How many batches are appended, or claimed, at once by those who are not measured. */
+export const batchesAtOnce = 1_000
+
+/** Takes out everything that is pending. */
+export const takeOut = (batches: QueueStore, seen: Seen) =>
+  Effect.gen(function*() {
+    while (true) {
+      const claimed = yield* batches.claim({ limit: batchesAtOnce, leaseMillis })
+      if (claimed.batches.length === 0) return
+      for (const { payload } of claimed.batches) {
+        const items = decodeBatch(payload)
+        expectIntact(items)
+        seen.seeAll(items)
+      }
+      yield* batches.settle(claimed.batches)
+    }
   })
 
 /** A queue that stores, and that nobody takes from. */
@@ -54,18 +75,6 @@ export const storing = (
       process: () => Effect.void
     }).pipe(Effect.provide(context))
     const seen = new Seen()
-    const takeOut = Effect.gen(function*() {
-      while (true) {
-        const claimed = yield* batches.claim({ limit: 1_000, leaseMillis })
-        if (claimed.batches.length === 0) return
-        for (const { payload } of claimed.batches) {
-          const items = decodeBatch(payload)
-          expectIntact(items)
-          seen.seeAll(items)
-        }
-        yield* batches.settle(claimed.batches)
-      }
-    })
     return {
       offerAll: (items: ReadonlyArray<Item>) =>
         Effect.orDie(Effect.gen(function*() {
@@ -75,14 +84,14 @@ export const storing = (
       offerStored: (item: Item) => Effect.orDie(Effect.asVoid(queue.offerStored(item))),
       check: (count: number) =>
         expectLevel(query, level).pipe(
-          Effect.zipRight(Effect.orDie(takeOut)),
+          Effect.zipRight(Effect.orDie(takeOut(batches, seen))),
           Effect.zipRight(seen.expect(filename, count))
         )
     }
   }).pipe(Effect.orDie)
 
 /** Lets everybody else go on, timers and I/O included. */
-const nextTurn = Effect.async<void>((resume) => {
+export const nextTurn = Effect.async<void>((resume) => {
   setImmediate(() => resume(Effect.void))
 })
 
@@ -131,15 +140,11 @@ export const handling = (
     }
   }).pipe(Effect.orDie)
 
-/** How many batches are appended at once where a file is filled. */
-const batchesPerAppend = 1_000
-
-/** Fills a file with so many pending items, one to a batch: the most rows that they can be. */
-export const fill = (filename: string, count: number): Effect.Effect<void> =>
+/** Stores so many items, one to a batch: the most rows that they can be. */
+export const append = (batches: QueueStore, count: number): Effect.Effect<void, StoreUnavailable> =>
   Effect.gen(function*() {
-    const { batches } = yield* openStore(filename, "NORMAL")
-    for (let first = 0; first < count; first += batchesPerAppend) {
-      const here = Arr.makeBy(Math.min(count - first, batchesPerAppend), (index) => itemOf(first + index))
+    for (let first = 0; first < count; first += batchesAtOnce) {
+      const here = Arr.makeBy(Math.min(count - first, batchesAtOnce), (index) => itemOf(first + index))
       yield* batches.append({
         batches: Arr.map(here, (item) => ({
           payload: encodeBatch([item]),
@@ -148,7 +153,14 @@ export const fill = (filename: string, count: number): Effect.Effect<void> =>
         }))
       })
     }
-  }).pipe(Effect.scoped, Effect.orDie)
+  })
+
+/** Fills a file with so many pending items. */
+export const fill = (filename: string, count: number): Effect.Effect<void> =>
+  Effect.flatMap(openStore(filename, "NORMAL"), ({ batches }) => append(batches, count)).pipe(
+    Effect.scoped,
+    Effect.orDie
+  )
 
 /**
  * Opens a file, makes a queue, and answers how long that took until a handler has the first item, in milliseconds. The
