@@ -378,6 +378,23 @@ describe("a group of several batches", () => {
     }).pipe(onMemory))
 })
 
+describe("what makes way for others", () => {
+  it.scoped("has as many attempts as a worker that waits would make, until it was delivered too often", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* numbers({
+        retry: Schedule.spaced("50 millis"),
+        inlineDelay: "100 millis",
+        maxDeliveries: 3,
+        pollInterval: "1 day"
+      })
+      // A worker has time for two more attempts, but not for these.
+      sink.whenever = () => Effect.zipRight(Effect.sleep(1), Effect.fail("down"))
+      yield* queue.offerStored(1)
+      yield* TestClock.adjust("10 seconds")
+      expect(yield* letters(queue)).toMatchObject([{ reason: "deliveries-exhausted", deliveries: 3, attempts: 9 }])
+    }).pipe(onMemory))
+})
+
 describe("what a handler does to its items", () => {
   it.scoped("changes nothing of what is stored of them", () =>
     Effect.gen(function*() {

@@ -15,6 +15,8 @@ export class Hand<in out A> implements Holder {
   isTried = false
   /** For how much longer it may wait itself, before it tries something again. */
   inlineLeft: number
+  /** How many times it has stayed in hand after a failure. */
+  kept = 0
   /** Of which kind they were when they were claimed. */
   readonly turn: Turn
   readonly onLost: (lost: ReadonlyArray<Claim>) => Effect.Effect<void>

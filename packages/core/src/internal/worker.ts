@@ -540,7 +540,7 @@ export class Worker<in out A> {
   }
 
   /** What goes back into the store for its retries; or is set aside, where that would be once too often. */
-  private putBack({ claims, hand }: Held<A>, { bundles, discarded }: Verdict): Verdict {
+  private putBack({ batch, claims, hand }: Held<A>, { bundles, discarded }: Verdict): Verdict {
     const isExhausted = this.pool.options.judge.isExhausted(claims)
     return {
       discarded,
@@ -549,12 +549,22 @@ export class Worker<in out A> {
         if (fate._tag !== "Again") return [bundle]
         const { delayMillis, failure } = fate
         // Where only others are given their turn, it is as if this worker had gone on.
-        const giveBack = delayMillis <= hand.inlineLeft
+        const giveBack = delayMillis <= hand.inlineLeft && !this.isDelivery(delayMillis, batch.attempt, hand)
         if (giveBack || !isExhausted) return [{ ...bundle, fate: { _tag: "Rests", delayMillis, failure, giveBack } }]
         const dies = { _tag: "Dies", reason: "deliveries-exhausted", failure } as const
         return bundle.indexes.map((index) => ({ ...bundle, indexes: [index], fate: dies }))
       })
     }
+  }
+
+  /**
+   * Whether attempts that are given back add up to a delivery by now: after as many as a worker that never makes way has
+   * time for. Otherwise what makes way each time is never delivered, and `maxDeliveries` bounds nothing.
+   */
+  private isDelivery(delayMillis: number, attempt: number, { kept }: Hand<A>): boolean {
+    const inDelivery = 1 + Math.floor(this.pool.options.inlineDelayMillis / Math.max(1, delayMillis))
+    const deliveries = (attempts: number) => Math.floor(attempts / inDelivery)
+    return deliveries(attempt) > deliveries(attempt - 1 - kept)
   }
 
   /** Waits until it is due, with it in hand. */
@@ -569,6 +579,7 @@ export class Worker<in out A> {
       return Effect.map(released, () => this.letGo({ ...held, claims: [claim] }))
     }
     hand.inlineLeft -= delayMillis
+    hand.kept += 1
     const again = {
       ...held,
       ...group,
