@@ -276,20 +276,21 @@ const puttingBack = ({ items, newFile, sizes: { dead } }: Setting): Effect.Effec
     const some = items.slice(0, dead)
     const queue = yield* redriving(newFile("redriving"), "NORMAL", 1)
     const inBatches = yield* redriving(newFile("offered-again"), "NORMAL", batchSize)
-    const redriven = timed("NORMAL, redrive", dead, queue.redrive)
-    const offeredBy = (size: number, { check, offerAgain }: Redriving) =>
-      checked(timed(`NORMAL, offered again, ${size} a batch`, dead, offerAgain(some, offeredAtOnce)), check(dead))
-    const redrive = {
-      ...redriven,
-      sample: queue.kill(dead).pipe(Effect.zipRight(redriven.sample), Effect.zipLeft(queue.check(dead)))
+    const caseOf = (name: string, { check, kill }: Redriving, run: Effect.Effect<void>): Case => {
+      const putBack = timed(`NORMAL, ${name}`, dead, run)
+      return { ...putBack, sample: Effect.zipRight(kill(dead), checked(putBack, check(dead)).sample) }
     }
-    const cases = [redrive, offeredBy(1, queue), offeredBy(batchSize, inBatches)]
-    const measure = "NORMAL, redrive of dead letters, against offerStoredAllOrNone"
+    const cases = [
+      caseOf("redrive", queue, queue.redrive),
+      caseOf("offered again, 1 a batch, and discarded", queue, queue.offerAgain(some, offeredAtOnce)),
+      caseOf("offered again, 100 a batch, and discarded", inBatches, inBatches.offerAgain(some, offeredAtOnce))
+    ]
+    const measure = "NORMAL, redrive of dead letters, against offerStoredAllOrNone and discard"
     return {
       cases,
       ratios: [
-        timesAsFast(`${measure}, 1 a batch as they are`, cases[0].name, cases[1].name, { atLeast: 1 }),
-        timesAsFast(`${measure}, 100 a batch`, cases[0].name, cases[2].name)
+        timesAsFast(`${measure}, 1 a batch`, cases[0].name, cases[1].name, { atLeast: 1 }),
+        timesAsFast(`${measure}, 100 a batch`, cases[0].name, cases[2].name, { atLeast: 1 })
       ],
       trials: [{
         name: "redrive, and the event loop meanwhile",

@@ -74,8 +74,8 @@ describe("the plan", () => {
       "NORMAL, 4 workers, good items behind 1 failing batch, against none that fail": { atLeast: 0.5 },
       "NORMAL, 4 workers, good items behind 10 failing batches, against none that fail": { atLeast: 0.5 },
       "NORMAL, 4 workers, good items behind 100 failing batches, against none that fail": { atLeast: 0.5 },
-      "NORMAL, redrive of dead letters, against offerStoredAllOrNone, 1 a batch as they are": { atLeast: 1 },
-      "NORMAL, redrive of dead letters, against offerStoredAllOrNone, 100 a batch": {},
+      "NORMAL, redrive of dead letters, against offerStoredAllOrNone and discard, 1 a batch": { atLeast: 1 },
+      "NORMAL, redrive of dead letters, against offerStoredAllOrNone and discard, 100 a batch": { atLeast: 1 },
       "NORMAL, first item handled after opening, a million pending, against ten": { atMost: 2 }
     })
   })

@@ -87,7 +87,7 @@ export interface Redriving {
   /** Sets items aside, until there are exactly so many dead letters, with the items 0 to `count`. Nothing is pending. */
   readonly kill: (count: number) => Effect.Effect<void>
   readonly redrive: Effect.Effect<void>
-  /** Offers items anew, so many in one call, and waits until they are stored. */
+  /** Offers their items anew, so many in one call, waits until they are stored, and discards the dead letters. */
   readonly offerAgain: (items: ReadonlyArray<Item>, atOnce: number) => Effect.Effect<void>
   /** Fails unless exactly the items 0 to `count` are pending and nothing is dead, and takes them out. */
   readonly check: (count: number) => Effect.Effect<void>
@@ -129,6 +129,7 @@ export const redriving = (
           for (let first = 0; first < items.length; first += atOnce) {
             yield* queue.offerStoredAllOrNone(items.slice(first, first + atOnce))
           }
+          yield* queue.deadLetters.discard("all")
         })),
       check: (count: number) =>
         Effect.orDie(Effect.gen(function*() {
