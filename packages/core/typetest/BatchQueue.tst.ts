@@ -1,4 +1,4 @@
-import { Backpressure, type Batch, BatchQueue, type BatchStore, type QueueError } from "@sluice/core"
+import { Backpressure, Batch, BatchQueue, type BatchStore, Decision, type QueueError } from "@sluice/core"
 import { type Cause, Context, Effect, type Layer, Schedule, Schema, type Scope } from "effect"
 import { describe, expect, it } from "tstyche"
 
@@ -139,5 +139,61 @@ describe("offers", () => {
         BatchQueue.BatchOfferError<Order> | QueueError.ItemDropped<Order> | QueueError.StoreUnavailable
       >
     >()
+  })
+})
+
+describe("decide", () => {
+  it("is told the errors of the handler, those in a partial failure, and of defects", () => {
+    const whole = BatchQueue.make({
+      name: "orders",
+      schema,
+      process: writing,
+      decide: (error) => {
+        expect(error).type.toBe<DatabaseError | QueueError.HandlerDefect>()
+        return Decision.retryAfter("1 second", { pause: true })
+      }
+    })
+    const inPart = BatchQueue.make({
+      name: "orders",
+      schema,
+      process: (batch: Batch.Batch<Order>) => Batch.failSome([[0, `${batch.items.length}` as const]]),
+      decide: (error) => {
+        expect(error).type.toBe<`${number}` | QueueError.HandlerDefect>()
+        return Decision.deadLetter
+      }
+    })
+    type Made = Effect.Effect<BatchQueue.BatchQueue<Order>, Failure, any>
+    expect(whole).type.toBeAssignableTo<Made>()
+    expect(inPart).type.toBeAssignableTo<Made>()
+  })
+
+  it("answers a decision", () => {
+    expect(boxed(BatchQueue.make<Order, Schema.Schema.Encoded<typeof schema>, never, never>)).type.not.toBeCallableWith(
+      {
+        name: "orders",
+        schema,
+        process: () => Effect.void,
+        decide: () => "retry"
+      }
+    )
+  })
+})
+
+describe("failSome", () => {
+  it("has one error for all, or one for each", () => {
+    type Failed = Effect.Effect<never, QueueError.PartialFailure<"locked">>
+    expect(Batch.failSome([0, 1], "locked" as const)).type.toBeAssignableTo<Failed>()
+    expect(Batch.failSome(new Map([[0, "locked" as const]]))).type.toBeAssignableTo<Failed>()
+    expect(boxed(Batch.failSome)).type.not.toBeCallableWith([0, 1])
+  })
+})
+
+describe("dead letters", () => {
+  it("are meant by ids, all, or what they are like", () => {
+    type Which = BatchQueue.WhichLetters
+    expect<Which>().type.toBeAssignableFrom<readonly [1, 2]>()
+    expect<Which>().type.toBeAssignableFrom<"all">()
+    expect<Which>().type.toBeAssignableFrom<{ readonly reason: "corrupt"; readonly olderThan: "1 day" }>()
+    expect<Which>().type.not.toBeAssignableFrom<{ readonly reason: "whatever" }>()
   })
 })
