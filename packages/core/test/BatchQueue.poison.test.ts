@@ -1,6 +1,6 @@
 import { Batch, BatchQueue, Decision, Retry } from "@sluice/core"
 import type * as SeededRun from "@sluice/core/testing/SeededRun"
-import { Cause, Clock, Effect, Exit, Schedule, Schema, Scope } from "effect"
+import { Cause, Clock, Effect, Exit, Fiber, Schedule, Schema, Scope } from "effect"
 import { describe, expect, it } from "vitest"
 import { BatchStore } from "../src/BatchStore.ts"
 import { makeMemoryStore } from "../src/internal/memoryStore.ts"
@@ -99,6 +99,34 @@ describe("with any number of batches that always fail, and any schedule", () => 
       expect(left).toBe(0)
       expect(took).toBeLessThanOrEqual(bound)
     })
+  })
+
+  it("what fails gets its turn all the same, however quick the others are", async () => {
+    const program = (seed: number) =>
+      Effect.gen(function*() {
+        const { below } = choices(seed)
+        const raw = makeMemoryStore()
+        let attempts = 0
+        const { close, queue } = yield* open(raw, {
+          workers: 1 + below(2),
+          retry: Schedule.spaced(20),
+          flush: { size: 10 },
+          drainTimeout: 0,
+          process: ({ items: [item] }) =>
+            isBad(item)
+              ? Effect.zipRight(Effect.sleep(100), Effect.suspend(() => Effect.fail(attempts++)))
+              : Effect.sleep(1)
+        })
+        yield* queue.offerStored(-1)
+        // There is always something fresh.
+        const producer = yield* Effect.fork(Effect.forever(Effect.zipRight(queue.offer(1), Effect.sleep(0.1))))
+        yield* Effect.sleep(3000)
+        yield* Fiber.interrupt(producer)
+        yield* close
+        return attempts
+      })
+    // Of the time it could have, it gets a third.
+    await forSeeds(program, { runs: 5, maxSteps: 1_000_000 }, (run) => expect(valueOf(run)).toBeGreaterThanOrEqual(6))
   })
 
   it("the good ones flow, the bad ones end as said, and nothing is counted twice, over processes that end and die", async () => {

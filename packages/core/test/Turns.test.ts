@@ -51,7 +51,7 @@ describe("turns", () => {
     ))
   })
 
-  it("give what is fresh at least half of the time, but for one claim of each worker, however slow what comes back is", () => {
+  it("give what is fresh two thirds of the time, but for one claim of each worker, however slow what comes back is", () => {
     FastCheck.assert(FastCheck.property(
       FastCheck.integer({ min: 1, max: 4 }),
       FastCheck.integer({ min: 1, max: 50 }),
@@ -62,14 +62,14 @@ describe("turns", () => {
           (turn) => turn === "fresh" ? freshMillis : returnedMillis,
           ({ millis }) => millis.fresh >= 20_000
         )
-        expect(millis.returned).toBeLessThanOrEqual(millis.fresh + workers * (returnedMillis + freshMillis))
+        expect(millis.returned).toBeLessThanOrEqual(millis.fresh / 2 + workers * (returnedMillis + freshMillis))
       }
     ))
   })
 
   it("give what comes back its turn all the same", () => {
     const { claims } = simulate(2, () => 10, ({ claims }) => claims.fresh + claims.returned === 1000)
-    expect(claims.returned).toBeGreaterThanOrEqual(400)
+    expect(claims.returned).toBeGreaterThanOrEqual(300)
   })
 
   it("save nothing up while nothing comes back", () => {

@@ -42,6 +42,7 @@ export class Persistence<in out A> {
 
   /** Answers which of the leases were lost; the others are settled. Undefined where nobody knows. */
   settle(claims: ReadonlyArray<Claim>): Effect.Effect<ReadonlyArray<Claim> | undefined> {
+    if (claims.length === 0) return Effect.succeed(claims)
     return Effect.map(
       this.ask("settle", this.pool.options.store.settle(claims)),
       (asked) => asked && (Either.isLeft(asked) ? asked.left : [])

@@ -1,11 +1,14 @@
 /**
  * Whose turn it is at a claim, so that what fails holds up nothing, and is not forgotten either.
  *
- * What comes back gets a turn only while it has had no more claims than what is fresh, and no more of the workers' time:
- * however much fails, and however long that takes, the others get half. Time that a worker only waits, before it tries
- * something again itself, counts as well.
+ * What comes back gets a turn only while it has had no more claims than what is fresh, and half as much of the workers'
+ * time: however much fails, and however long that takes, the others get two thirds. Time that a worker only waits, before
+ * it tries something again itself, counts as well; so does the time of claiming and settling.
  */
 import type { Turn } from "../QueueStore.ts"
+
+/** How much more time what is fresh gets than what comes back, where both are there. */
+const shareOfFresh = 2
 
 /** What one kind has had so far. */
 interface Share {
@@ -39,7 +42,9 @@ export class Turns {
   /** Which kind is to be asked for at the next claim. */
   get next(): Turn {
     const { fresh, returned } = this
-    return returned.claims < fresh.claims && this.millisOf("returned") <= this.millisOf("fresh") ? "returned" : "fresh"
+    const isBehind = returned.claims < fresh.claims
+      && shareOfFresh * this.millisOf("returned") <= this.millisOf("fresh")
+    return isBehind ? "returned" : "fresh"
   }
 
   /** Something of a kind was claimed, where another may have been asked for. */

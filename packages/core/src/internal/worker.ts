@@ -75,6 +75,8 @@ export class Worker<in out A> {
   private isSpent = false
   /** What its time is counted for. */
   private busy: Busy | undefined
+  /** When it last asked for batches: what it is given then costs time from that moment on. */
+  private askedAt = 0
 
   constructor(pool: Pool<A>, index: number) {
     this.pool = pool
@@ -143,7 +145,10 @@ export class Worker<in out A> {
       this.become(ended)
       return Effect.void
     }
-    if (!pool.mayClaim) return restore(pool.park(pool.version))
+    if (!pool.mayClaim) {
+      this.rest(this.now)
+      return restore(pool.park(pool.version))
+    }
     return pool.breaks.isDue ? Effect.zipRight(restore(pool.breaks.take), this.claim(restore)) : this.claim(restore)
   }
 
@@ -153,6 +158,8 @@ export class Worker<in out A> {
     const { pool, state } = this
     const { batches: limit, leaseMillis, store } = pool.options
     const { version } = pool
+    this.askedAt = this.now
+    this.rest(this.askedAt)
     const turn = pool.turns.next
     const settle = state._tag === "Done" ? state.held.claims : undefined
     const renew = pool.heartbeat.overdue
@@ -262,7 +269,6 @@ export class Worker<in out A> {
 
   /** Goes on with what else is in hand. */
   private proceed(hand: Hand<A>): void {
-    this.rest()
     const [next, ...others] = hand.others
     if (next !== undefined) {
       hand.others = others
@@ -281,14 +287,14 @@ export class Worker<in out A> {
     this.proceed(hand)
   }
 
-  /** Its time is counted for this kind from now on. */
+  /** Its time is counted for this kind from then on, until it asks for more. */
   private work(turn: Turn, at: number): void {
     this.rest(at)
     this.busy = this.pool.turns.begin(turn, at)
   }
 
-  private rest(at?: number): void {
-    if (this.busy !== undefined) this.pool.turns.end(this.busy, at ?? this.now)
+  private rest(at: number): void {
+    if (this.busy !== undefined) this.pool.turns.end(this.busy, at)
     this.busy = undefined
   }
 
@@ -328,13 +334,13 @@ export class Worker<in out A> {
     observer.handling(this.index, batch)
     const startedAt = this.now
     // Trying again is no fresh work, although it may have been claimed as such.
-    this.work(held.hand.isTried ? "returned" : held.hand.turn, startedAt)
+    if (held.hand.isTried) this.work("returned", startedAt)
+    else this.work(held.hand.turn, this.askedAt)
     held.hand.isTried = true
     const handled = () => {
-      const endedAt = this.now
-      this.rest(endedAt)
-      observer.handled(endedAt - startedAt)
-      return endedAt - startedAt
+      const durationMillis = this.now - startedAt
+      observer.handled(durationMillis)
+      return durationMillis
     }
     const attempt = Effect.suspend(() => defect === undefined ? process(batch) : Effect.failCause(defect))
     return Effect.matchCauseEffect(restore(attempt), {
@@ -500,9 +506,21 @@ export class Worker<in out A> {
         else if (held.hand.holds(alone.claims)) yield* this.seeTo(alone, false)
         from = to
       }
-      for (const alone of done) yield* this.settle(alone, 0, false)
+      yield* this.settleAll(done)
       this.letGo(held)
     })
+  }
+
+  /** Settles batches of a group in one step. */
+  private settleAll(done: ReadonlyArray<Held<A>>): Effect.Effect<void> {
+    return Effect.flatMap(
+      this.persistence.settle(done.flatMap(({ claims }) => claims)),
+      (lost) =>
+        Effect.forEach(lost === undefined ? [] : done, (held) => {
+          const own = lost!.filter((claim) => held.claims.some((other) => isSame(claim, other)))
+          return this.settled(held, 0, own, false) ?? Effect.void
+        }, { discard: true })
+    )
   }
 
   /** Sees to a batch of which items have failed. Where that is all there is in hand, it may stay. */
@@ -602,11 +620,11 @@ export class Worker<in out A> {
 
   // --- ending -------------------------------------------------------------------------------------------------------
 
-  private settle(held: Held<A>, durationMillis: number, isLast = true): Effect.Effect<void> {
-    return Effect.flatMap(this.persistence.settle(held.claims), (lost) => {
-      if (lost !== undefined) return this.settled(held, durationMillis, lost, isLast) ?? Effect.void
-      return Effect.sync(() => isLast ? this.letGo(held) : undefined)
-    })
+  private settle(held: Held<A>, durationMillis: number): Effect.Effect<void> {
+    return Effect.flatMap(this.persistence.settle(held.claims), (lost) =>
+      lost === undefined
+        ? Effect.sync(() => this.letGo(held))
+        : this.settled(held, durationMillis, lost) ?? Effect.void)
   }
 
   /** The batches are deleted, but for those whose lease was lost: whom to tell of them, if there are any. */
