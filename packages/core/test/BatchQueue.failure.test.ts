@@ -284,6 +284,23 @@ describe("isolate", () => {
       expect(yield* queue.metrics).toMatchObject({ settled: 8 })
     }).pipe(onMemory))
 
+  it.scoped("tries nothing more where the other side names a time in the middle", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* numbers({
+        flush: { size: 4 },
+        isolate: "each",
+        pollInterval: "1 hour",
+        decide: (error) => error === "busy" ? Decision.retryAfter("1 minute") : Decision.retry
+      })
+      sink.script.push(failing("whole"), () => Effect.void, failing("busy"))
+      yield* offerAtOnce(queue, [1, 2, 3, 4])
+      expect(sink.items).toEqual([[1, 2, 3, 4], [1], [2]])
+      expect(yield* queue.metrics).toMatchObject({ settled: 1 })
+      yield* TestClock.adjust("1 minute")
+      expect(sink.items.slice(3).flat().sort()).toEqual([2, 3, 4])
+      expect(sink.attempts.slice(3).map(({ attempt, items }) => [items[0], attempt])).toEqual([[2, 2], [3, 1]])
+    }).pipe(onMemory))
+
   it.scoped("that is cut short by closing settles what is done, and puts back what was not tried", () =>
     Effect.gen(function*() {
       const handled: Array<number> = []

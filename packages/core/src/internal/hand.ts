@@ -34,11 +34,17 @@ export class Hand<in out A> implements Holder {
   }
 
   holds(claims: ReadonlyArray<Claim>): boolean {
-    return claims.every((claim) => this.claims.some((held) => isSame(claim, held)))
+    // As it was claimed: there may be very many.
+    return claims === this.claims || claims.every((claim) => this.claims.some((held) => isSame(claim, held)))
   }
 
   /** They are done with, or lost. */
   drop(claims: ReadonlyArray<Claim>): void {
+    if (claims === this.claims) {
+      this.claims = []
+      this.others = []
+      return
+    }
     const isLeft = (claim: Claim) => !claims.some((other) => isSame(claim, other))
     this.claims = this.claims.filter(isLeft)
     this.others = this.others.filter(({ claimed }) => isLeft(claimed))

@@ -11,7 +11,7 @@ import type { Claim, ClaimedBatch, Failure, NewBatch, Part, ReleaseOptions } fro
 import { encodedOf, type Group } from "./group.ts"
 import { isSame } from "./heartbeat.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
-import type { Bundle, Verdict } from "./verdict.ts"
+import { type Bundle, longestError, type Verdict } from "./verdict.ts"
 import type { Operation, Pool } from "./pool.ts"
 
 /** Whether it was done, or these leases were lost; undefined where nobody waits for the store any more. */
@@ -67,8 +67,9 @@ export class Persistence<in out A> {
     })
   }
 
-  deadLetter(claimed: ClaimedBatch, reason: DeadLetterReason, { attempts, error, failedAtMillis }: Failure) {
+  deadLetter(claimed: ClaimedBatch, reason: DeadLetterReason, { attempts, failedAtMillis, ...failed }: Failure) {
     const { observer, store } = this.pool.options
+    const error = failed.error.slice(0, longestError)
     const failure = { attempts, failedAtMillis, error }
     return Effect.flatMap(this.ask("deadLetter", store.deadLetter([claimed], { reason, failure })), (asked) => {
       observer.room()

@@ -78,8 +78,11 @@ export interface Judged {
   readonly scheduleState: unknown
 }
 
-/** What is kept of an error's text. */
-const longestError = 4096
+/**
+ * What is kept of an error's text.
+ * @internal
+ */
+export const longestError = 4096
 
 /**
  * Why something failed, as text that a store can keep.

@@ -396,7 +396,8 @@ export class Worker<in out A> {
       const { isolate, observer } = this.pool.options
       const size = slice.to - slice.from
       this.become({ _tag: "Ending", held })
-      yield* Effect.ignore(Effect.sandbox(restore(observer.processFailed(cause, held.batch))))
+      const items = held.batch.items.slice(slice.from, slice.to) as unknown as Batch<A>["items"]
+      yield* Effect.ignore(Effect.sandbox(restore(observer.processFailed(cause, { ...held.batch, items }))))
       const { error, errors, indexes } = failureOf(cause, size)
       const isWhole = indexes === undefined
       const decided = isWhole ? yield* this.decide(error) : Decision.retry
@@ -419,6 +420,7 @@ export class Worker<in out A> {
         })
       }
       const known = { ...held, failed: [...held.failed, ...failed] }
+      if (isWhole && decided._tag === "RetryAfter") return yield* this.leave(known, rest, decided.millis)
       if (Arr.isNonEmptyReadonlyArray(rest)) return this.isolateNext(known, rest)
       yield* this.conclude(known)
     })
@@ -456,7 +458,7 @@ export class Worker<in out A> {
     if (this.isLost(held)) return Effect.sync(() => this.letGo(held))
     const items = held.batch.items.slice(slice.from, slice.to)
     // No part is empty.
-    if (this.pool.isInterrupting || !Arr.isNonEmptyReadonlyArray(items)) return this.leave(held, [slice, ...rest])
+    if (this.pool.isInterrupting || !Arr.isNonEmptyReadonlyArray(items)) return this.leave(held, [slice, ...rest], 0)
     return this.attempt(held, { ...held.batch, items }, restore, {
       defect: held.defect,
       onSuccess: () => {
@@ -465,19 +467,19 @@ export class Worker<in out A> {
         return Effect.void
       },
       onFailure: (cause) => this.fail(held, slice, rest, cause, restore),
-      onInterrupt: () => this.leave(held, [slice, ...rest])
+      onInterrupt: () => this.leave(held, [slice, ...rest], 0)
     })
   }
 
-  /** The time to end is over: what was not tried is put back, and what was is judged. */
-  private leave(held: Held<A>, slices: ReadonlyArray<Slice>): Effect.Effect<void> {
+  /** The time to end is over, or the other side has named one: what was not tried is put back, and what was is judged. */
+  private leave(held: Held<A>, slices: ReadonlyArray<Slice>, delayMillis: number): Effect.Effect<void> {
     const left = slices.flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => from + i))
     const cause = Cause.interrupt(FiberId.none)
     const untried = left.map((index): FailedItem => ({
       index,
       error: untriedError,
       cause,
-      decision: Decision.snooze(0),
+      decision: Decision.snooze(delayMillis),
       isAlone: false
     }))
     return this.conclude({ ...held, failed: [...held.failed, ...untried] })
