@@ -107,12 +107,12 @@ export class Judge {
     return Effect.gen(this, function*() {
       const nowMillis = this.options.clock.unsafeCurrentTimeMillis()
       // Of items that have failed with the very same error the schedule is asked once.
-      const known = new Map<unknown, Fate>()
+      const known = new Map<unknown, readonly [FailedItem, Fate]>()
       const fates: Array<readonly [FailedItem, Fate]> = []
       for (const item of failed) {
-        const key = item.isAlone ? item : item.error
-        let fate = known.get(key)
-        if (fate === undefined) known.set(key, fate = yield* this.fateOf(judged, item, nowMillis))
+        const same = item.isAlone ? undefined : known.get(item.error)
+        const fate = same?.[0].decision === item.decision ? same[1] : yield* this.fateOf(judged, item, nowMillis)
+        known.set(item.error, [item, fate])
         fates.push([item, fate])
       }
       return bundled(fates)
