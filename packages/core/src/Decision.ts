@@ -43,7 +43,7 @@ const millisOf = (duration: Duration.DurationInput): number =>
   Math.min(Number.MAX_SAFE_INTEGER, Math.max(0, Math.ceil(Duration.toMillis(duration))))
 
 /**
- * Tries it again after a time of its own, such as one that the other side has named. It counts as an attempt, but does
+ * Tries it again after a time of its own, such as one that the other side has named; at least 10 milliseconds. It counts as an attempt, but does
  * not ask the retry schedule: `maxDeliveries` bounds it.
  *
  * With `pause`, nothing of the queue is claimed meanwhile, in no process: for a limit that holds for everything. What is

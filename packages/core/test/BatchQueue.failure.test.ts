@@ -455,6 +455,22 @@ describe("a hot loop", () => {
       expect(logged.filter((message) => message.includes("without a delay"))).toHaveLength(1)
     }).pipe(onMemory))
 
+  it.scoped("cannot be made by a decision either", () =>
+    Effect.gen(function*() {
+      for (const decision of [Decision.retryAfter(0), Decision.snooze(0)]) {
+        const { queue, sink } = yield* numbers({
+          name: `counts: ${"counts" in decision && decision.counts}`,
+          decide: () => decision
+        })
+        sink.whenever = () => Effect.fail("never")
+        yield* queue.offerStored(1)
+        yield* TestClock.adjust(1000)
+        expect(sink.attempts.length).toBeGreaterThan(50)
+        expect(sink.attempts.length).toBeLessThanOrEqual(101)
+        yield* queue.pause
+      }
+    }).pipe(onMemory))
+
   it.scoped("is none where the schedule ends", () =>
     Effect.gen(function*() {
       const { queue, sink } = yield* numbers({ retry: Schedule.recurs(50) })

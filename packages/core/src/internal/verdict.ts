@@ -128,7 +128,7 @@ export class Judge {
       case "DeadLetter":
         return Effect.succeed({ _tag: "Dies", reason: "rejected", failure })
       case "RetryAfter": {
-        const delayMillis = decision.counts ? decision.millis : Math.max(leastRestMillis, decision.millis)
+        const delayMillis = Math.max(leastRestMillis, decision.millis)
         return Effect.succeed(
           decision.counts
             ? this.rests(judged, delayMillis, failure)
