@@ -53,9 +53,9 @@ const millisOf = (duration: Duration.DurationInput): number =>
  * ```ts
  * import { Decision } from "@sluice/core"
  *
- * class TooManyRequests {
- *   readonly _tag = "TooManyRequests"
- *   constructor(readonly retryAfterSeconds: number) {}
+ * interface TooManyRequests {
+ *   readonly _tag: "TooManyRequests"
+ *   readonly retryAfterSeconds: number
  * }
  *
  * const decide = (error: TooManyRequests) =>
