@@ -503,3 +503,48 @@ describe("a hot loop", () => {
       ])
     }).pipe(onMemory))
 })
+
+describe("an error that there is no text of", () => {
+  const noText = {
+    "a plain object with a bigint": [{ _tag: "Bad", id: 10n }, "Error: {\"_tag\":\"Bad\",\"id\":\"10\"}"],
+    "a getter that throws": [
+      Object.defineProperty(new Error(), "message", {
+        get: () => {
+          throw new Error("on purpose")
+        }
+      }),
+      "Error: "
+    ],
+    "a conversion that throws": [
+      {
+        toJSON: () => {
+          throw new Error("on purpose")
+        }
+      },
+      "Error: there is no text of it"
+    ]
+  } as const
+  for (const [name, [error, text]] of Object.entries(noText)) {
+    it.scoped(`does not stop the queue: ${name}`, () =>
+      Effect.gen(function*() {
+        // What is told by default has to come through it, too.
+        const { queue, sink } = yield* numbers({ retry: Schedule.stop, onProcessError: undefined })
+        sink.whenever = ({ items: [item] }) => item === 1 ? Effect.fail(error) : Effect.void
+        yield* offerAtOnce(queue, [1, 2])
+        expect(yield* queue.metrics).toMatchObject({ settled: 1, deadLettered: 1 })
+        expect((yield* letters(queue))[0].error).toContain(text)
+      }).pipe(onMemory, Effect.provide(Logger.remove(Logger.defaultLogger))))
+  }
+})
+
+it.scoped("a `decide` that answers nothing has decided nothing, and is told", () =>
+  Effect.gen(function*() {
+    const { internal, queue, sink } = yield* numbers({
+      retry: Schedule.stop,
+      decide: () => undefined as unknown as Decision.Decision
+    })
+    sink.script.push(failing("bad"))
+    yield* offerAtOnce(queue, [1, 2])
+    expect(yield* queue.metrics).toMatchObject({ settled: 1, deadLettered: 1 })
+    expect(internal).toEqual(["decide"])
+  }).pipe(onMemory))

@@ -6,6 +6,27 @@ import * as Either from "effect/Either"
 import { HandlerDefect, PartialFailure } from "../QueueError.ts"
 
 /**
+ * A cause as text. An error of the user's may be one that there is no text of, such as a plain object with a `bigint` in
+ * it, or one with a getter that throws: its queue must not die of that.
+ * @internal
+ */
+export const prettyOf = (cause: Cause.Cause<unknown>): string => {
+  try {
+    return Cause.pretty(cause)
+  } catch {
+    return `Error: ${jsonOf(Cause.squash(cause)) ?? "there is no text of it"}`
+  }
+}
+
+const jsonOf = (error: unknown): string | undefined => {
+  try {
+    return JSON.stringify(error, (_, value: unknown) => typeof value === "bigint" ? `${value}` : value)
+  } catch {
+    return undefined
+  }
+}
+
+/**
  * What a retry schedule is told, and which items have failed: all of them, or those at `indexes`, each with its own of
  * `errors`.
  * @internal

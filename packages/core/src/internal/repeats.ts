@@ -1,7 +1,8 @@
 /**
  * Tells a cause that repeats once, and later how often it came back: a destination that is down must not fill the log.
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
+import { prettyOf } from "./failure.ts"
 
 /** How long a cause is not told again, in milliseconds. */
 const quietMillis = 60_000
@@ -29,7 +30,7 @@ export class Repeats {
    * is not.
    */
   note(about: string, cause: Cause.Cause<unknown>): number | undefined {
-    const key = `${about}\n${Cause.pretty(cause).slice(0, 1000)}`
+    const key = `${about}\n${prettyOf(cause).slice(0, 1000)}`
     const now = this.now()
     const told = this.told.get(key)
     if (told === undefined) {

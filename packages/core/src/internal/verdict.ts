@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as Decision from "../Decision.ts"
 import type { DeadLetterReason } from "../QueueEvent.ts"
 import type { ClaimedBatch, Failure } from "../QueueStore.ts"
+import { prettyOf } from "./failure.ts"
 import type { Retrying } from "./retrying.ts"
 
 /**
@@ -89,7 +90,7 @@ export const longestError = 4096
  * @internal
  */
 export const textOf = (cause: Cause.Cause<unknown>): string =>
-  Cause.pretty(cause).slice(0, longestError).replaceAll("\0", "")
+  prettyOf(cause).slice(0, longestError).replaceAll("\0", "")
 
 /** A rest at the least, or what rests not at all would be tried without end. */
 const leastRestMillis = 10

@@ -426,13 +426,15 @@ export class Worker<in out A> {
     })
   }
 
-  /** What the user says about an error. One that dies of it has decided nothing. */
+  /** What the user says about an error. One that dies of it, or answers nothing, has decided nothing. */
   private decide(error: unknown): Effect.Effect<Decision.Decision> {
     const { decide, observer } = this.pool.options
     if (decide === undefined) return Effect.succeed(Decision.retry)
     return Effect.suspend(() => {
       try {
-        return Effect.succeed(decide(error))
+        const decision: Decision.Decision | undefined = decide(error)
+        if (decision?._tag === undefined) throw new TypeError("`decide` has answered no decision")
+        return Effect.succeed(decision)
       } catch (defect) {
         return Effect.as(observer.failed("decide", Cause.die(defect)), Decision.retry)
       }
