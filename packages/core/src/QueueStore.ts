@@ -160,7 +160,10 @@ export interface Failure {
  */
 export interface Part extends NewBatch {
   readonly becomes:
-    /** It stays in the hands of whoever divides, under the lease of the oldest of the claims. At most one part does. */
+    /**
+     * It stays in the hands of whoever divides, for as long as the oldest of the claims is leased, under a token of its
+     * own. At most one part does.
+     */
     | { readonly _tag: "Kept"; readonly failure: Failure }
     | ({ readonly _tag: "Released" } & ReleaseOptions)
     | { readonly _tag: "Dead"; readonly reason: string; readonly failure: Failure }
@@ -313,8 +316,9 @@ export interface QueueStore {
   /**
    * Puts parts in place of all of the claimed batches, in one step. The part that is kept has the oldest place, or else
    * the first part; each other one gets a new place, behind everything that is stored. Parts have the deliveries of the
-   * oldest batch. Answers the place and the token of each part: of the one that is kept they are its claim. With
-   * `LeaseLost`, nothing is changed.
+   * oldest batch. Answers the place and the token of each part: of the one that is kept they are its claim, with a higher
+   * token than before, so that what was divided once is not divided again where the answer was lost. With `LeaseLost`,
+   * nothing is changed.
    */
   readonly divide: (
     claims: Arr.NonEmptyReadonlyArray<Claim>,

@@ -3,6 +3,7 @@
  */
 import { describe, expect, it } from "@effect/vitest"
 import { Batch, BatchQueue, BatchStore, Buffer, Decision } from "@sluice/core"
+import * as FaultyStore from "@sluice/core/testing/FaultyStore"
 import { Effect, Either, Logger, Option, Schedule, Schema, TestClock } from "effect"
 import { numbers, type Options, settleDown } from "./support/batchQueue.ts"
 import { failing, failingSome } from "./support/sink.ts"
@@ -548,3 +549,22 @@ it.scoped("a `decide` that answers nothing has decided nothing, and is told", ()
     expect(yield* queue.metrics).toMatchObject({ settled: 1, deadLettered: 1 })
     expect(internal).toEqual(["decide"])
   }).pipe(onMemory))
+
+it.scoped("a division whose answer is lost is not done twice", () =>
+  Effect.gen(function*() {
+    const { queue, sink } = yield* numbers({
+      flush: { size: 3 },
+      leaseDuration: "1 second",
+      decide: (error) => error === "never" ? Decision.deadLetter : Decision.retry,
+      retry: Schedule.recurs(5)
+    })
+    sink.script.push(() => Batch.failSome([[0, "never"], [1, "later"]]))
+    yield* offerAtOnce(queue, [1, 2, 3])
+    yield* TestClock.adjust("10 seconds")
+    expect((yield* letters(queue)).map(({ content }) => content)).toEqual([[1]])
+    expect(sink.items).toEqual([[1, 2, 3], [2]])
+    expect((yield* queue.stats).pending.items).toBe(0)
+  }).pipe(
+    Effect.provide(FaultyStore.layer(FaultyStore.at(1, { _tag: "LosesAnswer" }, "divide"))),
+    onMemory
+  ))

@@ -136,7 +136,7 @@ it.scopedLive("what came back is settled, renewed, put back and set aside where 
     yield* queue.release([two], {})
     yield* queue.release([three], { version: 7 })
     yield* queue.deadLetter([four], { reason: "some", failure })
-    yield* queue.divide([five], [
+    const [six] = yield* queue.divide([five], [
       { ...batch(6, { items: 6 }), becomes: { _tag: "Kept", failure } },
       { ...batch(7, { items: 7 }), becomes: { _tag: "Released" } }
     ])
@@ -148,7 +148,7 @@ it.scopedLive("what came back is settled, renewed, put back and set aside where 
     const db = yield* foreign(filename)
     const items = (table: string) => db.prepare(`SELECT items FROM sluice_${table} ORDER BY seq`).pluck().all()
     expect([items("batches"), items("resting"), items("dead")]).toEqual([[2, 7], [3, 6], [4]])
-    yield* queue.settle([five])
+    yield* queue.settle([six])
     yield* queue.settle(
       yield* Effect.map(queue.claim({ limit: 1, leaseMillis: 9, turn: "returned", version: 6 }), (it) => it.batches)
     )

@@ -38,6 +38,13 @@ export class Hand<in out A> implements Holder {
     return claims === this.claims || claims.every((claim) => this.claims.some((held) => isSame(claim, held)))
   }
 
+  /** What is left of them is held by another claim. */
+  replace(claims: ReadonlyArray<Claim>, claim: Claim): void {
+    if (!this.holds(claims)) return
+    this.drop(claims)
+    this.claims = [...this.claims, claim]
+  }
+
   /** They are done with, or lost. */
   drop(claims: ReadonlyArray<Claim>): void {
     if (claims === this.claims) {

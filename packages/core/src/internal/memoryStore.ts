@@ -317,6 +317,8 @@ class MemoryQueue implements QueueStore {
     switch (becomes._tag) {
       case "Kept":
         stored.failure = becomes.failure
+        // Who asks again, because the answer was lost, must not divide what has been divided.
+        stored.token += 1
         return
       case "Released":
         return this.putBack(stored, becomes, now)

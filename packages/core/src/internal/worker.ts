@@ -594,7 +594,7 @@ export class Worker<in out A> {
     if (fate._tag !== "Again") return Effect.void
     const { batch, claims, hand } = held
     const { delayMillis, failure, scheduleState } = fate
-    hand.drop(claims.filter((own) => !isSame(own, claim)))
+    hand.replace(claims, claim)
     const group = claims.length === 1 && indexes.length === batch.items.length ? held : this.regroup(claim)
     if (group === undefined || !hand.holds([claim])) {
       const released = this.persistence.release(hand.holds([claim]) ? [claim] : [], { delayMillis, failure })

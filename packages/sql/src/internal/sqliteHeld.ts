@@ -99,6 +99,14 @@ export const makeHeld = (prefix: string, damage?: Damage): HeldOperations => {
     bury: both((table) => moved(table, dead, "died_ms, reason")),
     look: both((table) => held(table, `SELECT seq, token, ${content} FROM ${table}`, "")),
     replace: both((table) => held(table, `UPDATE ${table} SET items = ?, oldest_ms = ?, payload = ?, ${noted}`)),
+    // Who asks again, because the answer was lost, must not divide what has been divided.
+    keep: both((table) =>
+      held(
+        table,
+        `UPDATE ${table} SET token = token + 1, items = ?, oldest_ms = ?, payload = ?, ${noted}`,
+        "seq, token - 1 AS token"
+      )
+    ),
     places: `UPDATE ${queues} SET next_place = next_place + ? WHERE id = ? RETURNING next_place`,
     pending: `UPDATE ${queues} SET pending_batches = pending_batches + ?, pending_items = pending_items + ?
       WHERE id = ?`,
@@ -306,7 +314,7 @@ export const makeHeld = (prefix: string, damage?: Damage): HeldOperations => {
     const replaced = forBoth(connection, queueId, [claim], sql.replace, params)
     switch (becomes._tag) {
       case "Kept":
-        return replaced
+        return forBoth(connection, queueId, [claim], sql.keep, params)
       case "Released":
         return Effect.zipRight(replaced, release(connection, queueId, [claim], becomes, now))
       case "Dead":
@@ -318,18 +326,20 @@ export const makeHeld = (prefix: string, damage?: Damage): HeldOperations => {
     Effect.gen(function*() {
       const { lost, oldest } = yield* lookAll(connection, queueId, claims)
       if (lost.length > 0) return { lost, parts: noClaims }
-      const oldestClaim = { sequence: oldest.seq % span, token: oldest.token }
-      const first = Math.max(0, parts.findIndex(({ becomes }) => becomes._tag === "Kept"))
+      const oldestClaim: Claim = { sequence: oldest.seq % span, token: oldest.token }
+      const kept = parts.findIndex(({ becomes }) => becomes._tag === "Kept")
+      const first = Math.max(0, kept)
       const gone = parts.length === 0 ? claims : claims.filter(({ sequence }) => sequence !== oldestClaim.sequence)
       if (isSome(gone)) yield* settle(connection, queueId, gone)
       if (parts.length === 0) return { lost, parts: noClaims }
       yield* putFirst(connection, queueId, oldestClaim, parts[first], now)
-      if (parts.length === 1) return { lost, parts: [oldestClaim] }
+      const firstClaim = kept < 0 ? oldestClaim : { ...oldestClaim, token: oldestClaim.token + 1 }
+      if (parts.length === 1) return { lost, parts: [firstClaim] }
       const [{ next_place }] = yield* connection.execute(sql.places, [parts.length - 1, queueId], undefined)
       let place: number = next_place - parts.length + 1
       const placed: Array<Claim> = []
       for (const [index, part] of parts.entries()) {
-        if (index === first) placed.push(oldestClaim)
+        if (index === first) placed.push(firstClaim)
         else {
           yield* insert(connection, oldest, part, queueId * span + place, now)
           placed.push({ sequence: place++, token: 0 })

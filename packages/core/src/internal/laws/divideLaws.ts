@@ -45,7 +45,8 @@ export const divideLaws: ReadonlyArray<Law> = [
         yield* queue.extend([second], { leaseMillis: 2000 })
         const remainder: Part = { ...kept(9, 5), oldestAtMillis: 2 }
         const [claim, ...rest] = yield* queue.divide([third, first], [remainder])
-        yield* same("the claim", [claim, rest], [claimOf(first), []])
+        yield* same("the claim", [claim, rest], [{ ...claimOf(first), token: first.token + 1 }, []])
+        yield* loses("whoever asks again", queue.divide([third, first], [remainder]), [third, first])
         yield* same("what is pending", (yield* queue.stats).pending, { batches: 3, items: 7 })
         yield* loses("the others are gone", queue.settle([third]), [third])
         yield* TestClock.adjust("699 millis")
@@ -56,7 +57,8 @@ export const divideLaws: ReadonlyArray<Law> = [
         const expected = { ...batch(9, { items: 5, oldestAtMillis: 2 }), ...failure, deliveries: 2 }
         yield* same("as it comes back", again, { ...expected, sequence: first.sequence, token: again.token })
         const alone = yield* queue.divide([again], [kept(8)])
-        yield* same("of one", alone, [claimOf(again)])
+        yield* same("of one", alone, [{ ...claimOf(again), token: again.token + 1 }])
+        yield* loses("whoever asks again for one", queue.divide([again], [kept(8), dead(7)]), [again])
         yield* queue.settle(alone)
         yield* queue.settle([second])
         yield* queue.settle(early.batches)
@@ -72,7 +74,10 @@ export const divideLaws: ReadonlyArray<Law> = [
         const taken = yield* take(queue, 2)
         const parts = [released(11), dead(12), kept(13), released(14)]
         const claims = yield* queue.divide([taken[0], taken[1]], parts)
-        yield* same("the one that is kept", claims[2], claimOf(taken[0]))
+        yield* same("the one that is kept", claims[2], {
+          ...claimOf(taken[0]),
+          token: taken[0].token + 1
+        })
         const places = claims.map(({ sequence }) => sequence)
         const [first, second, , fourth] = places
         const last = taken[1].sequence + 1

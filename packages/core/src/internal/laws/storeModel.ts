@@ -276,13 +276,12 @@ class Run {
     return Effect.flatMap(lostBy(this.queue.divide([first, ...rest], given)), ([answer, places]) => {
       if (lost.length > 0) return this.same("lost", answer, lost)
       const ones = this.divided(held, plans, given)
-      const oldest = held.find(({ modelled }) => ones.includes(modelled))
       for (const [index, one] of ones.entries()) one.sequence ||= places?.[index]?.sequence ?? 0
       const kept = plans.findIndex(({ becomes }) => becomes === "Kept")
       return Effect.all([
         this.same("lost", answer, lost),
         this.same("the places", places?.map(({ sequence }) => sequence), ones.map(({ sequence }) => sequence)),
-        kept < 0 ? Effect.void : this.same("the claim", places?.[kept], oldest?.claim)
+        kept < 0 ? Effect.void : this.same("the claim", places?.[kept], this.claims.at(-1)?.claim)
       ])
     })
   }
@@ -312,7 +311,11 @@ class Run {
       const { becomes, ...batch } = given[index]
       const one = index === first ? oldest.modelled : this.add(batch, { deliveries, failure })
       one.batch = batch
-      if (index === first) oldest.isOver = plan.becomes !== "Kept"
+      if (index === first) oldest.isOver = true
+      if (becomes._tag === "Kept") {
+        one.token += 1
+        this.claims.push({ modelled: one, claim: { sequence: one.sequence, token: one.token }, isOver: false })
+      }
       if (becomes._tag === "Released") this.putBack(one, plan)
       else one.failure = becomes.failure
       if (becomes._tag === "Dead") Object.assign(one, { state: "dead", reason: plan.reason, diedAt: this.now })
