@@ -435,17 +435,19 @@ class MemoryQueue implements QueueStore {
     { after = 0, filter, limit }: Portion,
     now: number
   ): { readonly letters: ReadonlyArray<Stored>; readonly last: number | undefined } {
-    const ids = filter.ids === undefined ? undefined : new Set(filter.ids)
     const letters: Array<Stored> = []
     let looked = 0
     let last: number | undefined
     const isAlive = (id: number) => this.all.get(id)?.state._tag === "Dead"
-    for (const id of this.letters.after(after, isAlive, this.dead.batches)) {
+    // Of ids, each is looked up, however many other letters there are.
+    const ids = filter.ids === undefined
+      ? this.letters.after(after, isAlive, this.dead.batches)
+      : idsAfter(after, filter.ids).filter(isAlive)
+    for (const id of ids) {
       if (letters.length >= limit || looked === lookedAtOnce) return { letters, last }
       last = id
       looked += 1
       const stored = this.all.get(id)!
-      if (ids !== undefined && !ids.has(id)) continue
       if (isMeant(deadLetterOf(stored), filter, now)) letters.push(stored)
     }
     return { letters, last: undefined }
@@ -514,6 +516,10 @@ class Letters {
     for (let at = from; at < ids.length; at++) if (isAlive(ids[at])) yield ids[at]
   }
 }
+
+/** Ids behind one of them, in order and once each. */
+const idsAfter = (after: number, ids: ReadonlyArray<number>): ReadonlyArray<number> =>
+  Array.from(new Set(ids)).filter((id) => id > after).sort((a, b) => a - b)
 
 const isMeant = (letter: DeadLetter, { error, olderThanMillis, reason }: DeadLetterFilter, now: number): boolean =>
   (reason === undefined || letter.reason === reason)
