@@ -568,3 +568,33 @@ it.scoped("a division whose answer is lost is not done twice", () =>
     Effect.provide(FaultyStore.layer(FaultyStore.at(1, { _tag: "LosesAnswer" }, "divide"))),
     onMemory
   ))
+
+it.scoped("what is discarded as a whole is gone, also where what it was merged into could not be stored again", () =>
+  Effect.gen(function*() {
+    let calls = 0
+    const queue = yield* BatchQueue.make<string, string, string, never>({
+      name: "merging",
+      schema: Schema.String,
+      batches: 2,
+      limits: { maxItemBytes: 10 },
+      buffer: {
+        empty: (): ReadonlyArray<string> => [],
+        push: (items, item) => [items.join("") + item],
+        size: (items) => items.length,
+        pushes: (items) => items.length,
+        items: (items) => items
+      },
+      decide: () => Decision.discard,
+      process: () => ++calls < 100 ? Batch.failSome([0], "too long") as Effect.Effect<never, any> : Effect.void,
+      onProcessError: () => Effect.void,
+      metrics: false
+    })
+    yield* queue.pause
+    yield* queue.offerStored("aaaaaa")
+    yield* queue.offerStored("bbbbbb")
+    yield* queue.resume
+    yield* settleDown
+    expect(calls).toBe(1)
+    expect(yield* queue.metrics).toMatchObject({ offered: 2, coalesced: 1, droppedByReason: { discarded: 1 } })
+    expect((yield* queue.stats).pending).toEqual({ batches: 0, items: 0 })
+  }).pipe(onMemory))

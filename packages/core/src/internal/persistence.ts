@@ -200,6 +200,8 @@ export class Persistence<in out A> {
   ): ReadonlyArray<Part> | undefined {
     const { buffer, codec } = this.pool.options
     const { batch, offeredAtMillis } = group
+    // Nothing is left of it, whether it could be stored again or not.
+    if (bundles.length === 0) return []
     const all = encodedOf(group, bundles.flatMap(({ indexes }) => indexes), codec, buffer)
     if (all === undefined) return undefined
     const parts: Array<Part> = []

@@ -232,9 +232,10 @@ export class Worker<in out A> {
   /** It was delivered too often already. */
   private bury(readable: Readable<A>): Effect.Effect<void> {
     const { claimed } = readable
+    const { attempts, failedAtMillis } = claimed
     const error = claimed.error || "its worker has ended, each time, before it was done with it"
     const group = groupOf([readable], undefined)
-    const fate = { _tag: "Dies", reason: "deliveries-exhausted", failure: { ...claimed, error } } as const
+    const fate = { _tag: "Dies", reason: "deliveries-exhausted", failure: { attempts, failedAtMillis, error } } as const
     const bundles = readable.items.map((_, index): Bundle => ({ indexes: [index], cause: Cause.empty, fate }))
     return Effect.asVoid(this.persistence.divide(group, { bundles, discarded: [] }, undefined))
   }
