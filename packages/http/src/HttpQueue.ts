@@ -266,8 +266,14 @@ const tell = (event: { readonly _tag: string }): Told => {
 
 const longestError = 2000
 
-const errorOf = (cause: unknown): string =>
-  (Cause.isCause(cause) ? Cause.pretty(cause) : String(cause)).slice(0, longestError)
+const errorOf = (cause: unknown): string => {
+  try {
+    return (Cause.isCause(cause) ? Cause.pretty(cause) : String(cause)).slice(0, longestError)
+  } catch {
+    // A plain object with a `bigint` in it, or one with a getter that throws: the events go on.
+    return "Error: there is no text of it"
+  }
+}
 
 /** Those of the counts that are numbers. */
 const numbersOf = (counts: object): Record<string, number> =>
