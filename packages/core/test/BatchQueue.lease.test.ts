@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { BatchStore } from "@sluice/core"
+import * as FaultyStore from "@sluice/core/testing/FaultyStore"
 import { Effect, Schedule, Stream, TestClock } from "effect"
 import { Heartbeat } from "../src/internal/heartbeat.ts"
 import { numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
@@ -155,6 +156,27 @@ describe("a lease", () => {
       yield* gate.open
       yield* TestClock.adjust(100)
       expect([sink.items, interrupted, internal]).toEqual([[[1]], 0, []])
+      yield* done.open
+      yield* settleDown
+      expect(yield* queue.metrics).toMatchObject({ settled: 1, leasesLost: 0 })
+    }).pipe(onMemory))
+
+  it.scoped("is renewed however long the handler of errors takes that is told of a renewal that failed", () =>
+    Effect.gen(function*() {
+      const stores = yield* BatchStore.BatchStore
+      const store = FaultyStore.make(stores, FaultyStore.at(1, { _tag: "Fails" }, "extend"))
+      const { queue, sink } = yield* numbers({
+        leaseDuration: 300,
+        pollInterval: "1 hour",
+        onInternalError: () => Effect.never
+      }).pipe(Effect.provideService(BatchStore.BatchStore, store))
+      const done = yield* Effect.makeLatch()
+      sink.whenever = () => done.await
+      yield* queue.offerStored(1)
+      yield* TestClock.adjust(2000)
+      // Somebody else looks for leases that have run out.
+      const elsewhere = yield* stores.queue("test")
+      expect((yield* elsewhere.claim({ limit: 1, leaseMillis: 1000 })).batches).toEqual([])
       yield* done.open
       yield* settleDown
       expect(yield* queue.metrics).toMatchObject({ settled: 1, leasesLost: 0 })

@@ -103,8 +103,8 @@ export class Heartbeat {
         Effect.sync(() => {
           for (const holder of holders) if (this.holders.has(holder)) this.holders.set(holder, askedAt)
         }),
-      // The next beat may succeed; until then the lease still runs.
-      onFailure: (cause) => this.failed("extend", cause)
+      // The next beat may succeed; until then the lease still runs. It does not wait for the user's handlers of errors.
+      onFailure: (cause) => Effect.asVoid(Effect.fork(this.failed("extend", cause)))
     })
   })
 
@@ -113,7 +113,7 @@ export class Heartbeat {
     return Effect.forEach(holders, (holder) => {
       const own = holder.claims.filter((claim) => lost.some((other) => isSame(claim, other)))
       // It may have been settled in the meantime.
-      return own.length === 0 || !this.has(holder) ? Effect.void : holder.onLost(own)
+      return own.length === 0 || !this.has(holder) ? Effect.void : Effect.fork(holder.onLost(own))
     }, { discard: true })
   }
 }

@@ -238,7 +238,8 @@ export class Persistence<in out A> {
     const fate = first?.fate
     if (fate === undefined || fate._tag === "Dies") return this.release(claims, {})
     this.pool.options.observer.retried(this.index, batch.items.length, batch.attempt, fate.delayMillis, first.cause)
-    return this.release(claims, { delayMillis: fate.delayMillis, failure: fate.failure })
+    const giveBack = fate._tag === "Rests" && fate.giveBack
+    return this.release(claims, { delayMillis: fate.delayMillis, failure: fate.failure, giveBack })
   }
 
   /** Tells what has become of everything that was in a group. */
