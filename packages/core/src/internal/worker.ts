@@ -248,7 +248,9 @@ export class Worker<in out A> {
       const { held } = state
       // Where the store is asked to delete or release a batch, a beat may find that done already.
       const isEnding = state._tag === "Ending" || state._tag === "Done"
-      const lost = isEnding ? all.filter((claim) => !held.claims.some((own) => isSame(claim, own))) : all
+      const isOver = (claim: Claim) => isEnding && held.claims.some((own) => isSame(claim, own))
+      // By now it may have been done with, or divided, which ends the claim as well.
+      const lost = all.filter((claim) => hand.holds([claim]) && !isOver(claim))
       if (lost.length === 0) return Effect.void
       const isHeldLost = held.claims.some((claim) => lost.some((other) => isSame(claim, other)))
       hand.drop(lost)
