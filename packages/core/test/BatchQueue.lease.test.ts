@@ -182,6 +182,27 @@ describe("a lease", () => {
       expect(yield* queue.metrics).toMatchObject({ settled: 1, leasesLost: 0 })
     }).pipe(onMemory))
 
+  it.scoped("that is lost while the handler of errors runs ends that, and nothing more is tried", () =>
+    Effect.gen(function*() {
+      const store = yield* testStore
+      let interrupted = false
+      const { queue, sink } = yield* numbers({
+        leaseDuration: 300,
+        flush: { size: 2 },
+        isolate: "each",
+        pollInterval: "1 hour",
+        onProcessError: () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted = true))
+      })
+      sink.whenever = failing("no")
+      yield* queue.offerAll([1, 2])
+      yield* settleDown
+      yield* store.release([{ sequence: 1, token: 1 }], {})
+      yield* store.claim({ limit: 1, leaseMillis: 60_000 })
+      yield* TestClock.adjust(100)
+      expect([interrupted, sink.items]).toEqual([true, [[1, 2]]])
+      expect(yield* queue.metrics).toMatchObject({ leasesLost: 1, inFlight: 0 })
+    }).pipe(onMemory))
+
   it.scoped("that is lost to a process that was quicker is not counted against the batch", () =>
     Effect.gen(function*() {
       const store = yield* testStore

@@ -95,6 +95,12 @@ export class Persistence<in out A> {
     return Effect.zipRight(observer.leaseLost(this.index, claims), forgiven)
   }
 
+  /** Some of the leases were lost, and nothing was done about the others, which are put back. */
+  private lostOf(claims: ReadonlyArray<Claim>, lost: ReadonlyArray<Claim>): Effect.Effect<void> {
+    const others = claims.filter((claim) => !lost.some((other) => isSame(claim, other)))
+    return Effect.zipRight(this.lost(lost), this.releaseOthers(others))
+  }
+
   /** Puts those back at once whose leases still hold: their handler is not going to settle them. */
   releaseOthers(others: ReadonlyArray<Claim>): Effect.Effect<void> {
     if (others.length === 0) return Effect.void
@@ -149,11 +155,10 @@ export class Persistence<in out A> {
     this.tellRetried(group, bundle)
     const { failure } = fate
     return Effect.flatMap(this.ask("extend", store.extend(group.claims, { leaseMillis, failure })), (asked) => {
-      if (asked === undefined || Either.isRight(asked)) {
-        return Effect.succeed(asked === undefined ? undefined : { ...group.claims[0], ...failure })
-      }
-      const others = group.claims.filter((claim) => !asked.left.some((other) => isSame(claim, other)))
-      return Effect.as(Effect.zipRight(this.lost(asked.left), this.releaseOthers(others)), undefined)
+      if (asked === undefined) return Effect.succeed(undefined)
+      return Either.isRight(asked)
+        ? Effect.succeed({ ...group.claims[0], ...failure })
+        : Effect.as(this.lostOf(group.claims, asked.left), undefined)
     })
   }
 
@@ -171,10 +176,7 @@ export class Persistence<in out A> {
     const { store } = this.pool.options
     return Effect.flatMap(this.ask("divide", store.divide(group.claims, parts)), (asked) => {
       if (asked === undefined) return Effect.succeed(undefined)
-      if (Either.isLeft(asked)) {
-        const others = group.claims.filter((claim) => !asked.left.some((other) => isSame(claim, other)))
-        return Effect.as(Effect.zipRight(this.lost(asked.left), this.releaseOthers(others)), undefined)
-      }
+      if (Either.isLeft(asked)) return Effect.as(this.lostOf(group.claims, asked.left), undefined)
       this.tell(group, verdict, parts, asked.right)
       const index = parts.findIndex(({ becomes }) => becomes._tag === "Kept")
       const part = parts[index]

@@ -398,9 +398,11 @@ export class Worker<in out A> {
     return Effect.gen(this, function*() {
       const { isolate, observer } = this.pool.options
       const size = slice.to - slice.from
-      this.become({ _tag: "Ending", held })
       const items = held.batch.items.slice(slice.from, slice.to) as unknown as Batch<A>["items"]
       yield* Effect.ignore(Effect.sandbox(restore(observer.processFailed(cause, { ...held.batch, items }))))
+      // That may have taken long, and a lease that is lost meanwhile has interrupted it.
+      if (this.isLost(held)) return this.letGo(held)
+      this.become({ _tag: "Ending", held })
       const { error, errors, indexes } = failureOf(cause, size)
       const isWhole = indexes === undefined
       const decided = isWhole ? yield* this.decide(error) : Decision.retry
