@@ -211,7 +211,10 @@ export interface DeadLetterQuery {
 export interface LetterOptions {
   /** At most so many dead letters, those with the lowest ids. Default: no limit. */
   readonly limit?: number | undefined
-  /** About so many dead letters a second, so that what they failed at is not flooded. Default: as fast as the store. */
+  /**
+   * About so many dead letters a second, so that what they failed at is not flooded. Not inside a transaction of the
+   * store's database. Default: as fast as the store.
+   */
   readonly rate?: number | undefined
   /** Only counts them, and changes nothing. Default: false. */
   readonly dryRun?: boolean | undefined
@@ -234,7 +237,7 @@ export interface DeadLetters<out A> {
   /** Those after the one with the id `after` (default: from the first), by id. `limit` defaults to 100. */
   readonly list: (
     options?: DeadLetterQuery & { readonly limit?: number | undefined; readonly after?: number | undefined }
-  ) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable>
+  ) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable | InvalidOption>
   /** One of them, with its items, or with why they cannot be read. */
   readonly inspect: (id: number) => Effect.Effect<Option.Option<InspectedLetter<A>>, StoreUnavailable>
   /**
@@ -534,31 +537,39 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
           return amount
         })
       )
+    const isWhole = (value: number) => Number.isSafeInteger(value) && value >= 0
+    const checkLimit = (limit: number) =>
+      Check.check(limit === Infinity || isWhole(limit), name, "limit", limit, "a whole number of dead letters")
+    const checkQuery = ({ olderThan = 0 }: DeadLetterQuery) => Check.millis(name, "olderThan", olderThan)
     const change = (
       which: WhichLetters,
       { dryRun = false, limit = Infinity, rate = Infinity }: LetterOptions,
       step: (portion: Portion) => Effect.Effect<Portioned, StoreUnavailable>
     ) =>
-      Effect.zipRight(
-        Effect.all([
-          Check.check(
-            limit === Infinity || Number.isSafeInteger(limit) && limit >= 0,
-            name,
-            "limit",
-            limit,
-            wholeNumber
-          ),
-          Check.check(rate > 0, name, "rate", rate, "more than 0 dead letters a second")
-        ], { discard: true }),
-        inPortions(
-          which,
-          { limit, rate: dryRun ? Infinity : rate },
-          breaks,
-          dryRun ? store.countDead.bind(store) : step
-        )
-      )
+      Effect.gen(function*() {
+        yield* checkLimit(limit)
+        if (typeof which === "object" && !Array.isArray(which)) yield* checkQuery(which as DeadLetterQuery)
+        yield* Check.check(rate > 0, name, "rate", rate, "more than 0 dead letters a second")
+        const pace = { limit, rate: dryRun ? Infinity : rate }
+        // The writer would be held for as long as that takes.
+        const isFree = pace.rate === Infinity || Option.isNone(yield* store.transaction)
+        yield* Check.check(isFree, name, "rate", rate, "none inside a transaction of the store")
+        return yield* inPortions(which, pace, breaks, dryRun ? store.countDead.bind(store) : step)
+      })
     return {
-      list: ({ after, limit = 100, ...query } = {}) => store.deadLetters({ filter: filterOf(query), after, limit }),
+      list: ({ after, limit = 100, ...query } = {}) =>
+        Effect.gen(function*() {
+          yield* checkLimit(limit)
+          yield* Check.check(
+            after === undefined || Number.isSafeInteger(after),
+            name,
+            "after",
+            after,
+            "the id of a dead letter"
+          )
+          yield* checkQuery(query)
+          return yield* store.deadLetters({ filter: filterOf(query), after, limit })
+        }),
       inspect: (id) =>
         Effect.map(
           store.inspect(id),
@@ -687,8 +698,6 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
     })
   }
 }
-
-const wholeNumber = "a whole number of dead letters"
 
 /** The fibers of a queue. */
 interface Fibers {

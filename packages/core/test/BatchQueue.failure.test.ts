@@ -598,3 +598,32 @@ it.scoped("what is discarded as a whole is gone, also where what it was merged i
     expect(yield* queue.metrics).toMatchObject({ offered: 2, coalesced: 1, droppedByReason: { discarded: 1 } })
     expect((yield* queue.stats).pending).toEqual({ batches: 0, items: 0 })
   }).pipe(onMemory))
+
+describe("what is asked of dead letters", () => {
+  it.scoped("is refused where it makes no sense, by field, value and limit, and nothing is done", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* numbers({ retry: Schedule.stop })
+      sink.whenever = () => Effect.fail("never")
+      yield* queue.offerStored(1)
+      yield* settleDown
+      const { discard, list, redrive } = queue.deadLetters
+      const refused = [
+        ["limit", NaN, list({ limit: NaN })],
+        ["limit", -1, list({ limit: -1 })],
+        ["after", 1.5, list({ after: 1.5 })],
+        ["olderThan", "soon", list({ olderThan: "soon" as "1 day" })],
+        ["olderThan", -1, redrive({ olderThan: -1 })],
+        ["limit", 0.5, redrive("all", { limit: 0.5 })],
+        ["rate", 0, discard("all", { rate: 0 })],
+        ["rate", NaN, discard("all", { rate: NaN })]
+      ] as const
+      for (const [field, value, effect] of refused) {
+        expect(yield* Effect.flip(effect as Effect.Effect<unknown, unknown>)).toMatchObject({
+          _tag: "InvalidOption",
+          field,
+          value
+        })
+      }
+      expect((yield* queue.stats).dead.items).toBe(1)
+    }).pipe(onMemory))
+})

@@ -111,6 +111,13 @@ const isStoreUnavailable = (error: unknown): error is StoreUnavailable => tagOf(
 
 const isInvalidOption = (error: unknown): error is InvalidOption => tagOf(error) === "InvalidOption"
 
+/** What the queue knows better than the description of the API. */
+const asRequest = <A, E>(effect: Effect.Effect<A, E | InvalidOption>) =>
+  Effect.mapError(effect, (error) =>
+    isInvalidOption(error)
+      ? new InvalidRequest({ field: error.field, message: `it must be ${error.limit}` })
+      : error as Exclude<E, InvalidOption>)
+
 /** Changes the dead letters that the body of a request names, as far as it says, and answers how much that was. */
 const changeLetters = (
   queues: Queues,
@@ -121,12 +128,7 @@ const changeLetters = (
   withDeadLetters(queues, name, (deadLetters) =>
     Effect.gen(function*() {
       const { options, which } = yield* readLetterCommand(request)
-      const amount = yield* Effect.mapError(deadLetters[operation](which, options), (error) =>
-        // What the queue knows better than the description of the API.
-        isInvalidOption(error)
-          ? new InvalidRequest({ field: error.field, message: `it must be ${error.limit}` })
-          : error)
-      return HttpServerResponse.unsafeJson(amount)
+      return HttpServerResponse.unsafeJson(yield* asRequest(deadLetters[operation](which, options)))
     }))
 
 /** Takes nothing more for a queue, and waits until it is empty. */
@@ -200,7 +202,8 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
               live(queues, queue, numberOf(request.headers["last-event-id"]))
             ))
           .handle("deadLetters", ({ path, urlParams }) =>
-            withDeadLetters(queues, path.name, ({ list }) => list(urlParams)))
+            withDeadLetters(queues, path.name, ({ list }) =>
+              asRequest(list(urlParams))))
           .handle("inspect", ({ path: { id, name } }) =>
             withDeadLetters(queues, name, ({ inspect }) =>
               Effect.flatMap(inspect(id), (letter) => {

@@ -179,7 +179,7 @@ export interface DeadLetters {
   /** Those after the one with the id `after` (default: from the first), by id. */
   readonly list: (
     options: DeadLetterQuery & { readonly limit: number; readonly after?: number | undefined }
-  ) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable>
+  ) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable | InvalidOption>
   /** One of them, with its items as JSON values, or with why they cannot be read. */
   readonly inspect: (id: number) => Effect.Effect<Option.Option<InspectedLetter>, StoreUnavailable>
   /** Puts them back. Answers how much that was. */

@@ -354,6 +354,7 @@ export class Admin extends HttpApiGroup.make("queueAdmin")
       }))
       .addSuccess(Schema.Array(DeadLetter))
       .addError(HttpError.UnknownQueue).addError(HttpError.NotOffered).addError(HttpError.QueueUnavailable)
+      .addError(HttpError.InvalidRequest)
   )
   .add(
     HttpApiEndpoint.get("inspect", "/queues/:name/dead-letters/:id").setPath(nameAndId)
