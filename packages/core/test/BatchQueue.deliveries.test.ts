@@ -1,37 +1,18 @@
-import { Batch, BatchQueue, type BatchStore as Stores, Buffer, Retry } from "@sluice/core"
+import { Batch, type BatchStore as Stores, Buffer, Retry } from "@sluice/core"
 import * as SeededRun from "@sluice/core/testing/SeededRun"
-import { Cause, Clock, Effect, Exit, Schedule, Schema, Scope } from "effect"
+import { Clock, Effect, Schedule } from "effect"
 import { describe, expect, it } from "vitest"
-import { BatchStore } from "../src/BatchStore.ts"
 import { makeMemoryStore } from "../src/internal/memoryStore.ts"
 import { choices, leasedIn } from "./support/batchPrograms.ts"
+import { openOn, type Options } from "./support/batchQueue.ts"
+import { valueOf } from "./support/seeds.ts"
 
 // How often and when a batch is handled: over attempts, processes that end, and processes that are killed.
-
-type Options = Partial<BatchQueue.Options<number, number, unknown, never>>
 
 const name = "deliveries"
 
 /** A process of its own, on a store that others have as well. */
-const open = (raw: Stores.BatchStore, options: Options) =>
-  Effect.gen(function*() {
-    const scope = yield* Scope.make()
-    const queue = yield* BatchQueue.make<number, number, unknown, never>({
-      name,
-      schema: Schema.Number,
-      process: () => Effect.void,
-      onProcessError: () => Effect.void,
-      onInternalError: () => Effect.void,
-      metrics: false,
-      ...options
-    }).pipe(Effect.provideService(BatchStore, raw), Scope.extend(scope))
-    return { queue, close: Scope.close(scope, Exit.void) }
-  })
-
-const valueOf = <A, E>({ exit }: SeededRun.Run<A, E>): A => {
-  if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
-  return exit.value
-}
+const open = (raw: Stores.BatchStore, options: Options) => openOn(raw, name, options)
 
 const upTo = (count: number) => Array.from({ length: count }, (_, item) => item)
 

@@ -1,11 +1,12 @@
 import { Backpressure, Batch, BatchQueue } from "@sluice/core"
 import * as FaultyStore from "@sluice/core/testing/FaultyStore"
 import * as SeededRun from "@sluice/core/testing/SeededRun"
-import { Cause, Clock, Effect, Exit, Fiber, Option, Schedule, Schema, Scope } from "effect"
+import { Clock, Effect, Exit, Fiber, Option, Schedule, Schema, Scope } from "effect"
 import { describe, expect, it } from "vitest"
 import { BatchStore } from "../src/BatchStore.ts"
 import { makeMemoryStore } from "../src/internal/memoryStore.ts"
 import { longestClose } from "./support/batchPrograms.ts"
+import { valueOf } from "./support/seeds.ts"
 
 // The same program again and again, each time with another call of the store going wrong in another way.
 
@@ -16,11 +17,6 @@ const quiet = {
   onInternalError: () => Effect.void,
   metrics: false
 } as const
-
-const valueOf = <A, E>({ exit }: SeededRun.Run<A, E>): A => {
-  if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
-  return exit.value
-}
 
 /** A failed setting says what it was: the seed alone does not. */
 const named = <A>(name: string, check: () => A): A => {

@@ -1,38 +1,17 @@
-import { Batch, BatchQueue, Decision, Retry } from "@sluice/core"
-import type * as SeededRun from "@sluice/core/testing/SeededRun"
-import { Cause, Clock, Effect, Exit, Fiber, Schedule, Schema, Scope } from "effect"
+import { Batch, type BatchStore as Stores, Decision, Retry } from "@sluice/core"
+import { Clock, Effect, Fiber, Schedule } from "effect"
 import { describe, expect, it } from "vitest"
-import { BatchStore } from "../src/BatchStore.ts"
 import { makeMemoryStore } from "../src/internal/memoryStore.ts"
 import { choices } from "./support/batchPrograms.ts"
-import { forSeeds } from "./support/seeds.ts"
+import { openOn, type Options } from "./support/batchQueue.ts"
+import { forSeeds, valueOf } from "./support/seeds.ts"
 
 // Good items beside poison: items whose handler fails each time, under any schedule, with several workers and processes.
 
 const name = "poison"
 
-type Options = Partial<BatchQueue.Options<number, number, unknown, never>>
-
 /** A process of its own, on a store that others have as well. */
-const open = (raw: ReturnType<typeof makeMemoryStore>, options: Options) =>
-  Effect.gen(function*() {
-    const scope = yield* Scope.make()
-    const queue = yield* BatchQueue.make<number, number, unknown, never>({
-      name,
-      schema: Schema.Number,
-      process: () => Effect.void,
-      onProcessError: () => Effect.void,
-      onInternalError: () => Effect.void,
-      metrics: false,
-      ...options
-    }).pipe(Effect.provideService(BatchStore, raw), Scope.extend(scope))
-    return { queue, close: Scope.close(scope, Exit.void) }
-  })
-
-const valueOf = <A, E>({ exit }: SeededRun.Run<A, E>): A => {
-  if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
-  return exit.value
-}
+const open = (raw: Stores.BatchStore, options: Options) => openOn(raw, name, options)
 
 const isBad = (item: number) => item < 0
 

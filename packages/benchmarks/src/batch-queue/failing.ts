@@ -6,7 +6,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { expectLevel, type Level } from "../files.ts"
 import { Item, itemOf, Seen } from "./items.ts"
-import { append, batchesAtOnce, leaseMillis, name, nextTurn, openStore, takeOut } from "./sluice.ts"
+import { append, batchesAtOnce, leaseMillis, name, nextTurn, openOffering, openStore, takeOut } from "./sluice.ts"
 
 /** A queue with batches of one item each, of which some fail for as long as their destination is down. */
 export interface Behind {
@@ -112,15 +112,8 @@ export const redriving = (
   size: number
 ): Effect.Effect<Redriving, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const { batches, context, query } = yield* openStore(filename, level)
+    const { batches, query, queue } = yield* openOffering(filename, level, size)
     const seen = new Seen()
-    const queue = yield* BatchQueue.make({
-      name,
-      schema: Item,
-      flush: { size },
-      workers: 0,
-      process: () => Effect.void
-    }).pipe(Effect.provide(context))
     return {
       kill: (count: number) => Effect.orDie(Effect.zipRight(append(batches, count), setAside(batches))),
       redrive: Effect.orDie(Effect.asVoid(queue.deadLetters.redrive("all"))),

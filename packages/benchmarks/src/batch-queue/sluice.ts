@@ -34,6 +34,20 @@ export const openStore = (filename: string, level: Level) =>
     return { context, query, batches }
   })
 
+/** A queue that only offers, and what is in its file. */
+export const openOffering = (filename: string, level: Level, size: number) =>
+  Effect.gen(function*() {
+    const { batches, context, query } = yield* openStore(filename, level)
+    const queue = yield* BatchQueue.make({
+      name,
+      schema: Item,
+      flush: { size },
+      workers: 0,
+      process: () => Effect.void
+    }).pipe(Effect.provide(context))
+    return { batches, query, queue }
+  })
+
 /** How many batches are appended, or claimed, at once by those who are not measured. */
 export const batchesAtOnce = 1_000
 
@@ -66,14 +80,7 @@ export const storing = (
   size: number
 ): Effect.Effect<Storing, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const { batches, context, query } = yield* openStore(filename, level)
-    const queue = yield* BatchQueue.make({
-      name,
-      schema: Item,
-      flush: { size },
-      workers: 0,
-      process: () => Effect.void
-    }).pipe(Effect.provide(context))
+    const { batches, query, queue } = yield* openOffering(filename, level, size)
     const seen = new Seen()
     return {
       offerAll: (items: ReadonlyArray<Item>) =>

@@ -1,5 +1,6 @@
 import { BatchQueue, type BatchStore } from "@sluice/core"
 import { Clock, Effect, Exit, Schema, Scope, TestClock } from "effect"
+import { BatchStore as BatchStoreTag } from "../../src/BatchStore.ts"
 import { Sink } from "./sink.ts"
 
 export type Options = Partial<BatchQueue.Options<number, number, unknown, never>>
@@ -31,6 +32,22 @@ export const numbersInProcess = (options?: Options) =>
     const scope = yield* Scope.make()
     const made = yield* Scope.extend(numbers(options), scope)
     return { ...made, stop: Scope.close(scope, Exit.void) }
+  })
+
+/** A queue of numbers in a process of its own, on a store that others have as well, which it finds under `name`. */
+export const openOn = (raw: BatchStore.BatchStore, name: string, options: Options) =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.make()
+    const queue = yield* BatchQueue.make<number, number, unknown, never>({
+      name,
+      schema: Schema.Number,
+      process: () => Effect.void,
+      onProcessError: () => Effect.void,
+      onInternalError: () => Effect.void,
+      metrics: false,
+      ...options
+    }).pipe(Effect.provideService(BatchStoreTag, raw), Scope.extend(scope))
+    return { queue, close: Scope.close(scope, Exit.void) }
   })
 
 /** Lets everything happen that needs no time. */

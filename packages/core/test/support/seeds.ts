@@ -1,5 +1,5 @@
 import * as SeededRun from "@sluice/core/testing/SeededRun"
-import { type Effect, Logger, LogLevel } from "effect"
+import { Cause, type Effect, Exit, Logger, LogLevel } from "effect"
 
 /** How many runs there are in one turn of the event loop: the test runner wants to hear from us now and then. */
 const atOnce = 10
@@ -18,4 +18,10 @@ export const forSeeds = async <A, E>(
     )
     await new Promise((resolve) => setImmediate(resolve))
   }
+}
+
+/** What a run has come to. */
+export const valueOf = <A, E>({ exit }: SeededRun.Run<A, E>): A => {
+  if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
+  return exit.value
 }
