@@ -2,24 +2,16 @@
  * A batch never has more bytes than it may have, unless one item alone has more.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Backpressure, BatchQueue, BatchStore, Buffer, Codec } from "@sluice/core"
+import type { BatchQueue } from "@sluice/core"
+import { Backpressure, BatchStore, Buffer, Codec } from "@sluice/core"
 import { Effect, Either, FastCheck, Schema } from "effect"
-import { claimAll } from "./support/batchQueue.ts"
+import { claimAll, storing } from "./support/batchQueue.ts"
 
 const onMemory = Effect.provide(BatchStore.layerMemory)
 
 type Options = Partial<BatchQueue.Options<any, any, never, never>>
 
-const idle = (bytes: number, options?: Options) =>
-  BatchQueue.make<any, any, never, never>({
-    name: "test",
-    schema: Schema.Unknown,
-    flush: { bytes },
-    workers: 0,
-    metrics: false,
-    process: () => Effect.void,
-    ...options
-  })
+const idle = (bytes: number, options?: Options) => storing(Schema.Unknown, { flush: { bytes }, ...options })
 
 const codec = Codec.make(Schema.Unknown)
 

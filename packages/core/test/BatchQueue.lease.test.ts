@@ -3,7 +3,7 @@ import { BatchStore } from "@sluice/core"
 import * as FaultyStore from "@sluice/core/testing/FaultyStore"
 import { Effect, Schedule, Stream, TestClock } from "effect"
 import { Heartbeat } from "../src/internal/heartbeat.ts"
-import { numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
+import { callingThrough, numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
 import { failing } from "./support/sink.ts"
 
 const onMemory = Effect.provide(BatchStore.layerMemory)
@@ -122,25 +122,9 @@ describe("a lease", () => {
 
   it.scoped("that could not be renewed for longer than it lasts is not taken by a claim of its own process", () =>
     Effect.gen(function*() {
-      const stores = yield* BatchStore.BatchStore
       const gate = Effect.unsafeMakeLatch(true)
       // Claims and renewals wait for their turn to write, first come first served.
-      const busy: BatchStore.BatchStore = {
-        ...stores,
-        queue: (name) =>
-          Effect.map(stores.queue(name), (store) =>
-            new Proxy(store, {
-              get: (target, key) => {
-                const value = Reflect.get(target, key)
-                if (typeof value !== "function") return value
-                const call = value.bind(target)
-                return key !== "claim" && key !== "extend"
-                  ? call
-                  : (...args: ReadonlyArray<unknown>) =>
-                    Effect.zipRight(gate.await, Effect.suspend(() => call(...args)))
-              }
-            }))
-      }
+      const busy = yield* callingThrough(["claim", "extend"], (call) => Effect.zipRight(gate.await, call))
       const { internal, queue, sink } = yield* numbers({ leaseDuration: 300, workers: 2, pollInterval: 50 }).pipe(
         Effect.provideService(BatchStore.BatchStore, busy)
       )

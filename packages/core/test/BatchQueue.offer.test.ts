@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, BatchQueue, BatchStore, Buffer, type Codec, type QueueError } from "@sluice/core"
 import { Effect, Either, Exit, Fiber, Schema, TestClock } from "effect"
-import { numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
+import { callingThrough, numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
 
 const onMemory = Effect.provide(BatchStore.layerMemory)
 
@@ -114,19 +114,10 @@ describe("offerStored", () => {
   it.scoped("lets callers share a batch and a commit", () =>
     Effect.gen(function*() {
       let appends = 0
-      const stores = yield* BatchStore.BatchStore
-      const counting: BatchStore.BatchStore = {
-        ...stores,
-        queue: (name) =>
-          Effect.map(stores.queue(name), (store) =>
-            new Proxy(store, {
-              get: (target, key) => {
-                if (key === "append") appends += 1
-                const value = Reflect.get(target, key)
-                return typeof value === "function" ? value.bind(target) : value
-              }
-            }))
-      }
+      const counting = yield* callingThrough(["append"], (append) => {
+        appends += 1
+        return append
+      })
       const { queue } = yield* Effect.provideService(numbers(idle), BatchStore.BatchStore, counting)
       yield* Effect.forEach(Array.from({ length: 64 }, (_, n) => n), (n) => queue.offerStored(n), {
         concurrency: "unbounded"

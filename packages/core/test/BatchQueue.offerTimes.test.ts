@@ -4,7 +4,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { BatchStore, Buffer, Codec } from "@sluice/core"
 import { Effect, Either, Schema, TestClock } from "effect"
-import { claimAll, numbers, type Options, settleDown } from "./support/batchQueue.ts"
+import { callingThrough, claimAll, numbers, type Options, settleDown } from "./support/batchQueue.ts"
 
 const onMemory = Effect.provide(BatchStore.layerMemory)
 
@@ -19,19 +19,6 @@ const stored = Effect.gen(function*() {
     return [values, offeredAtMillis]
   })
 })
-
-/** The store, whose appends wait for something. */
-const appendingThrough = (wait: Effect.Effect<void>) =>
-  Effect.map(BatchStore.BatchStore, (stores): BatchStore.BatchStore => ({
-    ...stores,
-    queue: (name) =>
-      Effect.map(stores.queue(name), (store) => {
-        const append = store.append.bind(store)
-        return Object.assign(Object.create(store), {
-          append: (options: BatchStore.Append) => Effect.zipRight(wait, append(options))
-        })
-      })
-  }))
 
 const idle = (options?: Options) => numbers({ workers: 0, ...options })
 
@@ -57,7 +44,7 @@ describe("the time of an offer", () => {
       const { queue } = yield* Effect.provideServiceEffect(
         idle({ flush: { size: 100 } }),
         BatchStore.BatchStore,
-        appendingThrough(free.await)
+        callingThrough(["append"], (append) => Effect.zipRight(free.await, append))
       )
       yield* queue.offerStored(1, { id: "b" })
       // What comes while the store is busy shares the next batch.

@@ -2,9 +2,10 @@
  * An item is what it was in the moment of its offer, whatever becomes of the object afterwards.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Backpressure, BatchQueue, BatchStore, Buffer, Codec } from "@sluice/core"
+import type { BatchQueue } from "@sluice/core"
+import { Backpressure, BatchStore, Buffer, Codec } from "@sluice/core"
 import { Effect, Either, Fiber, Schema } from "effect"
-import { claimAll, settleDown } from "./support/batchQueue.ts"
+import { claimAll, settleDown, storing } from "./support/batchQueue.ts"
 
 const onMemory = Effect.provide(BatchStore.layerMemory)
 
@@ -20,15 +21,7 @@ const Count = Schema.Struct({ route: Schema.String, count: Schema.Struct({ total
 type Options = Partial<BatchQueue.Options<any, any, never, never>>
 
 const queueOf = (schema: Schema.Schema<any, any>, options?: Options) =>
-  BatchQueue.make<any, any, never, never>({
-    name: "test",
-    schema,
-    flush: { size: 100 },
-    workers: 0,
-    metrics: false,
-    process: () => Effect.void,
-    ...options
-  })
+  storing(schema, { flush: { size: 100 }, ...options })
 
 const codec = Codec.make(Schema.Unknown)
 

@@ -4,7 +4,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, BatchStore } from "@sluice/core"
 import { Effect, type Either, Fiber, TestClock } from "effect"
-import { numbers, numbersInProcess, type Options, settleDown } from "./support/batchQueue.ts"
+import { callingThrough, numbers, numbersInProcess, type Options, settleDown } from "./support/batchQueue.ts"
 
 const onMemory = Effect.provide(BatchStore.layerMemory)
 
@@ -18,23 +18,7 @@ const start = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.zipLeft(Effect
 const withAppend = <A, E, R>(
   effect: Effect.Effect<A, E, R | BatchStore.BatchStore>,
   around: <B, E2>(append: Effect.Effect<B, E2>) => Effect.Effect<B, E2>
-) =>
-  Effect.gen(function*() {
-    const stores = yield* BatchStore.BatchStore
-    const wrapped: BatchStore.BatchStore = {
-      ...stores,
-      queue: (name) =>
-        Effect.map(stores.queue(name), (store) =>
-          new Proxy(store, {
-            get: (target, key) => {
-              if (key === "append") return (options: any) => around(target.append(options))
-              const value = Reflect.get(target, key)
-              return typeof value === "function" ? value.bind(target) : value
-            }
-          }))
-    }
-    return yield* Effect.provideService(effect, BatchStore.BatchStore, wrapped)
-  })
+) => Effect.provideServiceEffect(effect, BatchStore.BatchStore, callingThrough(["append"], around))
 
 describe("offerAllOrNone", () => {
   describe.each([1, 2, 3])("with an intake of capacity %i", (capacity) => {

@@ -34,6 +34,20 @@ export const numbersInProcess = (options?: Options) =>
     return { ...made, stop: Scope.close(scope, Exit.void) }
   })
 
+/** A queue of items of any schema that stores them, and has no worker. */
+export const storing = (
+  schema: Schema.Schema<any, any>,
+  options?: Partial<BatchQueue.Options<any, any, never, never>>
+) =>
+  BatchQueue.make<any, any, never, never>({
+    name: "test",
+    schema,
+    workers: 0,
+    metrics: false,
+    process: () => Effect.void,
+    ...options
+  })
+
 /** A queue of numbers in a process of its own, on a store that others have as well, which it finds under `name`. */
 export const openOn = (raw: BatchStore.BatchStore, name: string, options: Options) =>
   Effect.gen(function*() {
@@ -49,6 +63,27 @@ export const openOn = (raw: BatchStore.BatchStore, name: string, options: Option
     }).pipe(Effect.provideService(BatchStoreTag, raw), Scope.extend(scope))
     return { queue, close: Scope.close(scope, Exit.void) }
   })
+
+/** The store of the context, whose calls of some operations go through `around`. */
+export const callingThrough = (
+  operations: ReadonlyArray<keyof BatchStore.QueueStore>,
+  around: <B, E>(call: Effect.Effect<B, E>) => Effect.Effect<B, E>
+) =>
+  Effect.map(BatchStoreTag, (stores): BatchStore.BatchStore => ({
+    ...stores,
+    queue: (name) =>
+      Effect.map(stores.queue(name), (store) =>
+        new Proxy(store, {
+          get: (target, key) => {
+            const value = Reflect.get(target, key)
+            if (typeof value !== "function") return value
+            const call = value.bind(target)
+            return (operations as ReadonlyArray<string | symbol>).includes(key)
+              ? (...args: ReadonlyArray<unknown>) => around(Effect.suspend(() => call(...args)))
+              : call
+          }
+        }))
+  }))
 
 /** Lets everything happen that needs no time. */
 export const settleDown = TestClock.adjust(0)
