@@ -20,12 +20,11 @@ const round = (lane: number, word: number): number =>
   Math.imul(rotate((lane + Math.imul(word, prime2)) | 0, 13), prime1)
 
 /**
- * The hash of the bytes from one place up to another, not negative.
+ * The hash of the bytes from one place up to another, not negative. A DataView reads words at any address, and the same
+ * on every machine.
  * @internal
  */
-export const xxHash32 = (bytes: Uint8Array, seed = 0, from = 0, to = bytes.length): number => {
-  // It reads words at any address, and the same on every machine.
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+export const xxHash32 = (bytes: DataView, seed = 0, from = 0, to = bytes.byteLength): number => {
   let at = from
   let hash: number
   if (to - from >= 16) {
@@ -34,18 +33,18 @@ export const xxHash32 = (bytes: Uint8Array, seed = 0, from = 0, to = bytes.lengt
     let lane3 = seed | 0
     let lane4 = (seed - prime1) | 0
     for (const last = to - 16; at <= last; at += 16) {
-      lane1 = round(lane1, view.getInt32(at, true))
-      lane2 = round(lane2, view.getInt32(at + 4, true))
-      lane3 = round(lane3, view.getInt32(at + 8, true))
-      lane4 = round(lane4, view.getInt32(at + 12, true))
+      lane1 = round(lane1, bytes.getInt32(at, true))
+      lane2 = round(lane2, bytes.getInt32(at + 4, true))
+      lane3 = round(lane3, bytes.getInt32(at + 8, true))
+      lane4 = round(lane4, bytes.getInt32(at + 12, true))
     }
     hash = rotate(lane1, 1) + rotate(lane2, 7) + rotate(lane3, 12) + rotate(lane4, 18)
   } else hash = seed + prime5
   hash = (hash + (to - from)) | 0
   for (; at <= to - 4; at += 4) {
-    hash = Math.imul(rotate((hash + Math.imul(view.getInt32(at, true), prime3)) | 0, 17), prime4)
+    hash = Math.imul(rotate((hash + Math.imul(bytes.getInt32(at, true), prime3)) | 0, 17), prime4)
   }
-  for (; at < to; at++) hash = Math.imul(rotate((hash + Math.imul(bytes[at], prime5)) | 0, 11), prime1)
+  for (; at < to; at++) hash = Math.imul(rotate((hash + Math.imul(bytes.getUint8(at), prime5)) | 0, 11), prime1)
   hash = Math.imul(hash ^ (hash >>> 15), prime2)
   hash = Math.imul(hash ^ (hash >>> 13), prime3)
   return (hash ^ (hash >>> 16)) >>> 0

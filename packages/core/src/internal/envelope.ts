@@ -82,12 +82,26 @@ export const lineOf = (
  */
 export const seal = (bytes: Uint8Array): Uint8Array => {
   const checksum = checksumOf(bytes, start.length)
-  for (let i = 0; i < digits; i++) bytes[start.length + i] = checksum.charCodeAt(i)
+  for (let i = 0; i < digits; i++) bytes[start.length + i] = digitOf(checksum, i)
   return bytes
 }
 
-const checksumOf = (bytes: Uint8Array, at: number): string =>
-  xxHash32(bytes, xxHash32(bytes, 0, at + digits), 0, at).toString(16).padStart(digits, "0")
+const isSealed = (bytes: Uint8Array, at: number): boolean => {
+  if (at + digits > bytes.length) return false
+  const checksum = checksumOf(bytes, at)
+  for (let i = 0; i < digits; i++) if (bytes[at + i] !== digitOf(checksum, i)) return false
+  return true
+}
+
+const checksumOf = (bytes: Uint8Array, at: number): number => {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return xxHash32(view, xxHash32(view, 0, at + digits), 0, at)
+}
+
+const hexDigits = Array.from("0123456789abcdef", (digit) => digit.charCodeAt(0))
+
+/** What is written of a checksum at one place of its eight. */
+const digitOf = (checksum: number, place: number): number => hexDigits[checksum >>> 4 * (digits - 1 - place) & 15]
 
 /** A clock may be set to anything, and none of its times may make a batch unreadable. */
 const whole = (millis: number): number =>
@@ -129,15 +143,17 @@ const linePattern = /^ ([\w.-]{1,32}) ([a-z]{1,32}) (-?\d{1,16})(?: ([\da-z*,-]+
  * @internal
  */
 export const readHeader = (bytes: Uint8Array): Either.Either<Header, Unreadable> => {
-  const begin = startPattern.exec(String.fromCharCode(...bytes.subarray(0, longestStart)))
-  if (begin === null) return corrupt("it has no envelope of Sluice")
-  const found = Number(begin[1])
-  if (found === 1) return readFirst(bytes)
-  const at = begin[0].length
-  const after = at + digits
-  if (after > bytes.length || checksumOf(bytes, at) !== String.fromCharCode(...bytes.subarray(at, after))) {
-    return corrupt("its checksum is not that of its bytes")
+  let found = version
+  let at = start.length
+  if (!isOfThisVersion(bytes)) {
+    const begin = startPattern.exec(textOf(bytes, longestStart))
+    if (begin === null) return corrupt("it has no envelope of Sluice")
+    found = Number(begin[1])
+    if (found === 1) return readFirst(bytes)
+    at = begin[0].length
   }
+  const after = at + digits
+  if (!isSealed(bytes, at)) return corrupt("its checksum is not that of its bytes")
   if (found > version) return Either.left({ _tag: "Newer", version: found })
   const end = bytes.indexOf(newline, after)
   const line = linePattern.exec(end < 0 ? "" : decoder.decode(bytes.subarray(after, end)))
@@ -145,12 +161,23 @@ export const readHeader = (bytes: Uint8Array): Either.Either<Header, Unreadable>
   return headerOf(line, end)
 }
 
+const startBytes = Array.from(start, (character) => character.charCodeAt(0))
+
+const isOfThisVersion = (bytes: Uint8Array): boolean => startBytes.every((byte, i) => bytes[i] === byte)
+
+/** At most so many of the first bytes, each as a character of its own. */
+const textOf = (bytes: Uint8Array, most: number): string => {
+  let text = ""
+  for (let i = 0; i < most && i < bytes.length; i++) text += String.fromCharCode(bytes[i])
+  return text
+}
+
 /** The first version has no checksum, and no times. */
 const readFirst = (bytes: Uint8Array): Either.Either<Header, Unreadable> => {
   const end = bytes.subarray(0, longestFirst).indexOf(newline)
   const line = firstPattern.exec(end < 0 ? "" : decoder.decode(bytes.subarray(0, end)))
   if (line?.[1] !== undefined) return headerOf(line, end)
-  if (looksLaterPattern.test(String.fromCharCode(...bytes.subarray(0, longestFirst)))) {
+  if (looksLaterPattern.test(textOf(bytes, longestFirst))) {
     return corrupt("its envelope is none of its version")
   }
   return broken(line === null ? "its envelope has no end" : "its envelope is cut off")

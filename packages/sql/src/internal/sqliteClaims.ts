@@ -54,7 +54,7 @@ interface Return {
 }
 
 const returnOf = (kind: Return["kind"], seq: number | null | undefined, due_ms: number): Return | undefined =>
-  seq == null ? undefined : { seq, due_ms, kind }
+  seq === null || seq === undefined ? undefined : { seq, due_ms, kind }
 
 const isBefore = (one: Return, other: Return): boolean =>
   one.due_ms < other.due_ms || one.due_ms === other.due_ms && one.seq < other.seq
