@@ -88,6 +88,17 @@ describe("turns", () => {
     expect(order.filter((turn) => turn === "returned").length).toBeLessThanOrEqual(3)
   })
 
+  it("look for what comes back at every other claim while nothing does", () => {
+    const turns = new Turns(() => 0, 0)
+    turns.claimed("fresh", "fresh")
+    const asked = Array.from({ length: 6 }, () => {
+      const turn = turns.next
+      turns.claimed(turn, "fresh")
+      return turn
+    })
+    expect(asked).toEqual(["returned", "fresh", "returned", "fresh", "returned", "fresh"])
+  })
+
   it("let a worker wait only as long as what is fresh has had, and the slack", () => {
     let now = 0
     const turns = new Turns(() => now, 100)

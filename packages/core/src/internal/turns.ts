@@ -53,9 +53,10 @@ export class Turns {
       // Nothing is fresh: nobody is kept waiting.
       this.reset()
     } else if (asked === "returned" && got === "fresh") {
-      // Nothing comes back now. What is saved up meanwhile would be a claim on many turns in a row.
+      // Nothing comes back now: its turn is over, and what it saved up meanwhile would be many turns in a row.
       this.fresh.claims = this.returned.claims
       this.fresh.millis = Math.min(this.fresh.millis, this.returned.millis)
+      return
     }
     this[got].claims += 1
   }
