@@ -90,7 +90,7 @@ describe("the plan", () => {
         expect([name, latency !== undefined]).toEqual([name, /callers?,/.test(name)])
       }
     }))
-  }, 60_000)
+  })
 })
 
 describe("trials", () => {

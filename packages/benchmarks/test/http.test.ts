@@ -34,7 +34,7 @@ beforeAll(() => {
   const root = fileURLToPath(new URL("../../..", import.meta.url))
   const tsc = fileURLToPath(new URL("../../../node_modules/typescript/bin/tsc", import.meta.url))
   spawnSync(process.execPath, [tsc, "-b", "packages/benchmarks/tsconfig.src.json"], { cwd: root })
-}, 120_000)
+})
 
 describe("the plan", () => {
   it("every ratio names two of its cases, no two measures are called the same, and all cases are used", async () => {
@@ -76,7 +76,7 @@ describe("the plan", () => {
     const promises = findings.checks.filter(({ check }) => !/has not grown|the sink was given/.test(check))
     expect(promises).toHaveLength(5)
     expect(promises.filter(({ met }) => !met)).toEqual([])
-  }, 60_000)
+  })
 })
 
 describe("our servers", () => {
@@ -109,7 +109,7 @@ describe("our servers", () => {
         broken: 0
       }])
     }
-  }, 60_000)
+  })
 })
 
 describe("the load", () => {
@@ -134,7 +134,7 @@ describe("the load", () => {
       expect(many.nanos).toBeGreaterThan(0.2e9)
       expect(many.nanos).toBeLessThan(3e9)
     }))
-  }, 30_000)
+  })
 
   it("asking a process that has ended is a defect", async () => {
     // It has nothing to do, and so it ends.
@@ -146,7 +146,7 @@ describe("the load", () => {
       Effect.orElseSucceed(() => "answered")
     )
     expect(await run(nobody)).toContain("processes has ended")
-  }, 30_000)
+  })
 })
 
 describe("the item", () => {

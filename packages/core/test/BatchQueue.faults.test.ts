@@ -189,7 +189,7 @@ describe("a store that goes wrong at the n-th call", () => {
         }
       }
     }
-  }, 60_000)
+  })
 })
 
 describe("closing", () => {

@@ -245,5 +245,5 @@ describe("closing the scope", () => {
       for (let i = 0; i < 1000; i++) yield* cycle
       yield* settleDown
       expect(running()).toBeLessThanOrEqual(before)
-    }), 20_000)
+    }))
 })

@@ -31,8 +31,7 @@ describe("over random operations, loads, saves, interruptions, closings and sche
         expect(left).toBe(0)
         for (const [key, count] of Object.entries(reached)) seen[key] = (seen[key] ?? 0) + count
       })
-    },
-    60_000
+    }
   )
 
   // They are only worth something while they do.

@@ -184,8 +184,7 @@ describe("batchMetrics", () => {
         expect(missed).toBeGreaterThan(0)
         expect(records).toBeGreaterThan(0)
         expect(records + missed).toBe(12_000)
-      }),
-    20_000
+      })
   )
 })
 

@@ -431,7 +431,7 @@ describe("closing the scope", () => {
       for (let i = 0; i < 1000; i++) yield* cycle
       yield* settleDown
       expect(running()).toBeLessThanOrEqual(before)
-    }), 20_000)
+    }))
 })
 
 describe("a fiber of the pool that dies", () => {

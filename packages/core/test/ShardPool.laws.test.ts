@@ -709,8 +709,7 @@ describe("over random commands, keys, options, interruptions, outside writers, d
           for (const [key, count] of Object.entries(exit.value.seen)) seen[key] = (seen[key] ?? 0) + count
         }
       )
-    },
-    60_000
+    }
   )
 
   // They are only worth something while they do.

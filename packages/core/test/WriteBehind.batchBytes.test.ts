@@ -100,7 +100,7 @@ describe.each(policies)("under %s", (_, policy) => {
       ),
       { seed: 41, numRuns: 60 }
     )
-  }, 60_000)
+  })
 })
 
 describe("batchBytes", () => {

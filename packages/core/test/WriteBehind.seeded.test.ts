@@ -157,8 +157,7 @@ describe("over random sequences of offers, failures, interruptions and clock ste
       )
       // The sequences are only worth something while they reach every outcome.
       for (const count of Object.values(seen)) expect(count).toBeGreaterThan(500)
-    },
-    60_000
+    }
   )
 
   it("with patient producers nothing is lost, and each key keeps its order", () => {
@@ -203,5 +202,5 @@ describe("over random sequences of offers, failures, interruptions and clock ste
       }
     })
     forSeeds(ordered, { runs: 200, yieldProbability: 0.1 })
-  }, 60_000)
+  })
 })

@@ -1284,8 +1284,7 @@ describe("over random sequences of offers, failures, interruptions and a close",
       })
       // The sequences are only worth something while they reach every outcome.
       for (const count of Object.values(seen)) expect(count).toBeGreaterThan(100)
-    },
-    60_000
+    }
   )
 
   it("offerSettled of equal numbers answers in the order in which they came in", () => {
@@ -1295,7 +1294,7 @@ describe("over random sequences of offers, failures, interruptions and a close",
       add(seen, exit.value)
     })
     for (const count of Object.values(seen)) expect(count).toBeGreaterThan(100)
-  }, 60_000)
+  })
 })
 
 describe("offers of all or none, at their edges", () => {

@@ -81,7 +81,7 @@ describe("import rule", () => {
       appendFileSync(file, `\nimport * as ThenForReal from "effect/Layer"\nexport { ThenForReal }\n`)
     }
     broken = cruise(bad)
-  }, 120_000)
+  })
 
   afterAll(() => {
     for (const tree of trees) rmSync(tree, { recursive: true, force: true })

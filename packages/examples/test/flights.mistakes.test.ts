@@ -49,7 +49,7 @@ const mistakes: ReadonlyArray<readonly [string, ReadonlyArray<string>, RegExp]> 
   ]
 ]
 
-describe("a mistake of the user", { timeout: 20_000 }, () => {
+describe("a mistake of the user", () => {
   it.concurrent.each(mistakes)(
     "%s is told in one line: exit code 2, and nothing on stdout",
     async (_, args, message) => {
@@ -82,7 +82,7 @@ describe("a mistake of the user", { timeout: 20_000 }, () => {
 })
 
 describe("--help", () => {
-  it("names every option: exit code 0", { timeout: 20_000 }, async () => {
+  it("names every option: exit code 0", async () => {
     const { code, stderr, stdout } = await run("--help")
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
     for (const option of ["policy", "rate", "speed", "seed", "sink-delay", "file", "db", "json"]) {

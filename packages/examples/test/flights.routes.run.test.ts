@@ -12,7 +12,7 @@ const file = writeLines(directory, "flights.ndjson", flightLines(count))
 /** Its first line of progress names the process. */
 const firstProcess = /counted by process 1 \((\d+)\)/
 
-describe.concurrent("the second process of a replay", { timeout: 60_000 }, () => {
+describe.concurrent("the second process of a replay", () => {
   it("is killed as well where there is one flight alone", async () => {
     const { code, stdout } = await run("--file", writeLines(directory, "one.ndjson", flightLines(1)), "--json")
     expect(code).toBe(0)

@@ -13,7 +13,7 @@ const file = writeLines(directory, "flights.ndjson", lines)
 const late = lines.filter((line) => JSON.parse(line).delay > 30).length
 const quick = ["--file", file, "--sink-delay", "2", "--json"]
 
-describe.concurrent("a replay", { timeout: 60_000 }, () => {
+describe.concurrent("a replay", () => {
   it.each(["suspend", "reject", "dropNewest", "dropOldest", "coalesceByKey"])(
     "under %s adds up, and writes one JSON document and nothing else",
     async (policy) => {

@@ -35,7 +35,7 @@ const b = order("b", "sell", 99, 3)
 const c = order("c", "sell", 120, 1)
 
 describe("the order-book example", () => {
-  it("shows versions without a gap, although two processes write: exit code 0", { timeout: 30_000 }, async () => {
+  it("shows versions without a gap, although two processes write: exit code 0", async () => {
     const { stderr, stdout } = await promisify(execFile)(process.execPath, [program])
     expect(stderr).toBe("")
     expect(stdout).toMatch(/^first +600 /m)
@@ -239,7 +239,6 @@ describe("the check of the order-book example", () => {
         const broken = { ...evidence, entries: yield* readAll(filename) }
         expect(check(broken)).toContain("eggs: version 3 stands where 2 should be")
         expect(Exit.isFailure(yield* Effect.exit(report(broken)))).toBe(true)
-      }),
-    30_000
+      })
   )
 })

@@ -8,9 +8,6 @@ import { type Server, startServer } from "./children/spawn.ts"
 import { connect, head, json, type Raw, until } from "./support/raw.ts"
 import { post } from "./support/server.ts"
 
-/** How long it may take at the most, with a grace of one second. A bound on hanging, and no measurement. */
-const mostMillis = 15_000
-
 const item = (name: string): string => JSON.stringify({ name })
 
 const request = (path: string): string => head(path, { "content-length": 0 })
@@ -32,9 +29,8 @@ const offerSome = (server: Server) =>
 const some = ["emails mail", "readings one", "readings three", "readings two"]
 
 const endsWell = (server: Server, signal?: NodeJS.Signals) =>
-  Effect.map(server.end(signal), ({ errors, how, millis }) => {
+  Effect.map(server.end(signal), ({ errors, how }) => {
     expect({ how, errors, exit: server.lines.at(-1) }).toEqual({ how: "0", errors: "", exit: "exit" })
-    expect(millis).toBeLessThan(mostMillis)
   })
 
 /** A connection that has been used, and is kept alive. */
@@ -55,7 +51,7 @@ const watch = (server: Server): Effect.Effect<Raw, never, Scope.Scope> =>
     return raw
   })
 
-describe("a process that serves and gets a signal", { timeout: 60_000 }, () => {
+describe("a process that serves and gets a signal", () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     it.scopedLive(`lets a running request end, refuses new ones, drains its queues and exits with 0: ${signal}`, () =>
       Effect.gen(function*() {
@@ -156,7 +152,7 @@ describe("a process that serves and gets a signal", { timeout: 60_000 }, () => {
 
   it.scopedLive("ends its streams of events as streams end, and does not wait for the grace to run out", () =>
     Effect.gen(function*() {
-      const server = yield* startServer({ grace: "60 seconds" })
+      const server = yield* startServer({ grace: "1 hour" })
       const raw = yield* watch(server)
       yield* endsWell(server)
       const { body, status } = yield* raw.answer
@@ -167,7 +163,7 @@ describe("a process that serves and gets a signal", { timeout: 60_000 }, () => {
 
   it.scopedLive("does not wait for the grace to run out where nothing runs", () =>
     Effect.gen(function*() {
-      const server = yield* startServer({ grace: "60 seconds" })
+      const server = yield* startServer({ grace: "1 hour" })
       yield* offerSome(server)
       yield* keptAlive(server)
       yield* endsWell(server)
@@ -177,7 +173,7 @@ describe("a process that serves and gets a signal", { timeout: 60_000 }, () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     it.scopedLive(`ends at once at a second signal: ${signal}`, () =>
       Effect.gen(function*() {
-        const server = yield* startServer({ grace: "60 seconds" })
+        const server = yield* startServer({ grace: "1 hour" })
         const raw = yield* connect(server)
         const other = yield* keptAlive(server)
         yield* raw.send(request("/hang"))
@@ -186,9 +182,8 @@ describe("a process that serves and gets a signal", { timeout: 60_000 }, () => {
         yield* Effect.repeat(Effect.zipRight(other.send(request("/health/live")), other.answer), {
           until: ({ status }) => status === 503
         })
-        const { how, millis } = yield* server.end(signal)
+        const { how } = yield* server.end(signal)
         expect(how).toBe(signal)
-        expect(millis).toBeLessThan(mostMillis)
         expect(server.lines).not.toContain("exit")
       }))
   }

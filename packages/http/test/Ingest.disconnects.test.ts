@@ -208,7 +208,7 @@ describe("a client that is slow", () => {
       }
       yield* server.readings.flushNow
       expect(server.flushed).toEqual(answers.map(() => reading(1, "ä€😀")))
-    }), 20_000)
+    }))
 
   it.scopedLive("and slower than Node allows is answered with 408, and nothing is in", () =>
     Effect.gen(function*() {
@@ -263,7 +263,7 @@ describe("a client that is slow", () => {
       }
       yield* server.readings.flushNow
       expect(server.flushed.length).toBeGreaterThan(20)
-    }), 30_000)
+    }))
 })
 
 describe("a stream that is long", () => {
@@ -316,7 +316,7 @@ describe("a stream that is long", () => {
       expect(mostAhead).toBeLessThanOrEqual(capacity + 50 + 20)
       // What was sent besides is in the buffers of the sockets: a few megabytes of fifty.
       expect(mostUnflushed).toBeLessThan(items / 2)
-    }), 60_000)
+    }))
 
   it.scopedLive("of any length is taken in memory that does not grow", () =>
     Effect.gen(function*() {
@@ -344,7 +344,7 @@ describe("a stream that is long", () => {
       expect(yield* client.answer).toMatchObject({ status: 202, body: { items: 5000, accepted: 5000 } })
       // Forty megabytes have come through since the first.
       expect(used[4] - used[0]).toBeLessThan(15)
-    }), 60_000)
+    }))
 })
 
 describe("a server that is opened and closed two hundred times", () => {
@@ -382,7 +382,6 @@ describe("a server that is opened and closed two hundred times", () => {
         for (let i = 0; i < 200; i++) yield* Effect.supervised(once(i), supervisor)
         yield* until(() => resources() <= before)
         yield* until(() => Effect.map(supervisor.value, (fibers) => fibers.length <= fibersBefore))
-      }),
-    120_000
+      })
   )
 })

@@ -86,7 +86,6 @@ describe("requests that are wrong, at random", () => {
         expect((yield* ask(server, "/health/ready")).status).toBe(200)
         expect((yield* post(server, "/queues/readings", { sensor: "roof", celsius: 1 })).status).toBe(202)
         expect((yield* post(server, "/queues/emails?wait=stored", { to: "ada" })).status).toBe(202)
-      }),
-    120_000
+      })
   )
 })

@@ -169,8 +169,7 @@ describe("Retry-After", () => {
         expect(Math.max(...waits)).toBeLessThanOrEqual(60)
         expect(waits[9]).toBeGreaterThanOrEqual(30)
         expect(waits[9]).not.toBe(waits[8])
-      }),
-    20_000
+      })
   )
 
   it.scopedLive("is as long as nothing has moved, where nothing does", () =>
@@ -189,7 +188,7 @@ describe("Retry-After", () => {
       // Not all of them come back at once.
       expect(Math.min(...waits)).toBeLessThan(Math.max(...waits))
       expect(Math.min(...waits)).toBeGreaterThanOrEqual(2)
-    }), 20_000)
+    }))
 
   it.scopedLive("is at least a second, however fast the queue drains", () =>
     Effect.gen(function*() {
@@ -206,7 +205,7 @@ describe("Retry-After", () => {
       yield* Effect.sleep(2500)
       const wait = yield* Effect.repeat(one, { until: (wait): wait is number => wait !== undefined })
       expect(wait).toBe(1)
-    }), 20_000)
+    }))
 })
 
 describe("503", () => {
@@ -288,8 +287,7 @@ describe("503", () => {
           expect([path, stream.status, stream.body]).toEqual([path, 503, closed])
         }
         yield* hold.open
-      }),
-    30_000
+      })
   )
 
   it.scopedLive("answers while a queue is being drained, until it is resumed", () =>
@@ -372,5 +370,5 @@ describe("503", () => {
       isAway = false
       const answer = yield* Fiber.join(asked)
       expect([answer.status, answer.body]).toEqual([202, counts({ items: 1, stored: 1 })])
-    }), 20_000)
+    }))
 })

@@ -319,7 +319,7 @@ describe("a generated client that watches", () => {
       expect(error).toBeInstanceOf(SluiceApi.NotReady)
       expect(error).toMatchObject({ closing: false, stalled: [{ queue: "readings" }] })
       yield* hold.open
-    }), 20_000)
+    }))
 
   it.scopedLive("is not told so of a queue that holds nothing", () =>
     Effect.gen(function*() {

@@ -160,8 +160,7 @@ describe("a durable queue in a file, under kill -9", () => {
           expect(Math.min(again, inHand, repeated)).toBeGreaterThan(0)
         }
       })
-    },
-    240_000
+    }
   )
 
   it.scopedLive(
@@ -200,7 +199,6 @@ describe("a durable queue in a file, under kill -9", () => {
         const ended = file.notes.filter(({ what }) => what === "end").map(({ key }) => key)
         expect([...new Set(ended)].sort()).toEqual(neighbours)
         expect(file.pending).toMatchObject([{ key: "poison", state: dead }])
-      }),
-    60_000
+      })
   )
 })

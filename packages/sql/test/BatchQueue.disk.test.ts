@@ -52,8 +52,7 @@ describe.skipIf(!canMount)("a durable queue on a full disk", () => {
         expect(shortly(told.handled).sort()).toEqual(["earlier", ...items, "stored"])
         expect(shortly(told.handled).filter((item) => item.startsWith("plain"))).toEqual(items)
         expect(told.dropped).toEqual([])
-      }),
-    60_000
+      })
   )
 
   it.scopedLive(
@@ -81,8 +80,7 @@ describe.skipIf(!canMount)("a durable queue on a full disk", () => {
         yield* Effect.repeat(Effect.zipLeft(isEmpty, Effect.sleep("5 millis")), { until: (empty) => empty })
         expect(shortly(begun)).toEqual(["a", "b"])
         expect(new Set(told.errors.map(({ reason }) => reason))).toEqual(new Set(["full"]))
-      }),
-    60_000
+      })
   )
 
   it.scopedLive("is closed in time, and tells what it could not store as dropped", () =>
@@ -103,7 +101,7 @@ describe.skipIf(!canMount)("a durable queue on a full disk", () => {
       yield* until(() => next.told.handled.includes("later"))
       // Deleting it may not have found the space either; but never what was told as dropped.
       expect(next.told.handled.filter((item) => item !== "earlier")).toEqual(["later"])
-    }), 60_000)
+    }))
 })
 
 describe.skipIf(process.platform === "win32")("a file that may not grow", () => {
@@ -134,8 +132,7 @@ describe.skipIf(process.platform === "win32")("a file that may not grow", () => 
         expect(handled.filter((id) => !offered.includes(id))).toEqual([])
         expect(handled.length).toBe(new Set(handled).size)
         expect(file.integrity).toBe("ok")
-      }),
-    60_000
+      })
   )
 })
 
@@ -177,7 +174,7 @@ describe("a file that is broken", () => {
       const { filename } = yield* filled
       damage(filename, 4096, fs.statSync(filename).size)
       expect(yield* Effect.flip(openStore(filename))).toMatchObject(unavailable(filename, "corrupt"))
-    }), 30_000)
+    }))
 
   it.scopedLive(
     "where the batches are: the queue tells it, does not die, and can be closed",
@@ -196,8 +193,7 @@ describe("a file that is broken", () => {
         expect(Duration.toMillis(elapsed)).toBeLessThan(16_000)
         expect(told.dropped).toEqual(["a"])
         expect(told.handled).toEqual([])
-      }),
-    60_000
+      })
   )
 })
 
@@ -231,8 +227,7 @@ describe("tables that somebody else changes", () => {
         )
         for (const { error } of letters) expect(error).not.toBe("")
         expect(told.errors).toEqual([])
-      }),
-    30_000
+      })
   )
 
   it.scopedLive(
@@ -253,7 +248,6 @@ describe("tables that somebody else changes", () => {
         expect(Duration.toMillis(elapsed)).toBeLessThan(16_000)
         expect(told.dropped).toEqual(names("lost", 3))
         expect(told.handled).toEqual(["earlier"])
-      }),
-    60_000
+      })
   )
 })

@@ -126,9 +126,8 @@ describe("inside a transaction", () => {
           }))
           yield* queue.flush
           expect(yield* stored(queue)).toBe(150)
-        }).pipe(Effect.provide(context), Effect.timeout("20 seconds"))
-      }),
-    30_000
+        }).pipe(Effect.provide(context))
+      })
   )
 
   it.scopedLive("an item that the user's format throws at is dropped, and told", () =>

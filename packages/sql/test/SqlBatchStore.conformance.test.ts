@@ -23,7 +23,6 @@ describe("a store in SQLite keeps the laws, in a file", () => {
 
   it.scoped(
     "all of them in the same one",
-    () => Effect.flatMap(temporaryFile, (filename) => Effect.provide(BatchStoreLaws.all({ runs: 2 }), open(filename))),
-    60_000
+    () => Effect.flatMap(temporaryFile, (filename) => Effect.provide(BatchStoreLaws.all({ runs: 2 }), open(filename)))
   )
 })

@@ -136,7 +136,7 @@ describe("a broken page", () => {
       )
       const returned = yield* handleAll(queue, { turn: "returned", limit: 1 })
       expect(returned).toEqual(expect.arrayContaining(upTo(300).filter((n) => (n - 1) % 30 < 6)))
-    }), 60_000)
+    }))
 
   it.scopedLive("of what rests holds up what is on it", () =>
     Effect.gen(function*() {
@@ -195,8 +195,7 @@ describe("a broken page", () => {
         expect(yield* all("discard", {})).toBe(0)
         expect((yield* queue.stats).dead.batches).toBe(lost.length)
         expect(yield* handleAll(queue, { limit: 500 })).toHaveLength(ids.length)
-      }),
-    60_000
+      })
   )
 
   it.scopedLive("that holds all of a table fails what needs it, typed, and nothing else", () =>

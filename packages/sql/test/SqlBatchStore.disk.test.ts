@@ -48,8 +48,7 @@ describe.skipIf(!canMount)("a full disk", () => {
         const taken = yield* take(queue)
         expect(taken.map(({ payload }) => payload.length)).toEqual([1000, 1001, 20_000])
         yield* queue.settle(taken)
-      }),
-    30_000
+      })
   )
 })
 

@@ -142,5 +142,5 @@ describe("a file of the first version", () => {
       expect(db.pragma("integrity_check", { simple: true })).toBe("ok")
       const names = db.prepare("SELECT name FROM sqlite_schema WHERE name LIKE '%0001%'").all()
       expect(names).toEqual([])
-    }), 60_000)
+    }))
 })

@@ -196,5 +196,5 @@ describe("what is asked of the stores in SQLite and in memory", () => {
           expect(one, `seed ${from + 1000 * nth + run}\n${said.join("\n")}`).toEqual(other)
         }
       }
-    }), 120_000)
+    }))
 })

@@ -304,12 +304,12 @@ describe("what was committed is what running the same transactions one after ano
   ])("where fibers give way %s, with savepoints, failures and interruptions", (_, yieldProbability) => {
     const seen = forSeeds({}, { runs: 300, yieldProbability })
     reached(seen, { success: 500, failed: 80, died: 80, interrupted: 150, kept: 300, undone: 200, schedules: 290 })
-  }, 60_000)
+  })
 
   it("on a machine where timers run out in the middle of work", () => {
     const seen = forSeeds({}, { runs: 200, yieldProbability: 0.1, timerProbability: 0.05, seed: 10_001 })
     reached(seen, { success: 200, interrupted: 100, kept: 100, undone: 100, schedules: 190 })
-  }, 60_000)
+  })
 
   it("in a file as in memory", () => {
     const directory = mkdtempSync(join(tmpdir(), "sluice-laws-"))
@@ -320,12 +320,12 @@ describe("what was committed is what running the same transactions one after ano
     } finally {
       rmSync(directory, { recursive: true })
     }
-  }, 60_000)
+  })
 
   it("although fibers are left behind that go on writing while their transaction ends", () => {
     const seen = forSeeds({ strays: true }, { runs: 200, yieldProbability: 0.1, seed: 30_001 })
     reached(seen, { success: 200, schedules: 190 })
-  }, 60_000)
+  })
 })
 
 describe("a statement", () => {
@@ -349,7 +349,7 @@ describe("a statement", () => {
     SeededRun.forSeeds(interrupted, { runs: 500, yieldProbability: 0.2 }, (run) => {
       expect([2, 3]).toContain(successful(run).length)
     })
-  }, 30_000)
+  })
 })
 
 // -----------------------------------------------------------------------------
@@ -403,7 +403,7 @@ describe("a fiber that was forked inside and has outlived its transaction", () =
       expect(refused).not.toContain(false)
       expect(log).toEqual([])
     })
-  }, 30_000)
+  })
 })
 
 // -----------------------------------------------------------------------------
@@ -479,7 +479,7 @@ describe("transactions are served first come, first served", () => {
       }
     )
     expect(gone).toBeGreaterThan(200)
-  }, 30_000)
+  })
 
   it("where they ask in the same moment, in any order", () => {
     let gone = 0
@@ -492,5 +492,5 @@ describe("transactions are served first come, first served", () => {
       }
     )
     expect(gone).toBeGreaterThan(200)
-  }, 30_000)
+  })
 })

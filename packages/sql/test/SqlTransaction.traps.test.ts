@@ -17,11 +17,11 @@ const holds = <A, E>(
   describe(`${behaviour}`, () => {
     it("holds", async () => {
       expect(await Effect.runPromise(withStore(scenario))).toEqual(expected)
-    }, 20_000)
+    })
     it("does not hold with the stock client", async () => {
       const exit = await Effect.runPromiseExit(withStockClient(scenario))
       expect(Exit.isSuccess(exit) ? exit.value : exit.cause).not.toEqual(expected)
-    }, 20_000)
+    })
   })
 
 const table = <A, E, R>(scenario: Effect.Effect<A, E, R>) => Effect.zipRight(createTable, scenario)

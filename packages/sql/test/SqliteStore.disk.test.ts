@@ -92,8 +92,7 @@ describe.skipIf(!canMount)("a full disk", () => {
           expect(yield* rows).toEqual(["d.0", "d.1", "e.0", "earlier.0", "earlier.1"])
         }))
         expect(readFresh(disk.filename)).toEqual(["d.0", "d.1", "e.0", "earlier.0", "earlier.1"])
-      }),
-    30_000
+      })
   )
 
   it.scopedLive("keeps who tries again waiting no longer than it is full", () =>
@@ -112,7 +111,7 @@ describe.skipIf(!canMount)("a full disk", () => {
       yield* disk.free
       yield* Fiber.join(fiber)
       expect(yield* rows).toEqual(["a.0", "a.1"])
-    }), 30_000)
+    }))
 
   it.scopedLive(
     "that a statement meets before the commit ends its group; who had not run yet is not concerned",
@@ -148,8 +147,7 @@ describe.skipIf(!canMount)("a full disk", () => {
           yield* submitPair("b", 100)
         }))
         expect(readFresh(disk.filename)).toEqual(["b.0", "b.1", "earlier.0", "earlier.1"])
-      }),
-    30_000
+      })
   )
 
   it.scopedLive(
@@ -179,8 +177,7 @@ describe.skipIf(!canMount)("a full disk", () => {
           expect(yield* opened.checkpoint).toMatchObject({ cut: true })
         }))
         expect(readFresh(disk.filename)).toEqual(["d.0", "d.1", "e.0", "earlier.0", "earlier.1"])
-      }),
-    30_000
+      })
   )
 
   it.scopedLive("fails opening a new file, which works once there is space", () =>
@@ -191,7 +188,7 @@ describe.skipIf(!canMount)("a full disk", () => {
       expect(yield* Effect.flip(open)).toMatchObject(full(disk.filename))
       yield* disk.free
       expect(Either.isRight(yield* Effect.either(open))).toBe(true)
-    }), 30_000)
+    }))
 
   // The index of the log finds no room, and SQLite has a code of its own for that: SQLITE_IOERR_SHMSIZE.
   it.scopedLive(
@@ -206,8 +203,7 @@ describe.skipIf(!canMount)("a full disk", () => {
         yield* disk.free
         yield* open
         expect(error).toMatchObject(full(disk.filename))
-      }),
-    30_000
+      })
   )
 })
 
@@ -252,7 +248,6 @@ describe.skipIf(process.platform === "win32")("a file that may not grow", () => 
         expect(readFresh(filename)).toEqual(
           ["after", "before", "last", "neighbour"].flatMap((id) => [`${id}.0`, `${id}.1`])
         )
-      }),
-    30_000
+      })
   )
 })

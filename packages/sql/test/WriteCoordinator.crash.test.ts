@@ -109,6 +109,5 @@ it.scopedLive(
       expect(totals.failed).toBeGreaterThan(100)
       expect(totals.cutInTheMiddle).toBeGreaterThan(0)
     })
-  },
-  180_000
+  }
 )

@@ -607,12 +607,12 @@ describe("what was committed is what running the same writes one after another g
       announced: 300,
       schedules: 190
     })
-  }, 60_000)
+  })
 
   it("whenever the coordinator is closed: a write that waits is run or refused, and none hangs", () => {
     const seen = forSeeds({ endings: isolated, closesEarly: true }, { runs: 300, yieldProbability: 0.1, seed: 10_001 })
     reached(seen, { success: 300, CoordinatorClosed: 120, interrupted: 100, schedules: 290 })
-  }, 60_000)
+  })
 
   it(
     "where a commit fails: all of its group is told and rolled back, what may run again does, and so do the others",
@@ -623,8 +623,7 @@ describe("what was committed is what running the same writes one after another g
         seed: 20_001
       })
       reached(seen, { success: 300, TransactionFailed: 50, rerun: 20, schedules: 190 })
-    },
-    60_000
+    }
   )
 
   it("in a file as in memory", () => {
@@ -640,7 +639,7 @@ describe("what was committed is what running the same writes one after another g
     } finally {
       rmSync(directory, { recursive: true })
     }
-  }, 60_000)
+  })
 
   it(
     "where a write outlives its time: it is refused from then on, and those after it have their own time",
@@ -651,8 +650,7 @@ describe("what was committed is what running the same writes one after another g
         seed: 40_001
       })
       reached(seen, { success: 150, WriteTimeout: 60, schedules: 95 })
-    },
-    60_000
+    }
   )
 
   it.each<[string, Ending]>([
@@ -661,7 +659,7 @@ describe("what was committed is what running the same writes one after another g
   ])("where a write %s: its group is told and rolled back, and those that had not begun run next", (_, ending) => {
     const seen = forSeeds({ endings: [...isolated, ending] }, { runs: 100, yieldProbability: 0.1, seed: 50_001 })
     reached(seen, { success: 150, TransactionEnded: 5, schedules: 95 })
-  }, 60_000)
+  })
 
   it("and what is announced is in the order in which it was written, also from within a write", () => {
     const seen = forSeeds({ endings: isolated, nestedAnnounced: true }, {
@@ -670,12 +668,12 @@ describe("what was committed is what running the same writes one after another g
       seed: 60_001
     })
     reached(seen, { announced: 150, schedules: 95 })
-  }, 60_000)
+  })
 
   it("although fibers are left behind that go on writing while their write ends", () => {
     const seen = forSeeds({ endings: isolated, strays: true }, { runs: 100, yieldProbability: 0.1, seed: 70_001 })
     reached(seen, { success: 150, schedules: 95 })
-  }, 60_000)
+  })
 
   it("on a machine that is too slow, where any write may take too long", () => {
     const savepoints = (seed: number) =>
@@ -701,7 +699,7 @@ describe("what was committed is what running the same writes one after another g
       seed: 80_001
     })
     reached(seen, { success: 100, WriteTimeout: 100, schedules: 145 })
-  }, 60_000)
+  })
 
   // All of the above.
   it("with everything at once", () => {
@@ -717,7 +715,7 @@ describe("what was committed is what running the same writes one after another g
       strays: true
     }
     reached(forSeeds(all, { runs: 150, yieldProbability: 0.2, seed: 90_001 }), { success: 50, schedules: 145 })
-  }, 60_000)
+  })
 })
 
 // -----------------------------------------------------------------------------
@@ -793,7 +791,7 @@ describe("the order of writes", () => {
       expect(begun).toEqual(submitted)
       expect(log).toEqual(submitted.filter((id) => log.includes(id)))
     })
-  }, 60_000)
+  })
 
   it("is that of the announcements, also of writes in transactions of their callers", () => {
     const announced = (seed: number) => {
@@ -822,7 +820,7 @@ describe("the order of writes", () => {
       expect(heard).toHaveLength(8)
       expect(heard).toEqual(log)
     })
-  }, 60_000)
+  })
 })
 
 // -----------------------------------------------------------------------------
@@ -864,7 +862,7 @@ describe("an interruption", () => {
       expect(heard).toEqual(log)
     })
     expect(Math.min(stored.no, stored.yes)).toBeGreaterThan(20)
-  }, 60_000)
+  })
 
   it("takes a write out that has not begun, although its group has", () => {
     const run = SeededRun.run(
@@ -1002,7 +1000,7 @@ describe("nothing is left behind", () => {
     }).pipe(Effect.provide(SqliteStore.layer({ filename: ":memory:" })))
     const run = SeededRun.run(program, { seed: 1, maxSteps: 10_000_000 })
     expect(successful(run)).toEqual([{ stored: 1_000 }])
-  }, 30_000)
+  })
 
   it("by a hundred files that were opened, written through a coordinator, and closed", () => {
     const directory = mkdtempSync(join(tmpdir(), "sluice-laws-"))
@@ -1025,7 +1023,7 @@ describe("nothing is left behind", () => {
     } finally {
       rmSync(directory, { recursive: true })
     }
-  }, 30_000)
+  })
 
   it("by a thousand writes that fail: the counts add up, and the next write is stored", () => {
     const program = withCoordinator(
@@ -1078,5 +1076,5 @@ describe("nothing is left behind", () => {
       groups: true,
       stored: 2
     })
-  }, 30_000)
+  })
 })

@@ -62,14 +62,11 @@ export class Server {
     this.process.kill(signal)
   }
 
-  /** Sends a signal, and waits until it has ended. Answers how, what it has said on stderr, and after how long. */
-  end(
-    signal: NodeJS.Signals = "SIGTERM"
-  ): Effect.Effect<{ readonly how: string; readonly errors: string; readonly millis: number }> {
+  /** Sends a signal, and waits until it has ended. Answers how, and what it has said on stderr. */
+  end(signal: NodeJS.Signals = "SIGTERM"): Effect.Effect<{ readonly how: string; readonly errors: string }> {
     return Effect.suspend(() => {
-      const from = performance.now()
       this.unsafeSignal(signal)
-      return Effect.map(this.exit, (how) => ({ how, errors: this.errors, millis: performance.now() - from }))
+      return Effect.map(this.exit, (how) => ({ how, errors: this.errors }))
     })
   }
 

@@ -34,21 +34,15 @@ export const command = (server: { readonly url: string }, path: string, body?: u
 export const pause = (millis = 5): Effect.Effect<void> =>
   Effect.promise(() => new Promise((resolve) => setTimeout(resolve, millis)))
 
-/** Looks again and again until it is so. It fails, with what was seen last, after a time that is long enough. */
-export const until = <A, E, R>(
-  look: Effect.Effect<A, E, R>,
-  isSo: (seen: A) => boolean,
-  withinMillis = 20_000
-): Effect.Effect<A, E, R> =>
+/** Looks again and again until it is so. Whoever gives up on it is told what was seen last. */
+export const until = <A, E, R>(look: Effect.Effect<A, E, R>, isSo: (seen: A) => boolean): Effect.Effect<A, E, R> =>
   Effect.suspend(() => {
-    const deadline = performance.now() + withinMillis
+    let last: A | undefined
     const again: Effect.Effect<A, E, R> = Effect.flatMap(look, (seen) => {
-      if (isSo(seen)) return Effect.succeed(seen)
-      return performance.now() > deadline
-        ? Effect.die(new Error(`it never came to be; seen last: ${JSON.stringify(seen)}`))
-        : Effect.zipRight(pause(), again)
+      last = seen
+      return isSo(seen) ? Effect.succeed(seen) : Effect.zipRight(pause(), again)
     })
-    return again
+    return Effect.onInterrupt(again, () => Effect.logError("it never came to be; seen last:", last))
   })
 
 /** A queue that does nothing, but for what the test says. */

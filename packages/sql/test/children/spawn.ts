@@ -134,25 +134,23 @@ export const childAfter = (command: string, name: string, ...args: ReadonlyArray
 export const foreignLock = (filename: string, ...statements: ReadonlyArray<string>) =>
   Effect.tap(child("foreignLock", filename, ...statements), (locker) => locker.heard("locked"))
 
-/** Ticks every so often, and answers the longest time between two of them. */
-export const watchTimers = (everyMillis: number) =>
+/** A timer that ticks every so often. Whoever holds up the event loop keeps it from that. */
+export const ticking = (everyMillis: number) =>
   Effect.map(
     Effect.acquireRelease(
       Effect.sync(() => {
-        const seen = { last: performance.now(), longest: 0, ticks: 0, timer: undefined as NodeJS.Timeout | undefined }
-        seen.timer = setInterval(() => {
-          const now = performance.now()
-          seen.longest = Math.max(seen.longest, now - seen.last)
-          seen.last = now
-          seen.ticks += 1
-        }, everyMillis)
+        const seen = { ticks: 0, timer: undefined as NodeJS.Timeout | undefined }
+        seen.timer = setInterval(() => (seen.ticks += 1), everyMillis)
         return seen
       }),
       (seen) => Effect.sync(() => clearInterval(seen.timer))
     ),
     (seen) => ({
-      /** Counts the gap that is still open. */
-      longestGap: Effect.sync(() => Math.max(seen.longest, performance.now() - seen.last)),
-      ticks: Effect.sync(() => seen.ticks)
+      /** Waits for so many more ticks. */
+      ticks: (count: number) =>
+        Effect.suspend(() => {
+          const enough = seen.ticks + count
+          return Effect.repeat(Effect.sleep(everyMillis), { until: () => seen.ticks >= enough })
+        })
     })
   )
