@@ -2,11 +2,12 @@ import { Backpressure } from "@sluice/core"
 import * as PolicyLaws from "@sluice/core/testing/PolicyLaws"
 import * as PolicyModel from "@sluice/core/testing/PolicyModel"
 import { describe, it } from "vitest"
+import { campaign } from "./support/campaigns.ts"
 
 type Item = PolicyLaws.Item
 
 const capacities = [1, 2, 3, 7]
-const runs = 100
+const runs = campaign(100)
 
 const weightsUpTo = (capacity: number) => Array.from({ length: capacity }, (_, index) => index + 1)
 

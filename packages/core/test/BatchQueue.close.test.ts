@@ -4,6 +4,7 @@ import { SeededRun } from "@sluice/core/testing"
 import { Effect, Exit, Fiber, Schedule, Schema, Scope, TestClock } from "effect"
 import { claimAll, numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
 import { failing } from "./support/sink.ts"
+import { campaign } from "./support/campaigns.ts"
 
 const onMemory = Effect.provide(BatchStore.layerMemory)
 
@@ -137,13 +138,16 @@ describe("closing", () => {
       expect(yield* queue.metrics).toMatchObject({ offered: 5, refused: 1, settled: 2, stored: 4 })
     }).pipe(onMemory))
 
-  it("a thousand times leaves no fiber and no timer behind", () => {
+  it("again and again leaves no fiber and no timer behind", () => {
     const once = Effect.scoped(Effect.gen(function*() {
       const { queue } = yield* numbers({ leaseDuration: 1000 })
       yield* queue.offerStored(1)
       yield* queue.offer(2)
     }))
-    const run = SeededRun.run(Effect.repeatN(once, 999).pipe(onMemory), { seed: 1, maxSteps: 10_000_000 })
+    const run = SeededRun.run(Effect.repeatN(once, campaign(1000) - 1).pipe(onMemory), {
+      seed: 1,
+      maxSteps: 10_000_000
+    })
     expect(Exit.isSuccess(run.exit)).toBe(true)
     expect(run.leftFibers).toEqual([])
     expect(run.leftTimers).toBe(0)

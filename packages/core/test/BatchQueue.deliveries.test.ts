@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest"
 import { makeMemoryStore } from "../src/internal/memoryStore.ts"
 import { choices, leasedIn } from "./support/batchPrograms.ts"
 import { openOn, type Options } from "./support/batchQueue.ts"
-import { valueOf } from "./support/seeds.ts"
+import { atLeast, forSeeds, valueOf } from "./support/campaigns.ts"
 
 // How often and when a batch is handled: over attempts, processes that end, and processes that are killed.
 
@@ -17,7 +17,7 @@ const open = (raw: Stores.BatchStore, options: Options) => openOn(raw, name, opt
 const upTo = (count: number) => Array.from({ length: count }, (_, item) => item)
 
 describe("the order", () => {
-  it("of one worker, and one batch at a time, is that of the offers, across restarts too", () => {
+  it("of one worker, and one batch at a time, is that of the offers, across restarts too", async () => {
     const restarted = { count: 0 }
     const ordered = (seed: number) =>
       Effect.gen(function*() {
@@ -48,16 +48,16 @@ describe("the order", () => {
         yield* close
         return { handled, next }
       })
-    SeededRun.forSeeds(ordered, { runs: 120 }, (run) => {
+    await forSeeds(ordered, { runs: 120 }, (run) => {
       const { handled, next } = valueOf(run)
       expect(handled).toEqual(upTo(next))
     })
-    expect(restarted.count).toBeGreaterThan(60)
+    expect(restarted.count).toBeGreaterThanOrEqual(atLeast(60))
   })
 })
 
 describe("attempts", () => {
-  it("are counted up, and come when the schedule says, waited for by a worker or not, across restarts too", () => {
+  it("are counted up, and come when the schedule says, waited for by a worker or not, across restarts too", async () => {
     const capMillis = 40
     const delayAfter = (attempt: number) => Math.min(capMillis, 3 * 2 ** (attempt - 1))
     const retried = (seed: number) =>
@@ -84,7 +84,7 @@ describe("attempts", () => {
         return attempts
       })
     const longest = { attempt: 0 }
-    SeededRun.forSeeds(retried, { runs: 100 }, (run) => {
+    await forSeeds(retried, { runs: 100 }, (run) => {
       const attempts = valueOf(run)
       expect(attempts.map(({ attempt }) => attempt)).toEqual(upTo(attempts.length).map((i) => i + 1))
       attempts.slice(1).forEach(({ at }, i) => expect(at - attempts[i].at).toBe(delayAfter(i + 1)))
@@ -112,7 +112,7 @@ describe("attempts", () => {
     times.slice(1).forEach((at, i) => expect(at - times[i]).toBeLessThanOrEqual(3_600_000))
   })
 
-  it("wait as long as they should although the handler has interrupted its own fiber", () => {
+  it("wait as long as they should although the handler has interrupted its own fiber", async () => {
     const retried = Effect.gen(function*() {
       const times: Array<number> = []
       const clock = yield* Effect.clock
@@ -130,88 +130,94 @@ describe("attempts", () => {
       yield* close
       return times
     })
-    SeededRun.forSeeds(retried, { runs: 20 }, (run) => expect(valueOf(run)).toEqual([0, 100, 200]))
+    await forSeeds(retried, { runs: 20 }, (run) => expect(valueOf(run)).toEqual([0, 100, 200]))
   })
 })
 
 describe("deliveries", () => {
-  it.each([1, 2, 3, 5])("of a batch that kills its process end after %d, with one dead letter", (maxDeliveries) => {
-    const killed = (seed: number) =>
-      Effect.gen(function*() {
-        const { below } = choices(seed)
-        const raw = makeMemoryStore()
-        const store = yield* raw.queue(name)
-        const handled: Array<number> = []
-        const first = yield* open(raw, { workers: 0 })
-        yield* first.queue.offerStored(1)
-        yield* first.queue.offerStored(2)
-        yield* first.close
-        // What has the lease of the batch and never comes back is a process that was killed.
-        for (let death = 0; death < maxDeliveries; death++) {
-          const { batches } = yield* store.claim({
-            limit: 1,
-            leaseMillis: 10,
-            turn: death === 0 ? "fresh" : "returned"
-          })
-          expect(batches).toMatchObject([{ sequence: 1 }])
-          yield* Effect.sleep(10 + below(20))
-        }
-        const { close, queue } = yield* open(raw, {
-          maxDeliveries,
-          batches: 1 + below(2),
-          process: ({ items }) => Effect.sync(() => handled.push(...items))
-        })
-        yield* Effect.sleep(5000)
-        const dead = yield* queue.deadLetters.list()
-        const { deadLettered, settled } = yield* queue.metrics
-        yield* queue.deadLetters.redrive([1])
-        yield* Effect.sleep(10)
-        const after = yield* queue.deadLetters.list()
-        yield* close
-        return { dead, deadLettered, settled, after, handled }
-      })
-    SeededRun.forSeeds(killed, { runs: 20 }, (run) => {
-      const { after, dead, handled, ...counts } = valueOf(run)
-      expect(dead).toMatchObject([{ id: 1, items: 1, reason: "deliveries-exhausted", attempts: 0 }])
-      expect(dead[0].error).toContain("its worker has ended")
-      expect(counts).toEqual({ deadLettered: 1, settled: 1 })
-      expect(after).toEqual([])
-      expect(handled).toEqual([2, 1])
-    })
-  })
-
-  it.each([1, 2, 3, 5])("of a batch that fails end after %d, with one dead letter that says why", (maxDeliveries) => {
-    const failing = (seed: number) =>
-      Effect.gen(function*() {
-        const { below, pick } = choices(seed)
-        const raw = makeMemoryStore()
-        const attempts: Array<number> = []
-        const { close, queue } = yield* open(raw, {
-          maxDeliveries,
-          workers: 1 + below(3),
-          retry: pick([Schedule.stop, Schedule.spaced("2 seconds")]),
-          cooldown: pick([0, 50]),
-          process: ({ attempt }) => {
-            attempts.push(attempt)
-            return Effect.fail(new Error("the reason"))
+  it.each([1, 2, 3, 5])(
+    "of a batch that kills its process end after %d, with one dead letter",
+    async (maxDeliveries) => {
+      const killed = (seed: number) =>
+        Effect.gen(function*() {
+          const { below } = choices(seed)
+          const raw = makeMemoryStore()
+          const store = yield* raw.queue(name)
+          const handled: Array<number> = []
+          const first = yield* open(raw, { workers: 0 })
+          yield* first.queue.offerStored(1)
+          yield* first.queue.offerStored(2)
+          yield* first.close
+          // What has the lease of the batch and never comes back is a process that was killed.
+          for (let death = 0; death < maxDeliveries; death++) {
+            const { batches } = yield* store.claim({
+              limit: 1,
+              leaseMillis: 10,
+              turn: death === 0 ? "fresh" : "returned"
+            })
+            expect(batches).toMatchObject([{ sequence: 1 }])
+            yield* Effect.sleep(10 + below(20))
           }
+          const { close, queue } = yield* open(raw, {
+            maxDeliveries,
+            batches: 1 + below(2),
+            process: ({ items }) => Effect.sync(() => handled.push(...items))
+          })
+          yield* Effect.sleep(5000)
+          const dead = yield* queue.deadLetters.list()
+          const { deadLettered, settled } = yield* queue.metrics
+          yield* queue.deadLetters.redrive([1])
+          yield* Effect.sleep(10)
+          const after = yield* queue.deadLetters.list()
+          yield* close
+          return { dead, deadLettered, settled, after, handled }
         })
-        yield* queue.offerStored(1)
-        yield* Effect.sleep(20_000)
-        const dead = yield* queue.deadLetters.list()
-        yield* close
-        return { dead, attempts: attempts.length, stats: yield* queue.stats }
+      await forSeeds(killed, { runs: 20 }, (run) => {
+        const { after, dead, handled, ...counts } = valueOf(run)
+        expect(dead).toMatchObject([{ id: 1, items: 1, reason: "deliveries-exhausted", attempts: 0 }])
+        expect(dead[0].error).toContain("its worker has ended")
+        expect(counts).toEqual({ deadLettered: 1, settled: 1 })
+        expect(after).toEqual([])
+        expect(handled).toEqual([2, 1])
       })
-    SeededRun.forSeeds(failing, { runs: 20 }, (run) => {
-      const { attempts, dead, stats } = valueOf(run)
-      expect(attempts).toBe(maxDeliveries)
-      expect(dead).toMatchObject([{ items: 1, reason: "deliveries-exhausted", deliveries: maxDeliveries }])
-      expect(dead[0].error).toContain("the reason")
-      expect(stats).toMatchObject({ pending: { items: 0 }, dead: { items: 1 } })
-    })
-  })
+    }
+  )
 
-  it("are given back by a stop: no lease is left, and all can be claimed at once as if it had never been", () => {
+  it.each([1, 2, 3, 5])(
+    "of a batch that fails end after %d, with one dead letter that says why",
+    async (maxDeliveries) => {
+      const failing = (seed: number) =>
+        Effect.gen(function*() {
+          const { below, pick } = choices(seed)
+          const raw = makeMemoryStore()
+          const attempts: Array<number> = []
+          const { close, queue } = yield* open(raw, {
+            maxDeliveries,
+            workers: 1 + below(3),
+            retry: pick([Schedule.stop, Schedule.spaced("2 seconds")]),
+            cooldown: pick([0, 50]),
+            process: ({ attempt }) => {
+              attempts.push(attempt)
+              return Effect.fail(new Error("the reason"))
+            }
+          })
+          yield* queue.offerStored(1)
+          yield* Effect.sleep(20_000)
+          const dead = yield* queue.deadLetters.list()
+          yield* close
+          return { dead, attempts: attempts.length, stats: yield* queue.stats }
+        })
+      await forSeeds(failing, { runs: 20 }, (run) => {
+        const { attempts, dead, stats } = valueOf(run)
+        expect(attempts).toBe(maxDeliveries)
+        expect(dead).toMatchObject([{ items: 1, reason: "deliveries-exhausted", deliveries: maxDeliveries }])
+        expect(dead[0].error).toContain("the reason")
+        expect(stats).toMatchObject({ pending: { items: 0 }, dead: { items: 1 } })
+      })
+    }
+  )
+
+  it("are given back by a stop: no lease is left, and all can be claimed at once as if it had never been", async () => {
     const stopped = (seed: number) =>
       Effect.gen(function*() {
         const { below, pick } = choices(seed)
@@ -235,7 +241,7 @@ describe("deliveries", () => {
         const { batches } = yield* store.claim({ limit: 100, leaseMillis: 10 })
         return { pending, deliveries: batches.map(({ deliveries }) => deliveries) }
       })
-    SeededRun.forSeeds(stopped, { runs: 200, timerProbability: 0.02 }, (run) => {
+    await forSeeds(stopped, { runs: 200, timerProbability: 0.02 }, (run) => {
       const { deliveries, pending } = valueOf(run)
       expect(deliveries).toEqual(upTo(pending.batches).map(() => 1))
       expect(run.leftFibers).toEqual([])
@@ -243,7 +249,7 @@ describe("deliveries", () => {
     })
   })
 
-  it("of a retry that a worker waits for are put back by a stop for what is left of the delay", () => {
+  it("of a retry that a worker waits for are put back by a stop for what is left of the delay", async () => {
     const stopped = (seed: number) =>
       Effect.gen(function*() {
         const { below, pick } = choices(seed)
@@ -261,10 +267,10 @@ describe("deliveries", () => {
         yield* second.close
         return times
       })
-    SeededRun.forSeeds(stopped, { runs: 50 }, (run) => expect(valueOf(run).slice(0, 2)).toEqual([0, 500]))
+    await forSeeds(stopped, { runs: 50 }, (run) => expect(valueOf(run).slice(0, 2)).toEqual([0, 500]))
   })
 
-  it("by a stop that comes while the handler fails never run it again", () => {
+  it("by a stop that comes while the handler fails never run it again", async () => {
     const stopped = (seed: number) =>
       Effect.gen(function*() {
         const { below } = choices(seed)
@@ -285,7 +291,7 @@ describe("deliveries", () => {
         yield* close
         return { running, leased: leasedIn(store) }
       })
-    SeededRun.forSeeds(stopped, { runs: 200, timerProbability: 0.05, yieldProbability: 0.1 }, (run) => {
+    await forSeeds(stopped, { runs: 200, timerProbability: 0.05, yieldProbability: 0.1 }, (run) => {
       expect(valueOf(run).leased).toBe(0)
       expect(run.leftFibers).toEqual([])
       expect(run.leftTimers).toBe(0)
@@ -294,7 +300,7 @@ describe("deliveries", () => {
 })
 
 describe("a partial failure", () => {
-  it("leaves exactly the failed items, in their order, to the next attempt, across restarts too", () => {
+  it("leaves exactly the failed items, in their order, to the next attempt, across restarts too", async () => {
     const partial = (seed: number) =>
       Effect.gen(function*() {
         const { below, chance, pick } = choices(seed)
@@ -326,7 +332,7 @@ describe("a partial failure", () => {
         }
         return { handled, wrong }
       })
-    SeededRun.forSeeds(partial, { runs: 150 }, (run) => {
+    await forSeeds(partial, { runs: 150 }, (run) => {
       const { handled, wrong } = valueOf(run)
       expect(wrong).toEqual([])
       expect([...handled].sort((a, b) => a - b)).toEqual(upTo(12))

@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest"
 import { BatchStore } from "../src/BatchStore.ts"
 import { makeMemoryStore } from "../src/internal/memoryStore.ts"
 import { longestClose } from "./support/batchPrograms.ts"
-import { valueOf } from "./support/seeds.ts"
+import { forSeeds, valueOf } from "./support/campaigns.ts"
 
 // The same program again and again, each time with another call of the store going wrong in another way.
 
@@ -195,7 +195,7 @@ describe("a store that goes wrong at the n-th call", () => {
 describe("closing", () => {
   it.each([0, 100, 20_000])(
     "with drainTimeout %d is bounded although a handler cannot be interrupted",
-    (drainTimeout) => {
+    async (drainTimeout) => {
       const stubborn = Effect.gen(function*() {
         const scope = yield* Scope.make()
         const queue = yield* BatchQueue.make<number, number, never, never>({
@@ -209,13 +209,13 @@ describe("closing", () => {
         yield* Scope.close(scope, Exit.void)
         return (yield* Clock.currentTimeMillis) - closedAt
       })
-      SeededRun.forSeeds(stubborn, { runs: 20 }, (run) => {
+      await forSeeds(stubborn, { runs: 20 }, (run) => {
         expect(valueOf(run)).toBe(drainTimeout + 5000)
       })
     }
   )
 
-  it("is bounded although the store has hung from the beginning, and what could not be stored is told", () => {
+  it("is bounded although the store has hung from the beginning, and what could not be stored is told", async () => {
     const hung = Effect.gen(function*() {
       const dropped: Array<readonly [number, string]> = []
       const scope = yield* Scope.make()
@@ -237,7 +237,7 @@ describe("closing", () => {
       const closeMillis = (yield* Clock.currentTimeMillis) - closedAt
       return { closeMillis, dropped, told: (yield* Fiber.join(waiting))._tag, metrics: yield* queue.metrics }
     })
-    SeededRun.forSeeds(hung, { runs: 50 }, (run) => {
+    await forSeeds(hung, { runs: 50 }, (run) => {
       const { metrics, ...told } = valueOf(run)
       expect(told).toEqual({
         closeMillis: longestClose(100),
@@ -260,7 +260,7 @@ describe("a queue whose store is down", () => {
 
   it.each(policies.map((policy) => [policy._tag, policy] as const))(
     "accepts as many as it has room for, goes on with %s, and stores everything in order once it is back",
-    (_, policy) => {
+    async (_, policy) => {
       for (const capacity of [1, 2, 3, 10]) {
         const down = (seed: number) =>
           Effect.gen(function*() {
@@ -295,7 +295,7 @@ describe("a queue whose store is down", () => {
               return { handled, dropped, refused, buffered, offered, waiting, isWaiting }
             }))
           })
-        SeededRun.forSeeds(down, { runs: 20 }, (run) => {
+        await forSeeds(down, { runs: 20 }, (run) => {
           const { buffered, dropped, handled, isWaiting, offered, refused, waiting } = valueOf(run)
           const kept = Array.from({ length: 30 }, (_, item) => item).filter((item) =>
             !dropped.includes(item) && !refused.includes(item)

@@ -1,11 +1,11 @@
 import { Backpressure, Batch, BatchQueue, Buffer } from "@sluice/core"
 import * as FaultyStore from "@sluice/core/testing/FaultyStore"
-import * as SeededRun from "@sluice/core/testing/SeededRun"
 import { Cause, Effect, Exit, Fiber, Schedule, Schema, type Scope } from "effect"
 import { describe, expect, it } from "vitest"
 import { BatchStore } from "../src/BatchStore.ts"
 import { makeMemoryStore } from "../src/internal/memoryStore.ts"
 import { choices, leasedIn } from "./support/batchPrograms.ts"
+import { atLeast, type Campaign, forSeeds } from "./support/campaigns.ts"
 
 // What the laws have found once. Each of these is about one moment, so each is run under many schedules.
 
@@ -31,10 +31,10 @@ const make = (options: Options, plan: FaultyStore.Plan = FaultyStore.never, raw 
 
 const under = <A>(
   program: Effect.Effect<A, unknown, Scope.Scope> | ((seed: number) => Effect.Effect<A, unknown, Scope.Scope>),
-  options: SeededRun.SeedsOptions,
+  options: Campaign,
   check: (answer: A) => void
 ) =>
-  SeededRun.forSeeds(
+  forSeeds(
     (seed) => Effect.scoped(typeof program === "function" ? program(seed) : program),
     { yieldProbability: 0.1, ...options },
     ({ exit, leftFibers, leftTimers }) => {
@@ -46,7 +46,7 @@ const under = <A>(
   )
 
 describe("a lease", () => {
-  it("that cannot be renewed for once is told, and nothing else", () => {
+  it("that cannot be renewed for once is told, and nothing else", async () => {
     const program = Effect.gen(function*() {
       const { internal, queue } = yield* make(
         { leaseDuration: 30, process: () => Effect.sleep(50) },
@@ -56,10 +56,10 @@ describe("a lease", () => {
       yield* Effect.sleep(100)
       return { internal, settled: (yield* queue.metrics).settled }
     })
-    under(program, { runs: 20 }, (answer) => expect(answer).toEqual({ internal: ["extend"], settled: 1 }))
+    await under(program, { runs: 20 }, (answer) => expect(answer).toEqual({ internal: ["extend"], settled: 1 }))
   })
 
-  it("is not lost where a batch is settled, replaced or put back in the moment in which it would be renewed", () => {
+  it("is not lost where a batch is settled, replaced or put back in the moment in which it would be renewed", async () => {
     const outcomes: ReadonlyArray<Effect.Effect<void, unknown>> = [
       Effect.void,
       Effect.fail("down"),
@@ -85,12 +85,12 @@ describe("a lease", () => {
         yield* Effect.sleep(100)
         return { internal, leasesLost: (yield* queue.metrics).leasesLost }
       })
-    under(program, { runs: 300 }, (answer) => expect(answer).toEqual({ internal: [], leasesLost: 0 }))
+    await under(program, { runs: 300 }, (answer) => expect(answer).toEqual({ internal: [], leasesLost: 0 }))
   })
 })
 
 describe("a process whose lease has run out", () => {
-  it("settles nothing of what another one has by now, which does", () => {
+  it("settles nothing of what another one has by now, which does", async () => {
     const program = Effect.gen(function*() {
       const raw = makeMemoryStore()
       const counts = ({ leasesLost, settled }: BatchQueue.Metrics) => ({ leasesLost, settled })
@@ -114,7 +114,7 @@ describe("a process whose lease has run out", () => {
         pending: [before.pending.items, after.pending.items]
       }
     })
-    under(program, { runs: 20 }, (answer) => {
+    await under(program, { runs: 20 }, (answer) => {
       expect(answer).toEqual({
         first: { leasesLost: 1, settled: 0 },
         second: { leasesLost: 0, settled: 1 },
@@ -125,7 +125,7 @@ describe("a process whose lease has run out", () => {
 })
 
 describe("an item with an id", () => {
-  it("counts once although the policy coalesces items of its key", () => {
+  it("counts once although the policy coalesces items of its key", async () => {
     const program = Effect.gen(function*() {
       const { handled, queue } = yield* make({
         policy: Backpressure.coalesceByKey(() => "same", { merge: (held, next) => held * 10 + next }),
@@ -143,14 +143,14 @@ describe("an item with an id", () => {
       yield* Effect.sleep(1)
       return { again, handled: [...handled].sort((a, b) => a - b) }
     })
-    under(program, { runs: 100 }, (answer) => {
+    await under(program, { runs: 100 }, (answer) => {
       expect(answer).toEqual({ again: ["duplicate", "duplicate"], handled: [1, 2, 3] })
     })
   })
 })
 
 describe("the counts", () => {
-  it("have an item as coalesced from the moment in which the open batch merges it", () => {
+  it("have an item as coalesced from the moment in which the open batch merges it", async () => {
     const program = Effect.gen(function*() {
       const { queue } = yield* make({
         buffer: Buffer.merging(() => "same", (held: number, next: number) => held + next),
@@ -163,12 +163,12 @@ describe("the counts", () => {
       const after = yield* queue.metrics
       return [{ offered, buffered, coalesced }, { stored: after.stored, coalesced: after.coalesced }]
     })
-    under(program, { runs: 20 }, (answer) => {
+    await under(program, { runs: 20 }, (answer) => {
       expect(answer).toEqual([{ offered: 3, buffered: 1, coalesced: 2 }, { stored: 1, coalesced: 2 }])
     })
   })
 
-  it("have a redrive, and a discard, whose caller was interrupted, where it was done", () => {
+  it("have a redrive, and a discard, whose caller was interrupted, where it was done", async () => {
     const done = { yes: 0, no: 0 }
     const program = (seed: number) =>
       Effect.gen(function*() {
@@ -189,20 +189,20 @@ describe("the counts", () => {
         const { discarded, redriven } = yield* queue.metrics
         return { gone: 1 - dead.items, counted: discarded + redriven }
       })
-    under(program, { runs: 200 }, ({ counted, gone }) => {
+    await under(program, { runs: 200 }, ({ counted, gone }) => {
       done[gone === 1 ? "yes" : "no"] += 1
       expect(counted).toBe(gone)
     })
-    expect(Math.min(done.yes, done.no)).toBeGreaterThan(10)
+    expect(Math.min(done.yes, done.no)).toBeGreaterThanOrEqual(atLeast(10))
   })
 
-  it("of a full backlog include the other items of the same call", () => {
+  it("of a full backlog include the other items of the same call", async () => {
     const program = Effect.gen(function*() {
       const { queue } = yield* make({ maxPending: { items: 3, whenFull: "reject" }, process: () => Effect.never })
       const error = yield* Effect.flip(queue.offerAll([1, 2, 3, 4, 5]))
       return { tag: error._tag, taken: error.taken, notTaken: error.notTaken }
     })
-    under(program, { runs: 20 }, (answer) => {
+    await under(program, { runs: 20 }, (answer) => {
       expect(answer).toEqual({ tag: "QueueFull", taken: 3, notTaken: [4, 5] })
     })
   })
@@ -210,7 +210,7 @@ describe("the counts", () => {
 
 describe("closing", () => {
   // What the store does in that very moment nobody is told of any more.
-  it("tells each item once, as stored or as dropped, that may be stored in the moment in which it gives up", () => {
+  it("tells each item once, as stored or as dropped, that may be stored in the moment in which it gives up", async () => {
     const told = { stored: 0, dropped: 0 }
     const program = (seed: number) =>
       Effect.gen(function*() {
@@ -226,17 +226,17 @@ describe("closing", () => {
         const { buffered, dropped, stored } = yield* made.queue.metrics
         return { pending: pending.items, stored, dropped, told: made.dropped.length, buffered }
       })
-    under(program, { runs: 400, yieldProbability: 0.3 }, ({ buffered, dropped, pending, stored, ...made }) => {
+    await under(program, { runs: 400, yieldProbability: 0.3 }, ({ buffered, dropped, pending, stored, ...made }) => {
       told[stored > 0 ? "stored" : "dropped"] += 1
       expect({ told: made.told, buffered, known: stored + dropped }).toEqual({ told: dropped, buffered: 0, known: 3 })
       expect(pending).toBeGreaterThanOrEqual(stored)
     })
-    expect(Math.min(told.stored, told.dropped)).toBeGreaterThan(0)
+    expect(Math.min(told.stored, told.dropped)).toBeGreaterThanOrEqual(atLeast(1))
   })
 
   it.each(["append", "release", "settle"] as const)(
     "tries %s often enough to find a store that comes back while it waits, however long it had been down",
-    (operation) => {
+    async (operation) => {
       const program = Effect.gen(function*() {
         const down = FaultyStore.down({ fromMillis: 10, toMillis: 31_000 })
         const made = yield* Effect.scoped(Effect.gen(function*() {
@@ -256,11 +256,11 @@ describe("closing", () => {
         }))
         return { dropped: made.dropped, leased: leasedIn(made.store) }
       })
-      under(program, { runs: 20 }, (answer) => expect(answer).toEqual({ dropped: [], leased: 0 }))
+      await under(program, { runs: 20 }, (answer) => expect(answer).toEqual({ dropped: [], leased: 0 }))
     }
   )
 
-  it("leaves no worker behind that is told of a failure in the moment in which closing gives up", () => {
+  it("leaves no worker behind that is told of a failure in the moment in which closing gives up", async () => {
     const program = (seed: number) =>
       Effect.scoped(Effect.gen(function*() {
         const late = choices(seed).below(20)
@@ -278,10 +278,10 @@ describe("closing", () => {
         )
         yield* Effect.sleep(1)
       }))
-    under(program, { runs: 400, yieldProbability: 0.3 }, () => {})
+    await under(program, { runs: 400, yieldProbability: 0.3 }, () => {})
   })
 
-  it("runs no handler again that fails while it is being interrupted", () => {
+  it("runs no handler again that fails while it is being interrupted", async () => {
     const program = Effect.gen(function*() {
       let store: Parameters<typeof leasedIn>[0] | undefined
       let late = 0
@@ -300,6 +300,6 @@ describe("closing", () => {
       }))
       return { late, leased: leasedIn(store!) }
     })
-    under(program, { runs: 50 }, (answer) => expect(answer).toEqual({ late: 0, leased: 0 }))
+    await under(program, { runs: 50 }, (answer) => expect(answer).toEqual({ late: 0, leased: 0 }))
   })
 })

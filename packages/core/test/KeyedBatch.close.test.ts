@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, TestClock } from "effect"
 import { add, calling, failureOf, gated, numbersInScope, settleDown } from "./support/keyedBatch.ts"
+import { campaign } from "./support/campaigns.ts"
 
 describe("closing the scope", () => {
   it.effect("cuts minDuration short: the batches that are open are saved, and it waits for that", () =>
@@ -219,7 +220,7 @@ describe("closing the scope", () => {
       })
     }))
 
-  it.effect("1,000 times leaks no fiber", () =>
+  it.effect("again and again leaks no fiber", () =>
     Effect.gen(function*() {
       const self = yield* Effect.withFiberRuntime<Fiber.RuntimeFiber<unknown, unknown>>((fiber) =>
         Effect.succeed(fiber as any)
@@ -242,7 +243,7 @@ describe("closing the scope", () => {
       yield* cycle
       yield* settleDown
       const before = running()
-      for (let i = 0; i < 1000; i++) yield* cycle
+      for (let i = 0; i < campaign(1000); i++) yield* cycle
       yield* settleDown
       expect(running()).toBeLessThanOrEqual(before)
     }))

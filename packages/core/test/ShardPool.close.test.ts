@@ -14,6 +14,7 @@ import {
   submitting,
   until
 } from "./support/shardPool.ts"
+import { campaign } from "./support/campaigns.ts"
 
 const completed = (n: number) => (metrics: ShardPool.Metrics) => metrics.completed === n
 
@@ -405,7 +406,7 @@ describe("closing the scope", () => {
       }
     }))
 
-  it.effect("1,000 times leaks no fiber", () =>
+  it.effect("again and again leaks no fiber", () =>
     Effect.gen(function*() {
       const self = yield* Effect.withFiberRuntime<Fiber.RuntimeFiber<unknown, unknown>>((fiber) =>
         Effect.succeed(fiber as any)
@@ -428,7 +429,7 @@ describe("closing the scope", () => {
       yield* cycle
       yield* settleDown
       const before = running()
-      for (let i = 0; i < 1000; i++) yield* cycle
+      for (let i = 0; i < campaign(1000); i++) yield* cycle
       yield* settleDown
       expect(running()).toBeLessThanOrEqual(before)
     }))

@@ -3,6 +3,7 @@ import { Backpressure, type QueueEvent, WriteBehind } from "@sluice/core"
 import { Cause, Chunk, Deferred, Effect, Exit, Fiber, Logger, LogLevel, Scope, Stream, TestClock } from "effect"
 import { ownBackPressure } from "./support/backPressure.ts"
 import { accounted, failing, Sink } from "./support/sink.ts"
+import { campaign } from "./support/campaigns.ts"
 
 /** A queue in a scope of its own, which the test closes. */
 const setup = (options?: Partial<WriteBehind.Options<number, unknown, never>>) =>
@@ -181,7 +182,7 @@ describe("closing the scope", () => {
       }
     }))
 
-  it.effect("1,000 times leaks no fiber", () =>
+  it.effect("again and again leaks no fiber", () =>
     Effect.gen(function*() {
       const self = yield* Effect.withFiberRuntime<Fiber.RuntimeFiber<unknown, unknown>>((fiber) =>
         Effect.succeed(fiber as any)
@@ -195,7 +196,7 @@ describe("closing the scope", () => {
       yield* cycle
       yield* Effect.yieldNow()
       const before = running()
-      for (let i = 0; i < 1000; i++) yield* cycle
+      for (let i = 0; i < campaign(1000); i++) yield* cycle
       yield* TestClock.adjust(0)
       expect(running()).toBeLessThanOrEqual(before)
     }))

@@ -10,6 +10,7 @@ import { GracefulServer } from "@sluice/http"
 import { Context, Effect, Exit, Fiber, Layer, Scope, Supervisor } from "effect"
 import { createServer } from "node:http"
 import { connect, makeHold, type Raw, until } from "./support/raw.ts"
+import { campaign } from "../../core/test/support/campaigns.ts"
 
 class Items extends Context.Tag("test/Items")<Items, WriteBehind.WriteBehind<string>>() {}
 
@@ -343,7 +344,7 @@ describe("the layer of a graceful server", () => {
       expect(Context.get(context, HttpServer.HttpServer).address).toMatchObject({ _tag: "TcpAddress" })
     }))
 
-  it.live("leaves no fiber, timer, handle or listener behind, a hundred times", () =>
+  it.live("leaves no fiber, timer, handle or listener behind, again and again", () =>
     Effect.gen(function*() {
       const supervisor = yield* Supervisor.track
       const resources = () => process.getActiveResourcesInfo().filter((name) => name !== "Immediate").sort()
@@ -365,7 +366,7 @@ describe("the layer of a graceful server", () => {
       // What a client has left open is gone a moment later.
       yield* Effect.sleep(200)
       const before = { resources: resources(), listeners: listeners() }
-      yield* Effect.repeatN(once, 99).pipe(Effect.supervised(supervisor))
+      yield* Effect.repeatN(once, campaign(100) - 1).pipe(Effect.supervised(supervisor))
       yield* until(() => resources().length <= before.resources.length)
       expect({ resources: resources(), listeners: listeners() }).toEqual(before)
       const fibers = yield* supervisor.value

@@ -18,6 +18,7 @@ import {
   until
 } from "./support/raw.ts"
 import { type Options, post, type Reading, type Running, serve } from "./support/server.ts"
+import { campaign } from "../../core/test/support/campaigns.ts"
 
 const reading = (celsius: number, sensor = "roof"): Reading => ({ sensor, celsius })
 const lines = (...items: ReadonlyArray<unknown>) => items.map((item) => `${JSON.stringify(item)}\n`).join("")
@@ -347,7 +348,7 @@ describe("a stream that is long", () => {
     }))
 })
 
-describe("a server that is opened and closed two hundred times", () => {
+describe("a server that is opened and closed again and again", () => {
   it.live(
     "leaves no fiber, timer or handle, also where a client was in the middle of a request",
     () =>
@@ -379,7 +380,7 @@ describe("a server that is opened and closed two hundred times", () => {
         yield* Effect.sleep(50)
         const before = resources()
         const fibersBefore = (yield* supervisor.value).length
-        for (let i = 0; i < 200; i++) yield* Effect.supervised(once(i), supervisor)
+        for (let i = 0; i < campaign(200); i++) yield* Effect.supervised(once(i), supervisor)
         yield* until(() => resources() <= before)
         yield* until(() => Effect.map(supervisor.value, (fibers) => fibers.length <= fibersBefore))
       })

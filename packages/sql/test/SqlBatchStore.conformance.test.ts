@@ -3,6 +3,7 @@ import * as BatchStoreLaws from "@sluice/core/testing/BatchStoreLaws"
 import { Effect, Layer } from "effect"
 import { SqlBatchStore, SqliteStore } from "../src/index.ts"
 import { temporaryFile } from "./database.ts"
+import { campaign } from "../../core/test/support/campaigns.ts"
 
 // The laws let days pass, and nobody wants a look at the log for each minute of them. They say nothing of power cuts.
 const open = (filename: string) =>
@@ -11,7 +12,7 @@ const open = (filename: string) =>
   )
 
 describe("a store in SQLite keeps the laws, in memory", () => {
-  for (const { check, name } of BatchStoreLaws.laws({ runs: 30 })) {
+  for (const { check, name } of BatchStoreLaws.laws({ runs: campaign(30) })) {
     it.effect(name, () => Effect.provide(check, open(":memory:")), 60_000)
   }
 })

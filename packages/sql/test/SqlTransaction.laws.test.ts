@@ -1,5 +1,5 @@
 import { SqlClient } from "@effect/sql"
-import * as SeededRun from "@sluice/core/testing/SeededRun"
+import type * as SeededRun from "@sluice/core/testing/SeededRun"
 import * as SeededScheduler from "@sluice/core/testing/SeededScheduler"
 import { Cause, Deferred, Effect, Exit, Fiber } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -8,6 +8,7 @@ import { join } from "node:path"
 import { describe, expect, it } from "vitest"
 import * as SqliteStore from "../src/SqliteStore.ts"
 import * as SqlTransaction from "../src/SqlTransaction.ts"
+import { atLeast, type Campaign, forSeeds } from "../../core/test/support/campaigns.ts"
 
 // Random transactions with savepoints, failures and interruptions, under many schedules. The table `log` has what is
 // committed, in the order in which it was written. Each row says which value a counter got, and that follows from the
@@ -278,10 +279,10 @@ const successful = <A>({ exit, leftFibers, leftTimers, seed }: SeededRun.Run<A, 
 }
 
 /** Runs many seeds, and answers how often each thing has happened. */
-const forSeeds = (setting: Setting, options: SeededRun.SeedsOptions): ReadonlyMap<string, number> => {
+const outcomesOf = async (setting: Setting, options: Campaign): Promise<ReadonlyMap<string, number>> => {
   const seen = new Map<string, number>()
   const count = (what: string, times: number) => seen.set(what, (seen.get(what) ?? 0) + times)
-  const { schedules } = SeededRun.forSeeds(program(setting), options, (run) => {
+  const { schedules } = await forSeeds(program(setting), options, (run) => {
     const { ends, kept, undone, violations } = successful(run)
     if (violations.length > 0) throw new Error(violations.join("\n"))
     for (const end of ends) count(end, 1)
@@ -292,8 +293,8 @@ const forSeeds = (setting: Setting, options: SeededRun.SeedsOptions): ReadonlyMa
 }
 
 /** The programs are only worth something while they reach every outcome. */
-const reached = (seen: ReadonlyMap<string, number>, atLeast: Readonly<Record<string, number>>) => {
-  const seldom = Object.entries(atLeast).filter(([what, times]) => (seen.get(what) ?? 0) < times)
+const reached = (seen: ReadonlyMap<string, number>, times: Readonly<Record<string, number>>) => {
+  const seldom = Object.entries(times).filter(([what, times]) => (seen.get(what) ?? 0) < atLeast(times))
   expect(seldom.map(([what]) => [what, seen.get(what) ?? 0])).toEqual([])
 }
 
@@ -301,29 +302,32 @@ describe("what was committed is what running the same transactions one after ano
   it.each([
     ["seldom", 0.02],
     ["often", 0.3]
-  ])("where fibers give way %s, with savepoints, failures and interruptions", (_, yieldProbability) => {
-    const seen = forSeeds({}, { runs: 300, yieldProbability })
+  ])("where fibers give way %s, with savepoints, failures and interruptions", async (_, yieldProbability) => {
+    const seen = await outcomesOf({}, { runs: 300, yieldProbability })
     reached(seen, { success: 500, failed: 80, died: 80, interrupted: 150, kept: 300, undone: 200, schedules: 290 })
   })
 
-  it("on a machine where timers run out in the middle of work", () => {
-    const seen = forSeeds({}, { runs: 200, yieldProbability: 0.1, timerProbability: 0.05, seed: 10_001 })
+  it("on a machine where timers run out in the middle of work", async () => {
+    const seen = await outcomesOf({}, { runs: 200, yieldProbability: 0.1, timerProbability: 0.05, seed: 10_001 })
     reached(seen, { success: 200, interrupted: 100, kept: 100, undone: 100, schedules: 190 })
   })
 
-  it("in a file as in memory", () => {
+  it("in a file as in memory", async () => {
     const directory = mkdtempSync(join(tmpdir(), "sluice-laws-"))
     let files = 0
     try {
       const filename = () => join(directory, `${files++}.db`)
-      reached(forSeeds({ filename }, { runs: 25, yieldProbability: 0.1, seed: 20_001 }), { success: 25, schedules: 25 })
+      reached(await outcomesOf({ filename }, { runs: 25, yieldProbability: 0.1, seed: 20_001 }), {
+        success: 25,
+        schedules: 25
+      })
     } finally {
       rmSync(directory, { recursive: true })
     }
   })
 
-  it("although fibers are left behind that go on writing while their transaction ends", () => {
-    const seen = forSeeds({ strays: true }, { runs: 200, yieldProbability: 0.1, seed: 30_001 })
+  it("although fibers are left behind that go on writing while their transaction ends", async () => {
+    const seen = await outcomesOf({ strays: true }, { runs: 200, yieldProbability: 0.1, seed: 30_001 })
     reached(seen, { success: 200, schedules: 190 })
   })
 })
@@ -331,7 +335,7 @@ describe("what was committed is what running the same transactions one after ano
 describe("a statement", () => {
   // The statement cache of the stock client keeps an entry that nobody fills, and whoever has the same text waits for it
   // for ever, with the lock in hand.
-  it("that is interrupted at its first use works at its second", () => {
+  it("that is interrupted at its first use works at its second", async () => {
     const interrupted = (seed: number) => {
       const { below, pick } = choices(seed)
       return Effect.gen(function*() {
@@ -346,7 +350,7 @@ describe("a statement", () => {
         return yield* sql`SELECT write FROM log`
       }).pipe(Effect.provide(SqliteStore.layer({ filename: ":memory:" })))
     }
-    SeededRun.forSeeds(interrupted, { runs: 500, yieldProbability: 0.2 }, (run) => {
+    await forSeeds(interrupted, { runs: 500, yieldProbability: 0.2 }, (run) => {
       expect([2, 3]).toContain(successful(run).length)
     })
   })
@@ -357,7 +361,7 @@ describe("a statement", () => {
 // -----------------------------------------------------------------------------
 
 describe("a fiber that was forked inside and has outlived its transaction", () => {
-  it("writes nothing, neither by itself nor into the transactions of others", () => {
+  it("writes nothing, neither by itself nor into the transactions of others", async () => {
     const outliving = (seed: number) => {
       const { below, chance, pick } = choices(seed)
       return Effect.gen(function*() {
@@ -397,7 +401,7 @@ describe("a fiber that was forked inside and has outlived its transaction", () =
         return { refused, log: yield* sql<Row>`SELECT write FROM log WHERE write = 2` }
       }).pipe(Effect.provide(SqliteStore.layer({ filename: ":memory:" })))
     }
-    SeededRun.forSeeds(outliving, { runs: 150, yieldProbability: 0.2 }, (run) => {
+    await forSeeds(outliving, { runs: 150, yieldProbability: 0.2 }, (run) => {
       const { log, refused } = successful(run)
       expect(refused.length).toBeGreaterThanOrEqual(9)
       expect(refused).not.toContain(false)
@@ -468,9 +472,9 @@ describe("transactions are served first come, first served", () => {
     return gone.size
   }
 
-  it("where each asks a moment after the one before it, however fibers give way", () => {
+  it("where each asks a moment after the one before it, however fibers give way", async () => {
     let gone = 0
-    SeededRun.forSeeds(
+    await forSeeds(
       // Time only moves when nothing is ready: the one before waits for its turn by then.
       fair((id, asking) => Effect.zipRight(Effect.sleep(1 + id), asking)),
       { runs: 200, yieldProbability: 0.3 },
@@ -478,12 +482,12 @@ describe("transactions are served first come, first served", () => {
         gone += check(run)
       }
     )
-    expect(gone).toBeGreaterThan(200)
+    expect(gone).toBeGreaterThanOrEqual(atLeast(200))
   })
 
-  it("where they ask in the same moment, in any order", () => {
+  it("where they ask in the same moment, in any order", async () => {
     let gone = 0
-    SeededRun.forSeeds(
+    await forSeeds(
       // Without fibers that give way, saying so and asking are one step.
       fair((_, asking) => asking),
       { runs: 200, yieldProbability: 0 },
@@ -491,6 +495,6 @@ describe("transactions are served first come, first served", () => {
         gone += check(run)
       }
     )
-    expect(gone).toBeGreaterThan(200)
+    expect(gone).toBeGreaterThanOrEqual(atLeast(200))
   })
 })

@@ -2,7 +2,6 @@ import * as Reactivity from "@effect/experimental/Reactivity"
 import { SqlClient, type SqlError, SqlResolver, Statement } from "@effect/sql"
 import * as SqliteMigrator from "@effect/sql-sqlite-node/SqliteMigrator"
 import { describe, it } from "@effect/vitest"
-import { SeededRun } from "@sluice/core/testing"
 import {
   Config,
   ConfigProvider,
@@ -24,6 +23,7 @@ import { statSync } from "node:fs"
 import { expect } from "vitest"
 import { SqliteDialect, SqliteStore, SqlTransaction, WriteCoordinator } from "../src/index.ts"
 import { createTable, foreign, insert, tagOf, temporaryFile, values, withStore } from "./database.ts"
+import { forSeeds } from "../../core/test/support/campaigns.ts"
 
 class Writes extends Context.Tag("test/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
 
@@ -354,7 +354,7 @@ describe("the client", () => {
       expect(tagOf(yield* Effect.exit(kept.executeRaw("INSERT INTO t VALUES ('late')", [])))).toBe("SqlError")
     })))
 
-  it("gives a statement that is kept prepared the parameters of each call", () => {
+  it("gives a statement that is kept prepared the parameters of each call", async () => {
     const numbers = Array.from({ length: 30 }, (_, n) => n)
     const program = withTable(Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
@@ -373,7 +373,7 @@ describe("the client", () => {
       return rows.map(([row]) => row.n)
     }))
     // Between any two operations another fiber may come.
-    SeededRun.forSeeds(() => program, { runs: 5, yieldProbability: 0.3 }, ({ exit }) => {
+    await forSeeds(() => program, { runs: 5, yieldProbability: 0.3 }, ({ exit }) => {
       expect(exit).toEqual(Exit.succeed(numbers))
     })
   })

@@ -10,6 +10,7 @@ import { describe, expect, it } from "vitest"
 import * as SqliteStore from "../src/SqliteStore.ts"
 import type * as SqlTransaction from "../src/SqlTransaction.ts"
 import * as WriteCoordinator from "../src/WriteCoordinator.ts"
+import { atLeast, type Campaign, campaign, forSeeds } from "../../core/test/support/campaigns.ts"
 
 // Random writes, failures, interruptions and closings, under many schedules. The table `log` has what is committed, in
 // the order in which it was written. Running exactly those writes again, one after another and without a database, must
@@ -564,10 +565,10 @@ const check = ({ exit, leftFibers, leftTimers }: SeededRun.Run<Outcome, unknown>
 }
 
 /** Runs many seeds, and answers how often each thing has happened: the programs must reach them. */
-const forSeeds = (setting: Setting, options: SeededRun.SeedsOptions): ReadonlyMap<string, number> => {
+const outcomesOf = async (setting: Setting, options: Campaign): Promise<ReadonlyMap<string, number>> => {
   const seen = new Map<string, number>()
   const count = (what: string, times: number) => seen.set(what, (seen.get(what) ?? 0) + times)
-  const summary = SeededRun.forSeeds(program(setting), options, (run) => {
+  const summary = await forSeeds(program(setting), options, (run) => {
     check(run)
     if (Exit.isFailure(run.exit)) return
     const { announced, metrics, rerun, tags } = run.exit.value
@@ -581,8 +582,8 @@ const forSeeds = (setting: Setting, options: SeededRun.SeedsOptions): ReadonlyMa
 }
 
 /** The programs are only worth something while they reach every outcome. */
-const reached = (seen: ReadonlyMap<string, number>, atLeast: Readonly<Record<string, number>>) => {
-  const seldom = Object.entries(atLeast).filter(([what, times]) => (seen.get(what) ?? 0) < times)
+const reached = (seen: ReadonlyMap<string, number>, times: Readonly<Record<string, number>>) => {
+  const seldom = Object.entries(times).filter(([what, times]) => (seen.get(what) ?? 0) < atLeast(times))
   expect(seldom.map(([what]) => [what, seen.get(what) ?? 0])).toEqual([])
 }
 
@@ -595,8 +596,8 @@ describe("what was committed is what running the same writes one after another g
   it.each([
     ["seldom", 0.02],
     ["often", 0.3]
-  ])("where fibers give way %s, and each caller is told what became of its write", (_, yieldProbability) => {
-    const seen = forSeeds({ endings: isolated }, { runs: 200, yieldProbability })
+  ])("where fibers give way %s, and each caller is told what became of its write", async (_, yieldProbability) => {
+    const seen = await outcomesOf({ endings: isolated }, { runs: 200, yieldProbability })
     reached(seen, {
       success: 400,
       interrupted: 100,
@@ -609,15 +610,19 @@ describe("what was committed is what running the same writes one after another g
     })
   })
 
-  it("whenever the coordinator is closed: a write that waits is run or refused, and none hangs", () => {
-    const seen = forSeeds({ endings: isolated, closesEarly: true }, { runs: 300, yieldProbability: 0.1, seed: 10_001 })
+  it("whenever the coordinator is closed: a write that waits is run or refused, and none hangs", async () => {
+    const seen = await outcomesOf({ endings: isolated, closesEarly: true }, {
+      runs: 300,
+      yieldProbability: 0.1,
+      seed: 10_001
+    })
     reached(seen, { success: 300, CoordinatorClosed: 120, interrupted: 100, schedules: 290 })
   })
 
   it(
     "where a commit fails: all of its group is told and rolled back, what may run again does, and so do the others",
-    () => {
-      const seen = forSeeds({ endings: [...isolated, "breaks the commit"] }, {
+    async () => {
+      const seen = await outcomesOf({ endings: [...isolated, "breaks the commit"] }, {
         runs: 200,
         yieldProbability: 0.1,
         seed: 20_001
@@ -626,7 +631,7 @@ describe("what was committed is what running the same writes one after another g
     }
   )
 
-  it("in a file as in memory", () => {
+  it("in a file as in memory", async () => {
     const directory = mkdtempSync(join(tmpdir(), "sluice-laws-"))
     let files = 0
     try {
@@ -635,7 +640,10 @@ describe("what was committed is what running the same writes one after another g
         closesEarly: true,
         filename: () => join(directory, `${files++}.db`)
       }
-      reached(forSeeds(setting, { runs: 25, yieldProbability: 0.1, seed: 30_001 }), { success: 20, schedules: 24 })
+      reached(await outcomesOf(setting, { runs: 25, yieldProbability: 0.1, seed: 30_001 }), {
+        success: 20,
+        schedules: 24
+      })
     } finally {
       rmSync(directory, { recursive: true })
     }
@@ -643,8 +651,8 @@ describe("what was committed is what running the same writes one after another g
 
   it(
     "where a write outlives its time: it is refused from then on, and those after it have their own time",
-    () => {
-      const seen = forSeeds({ endings: isolated }, {
+    async () => {
+      const seen = await outcomesOf({ endings: isolated }, {
         runs: 100,
         yieldProbability: 0.1,
         seed: 40_001
@@ -656,13 +664,20 @@ describe("what was committed is what running the same writes one after another g
   it.each<[string, Ending]>([
     ["ends the transaction", "ends the transaction"],
     ["ends the transaction and does not say so", "ends the transaction and hides it"]
-  ])("where a write %s: its group is told and rolled back, and those that had not begun run next", (_, ending) => {
-    const seen = forSeeds({ endings: [...isolated, ending] }, { runs: 100, yieldProbability: 0.1, seed: 50_001 })
-    reached(seen, { success: 150, TransactionEnded: 5, schedules: 95 })
-  })
+  ])(
+    "where a write %s: its group is told and rolled back, and those that had not begun run next",
+    async (_, ending) => {
+      const seen = await outcomesOf({ endings: [...isolated, ending] }, {
+        runs: 100,
+        yieldProbability: 0.1,
+        seed: 50_001
+      })
+      reached(seen, { success: 150, TransactionEnded: 5, schedules: 95 })
+    }
+  )
 
-  it("and what is announced is in the order in which it was written, also from within a write", () => {
-    const seen = forSeeds({ endings: isolated, nestedAnnounced: true }, {
+  it("and what is announced is in the order in which it was written, also from within a write", async () => {
+    const seen = await outcomesOf({ endings: isolated, nestedAnnounced: true }, {
       runs: 100,
       yieldProbability: 0.1,
       seed: 60_001
@@ -670,12 +685,16 @@ describe("what was committed is what running the same writes one after another g
     reached(seen, { announced: 150, schedules: 95 })
   })
 
-  it("although fibers are left behind that go on writing while their write ends", () => {
-    const seen = forSeeds({ endings: isolated, strays: true }, { runs: 100, yieldProbability: 0.1, seed: 70_001 })
+  it("although fibers are left behind that go on writing while their write ends", async () => {
+    const seen = await outcomesOf({ endings: isolated, strays: true }, {
+      runs: 100,
+      yieldProbability: 0.1,
+      seed: 70_001
+    })
     reached(seen, { success: 150, schedules: 95 })
   })
 
-  it("on a machine that is too slow, where any write may take too long", () => {
+  it("on a machine that is too slow, where any write may take too long", async () => {
     const savepoints = (seed: number) =>
       withCoordinator({ maxWait: 1, writeTimeout: 60 }, (sql, coordinator) => {
         const { below } = choices(seed)
@@ -689,10 +708,10 @@ describe("what was committed is what running the same writes one after another g
           { concurrency: "unbounded" }
         )
       })
-    SeededRun.forSeeds(savepoints, { runs: 300, yieldProbability: 0.1, timerProbability: 0.02 }, (run) => {
+    await forSeeds(savepoints, { runs: 300, yieldProbability: 0.1, timerProbability: 0.02 }, (run) => {
       for (const tag of successful(run)) expect(["success", "WriteTimeout"]).toContain(tag)
     })
-    const seen = forSeeds({ endings: inTime, slow: true }, {
+    const seen = await outcomesOf({ endings: inTime, slow: true }, {
       runs: 150,
       yieldProbability: 0.1,
       timerProbability: 0.03,
@@ -702,7 +721,7 @@ describe("what was committed is what running the same writes one after another g
   })
 
   // All of the above.
-  it("with everything at once", () => {
+  it("with everything at once", async () => {
     const all: Setting = {
       endings: [
         ...isolated,
@@ -714,7 +733,7 @@ describe("what was committed is what running the same writes one after another g
       nestedAnnounced: true,
       strays: true
     }
-    reached(forSeeds(all, { runs: 150, yieldProbability: 0.2, seed: 90_001 }), { success: 50, schedules: 145 })
+    reached(await outcomesOf(all, { runs: 150, yieldProbability: 0.2, seed: 90_001 }), { success: 50, schedules: 145 })
   })
 })
 
@@ -746,7 +765,7 @@ const successful = <A>({ exit, leftFibers, leftTimers, seed }: SeededRun.Run<A, 
 }
 
 describe("the order of writes", () => {
-  it("is that of their submission, over all submitters and also for those who waited for room", () => {
+  it("is that of their submission, over all submitters and also for those who waited for room", async () => {
     const ordered = (seed: number) => {
       const { below, chance } = choices(seed)
       return withCoordinator(
@@ -785,7 +804,7 @@ describe("the order of writes", () => {
           })
       )
     }
-    SeededRun.forSeeds(ordered, { runs: 100, yieldProbability: 0 }, (run) => {
+    await forSeeds(ordered, { runs: 100, yieldProbability: 0 }, (run) => {
       const { begun, log, submitted } = successful(run)
       expect(submitted).toHaveLength(30)
       expect(begun).toEqual(submitted)
@@ -793,7 +812,7 @@ describe("the order of writes", () => {
     })
   })
 
-  it("is that of the announcements, also of writes in transactions of their callers", () => {
+  it("is that of the announcements, also of writes in transactions of their callers", async () => {
     const announced = (seed: number) => {
       const { below } = choices(seed)
       return withCoordinator({ maxGroup: 2 }, (sql, coordinator) =>
@@ -815,7 +834,7 @@ describe("the order of writes", () => {
           return { heard, log: (yield* sql<Row>`SELECT write FROM log ORDER BY at`).map(({ write }) => write) }
         }))
     }
-    SeededRun.forSeeds(announced, { runs: 200, yieldProbability: 0.01 }, (run) => {
+    await forSeeds(announced, { runs: 200, yieldProbability: 0.01 }, (run) => {
       const { heard, log } = successful(run)
       expect(heard).toHaveLength(8)
       expect(heard).toEqual(log)
@@ -828,7 +847,7 @@ describe("the order of writes", () => {
 // -----------------------------------------------------------------------------
 
 describe("an interruption", () => {
-  it("of a write inside a write leaves it announced if it is committed, and not otherwise", () => {
+  it("of a write inside a write leaves it announced if it is committed, and not otherwise", async () => {
     const nested = (seed: number) => {
       const { below } = choices(seed)
       return withCoordinator({}, (sql, coordinator) =>
@@ -856,12 +875,12 @@ describe("an interruption", () => {
         }))
     }
     const stored = { no: 0, yes: 0 }
-    SeededRun.forSeeds(nested, { runs: 300, yieldProbability: 0.2 }, (run) => {
+    await forSeeds(nested, { runs: 300, yieldProbability: 0.2 }, (run) => {
       const { heard, log } = successful(run)
       stored[log.length === 0 ? "no" : "yes"] += 1
       expect(heard).toEqual(log)
     })
-    expect(Math.min(stored.no, stored.yes)).toBeGreaterThan(20)
+    expect(Math.min(stored.no, stored.yes)).toBeGreaterThanOrEqual(atLeast(20))
   })
 
   it("takes a write out that has not begun, although its group has", () => {
@@ -888,7 +907,7 @@ describe("an interruption", () => {
     expect(successful(run)).toEqual({ running: 3, log: [0, 2] })
   })
 
-  it("of a caller does not reach the write that it submits while it is being wound up", () => {
+  it("of a caller does not reach the write that it submits while it is being wound up", async () => {
     const windingUp = withCoordinator({}, (sql, coordinator) =>
       Effect.gen(function*() {
         const last = sql.withTransaction(sql`INSERT INTO log (write, step, value) VALUES (1, 0, 0)`)
@@ -899,7 +918,7 @@ describe("an interruption", () => {
         yield* Fiber.interrupt(fiber)
         return yield* sql<Row>`SELECT write FROM log`
       }))
-    SeededRun.forSeeds(() => windingUp, { runs: 50, yieldProbability: 0.2 }, (run) => {
+    await forSeeds(() => windingUp, { runs: 50, yieldProbability: 0.2 }, (run) => {
       expect(successful(run)).toEqual([{ write: 1 }])
     })
   })
@@ -978,11 +997,12 @@ describe("a lock of another process", () => {
 // -----------------------------------------------------------------------------
 
 describe("nothing is left behind", () => {
-  it("by a thousand coordinators that were opened and closed, each with a write that runs and one that hangs", () => {
+  it("by coordinators that were opened and closed, each with a write that runs and one that hangs", () => {
+    const coordinators = campaign(1_000)
     const program = Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* makeSchema
-      for (let i = 0; i < 1_000; i++) {
+      for (let i = 0; i < coordinators; i++) {
         yield* Effect.scoped(Effect.gen(function*() {
           const coordinator = yield* WriteCoordinator.make({ name: "writes", drainTimeout: i % 3, maxWait: i % 2 })
           yield* Effect.forkScoped(Stream.runDrain(coordinator.changes))
@@ -999,10 +1019,10 @@ describe("nothing is left behind", () => {
       return yield* sql<{ stored: number }>`SELECT count(*) AS stored FROM log`
     }).pipe(Effect.provide(SqliteStore.layer({ filename: ":memory:" })))
     const run = SeededRun.run(program, { seed: 1, maxSteps: 10_000_000 })
-    expect(successful(run)).toEqual([{ stored: 1_000 }])
+    expect(successful(run)).toEqual([{ stored: coordinators }])
   })
 
-  it("by a hundred files that were opened, written through a coordinator, and closed", () => {
+  it("by files that were opened, written through a coordinator, and closed", () => {
     const directory = mkdtempSync(join(tmpdir(), "sluice-laws-"))
     const handles = () => existsSync("/proc/self/fd") ? readdirSync("/proc/self/fd").length : 0
     const open = (i: number) =>
@@ -1016,7 +1036,7 @@ describe("nothing is left behind", () => {
     try {
       successful(open(0))
       const before = { handles: handles(), resources: process.getActiveResourcesInfo().length }
-      for (let i = 1; i <= 100; i++) successful(open(i))
+      for (let i = 1; i <= campaign(100); i++) successful(open(i))
       // Three of each were left by one file that was not closed.
       expect(handles()).toBeLessThan(before.handles + 10)
       expect(process.getActiveResourcesInfo().length).toBeLessThanOrEqual(before.resources)
