@@ -31,6 +31,7 @@ import {
 } from "./HttpError.ts"
 import { HttpQueues, type Queues } from "./HttpQueues.ts"
 import type { DeadLetters } from "./HttpQueue.ts"
+import { endWithClient } from "./internal/cutOff.ts"
 import { readLetterCommand } from "./internal/letterCommand.ts"
 import type { Mounted } from "./internal/mounted.ts"
 import { checkToken, isSecret, tokenOf } from "./internal/secret.ts"
@@ -248,10 +249,10 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
     Effect.as(checkToken("Admin", token), {
       // What the platform decodes is whatever comes after seven characters.
       bearer: () =>
-        Effect.flatMap(
-          HttpServerRequest,
-          ({ headers }) => isSecret(tokenOf(headers["authorization"]), token) ? Effect.void : refused
-        )
+        Effect.flatMap(HttpServerRequest, (request) => {
+          endWithClient(request)
+          return isSecret(tokenOf(request.headers["authorization"]), token) ? Effect.void : refused
+        })
     })
   )
   return Layer.provide(handlers, authorization)

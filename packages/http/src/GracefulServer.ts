@@ -18,6 +18,7 @@
  */
 import * as HttpServer from "@effect/platform/HttpServer"
 import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpServerError from "@effect/platform/HttpServerError"
 import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as Check from "@sluice/core/OptionCheck"
 import type { InvalidOption } from "@sluice/core/QueueError"
@@ -27,9 +28,9 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { ServerClosing } from "./HttpError.ts"
+import { endWithClient } from "./internal/cutOff.ts"
 import { refuse } from "./internal/respond.ts"
 
 /**
@@ -76,11 +77,7 @@ const refusal = refuse(ServerClosing, { message: "the server is closing" }, {
 const watching = /\/(?:health\/(?:live|ready)|metrics)\/?(?:\?|$)/
 
 /** Whoever asks how the process is gets an answer to the end. */
-const isWatching = (context: Context.Context<never>): boolean =>
-  Option.exists(
-    Context.getOption(context, HttpServerRequest),
-    ({ method, url }) => method === "GET" && watching.test(url)
-  )
+const isWatching = ({ method, url }: HttpServerRequest): boolean => method === "GET" && watching.test(url)
 
 /** The requests that run, and the gate that they come through. */
 class Gate implements Signal {
@@ -97,7 +94,9 @@ class Gate implements Signal {
   /** Lets a request through, and knows until it is answered that it runs. */
   readonly through = <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
     Effect.withFiberRuntime((fiber) => {
-      if (this.isClosing && !isWatching(fiber.currentContext)) return Effect.succeed(refusal)
+      const request = Context.unsafeGet(fiber.currentContext as Context.Context<HttpServerRequest>, HttpServerRequest)
+      endWithClient(request, () => fiber.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId))
+      if (this.isClosing && !isWatching(request)) return Effect.succeed(refusal)
       this.running.add(fiber)
       return Effect.onExit(app, () => {
         this.running.delete(fiber)

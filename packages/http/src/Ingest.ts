@@ -23,6 +23,7 @@ import type * as Redacted from "effect/Redacted"
 import { InvalidRequest, Unauthorized, UnknownQueue, UnsupportedMediaType } from "./HttpError.ts"
 import { HttpQueues, type Queues } from "./HttpQueues.ts"
 import { readText } from "./internal/body.ts"
+import { endWithClient } from "./internal/cutOff.ts"
 import { type Ask, takeStream, takeWhole, unavailable, unreadable } from "./internal/intake.ts"
 import type { Mounted } from "./internal/mounted.ts"
 import { refuse } from "./internal/respond.ts"
@@ -73,6 +74,7 @@ const makeTake = (queues: Queues, token: Redacted.Redacted | undefined) =>
   params: Readonly<Record<string, string | ReadonlyArray<string> | undefined>>,
   name: string
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+  endWithClient(request)
   if (!isAllowed(request, token)) return Effect.succeed(unauthorized)
   const mounted = queues.get(name)
   if (mounted === undefined) return Effect.succeed(refuse(UnknownQueue, { queue: name }))
@@ -241,8 +243,10 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
 const unknown = (
   request: HttpServerRequest.HttpServerRequest,
   token: Redacted.Redacted | undefined
-): HttpServerResponse.HttpServerResponse =>
-  isAllowed(request, token) ? refuse(UnknownQueue, { queue: lastOf(request.url) }) : unauthorized
+): HttpServerResponse.HttpServerResponse => {
+  endWithClient(request)
+  return isAllowed(request, token) ? refuse(UnknownQueue, { queue: lastOf(request.url) }) : unauthorized
+}
 
 const isCalled = (url: string, name: string): boolean => lastOf(url) === name
 

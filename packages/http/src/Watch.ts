@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import { Closing } from "./GracefulServer.ts"
 import { HttpQueues } from "./HttpQueues.ts"
+import { endWithClient } from "./internal/cutOff.ts"
 import * as Prometheus from "./Prometheus.ts"
 import { type Having, NotReady, Ready, type Watch } from "./SluiceApi.ts"
 
@@ -31,20 +32,29 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
     (handlers) =>
       Effect.map(HttpQueues, ({ all }) =>
         handlers
-          .handleRaw("metrics", () =>
-            Effect.map(Prometheus.snapshot, (text) =>
-              HttpServerResponse.text(text, { contentType: Prometheus.contentType })))
-          .handle("live", () =>
-            Effect.succeed({ status: "live" as const }))
-          .handle("ready", () =>
+          .handleRaw("metrics", ({ request }) => {
+            endWithClient(request)
+            return Effect.map(Prometheus.snapshot, (text) =>
+              HttpServerResponse.text(text, { contentType: Prometheus.contentType }))
+          })
+          .handle("live", ({ request }) => {
+            endWithClient(request)
+            return Effect.succeed({ status: "live" as const })
+          })
+          .handle("ready", ({ request }) =>
             Effect.gen(function*() {
+              endWithClient(request)
               const closing = (yield* Closing).unsafeIsClosing()
               const stalled: Array<{ readonly queue: string; readonly forMillis: number }> = []
               for (const { queue, stalledForMillis } of all) {
                 const forMillis = yield* stalledForMillis
-                if (forMillis !== undefined) stalled.push({ queue: queue.name, forMillis })
+                if (forMillis !== undefined) {
+                  stalled.push({ queue: queue.name, forMillis })
+                }
               }
-              if (closing || stalled.length > 0) return yield* new NotReady({ closing, stalled })
+              if (closing || stalled.length > 0) {
+                return yield* new NotReady({ closing, stalled })
+              }
               return new Ready({ queues: all.length })
             })))
   )
