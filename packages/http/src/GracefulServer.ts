@@ -1,7 +1,11 @@
 /**
- * An HTTP server that ends well: running requests are finished, new ones refused, and nobody can hold it up.
+ * An HTTP server that begins and ends well: whoever comes too early is told to come again, running requests are finished,
+ * new ones refused, and nobody can hold it up.
  *
- * Put it around the server of the platform. When its scope closes, which with `NodeRuntime.runMain` is at the first SIGTERM
+ * Put it around the server of the platform. That listens as soon as it is made, which may be long before there is
+ * anything to serve: until then every request, also for `/health`, is answered with 503 and `Retry-After`.
+ *
+ * When its scope closes, which with `NodeRuntime.runMain` is at the first SIGTERM
  * or SIGINT (the second one ends the process at once):
  *
  * 1. requests that come from now on are answered with 503 and `Connection: close`, but for those that ask for
@@ -25,11 +29,13 @@ import type { InvalidOption } from "@sluice/core/QueueError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
-import { ServerClosing } from "./HttpError.ts"
+import { ServerClosing, ServerStarting } from "./HttpError.ts"
 import { endWithClient } from "./internal/cutOff.ts"
 import { refuse } from "./internal/respond.ts"
 
@@ -68,6 +74,8 @@ export interface Options {
 
 /** How long those that were interrupted may take to answer, and the server to close. */
 const lastWords = "1 second"
+
+const notYet = refuse(ServerStarting, { message: "the server is starting" }, { "retry-after": "1" })
 
 const refusal = refuse(ServerClosing, { message: "the server is closing" }, {
   connection: "close",
@@ -124,7 +132,7 @@ const within = (effect: Effect.Effect<unknown>, duration: Duration.DurationInput
   Effect.asVoid(Effect.timeoutOption(Effect.interruptible(effect), duration))
 
 /**
- * Puts it around a server.
+ * Puts it around a server, wherever that stands among the layers: nothing needs to be built before it.
  *
  * **Errors**: those of the server, and `InvalidOption`.
  *
@@ -161,14 +169,25 @@ export const layer = <A, E, R>(
       )
       const context = yield* Layer.buildWithScope(server, scope)
       const inner = Context.get(context as Context.Context<HttpServer.HttpServer>, HttpServer.HttpServer)
-      return Context.add(context, HttpServer.HttpServer, gated(inner, graceMillis, scope))
+      const started = yield* start(inner, scope)
+      return Context.add(context, HttpServer.HttpServer, gated(inner, graceMillis, scope, started))
     })
   )
+
+/** Refuses what comes too early, until that is ended. */
+const start = ({ serve }: HttpServer.HttpServer, scope: Scope.Scope): Effect.Effect<Effect.Effect<void>> =>
+  Effect.gen(function*() {
+    const early = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+    yield* Scope.extend(serve(Effect.succeed(notYet), new Gate().through), early)
+    // It takes no more requests from this step on. Those that it has are not waited for.
+    return Effect.sync(() => void Effect.runFork(Scope.close(early, Exit.void)))
+  })
 
 const gated = (
   { address, serve }: HttpServer.HttpServer,
   graceMillis: number,
-  scope: Scope.Scope
+  scope: Scope.Scope,
+  started: Effect.Effect<void>
 ): HttpServer.HttpServer =>
   HttpServer.make({
     address,
@@ -178,10 +197,12 @@ const gated = (
         const told = Effect.provideService(app, Closing, gate)
         // As a middleware it is around the writing of the answer, too. It is there for as long as the server is: a
         // request that comes while the queues drain would have no answer otherwise.
-        yield* Scope.extend(
+        const served = Scope.extend(
           serve(told, (app) => gate.through(middleware === undefined ? app : middleware(app))),
           scope
         )
+        // In one turn of the event loop: a request in between would have no answer.
+        yield* Effect.withMaxOpsBeforeYield(Effect.zipRight(started, served), Number.MAX_SAFE_INTEGER)
         yield* Effect.addFinalizer(() => gate.close(graceMillis))
       })
   })

@@ -135,6 +135,16 @@ export class QueueIsFull extends Schema.TaggedError<QueueIsFull>()("QueueIsFull"
 }, HttpApiSchema.annotations({ status: 429, description: "The queue has no room" })) {}
 
 /**
+ * The server listens, and what it serves is not there yet: a store is being opened, for example. Ask again in a second.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ServerStarting extends Schema.TaggedError<ServerStarting>()("ServerStarting", {
+  message: Schema.String
+}, HttpApiSchema.annotations({ status: 503, description: "The server is starting" })) {}
+
+/**
  * The server is closing, and takes no more requests. Ask another process.
  *
  * @since 0.1.0

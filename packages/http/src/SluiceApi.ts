@@ -64,6 +64,7 @@ const offer = <const Name extends string, A, I>(name: Name, schema: Schema.Schem
     .addError(HttpError.UnsupportedMediaType)
     .addError(HttpError.QueueIsFull)
     .addError(HttpError.QueueUnavailable)
+    .addError(HttpError.ServerStarting)
     .addError(HttpError.ServerClosing)
     .annotate(
       OpenApi.Description,
@@ -398,6 +399,7 @@ export class Admin extends HttpApiGroup.make("queueAdmin")
           + "process and in its store, or after the timeout. What offers otherwise is not stopped."
       )
   )
+  .addError(HttpError.ServerStarting)
   .addError(HttpError.ServerClosing)
   .middleware(AdminAuthorization)
   .prefix("/admin")
@@ -439,6 +441,7 @@ export class Watch extends HttpApiGroup.make("queueWatch")
   )
   .add(HttpApiEndpoint.get("live", "/health/live").addSuccess(Schema.Struct({ status: Schema.Literal("live") })))
   .add(HttpApiEndpoint.get("ready", "/health/ready").addSuccess(Ready).addError(NotReady))
+  .addError(HttpError.ServerStarting)
   .annotate(OpenApi.Title, "Queues: watching")
 {}
 
