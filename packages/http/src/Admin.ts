@@ -32,6 +32,7 @@ import {
 import { HttpQueues, type Queues } from "./HttpQueues.ts"
 import type { DeadLetters } from "./HttpQueue.ts"
 import { endWithClient } from "./internal/cutOff.ts"
+import type { Watched } from "./internal/eventLog.ts"
 import { readLetterCommand } from "./internal/letterCommand.ts"
 import type { Mounted } from "./internal/mounted.ts"
 import { checkToken, isSecret, tokenOf } from "./internal/secret.ts"
@@ -155,23 +156,30 @@ const drain = (mounted: Mounted, timeoutMillis: number): Effect.Effect<typeof Dr
     return yield* look
   })
 
-const live = (queues: Queues, queue: string | undefined, after: number | undefined) =>
+const live = (queues: Queues, queue: string | undefined, lastId: string | undefined) =>
   Effect.map(Closing, (closing) => {
-    const events = Stream.map(
-      queues.log.live(queue, after),
-      (event): ServerSentEvents.ServerSentEvent =>
-        "missed" in event
-          ? { type: "Missed", data: event }
-          : { id: event.number, type: event.event._tag, data: event }
-    )
+    const events = Stream.map(queues.log.live(queue, lastId), asServerSent)
     return HttpServerResponse.stream(Stream.interruptWhen(ServerSentEvents.encode(events), closing.await), {
       contentType: "text/event-stream",
       headers: { "cache-control": "no-cache", "x-accel-buffering": "no" }
     })
   })
 
-const numberOf = (text: string | undefined): number | undefined =>
-  text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
+const asServerSent = (watched: Watched): ServerSentEvents.ServerSentEvent => {
+  switch (watched._tag) {
+    case "Begun":
+      // Who is cut off before the first event knows where to go on as well.
+      return { id: watched.id, retryMillis: 1000 }
+    case "Event":
+      return { id: watched.id, type: watched.recorded.event._tag, data: watched.recorded }
+    case "Missed":
+      // Without an id: who is cut off before the next event is told again.
+      return { type: "Missed", data: { missed: watched.missed } }
+  }
+}
+
+/** A browser that has no id sends none, and others an empty one. */
+const lastIdOf = ({ headers }: HttpServerRequest): string | undefined => headers["last-event-id"]?.trim() || undefined
 
 /**
  * Implements the group `queueAdmin` of an API. Where there is no token its routes are not there: they answer 404.
@@ -200,7 +208,7 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
           .handleRaw("live", ({ request, urlParams: { queue } }) =>
             Effect.zipRight(
               queue === undefined ? Effect.void : find(queues, queue),
-              live(queues, queue, numberOf(request.headers["last-event-id"]))
+              live(queues, queue, lastIdOf(request))
             ))
           .handle("deadLetters", ({ path, urlParams }) =>
             withDeadLetters(queues, path.name, ({ list }) =>

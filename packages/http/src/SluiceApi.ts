@@ -341,7 +341,8 @@ export class Admin extends HttpApiGroup.make("queueAdmin")
       .annotate(
         OpenApi.Description,
         "Events as they happen, of one queue or of all, as server-sent events. After a pause, `Last-Event-ID` brings "
-          + "back those that are still kept."
+          + "back those that are still kept; an event `Missed` says how many are not. An id is one of this process and "
+          + "of what is watched: with any other, all that are kept come."
       )
   )
   .add(

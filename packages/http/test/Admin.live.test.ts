@@ -13,7 +13,23 @@ const reading = (celsius: number): Reading => ({ sensor: "roof", celsius })
 
 const each = { readings: { batchSize: 1 } } as const
 
-const idsOf = (live: Live): ReadonlyArray<number> => live.events().map(({ id }) => Number(id))
+/** The numbers of the events that have come. */
+const idsOf = (live: Live): ReadonlyArray<number> =>
+  live.events().flatMap(({ data, event }) => event === "Missed" ? [] : [data.number])
+
+/** What has come, with how much was missed in between. */
+const storyOf = (live: Live): ReadonlyArray<number | string> =>
+  live.events().map(({ data, event }) => event === "Missed" ? `${data.missed} missed` : data.number)
+
+/** Comes again, as one that has been told an id. */
+const again = (server: { readonly url: string }, id: string, path = "/admin/events") =>
+  connect(server, path, { "last-event-id": id })
+
+/** What a client has as its last id before any event. */
+const begunAt = (live: Live): string => /^retry: 1000\nid: (\S+)\n\n/.exec(live.text())![1]
+
+/** The id of another event of the same process and view. */
+const idOf = (live: Live, position: number): string => begunAt(live).replace(/\d+$/, String(position))
 
 const upTo = (from: number, to: number): ReadonlyArray<number> =>
   Array.from({ length: to - from + 1 }, (_, index) => from + index)
@@ -43,7 +59,7 @@ describe("the stream of events", () => {
       expect(live.headers["cache-control"]).toBe("no-cache")
       expect(live.headers["x-accel-buffering"]).toBe("no")
       expect(live.headers["content-length"]).toBe(undefined)
-      expect(live.text()).toBe("retry: 1000\n\n")
+      expect(live.text()).toMatch(/^retry: 1000\nid: \S+-0\n\n$/)
     }))
 
   it.scopedLive("has events as they happen, numbered and in order, of all queues", () =>
@@ -57,12 +73,12 @@ describe("the stream of events", () => {
       yield* post(server, "/queues/emails?wait=stored", { to: "ada" })
       const events = yield* until(Effect.sync(live.events), (events) => events.length >= 6)
       expect(events.map(({ data, event, id }) => [id, event, data.queue])).toEqual([
-        ["3", "Flushed", "readings"],
-        ["4", "Settled", "readings"],
-        ["5", "Stored", "emails"],
-        ["6", "Claimed", "emails"],
-        ["7", "Flushed", "emails"],
-        ["8", "Settled", "emails"]
+        [idOf(live, 3), "Flushed", "readings"],
+        [idOf(live, 4), "Settled", "readings"],
+        [idOf(live, 5), "Stored", "emails"],
+        [idOf(live, 6), "Claimed", "emails"],
+        [idOf(live, 7), "Flushed", "emails"],
+        [idOf(live, 8), "Settled", "emails"]
       ])
       const kept = [
         ...(yield* admin(server, "/queues/readings/events")).body,
@@ -80,7 +96,9 @@ describe("the stream of events", () => {
       yield* until(Effect.sync(both.events), (events) => events.length === 2)
       yield* post(server, "/queues/emails?wait=stored", { to: "ada" })
       const events = yield* until(Effect.sync(live.events), (events) => events.length >= 4)
-      expect(events.map(({ data, id }) => [id, data.queue])).toEqual(["3", "4", "5", "6"].map((id) => [id, "emails"]))
+      expect(events.map(({ data, id }) => [id, data.number, data.queue])).toEqual(
+        [1, 2, 3, 4].map((ordinal) => [idOf(live, ordinal), ordinal + 2, "emails"])
+      )
       expect(events.map(({ event }) => event)).not.toContain("Missed")
     }))
 
@@ -112,9 +130,10 @@ describe("the stream of events", () => {
       yield* pause(50)
       yield* TestClock.adjust("14 seconds")
       yield* pause(50)
-      expect(live.text()).toBe("retry: 1000\n\n")
+      const beginning = live.text()
+      expect(beginning).not.toContain(":\n\n")
       yield* TestClock.adjust("1 second")
-      yield* until(Effect.sync(live.text), (text) => text === "retry: 1000\n\n:\n\n")
+      yield* until(Effect.sync(live.text), (text) => text === `${beginning}:\n\n`)
       yield* tell(hello(1))
       yield* until(Effect.sync(() => idsOf(live)), (ids) => ids.length === 1)
       yield* TestClock.adjust("15 seconds")
@@ -133,10 +152,10 @@ describe("the stream of events", () => {
       yield* tell({ _tag: "Text", text }, { _tag: "Big", big: 1n }, { _tag: "Round", round }, hello(4))
       const events = yield* until(Effect.sync(live.events), (events) => events.length === 4)
       expect(events.map(({ event, id }) => [id, event])).toEqual([
-        ["1", "Text"],
-        ["2", "Big"],
-        ["3", "Round"],
-        ["4", "Hello"]
+        [idOf(live, 1), "Text"],
+        [idOf(live, 2), "Big"],
+        [idOf(live, 3), "Round"],
+        [idOf(live, 4), "Hello"]
       ])
       expect(events[0].data.event.text).toBe(text)
       expect(events[3].data.event).toEqual(hello(4))
@@ -155,14 +174,16 @@ describe("a client that comes again", () => {
       yield* until(server.emails.metrics, ({ settled }) => settled === 1)
       yield* post(server, "/queues/readings?wait=settled", reading(2))
       yield* until(admin(server, "/queues/readings/events"), ({ body }) => body.length === 4)
-      const second = yield* connect(server, "/admin/events", { "last-event-id": "2" })
+      const second = yield* again(server, idOf(first, 2))
       yield* until(Effect.sync(() => idsOf(second)), (ids) => ids.length === 6)
       yield* post(server, "/queues/readings?wait=settled", reading(3))
       yield* until(Effect.sync(() => idsOf(second)), (ids) => ids.length >= 8)
       expect(idsOf(second)).toEqual(upTo(3, 10))
-      const third = yield* connect(server, "/admin/events?queue=emails", { "last-event-id": "3" })
-      yield* until(Effect.sync(() => idsOf(third)), (ids) => ids.length >= 3)
-      expect(idsOf(third)).toEqual([4, 5, 6])
+      const path = "/admin/events?queue=emails"
+      const third = yield* connect(server, path)
+      const fourth = yield* again(server, idOf(third, 1), path)
+      yield* until(Effect.sync(() => idsOf(fourth)), (ids) => ids.length >= 3)
+      expect(storyOf(fourth)).toEqual([4, 5, 6])
     }))
 
   it.scopedLive("again and again, while much happens, has every event once", () =>
@@ -175,8 +196,9 @@ describe("a client that comes again", () => {
       ))
       const ids: Array<number> = []
       yield* until(admin(server, "/queues/b/events"), ({ body }) => body.length > 5)
+      const begun = yield* connect(server)
       for (let n = 0; n < 8; n++) {
-        const live = yield* connect(server, "/admin/events", { "last-event-id": String(ids.at(-1) ?? 0) })
+        const live = yield* again(server, idOf(begun, ids.at(-1) ?? 0))
         yield* until(Effect.sync(() => idsOf(live)), (seen) => seen.length > 30)
         live.disconnect()
         ids.push(...idsOf(live))
@@ -185,30 +207,126 @@ describe("a client that comes again", () => {
       expect(ids).toEqual(upTo(1, ids.length))
     }))
 
-  it.scopedLive("is given those that are still kept", () =>
+  /** A queue of which the log keeps three events, and what tells so many. */
+  const forgetful = (...names: ReadonlyArray<string>) =>
     Effect.gen(function*() {
-      const { queue, tell } = yield* teller("talker")
-      const server = yield* operate([queue], { queues: { recentEvents: 3 } })
-      yield* tell(...upTo(1, 10).map(hello))
-      yield* until(admin(server, "/queues/talker/events"), ({ body }) => body.at(-1)?.number === 10)
-      const live = yield* connect(server, "/admin/events", { "last-event-id": "2" })
-      yield* until(Effect.sync(() => idsOf(live).at(-1)), (last) => last === 10)
-      yield* tell(hello(11))
-      yield* until(Effect.sync(() => idsOf(live).at(-1)), (last) => last === 11)
-      expect(live.events().filter(({ event }) => event === "Hello").map(({ id }) => id)).toEqual(["8", "9", "10", "11"])
+      const tellers = yield* Effect.forEach(names, teller)
+      const server = yield* operate(tellers.map(({ queue }) => queue), { queues: { recentEvents: 3 } })
+      let told = 0
+      const tell = (queue: number, count: number) =>
+        Effect.gen(function*() {
+          yield* tellers[queue].tell(...upTo(1, count).map(hello))
+          told += count
+          yield* until(
+            Effect.sync(() => server.queues.log.recent(names[queue], 1)[0]?.number),
+            (number) => number === told
+          )
+        })
+      return { ...server, tell }
+    })
+
+  const told = (live: Live, number: number) => until(Effect.sync(() => idsOf(live).at(-1)), (last) => last === number)
+
+  it.scopedLive("is given those that are still kept, and told how many are not", () =>
+    Effect.gen(function*() {
+      const server = yield* forgetful("talker")
+      const first = yield* connect(server)
+      yield* server.tell(0, 10)
+      const live = yield* again(server, idOf(first, 2))
+      yield* told(live, 10)
+      yield* server.tell(0, 1)
+      yield* told(live, 11)
+      expect(storyOf(live)).toEqual(["5 missed", 8, 9, 10, 11])
     }))
 
-  it.scopedLive("is given nothing old where it is up to date, was elsewhere, or says what makes no sense", () =>
+  it.scopedLive("of several queues is told where in between others are missing", () =>
     Effect.gen(function*() {
-      const { queue, tell } = yield* teller("talker")
-      const server = yield* operate([queue])
-      yield* tell(hello(1), hello(2))
-      yield* until(admin(server, "/queues/talker/events"), ({ body }) => body.length === 2)
-      const senseless = ["", "x", "-1", "1e1", "0x0", "1.0", "NaN", "9".repeat(400), "99999", "2"]
-      const all = yield* Effect.forEach(senseless, (id) => connect(server, "/admin/events", { "last-event-id": id }))
-      yield* tell(hello(3))
-      for (const live of all) yield* until(Effect.sync(() => idsOf(live)), (ids) => ids.length > 0)
-      expect(all.map(idsOf)).toEqual(senseless.map(() => [3]))
+      const server = yield* forgetful("loud", "quiet")
+      const first = yield* connect(server)
+      yield* server.tell(0, 4)
+      yield* server.tell(1, 1)
+      yield* server.tell(0, 5)
+      const live = yield* again(server, begunAt(first))
+      yield* told(live, 10)
+      expect(storyOf(live)).toEqual(["4 missed", 5, "2 missed", 8, 9, 10])
+    }))
+
+  it.scopedLive("of one queue is told of what is missing of that one, and of nothing else", () =>
+    Effect.gen(function*() {
+      const server = yield* forgetful("loud", "quiet")
+      const [loud, quiet] = ["loud", "quiet"].map((queue) => `/admin/events?queue=${queue}`)
+      const ofLoud = yield* connect(server, loud)
+      const ofQuiet = yield* connect(server, quiet)
+      yield* server.tell(1, 1)
+      yield* server.tell(0, 10)
+      yield* server.tell(1, 2)
+      const [one, other] = yield* Effect.all([
+        again(server, idOf(ofLoud, 4), loud),
+        again(server, begunAt(ofQuiet), quiet)
+      ])
+      yield* told(one, 11)
+      yield* told(other, 13)
+      expect([storyOf(one), storyOf(other)]).toEqual([["3 missed", 9, 10, 11], [1, 12, 13]])
+    }))
+
+  it.scopedLive("and was cut off before the first event has what has happened meanwhile", () =>
+    Effect.gen(function*() {
+      const server = yield* forgetful("talker")
+      yield* server.tell(0, 2)
+      const first = yield* connect(server)
+      first.disconnect()
+      yield* server.tell(0, 2)
+      const live = yield* again(server, begunAt(first))
+      yield* told(live, 4)
+      expect(storyOf(live)).toEqual([3, 4])
+    }))
+
+  it.scopedLive("to a process that was started anew is given all that it keeps", () =>
+    Effect.gen(function*() {
+      const before = yield* forgetful("talker")
+      const first = yield* connect(before)
+      yield* before.tell(0, 4)
+      yield* told(first, 4)
+      yield* before.stop
+      const server = yield* forgetful("talker")
+      yield* server.tell(0, 2)
+      // It has seen a 1 and a 2, but not these.
+      const live = yield* again(server, idOf(first, 4))
+      yield* told(live, 2)
+      yield* server.tell(0, 2)
+      yield* told(live, 4)
+      const later = yield* again(server, idOf(first, 4))
+      yield* told(later, 4)
+      expect([storyOf(live), storyOf(later)]).toEqual([[1, 2, 3, 4], ["1 missed", 2, 3, 4]])
+      const upToDate = yield* again(server, idOf(later, 4))
+      yield* server.tell(0, 1)
+      yield* told(upToDate, 5)
+      expect(storyOf(upToDate)).toEqual([5])
+    }))
+
+  it.scopedLive("with an id that is none of what it watches is given all that is kept, and without one nothing old", () =>
+    Effect.gen(function*() {
+      const server = yield* forgetful("talker")
+      const first = yield* connect(server)
+      const ofQueue = yield* connect(server, "/admin/events?queue=talker")
+      yield* server.tell(0, 2)
+      const prefix = begunAt(first).slice(0, -1)
+      const senseless = [
+        "x",
+        "1",
+        "-1",
+        "2",
+        prefix,
+        ...["-1", "1e0", "0x1", "1.0", "NaN", "9".repeat(400), "3", "1-1"].map((end) => `${prefix}${end}`),
+        idOf(ofQueue, 2),
+        "\u00e9".repeat(100)
+      ]
+      const all = yield* Effect.forEach(senseless, (id) => again(server, id))
+      const none = yield* Effect.forEach(["", " "], (id) => again(server, id))
+      yield* server.tell(0, 1)
+      for (const live of [...all, ...none]) yield* told(live, 3)
+      expect(all.map(storyOf)).toEqual(senseless.map(() => [1, 2, 3]))
+      expect(none.map(storyOf)).toEqual([[3], [3]])
     }))
 })
 
@@ -290,7 +408,7 @@ describe("a client that does not read", () => {
       const missed = events.filter(({ event }) => event === "Missed")
       expect(missed.length).toBeGreaterThan(0)
       expect(events.length - missed.length + missed.reduce((sum, { data }) => sum + data.missed, 0)).toBe(total + 1)
-      const ids = events.filter(({ event }) => event !== "Missed").map(({ id }) => Number(id))
+      const ids = idsOf(live)
       expect(ids).toEqual([...ids].sort((a, b) => a - b))
       expect(new Set(ids).size).toBe(ids.length)
     }))
@@ -332,17 +450,21 @@ describe("an event as text", () => {
       (text, bytes) => text + new TextDecoder().decode(bytes)
     )
 
-  it.effect("has its id, its type and its data on a line each, after the word when to come again", () =>
+  it.effect("has when to come again, its id, its type and its data on a line each, those that it has", () =>
     Effect.gen(function*() {
-      expect(yield* encoded([{ id: 7, type: "Settled", data: { size: 2 } }, { type: "Missed", data: { missed: 1 } }]))
-        .toBe(
-          "retry: 1000\n\nid: 7\nevent: Settled\ndata: {\"size\":2}\n\nevent: Missed\ndata: {\"missed\":1}\n\n"
-        )
+      const events = [
+        { id: "a-6", retryMillis: 1000 },
+        { id: "a-7", type: "Settled", data: { size: 2 } },
+        { type: "Missed", data: { missed: 1 } }
+      ]
+      expect(yield* encoded(events)).toBe(
+        "retry: 1000\nid: a-6\n\nid: a-7\nevent: Settled\ndata: {\"size\":2}\n\nevent: Missed\ndata: {\"missed\":1}\n\n"
+      )
     }))
 
   it.effect("has no line breaks of its data, and an empty object for what is no JSON", () =>
     Effect.gen(function*() {
       const text = yield* encoded([{ type: "A", data: { text: "1\n2\r3\n\n" } }, { type: "B", data: { big: 1n } }])
-      expect(text).toBe("retry: 1000\n\nevent: A\ndata: {\"text\":\"1\\n2\\r3\\n\\n\"}\n\nevent: B\ndata: {}\n\n")
+      expect(text).toBe("event: A\ndata: {\"text\":\"1\\n2\\r3\\n\\n\"}\n\nevent: B\ndata: {}\n\n")
     }))
 })

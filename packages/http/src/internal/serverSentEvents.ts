@@ -11,11 +11,14 @@ declare const TextEncoder: new() => { encode(text: string): Uint8Array }
 
 /** @internal */
 export interface ServerSentEvent {
-  readonly id?: number | undefined
-  /** What a listener is added for. A word. */
-  readonly type: string
+  /** What a client that comes again sends as `Last-Event-ID`. No line breaks. */
+  readonly id?: string | undefined
+  /** How soon a client that is cut off comes again. */
+  readonly retryMillis?: number | undefined
+  /** What a listener is added for. A word. Without one no listener is called: the client only takes note of the id. */
+  readonly type?: string | undefined
   /** To be written as JSON, which has no line breaks of its own. */
-  readonly data: unknown
+  readonly data?: unknown
 }
 
 /** A comment as often keeps proxies from closing a connection on which nothing happens. */
@@ -23,8 +26,13 @@ const heartbeat = "15 seconds"
 
 const encoder = new TextEncoder()
 
-const textOf = ({ data, id, type }: ServerSentEvent): string =>
-  `${id === undefined ? "" : `id: ${id}\n`}event: ${type}\ndata: ${jsonOf(data)}\n\n`
+const textOf = ({ data, id, retryMillis, type }: ServerSentEvent): string =>
+  [
+    retryMillis === undefined ? "" : `retry: ${retryMillis}\n`,
+    id === undefined ? "" : `id: ${id}\n`,
+    type === undefined ? "" : `event: ${type}\ndata: ${jsonOf(data)}\n`,
+    "\n"
+  ].join("")
 
 /** An event may carry what JSON cannot. */
 const jsonOf = (data: unknown): string => {
@@ -39,6 +47,5 @@ const jsonOf = (data: unknown): string => {
 export const encode = (events: Stream.Stream<ServerSentEvent>): Stream.Stream<Uint8Array> => {
   const beats = Stream.repeatEffect(Effect.as(Effect.sleep(heartbeat), ":\n\n"))
   const texts = Stream.merge(Stream.map(events, textOf), beats, { haltStrategy: "left" })
-  // The first bytes tell the client that it is connected, and how soon to come again where it is cut off.
-  return Stream.map(Stream.concat(Stream.succeed("retry: 1000\n\n"), texts), (text) => encoder.encode(text))
+  return Stream.map(texts, (text) => encoder.encode(text))
 }
