@@ -47,6 +47,7 @@ const labelsOf = (text: string): Record<string, string> => {
     const label = /^([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,(?=[a-zA-Z_])|$)/.exec(rest)
     if (label === null) throw new Error(`no label: ${rest}`)
     if (Object.hasOwn(labels, label[1])) throw new Error(`the label ${label[1]} twice: ${text}`)
+    if (label[1].startsWith("__")) throw new Error(`the label ${label[1]} is reserved`)
     labels[label[1]] = unescape(label[2], { "\\": "\\", n: "\n", "\"": "\"" })
     rest = rest.slice(label[0].length)
   }
@@ -86,7 +87,8 @@ export const parse = (text: string): ReadonlyArray<Family> => {
       throw new Error(`${name} in the family ${of.name}`)
     }
     const parsed: Sample = { name, labels: labelsOf(labels), value: numberOf(value) }
-    const key = JSON.stringify([name, Object.entries(parsed.labels).sort()])
+    // A label that is empty is as good as none.
+    const key = JSON.stringify([name, Object.entries(parsed.labels).filter(([, value]) => value !== "").sort()])
     if (series.has(key)) throw new Error(`the series ${line} twice`)
     series.add(key)
     of.samples.push(parsed)
@@ -95,14 +97,20 @@ export const parse = (text: string): ReadonlyArray<Family> => {
   return Array.from(families.values())
 }
 
-const isPromtoolHere = ((): boolean => {
+/** Whether a program is here. Where tests are to be complete it must be. */
+export const isHere = (program: string): boolean => {
   try {
-    execFileSync("promtool", ["--version"], { stdio: "ignore" })
+    execFileSync(program, ["--version"], { stdio: "ignore" })
     return true
-  } catch {
+  } catch (error) {
+    if (process.env["CI"] === "true") {
+      throw new Error(`${program} is missing: see scripts/install-prometheus.sh`, { cause: error })
+    }
     return false
   }
-})()
+}
+
+const isPromtoolHere = isHere("promtool")
 
 /** Has the tool of Prometheus look as well, where it is here. It throws what that finds. */
 export const promtool = (text: string): void => {
