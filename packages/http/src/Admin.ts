@@ -36,6 +36,7 @@ import type { Watched } from "./internal/eventLog.ts"
 import { readLetterCommand } from "./internal/letterCommand.ts"
 import type { Mounted } from "./internal/mounted.ts"
 import { checkToken, isSecret, tokenOf } from "./internal/secret.ts"
+import { refuseOtherMethods } from "./internal/otherMethods.ts"
 import * as ServerSentEvents from "./internal/serverSentEvents.ts"
 import { type Admin, AdminAuthorization, type Drained, type Having, type QueueState } from "./SluiceApi.ts"
 
@@ -263,7 +264,7 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
         })
     })
   )
-  return Layer.provide(handlers, authorization)
+  return Layer.merge(Layer.provide(handlers, authorization), refuseOtherMethods(api, "queueAdmin"))
 }
 
 /**

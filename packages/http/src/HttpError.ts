@@ -87,6 +87,16 @@ export class UnknownDeadLetter extends Schema.TaggedError<UnknownDeadLetter>()("
 }, HttpApiSchema.annotations({ status: 404, description: "No dead letter of this id" })) {}
 
 /**
+ * The path is there, for other methods: those that the header `Allow` has too.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class MethodNotAllowed extends Schema.TaggedError<MethodNotAllowed>()("MethodNotAllowed", {
+  allowed: Schema.Array(Schema.String)
+}, HttpApiSchema.annotations({ status: 405, description: "The path is there, for other methods" })) {}
+
+/**
  * The queue cannot do this: a `WriteBehind` has no dead letters, for example.
  *
  * @since 0.1.0

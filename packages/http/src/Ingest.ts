@@ -26,6 +26,7 @@ import { readText } from "./internal/body.ts"
 import { endWithClient } from "./internal/cutOff.ts"
 import { type Ask, takeStream, takeWhole, unavailable, unreadable } from "./internal/intake.ts"
 import type { Mounted } from "./internal/mounted.ts"
+import { postAlone, refuseOtherMethods } from "./internal/otherMethods.ts"
 import { refuse } from "./internal/respond.ts"
 import type { Having } from "./SluiceApi.ts"
 import { checkToken, isSecret, tokenOf } from "./internal/secret.ts"
@@ -153,7 +154,8 @@ const makeHandler = ({ token }: Options): Effect.Effect<ReturnType<typeof makeTa
   })
 
 /**
- * A router with the one route, to be put together with others, or mounted.
+ * A router with the one route, to be put together with others, or mounted. By another method than POST it answers 405,
+ * but for what others have at the same path.
  *
  * @example
  * ```ts
@@ -172,7 +174,10 @@ const makeHandler = ({ token }: Options): Effect.Effect<ReturnType<typeof makeTa
  * @category constructors
  */
 export const router = (options?: Options): Effect.Effect<HttpRouter.HttpRouter, InvalidOption, HttpQueues> =>
-  Effect.map(make(options), (handler) => HttpRouter.post(HttpRouter.empty, "/queues/:name", handler))
+  Effect.map(
+    make(options),
+    (handler) => postAlone(HttpRouter.post(HttpRouter.empty, "/queues/:name", handler), "/queues/")
+  )
 
 /** Names that stand in a path as they are. */
 const isPlain = (name: string): boolean => /^[A-Za-z0-9._~-]+$/.test(name) && !/^\.+$/.test(name)
@@ -236,7 +241,11 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
       Effect.map(HttpServerRequest.HttpServerRequest, (request) => unknown(request, options.token))
     )
   )
-  return Layer.merge(described as Layer.Layer<any, InvalidOption, HttpQueues>, others)
+  // Behind the checks of the names: what they refuse may be no route.
+  return Layer.provideMerge(
+    refuseOtherMethods(api, "queues", [`${path}:name`]),
+    Layer.merge(described as Layer.Layer<any, InvalidOption, HttpQueues>, others)
+  )
 }
 
 /** Whoever may not offer is not told either which queues there are. */

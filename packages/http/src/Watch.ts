@@ -8,10 +8,11 @@ import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import type * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import { Closing } from "./GracefulServer.ts"
 import { HttpQueues } from "./HttpQueues.ts"
 import { endWithClient } from "./internal/cutOff.ts"
+import { refuseOtherMethods } from "./internal/otherMethods.ts"
 import * as Prometheus from "./Prometheus.ts"
 import { type Having, NotReady, Ready, type Watch } from "./SluiceApi.ts"
 
@@ -25,8 +26,8 @@ import { type Having, NotReady, Ready, type Watch } from "./SluiceApi.ts"
  */
 export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiGroup.Any, E, R>(
   api: HttpApi.HttpApi<ApiId, Groups, E, R> & Having<"queueWatch", Groups>
-): Layer.Layer<HttpApiGroup.ApiGroup<ApiId, "queueWatch">, never, HttpQueues> =>
-  HttpApiBuilder.group(
+): Layer.Layer<HttpApiGroup.ApiGroup<ApiId, "queueWatch">, never, HttpQueues> => {
+  const handlers = HttpApiBuilder.group(
     api as unknown as HttpApi.HttpApi<ApiId, typeof Watch>,
     "queueWatch",
     (handlers) =>
@@ -34,8 +35,10 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
         handlers
           .handleRaw("metrics", ({ request }) => {
             endWithClient(request)
-            return Effect.map(Prometheus.snapshot, (text) =>
-              HttpServerResponse.text(text, { contentType: Prometheus.contentType }))
+            return Effect.map(
+              Prometheus.snapshot,
+              (text) => HttpServerResponse.text(text, { contentType: Prometheus.contentType })
+            )
           })
           .handle("live", ({ request }) => {
             endWithClient(request)
@@ -58,3 +61,5 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
               return new Ready({ queues: all.length })
             })))
   )
+  return Layer.merge(handlers, refuseOtherMethods(api, "queueWatch"))
+}

@@ -210,7 +210,7 @@ describe("layers of an ingest", () => {
 
   it.scoped("are refused where the name of a queue does not stand in a path as it is, or differs from another in case", () =>
     Effect.gen(function*() {
-      for (const names of [["a b"], ["größe"], ["a/b"], [":name"], [".."], ["orders", "Orders"]]) {
+      for (const names of [["a b"], ["größe"], ["a/b"], [":name"], [".."], ["*"], ["a*b"], ["orders", "Orders"]]) {
         const QueuesLive = yield* mounted(names)
         const Api = HttpApi.make("test").add(
           SluiceApi.ingest(Object.fromEntries(names.map((name) => [name, Reading])))

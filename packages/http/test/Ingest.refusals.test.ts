@@ -249,7 +249,9 @@ describe("404", () => {
       }
       yield* nothingIsIn(server)
     }))
+})
 
+describe("405", () => {
   it.scopedLive("answers every method but POST", () =>
     Effect.gen(function*() {
       const server = yield* serve()
@@ -257,7 +259,7 @@ describe("404", () => {
         for (const path of ["/queues/readings", "/queues/%72eadings"]) {
           const body = method === "GET" || method === "HEAD" ? {} : { body: JSON.stringify(reading(1)) }
           const answer = yield* ask(server, path, { method, headers: { "content-type": json }, ...body })
-          expect([method, path, answer.status]).toEqual([method, path, 404])
+          expect([method, path, answer.status, answer.headers.get("allow")]).toEqual([method, path, 405, "POST"])
         }
       }
       yield* nothingIsIn(server)

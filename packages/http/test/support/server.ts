@@ -131,7 +131,7 @@ export const ask = (
     const response = await fetch(`${url}${path}`, { ...init, headers })
     const text = await response.text()
     const isJson = response.headers.get("content-type")?.startsWith("application/json") === true
-    return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text }
+    return { status: response.status, headers: response.headers, body: isJson && text !== "" ? JSON.parse(text) : text }
   })
 
 /** A POST of JSON. */
