@@ -21,9 +21,11 @@
  * @since 0.1.0
  */
 import * as HttpServer from "@effect/platform/HttpServer"
-import type * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpApp from "@effect/platform/HttpApp"
+import type * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpServerError from "@effect/platform/HttpServerError"
 import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
+import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
 import * as Check from "@sluice/core/OptionCheck"
 import type { InvalidOption } from "@sluice/core/QueueError"
 import * as Context from "effect/Context"
@@ -33,9 +35,12 @@ import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { ServerClosing, ServerStarting } from "./HttpError.ts"
+import { type Cors, makeCors } from "./internal/cors.ts"
 import { endWithClient } from "./internal/cutOff.ts"
 import { refuse } from "./internal/respond.ts"
 
@@ -70,7 +75,11 @@ export interface Signal {
 export interface Options {
   /** How long running requests may take to end. Default: 10 seconds. */
   readonly grace?: Duration.DurationInput | undefined
+  /** Which web pages of elsewhere may ask. Default: none of them. */
+  readonly cors?: Cors | undefined
 }
+
+export type { Cors } from "./internal/cors.ts"
 
 /** How long those that were interrupted may take to answer, and the server to close. */
 const lastWords = "1 second"
@@ -93,18 +102,25 @@ class Gate implements Signal {
   private readonly closing = Effect.unsafeMakeLatch()
   private readonly idle = Effect.unsafeMakeLatch()
   private isClosing = false
+  private readonly cors: HttpMiddleware.HttpMiddleware
   readonly await = this.closing.await
+
+  constructor(cors: HttpMiddleware.HttpMiddleware = (app) => app) {
+    this.cors = cors
+  }
 
   unsafeIsClosing(): boolean {
     return this.isClosing
   }
 
   /** Lets a request through, and knows until it is answered that it runs. */
-  readonly through = <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E, R> =>
-    Effect.withFiberRuntime((fiber) => {
+  readonly through = <E, R>(inner: HttpApp.Default<E, R>): HttpApp.Default<E, R> => {
+    const app = this.cors(inner) as HttpApp.Default<E, R>
+    const refused = this.cors(asAnswer(refusal))
+    return Effect.withFiberRuntime((fiber) => {
       const request = Context.unsafeGet(fiber.currentContext as Context.Context<HttpServerRequest>, HttpServerRequest)
       endWithClient(request, () => fiber.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId))
-      if (this.isClosing && !isWatching(request)) return Effect.succeed(refusal)
+      if (this.isClosing && !isWatching(request)) return refused
       this.running.add(fiber)
       return Effect.onExit(app, () => {
         this.running.delete(fiber)
@@ -112,6 +128,7 @@ class Gate implements Signal {
         return Effect.void
       })
     })
+  }
 
   close(graceMillis: number): Effect.Effect<void> {
     return Effect.suspend(() => {
@@ -126,6 +143,13 @@ class Gate implements Signal {
     })
   }
 }
+
+/** An answer of a middleware, which the platform writes as it is, with what others have it add to each. */
+const asAnswer = (response: HttpServerResponse): HttpApp.Default =>
+  Effect.flatMap(FiberRef.get(HttpApp.currentPreResponseHandlers), (handler) =>
+    Option.isNone(handler)
+      ? Effect.succeed(response)
+      : Effect.flatMap(HttpServerRequest, (request) => Effect.orDie(handler.value(request, response))))
 
 /** A finalizer cannot be interrupted, and then a timeout would do nothing. */
 const within = (effect: Effect.Effect<unknown>, duration: Duration.DurationInput): Effect.Effect<void> =>
@@ -162,6 +186,7 @@ export const layer = <A, E, R>(
     Effect.gen(function*() {
       const graceMillis = yield* Check.millis("GracefulServer", "grace", options.grace ?? "10 seconds")
       yield* Check.check(Number.isFinite(graceMillis), "GracefulServer", "grace", options.grace, "a time that ends")
+      const cors = options.cors === undefined ? undefined : yield* makeCors(options.cors)
       const scope = yield* Effect.acquireRelease(
         Scope.make(),
         (scope, exit) =>
@@ -169,16 +194,20 @@ export const layer = <A, E, R>(
       )
       const context = yield* Layer.buildWithScope(server, scope)
       const inner = Context.get(context as Context.Context<HttpServer.HttpServer>, HttpServer.HttpServer)
-      const started = yield* start(inner, scope)
-      return Context.add(context, HttpServer.HttpServer, gated(inner, graceMillis, scope, started))
+      const started = yield* start(inner, scope, cors)
+      return Context.add(context, HttpServer.HttpServer, gated(inner, graceMillis, scope, started, cors))
     })
   )
 
 /** Refuses what comes too early, until that is ended. */
-const start = ({ serve }: HttpServer.HttpServer, scope: Scope.Scope): Effect.Effect<Effect.Effect<void>> =>
+const start = (
+  { serve }: HttpServer.HttpServer,
+  scope: Scope.Scope,
+  cors: HttpMiddleware.HttpMiddleware | undefined
+): Effect.Effect<Effect.Effect<void>> =>
   Effect.gen(function*() {
     const early = yield* Scope.fork(scope, ExecutionStrategy.sequential)
-    yield* Scope.extend(serve(Effect.succeed(notYet), new Gate().through), early)
+    yield* Scope.extend(serve(Effect.succeed(notYet), new Gate(cors).through), early)
     // It takes no more requests from this step on. Those that it has are not waited for.
     return Effect.sync(() => void Effect.runFork(Scope.close(early, Exit.void)))
   })
@@ -187,13 +216,14 @@ const gated = (
   { address, serve }: HttpServer.HttpServer,
   graceMillis: number,
   scope: Scope.Scope,
-  started: Effect.Effect<void>
+  started: Effect.Effect<void>,
+  cors: HttpMiddleware.HttpMiddleware | undefined
 ): HttpServer.HttpServer =>
   HttpServer.make({
     address,
     serve: (app, middleware) =>
       Effect.gen(function*() {
-        const gate = new Gate()
+        const gate = new Gate(cors)
         const told = Effect.provideService(app, Closing, gate)
         // As a middleware it is around the writing of the answer, too. It is there for as long as the server is: a
         // request that comes while the queues drain would have no answer otherwise.
