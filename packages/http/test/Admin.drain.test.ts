@@ -76,7 +76,7 @@ describe("a queue that is paused", () => {
     Effect.gen(function*() {
       const server = yield* serve()
       for (const path of ["pause", "resume", "drain"]) {
-        expect([path, (yield* admin(server, `/queues/emails/${path}`)).status]).toEqual([path, 404])
+        expect([path, (yield* admin(server, `/queues/emails/${path}`)).status]).toEqual([path, 405])
       }
       expect(yield* server.emails.isPaused).toBe(false)
     }))

@@ -15,6 +15,7 @@ import {
   Option
 } from "effect"
 import parseText from "parse-prometheus-text-format"
+import { campaign } from "../../core/test/support/campaigns.ts"
 import { parse, promtool } from "./support/prometheus.ts"
 
 type Pair = MetricPair.MetricPair.Untyped
@@ -444,7 +445,7 @@ describe("whatever the metrics are, what is written", () => {
         const samples = families.reduce((sum, { samples }) => sum + samples.length, 0)
         expect(samples).toBe(pairs.reduce((sum, pair) => sum + sizeOf(pair), 0))
       }),
-      { numRuns: 2000 }
+      { numRuns: campaign(2000) }
     )
   })
 
