@@ -15,7 +15,8 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as BackingQueue from "./BackingQueue.ts"
 import { makeGuard } from "./internal/guard.ts"
-import { durationLimit, isDuration } from "./OptionCheck.ts"
+import { checkPolicy } from "./internal/policyCheck.ts"
+import * as Check from "./OptionCheck.ts"
 import { WaitingRoom } from "./internal/waitingRoom.ts"
 import { isWeight } from "./internal/weight.ts"
 import { InvalidOption } from "./QueueError.ts"
@@ -150,8 +151,8 @@ const waitingPair = <A>(
       for (const [replaced, item] of untold.splice(0)) report.coalesced(replaced, item)
     }
   }
-  if (timeout !== undefined && !isDuration(timeout)) {
-    throw new InvalidOption({ queue: name, field: "policy.timeout", value: timeout, limit: durationLimit })
+  if (timeout !== undefined && !Check.isDuration(timeout)) {
+    throw new InvalidOption({ queue: name, field: "policy.timeout", value: timeout, limit: Check.durationLimit })
   }
   const timeoutMillis = timeout === undefined ? undefined : Duration.toMillis(timeout)
   const fitsEver = (item: A) => weigh === undefined || isWeight(weigh(item), capacity)
@@ -332,6 +333,12 @@ export interface QueueOptions<in A> {
  * @internal
  */
 export const makePair = <A>(policy: Policy<A>, options: PairOptions<A>): Effect.Effect<Pair<A>, InvalidOption> =>
+  Effect.zipRight(
+    Effect.zipRight(checkPolicy(options.name, policy), Check.optionalFunction(options.name, "weigh", options.weigh)),
+    pairOf(policy, options)
+  )
+
+const pairOf = <A>(policy: Policy<A>, options: PairOptions<A>): Effect.Effect<Pair<A>, InvalidOption> =>
   Effect.try({
     try: () => {
       if (!Number.isSafeInteger(options.capacity) || options.capacity < 1) {
@@ -380,6 +387,7 @@ export const queue = <A>(
 ): Effect.Effect<Queue.Queue<A>, InvalidOption> =>
   Effect.gen(function*() {
     const name = options.name ?? "queue"
+    yield* Check.optionalFunction(name, "onDrop", options.onDrop)
     const guard = yield* makeGuard(name)
     const pair = yield* makePair(policy, {
       name,

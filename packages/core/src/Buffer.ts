@@ -55,6 +55,17 @@ export interface Merging<A> {
 }
 
 /**
+ * A buffer that merges.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface MergingBuffer<in out A> extends Buffer<A, Merging<A>> {
+  readonly key: (item: A) => unknown
+  readonly merge: (held: A, next: A) => A
+}
+
+/**
  * Merges an item into the one of the same key. Keys keep the order in which they first came.
  *
  * @example
@@ -73,7 +84,9 @@ export interface Merging<A> {
 export const merging = <A>(
   key: (item: A) => unknown,
   merge: (held: A, next: A) => A
-): Buffer<A, Merging<A>> => ({
+): MergingBuffer<A> => ({
+  key,
+  merge,
   empty: () => ({ index: new Map(), items: [], pushes: 0 }),
   push: ({ index, items, pushes }, item) => {
     const k = key(item)

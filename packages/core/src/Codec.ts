@@ -27,6 +27,7 @@ import {
   version as envelopeVersion
 } from "./internal/envelope.ts"
 import { type Fault, Inspection } from "./internal/inspection.ts"
+import { InvalidOption } from "./QueueError.ts"
 
 // Of every platform that JavaScript runs on; the standard library of the language alone does not declare them.
 declare const TextEncoder: new() => { encode(text: string): Uint8Array }
@@ -194,7 +195,7 @@ export const version: number = envelopeVersion
 
 /**
  * Makes a codec. The schema is compiled once. It must not need anything, nor be asynchronous: an item whose encoding
- * is asynchronous is refused as malformed.
+ * is asynchronous is refused as malformed. Throws an `InvalidOption` where the schema is none, or a function of the format.
  *
  * @example
  * ```ts
@@ -218,6 +219,13 @@ export const make = <A, I>(
   options?: { readonly format?: Format | undefined; readonly limits?: Partial<Limits> | undefined }
 ): Codec<A> => {
   const format = options?.format ?? json
+  const refuse = (field: string, value: unknown, limit: string): never => {
+    throw new InvalidOption({ queue: "Codec", field, value, limit })
+  }
+  if (!Schema.isSchema(schema)) refuse("schema", schema, "a Schema")
+  for (const field of ["encode", "decode"] as const) {
+    if (typeof format[field] !== "function") refuse(`format.${field}`, format[field], "a function")
+  }
   const limits = { ...defaultLimits, ...options?.limits }
   const encode = ParseResult.encodeUnknownEither(schema)
   const decodeOne = ParseResult.decodeUnknownEither(schema)

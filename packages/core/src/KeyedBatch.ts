@@ -255,7 +255,7 @@ const checkOptions = (options: AnyOptions): Effect.Effect<Checked, InvalidOption
       initial,
       "a function that makes a resource, or absent where there is \"load\""
     )
-    yield* Check.check(typeof save === "function" || save === undefined, name, "save", save, "a function, or absent")
+    yield* Check.optionalFunction(name, "save", save)
     if (maxOperations !== Infinity) yield* Check.positiveInteger(name, "maxOperations", maxOperations)
     const minMillis = yield* Check.millis(name, "minDuration", options.minDuration ?? 100)
     const max = yield* Check.millis(name, "maxDuration", options.maxDuration ?? 2 * minMillis)

@@ -6,6 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import { InvalidOption } from "./QueueError.ts"
 
 /**
@@ -75,3 +76,53 @@ export const millis = (
  */
 export const name = (module: string, value: string): Check =>
   check(typeof value === "string" && value.trim() !== "", module, "name", value, "a name that is not blank")
+
+/**
+ * A function.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const requiredFunction = (queue: string, field: string, value: unknown): Check =>
+  check(typeof value === "function", queue, field, value, "a function")
+
+/**
+ * A function, where there is anything.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const optionalFunction = (queue: string, field: string, value: unknown): Check =>
+  check(value === undefined || typeof value === "function", queue, field, value, "a function, or absent")
+
+/**
+ * A `Schedule`, where there is anything.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const optionalSchedule = (queue: string, field: string, value: unknown): Check =>
+  check(value === undefined || Schedule.isSchedule(value), queue, field, value, "a Schedule, or absent")
+
+/**
+ * An object with these functions, and perhaps with those.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const withFunctions = (
+  queue: string,
+  field: string,
+  value: unknown,
+  required: ReadonlyArray<string>,
+  optional: ReadonlyArray<string> = []
+): Check => {
+  if (typeof value !== "object" || value === null) {
+    return check(false, queue, field, value, `an object with ${required.join(", ")}`)
+  }
+  const fields = value as Readonly<Record<string, unknown>>
+  return Effect.zipRight(
+    Effect.forEach(required, (name) => requiredFunction(queue, `${field}.${name}`, fields[name]), { discard: true }),
+    Effect.forEach(optional, (name) => optionalFunction(queue, `${field}.${name}`, fields[name]), { discard: true })
+  )
+}

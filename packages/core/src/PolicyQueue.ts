@@ -18,6 +18,7 @@ import * as Queue from "effect/Queue"
 import * as BackingQueue from "./BackingQueue.ts"
 import * as Backpressure from "./Backpressure.ts"
 import { type Guard, makeGuard } from "./internal/guard.ts"
+import * as Check from "./OptionCheck.ts"
 import { isWeight } from "./internal/weight.ts"
 import { type Ending, isOutcome, wait } from "./internal/waitingRoom.ts"
 import {
@@ -719,6 +720,9 @@ export const offerEach = <A>(
 export const makeImpl = <A>(options: ImplOptions<A>, hooks?: Hooks): Effect.Effect<PolicyQueueImpl<A>, InvalidOption> =>
   Effect.gen(function*() {
     const name = options.name ?? "queue"
+    for (const field of ["onDrop", "onCoalesce", "onInterrupt"] as const) {
+      yield* Check.optionalFunction(name, field, options[field])
+    }
     const guard = yield* makeGuard(name)
     const ledger = new Ledger(options, guard)
     const pair = yield* Backpressure.makePair(options.policy, {
@@ -735,7 +739,8 @@ export const makeImpl = <A>(options: ImplOptions<A>, hooks?: Hooks): Effect.Effe
 /**
  * Makes a queue under a policy. It holds no resource: closing it is up to you.
  *
- * **Errors**: `InvalidOption` where the capacity is no integer of at least 1, or the policy cannot serve the options.
+ * **Errors**: `InvalidOption` where the capacity is no integer of at least 1, a function is none, or the policy cannot
+ * serve the options.
  *
  * A callback that throws is logged; it never disturbs the queue or the offer.
  *

@@ -36,6 +36,7 @@ import { sum } from "./internal/tally.ts"
 import { Timekeeper } from "./internal/timekeeper.ts"
 import { isTracing, withCurrentSpan } from "./internal/tracing.ts"
 import { Macrotask } from "./Macrotask.ts"
+import { checkPolicy, isPlain } from "./internal/policyCheck.ts"
 import * as Check from "./OptionCheck.ts"
 import { makeImpl } from "./PolicyQueue.ts"
 import {
@@ -268,9 +269,6 @@ export type BuiltInPolicy =
   | Backpressure.DropNewest
   | Backpressure.DropOldest
 
-const isBuiltIn = (policy: { readonly _tag: string }): policy is BuiltInPolicy =>
-  ["suspend", "reject", "dropNewest", "dropOldest"].includes(policy._tag)
-
 interface Checked {
   readonly router: Router
   readonly shards: number
@@ -283,26 +281,18 @@ interface Checked {
 
 const checkOptions = (options: Options<any, any, any, any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
   Effect.gen(function*() {
-    const { name, queueDepth = 1024, workersPerShard: workers = 1 } = options
-    const policy = options.policy ?? Backpressure.suspend()
+    const { name, policy = Backpressure.suspend(), queueDepth = 1024, workersPerShard: workers = 1 } = options
     yield* Check.name("ShardPool", name)
     const { router, shards } = yield* makeRouter(name, options)
-    const isFunction = (field: "key" | "execute" | "currentVersion" | "isRejection", isOptional: boolean) =>
-      Check.check(
-        typeof options[field] === "function" || isOptional && options[field] === undefined,
-        name,
-        field,
-        options[field],
-        isOptional ? "a function, or absent" : "a function"
-      )
-    yield* isFunction("key", false)
-    yield* isFunction("execute", false)
-    yield* isFunction("currentVersion", true)
-    yield* isFunction("isRejection", true)
+    yield* Check.requiredFunction(name, "key", options.key)
+    yield* Check.requiredFunction(name, "execute", options.execute)
+    yield* Check.optionalFunction(name, "currentVersion", options.currentVersion)
+    yield* Check.optionalFunction(name, "isRejection", options.isRejection)
     yield* checkCount(name, "workersPerShard", workers)
     yield* Check.positiveInteger(name, "queueDepth", queueDepth)
+    yield* checkPolicy(name, policy)
     yield* Check.check(
-      isBuiltIn(policy),
+      isPlain(policy),
       name,
       "policy",
       policy._tag,

@@ -28,6 +28,7 @@ import { awaitAllWithin } from "./internal/alarm.ts"
 import { type Batcher, makeBatcher } from "./internal/batcher.ts"
 import * as EventHub from "./EventHub.ts"
 import { makeGuard } from "./internal/guard.ts"
+import { checkPolicy } from "./internal/policyCheck.ts"
 import * as Check from "./OptionCheck.ts"
 import { sum, Tally } from "./internal/tally.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/tracing.ts"
@@ -272,6 +273,7 @@ interface Checked {
   readonly flushIntervalMillis: number
   readonly drainTimeoutMillis: number
   readonly shardBy: ((item: any) => Sharding.Key) | undefined
+  readonly policy: Backpressure.Policy<any>
 }
 
 const checkOptions = (options: Options<any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
@@ -282,13 +284,18 @@ const checkOptions = (options: Options<any, any, any, any>): Effect.Effect<Check
     yield* Check.positiveInteger(name, "batchSize", batchSize)
     yield* Check.positiveInteger(name, "shards", shards)
     if (options.batchBytes !== undefined) {
-      const { limit, of } = options.batchBytes
-      yield* Check.positiveInteger(name, "batchBytes.limit", limit)
-      yield* Check.check(typeof of === "function", name, "batchBytes.of", of, "a function")
+      yield* Check.withFunctions(name, "batchBytes", options.batchBytes, ["of"])
+      yield* Check.positiveInteger(name, "batchBytes.limit", options.batchBytes.limit)
     }
-    const policy = options.policy
+    yield* Check.requiredFunction(name, "flush", options.flush)
+    yield* Check.optionalSchedule(name, "retry", options.retry)
+    for (const field of ["weigh", "shardBy", "onDrop"] as const) {
+      yield* Check.optionalFunction(name, field, options[field])
+    }
+    const { policy = Backpressure.dropOldest } = options
+    yield* checkPolicy(name, policy)
     const shardBy = options.shardBy
-      ?? (policy?._tag === "coalesceByKey"
+      ?? (policy._tag === "coalesceByKey"
         ? (policy as Backpressure.CoalesceByKey<any>).key as () => string
         : undefined)
     if (shards > 1) {
@@ -296,7 +303,7 @@ const checkOptions = (options: Options<any, any, any, any>): Effect.Effect<Check
     }
     const flushIntervalMillis = yield* Check.millis(name, "flushInterval", options.flushInterval ?? 1000)
     const drainTimeoutMillis = yield* Check.millis(name, "drainTimeout", options.drainTimeout ?? 30_000)
-    return { batchSize, shards, flushIntervalMillis, drainTimeoutMillis, shardBy }
+    return { batchSize, shards, flushIntervalMillis, drainTimeoutMillis, shardBy, policy }
   })
 
 class WriteBehindImpl<in out A> implements WriteBehind<A> {
@@ -548,7 +555,7 @@ export const make = <A, E, R, R2 = never>(
             capacity: options.capacity,
             weigh: options.weigh,
             measure,
-            policy: options.policy ?? Backpressure.dropOldest
+            policy: checked.policy
           },
           batchSize: checked.batchSize,
           flushPolicy,

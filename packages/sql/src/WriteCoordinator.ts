@@ -174,6 +174,7 @@ const checkOptions = (options: Options) =>
   Effect.gen(function*() {
     const { maxGroup = 128, name, queueSize = 256, topic = identity } = options
     yield* Check.name("WriteCoordinator", name)
+    yield* Check.requiredFunction(name, "topic", topic)
     yield* Check.positiveInteger(name, "queueSize", queueSize)
     yield* Check.positiveInteger(name, "maxGroup", maxGroup)
     const maxWaitMillis = yield* Check.millis(name, "maxWait", options.maxWait ?? 0)

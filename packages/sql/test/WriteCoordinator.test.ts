@@ -721,7 +721,9 @@ describe("WriteCoordinator", () => {
         ["maxWait", { maxWait: Infinity }],
         ["maxWait", { maxWait: -1 }],
         ["writeTimeout", { writeTimeout: 0 }],
-        ["drainTimeout", { drainTimeout: "soon" as any }]
+        ["drainTimeout", { drainTimeout: "soon" as any }],
+        ["topic", { topic: "orders" as any }],
+        ["topic", { topic: null as any }]
       ]
       for (const [field, options] of cases) {
         expect(yield* made(options)).toMatchObject({ _tag: "InvalidOption", field })

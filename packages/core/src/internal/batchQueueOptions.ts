@@ -3,11 +3,14 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
 import * as Codec from "../Codec.ts"
 import * as FlushPolicy from "../FlushPolicy.ts"
 import * as Check from "../OptionCheck.ts"
 import type { InvalidOption } from "../QueueError.ts"
 import { malformed, utf8Bytes } from "./inspection.ts"
+import { checkPolicy } from "./policyCheck.ts"
 
 type Millis = Duration.DurationInput | undefined
 
@@ -25,6 +28,14 @@ interface Unchecked {
   readonly batches?: number | undefined
   readonly inlineDelay?: Millis
   readonly cooldown?: Millis
+  readonly schema: unknown
+  readonly process: unknown
+  readonly buffer?: unknown
+  readonly policy?: unknown
+  readonly retry?: unknown
+  readonly onProcessError?: unknown
+  readonly onInternalError?: unknown
+  readonly onDrop?: unknown
   readonly decide?: unknown
   readonly isolate?: unknown
   readonly maxDeliveries?: number | undefined
@@ -79,6 +90,7 @@ export const checkOptions = (options: Unchecked): Effect.Effect<Checked, Invalid
       name,
       "well-formed text of at most 512 bytes, without NUL"
     )
+    yield* checkFunctions(options, format)
     yield* Check.positiveInteger(name, "capacity", capacity)
     yield* Check.positiveInteger(name, "batches", batches)
     yield* Check.check(
@@ -122,8 +134,7 @@ export const checkOptions = (options: Unchecked): Effect.Effect<Checked, Invalid
       maxPending?.whenFull,
       "\"suspend\" or \"reject\""
     )
-    const { decide, isolate } = options
-    yield* Check.check(decide === undefined || typeof decide === "function", name, "decide", decide, "a function")
+    const { isolate } = options
     const isIsolate = isolate === undefined || isolate === "bisect" || isolate === "each"
     yield* Check.check(isIsolate, name, "isolate", isolate, "\"bisect\" or \"each\"")
     const millis = (field: keyof typeof durations | "cooldown", least: number) =>
@@ -153,6 +164,25 @@ export const checkOptions = (options: Unchecked): Effect.Effect<Checked, Invalid
       drainTimeoutMillis: yield* millis("drainTimeout", 0),
       maxPending
     }
+  })
+
+/** What is called later: where it is no function it would take every batch with it. */
+const checkFunctions = (options: Unchecked, format: Codec.Format): Check.Check =>
+  Effect.gen(function*() {
+    const { buffer, flush = {}, name, policy, schema } = options
+    yield* Check.check(Schema.isSchema(schema), name, "schema", schema, "a Schema")
+    yield* Check.requiredFunction(name, "process", options.process)
+    yield* Check.optionalSchedule(name, "retry", options.retry)
+    for (const field of ["decide", "onProcessError", "onInternalError", "onDrop"] as const) {
+      yield* Check.optionalFunction(name, field, options[field])
+    }
+    yield* Check.withFunctions(name, "format", format, ["encode", "decode"], ["carries"])
+    if (policy !== undefined) yield* checkPolicy(name, policy)
+    const ofMerging = Predicate.hasProperty(buffer, "merge") ? ["key", "merge"] : []
+    const ofBuffer = ["empty", "push", "size", "pushes", "items", ...ofMerging]
+    if (buffer !== undefined) yield* Check.withFunctions(name, "buffer", buffer, ofBuffer)
+    const isLimits = typeof flush === "object" && flush !== null
+    yield* Check.check(isLimits, name, "flush", flush, "an object with size, pushes, bytes or linger")
   })
 
 /** The default durations, in milliseconds. */
