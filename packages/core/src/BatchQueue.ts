@@ -371,7 +371,7 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
   readonly batches?: number | undefined
   /**
    * When what has failed is tried again. How many attempts have failed is stored. When it ends, each item becomes a dead
-   * letter, unless there is a `cooldown`. Where it has more than 100 attempts without a delay, 10 ms are
+   * letter, unless there is a `cooldown`. A delay that is infinite ends it. Where it has more than 100 attempts without a delay, 10 ms are
    * waited between them.
    * Default: after 1 second, doubling, at most 1 hour, 10 % more or less, without limit.
    */

@@ -228,7 +228,10 @@ export interface Options<A, E, R, R2 = never> {
    * own queue.
    */
   readonly flush: (batch: Batch<A>) => Effect.Effect<void, E, R>
-  /** When a failed flush is tried again. Default: 3 retries, after 100 ms, 200 ms, 400 ms. */
+  /**
+   * When a failed flush is tried again; a delay that is infinite ends it. Default: 3 retries, after 100 ms, 200 ms,
+   * 400 ms.
+   */
   readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
   /** How many shards there are, each with a queue and a fiber of its own. Default: 1. */
   readonly shards?: number | undefined

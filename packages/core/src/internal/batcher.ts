@@ -12,8 +12,6 @@ import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
-import * as ScheduleDecision from "effect/ScheduleDecision"
-import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import type { Batch, Trigger } from "../Batch.ts"
 import { countOne } from "../BackingQueue.ts"
 import * as FlushPolicy from "../FlushPolicy.ts"
@@ -26,6 +24,7 @@ import { failureOf } from "./failure.ts"
 import { everyMillis, Macrotask } from "../Macrotask.ts"
 import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
+import { delayOf } from "./retrying.ts"
 import { longestSleepMillis, monotonicMillis } from "./timekeeper.ts"
 
 /** What the fiber is at. Changed by `become` alone. */
@@ -418,10 +417,8 @@ export class Batcher<in out A> {
     return Effect.matchCause(step, {
       onSuccess: ([scheduleState, , decision]) => {
         if (!this.isHandling(rest)) return
-        if (ScheduleDecision.isDone(decision)) {
-          return this.giveUp(rest, gathering, "retries-exhausted", cause)
-        }
-        const delayMillis = Math.max(0, ScheduleIntervals.start(decision.intervals) - failedAt)
+        const delayMillis = delayOf(decision, failedAt)
+        if (delayMillis === undefined) return this.giveUp(rest, gathering, "retries-exhausted", cause)
         this.options.observer.retried(rest.batch, delayMillis, cause)
         this.become({ _tag: "BackingOff", inFlight: { ...rest, scheduleState }, delayMillis })
       },

@@ -35,13 +35,23 @@ const leastDelayMillis = 10
 /** A schedule that goes on after so many attempts without a delay is taken for one that never ends. */
 const mostAtOnce = 100
 
+/**
+ * How long a schedule waits; undefined where it has ended, and where it waits for ever, which would hold up for ever what
+ * is behind.
+ * @internal
+ */
+export const delayOf = (decision: ScheduleDecision.ScheduleDecision, nowMillis: number): number | undefined => {
+  if (ScheduleDecision.isDone(decision)) return undefined
+  const millis = Math.ceil(ScheduleIntervals.start(decision.intervals) - nowMillis)
+  // A store keeps whole numbers.
+  return millis === Infinity ? undefined : Math.min(Number.MAX_SAFE_INTEGER, Math.max(0, millis))
+}
+
 type Retry = Schedule.Schedule<unknown, unknown>
 
 const step = (schedule: Retry, nowMillis: number, error: unknown, state: unknown): Effect.Effect<Step> =>
   Effect.map(schedule.step(nowMillis, error, state), ([next, , decision]) => ({
-    delayMillis: ScheduleDecision.isDone(decision)
-      ? undefined
-      : Math.max(0, Math.ceil(ScheduleIntervals.start(decision.intervals) - nowMillis)),
+    delayMillis: delayOf(decision, nowMillis),
     state: next
   }))
 
