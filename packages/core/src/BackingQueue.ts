@@ -12,9 +12,11 @@
 import * as Chunk from "effect/Chunk"
 import * as Queue from "effect/Queue"
 import { KeyIndex } from "./internal/keyIndex.ts"
+import { identityIn } from "./internal/keys.ts"
 import { Ring } from "./internal/ring.ts"
 import { isWeight } from "./internal/weight.ts"
 import type { DropReason } from "./QueueEvent.ts"
+import type { Key } from "./Sharding.ts"
 
 /**
  * Where a backing queue or a strategy says what became of an item. It must be told of each item once, after the state
@@ -382,6 +384,7 @@ export const droppingOldest = <A>(options: Options<A>): Queue.BackingQueue<A> =>
 
 /**
  * Keeps the latest item of each key, in place; a new key that does not fit follows `whenFull`. Items are not weighed.
+ * Keys are those of `Sharding`; `offer` throws an `InvalidKey` at anything else.
  *
  * `merge` is called before anything changes: where it throws, the queue is as it was.
  *
@@ -390,8 +393,21 @@ export const droppingOldest = <A>(options: Options<A>): Queue.BackingQueue<A> =>
  */
 export const coalescing = <A>(
   options: Omit<Options<A>, "weigh"> & {
-    readonly key: (item: A) => unknown
+    readonly key: (item: A) => Key
     readonly merge?: ((queued: A, offered: A) => A) | undefined
     readonly whenFull: WhenFull
   }
-): Queue.BackingQueue<A> => new Coalescing(options, options.key, options.merge, options.whenFull)
+): Queue.BackingQueue<A> => coalescingBy(options, (item) => identityIn("queue", options.key(item)))
+
+/**
+ * Keeps the latest item of each of those that are known by the same.
+ *
+ * @internal
+ */
+export const coalescingBy = <A>(
+  options: Omit<Options<A>, "weigh"> & {
+    readonly merge?: ((queued: A, offered: A) => A) | undefined
+    readonly whenFull: WhenFull
+  },
+  identityOf: (item: A) => unknown
+): Queue.BackingQueue<A> => new Coalescing(options, identityOf, options.merge, options.whenFull)

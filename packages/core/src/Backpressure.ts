@@ -15,12 +15,14 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as BackingQueue from "./BackingQueue.ts"
 import { makeGuard } from "./internal/guard.ts"
+import { identityIn } from "./internal/keys.ts"
 import { checkPolicy } from "./internal/policyCheck.ts"
 import * as Check from "./OptionCheck.ts"
 import { WaitingRoom } from "./internal/waitingRoom.ts"
 import { isWeight } from "./internal/weight.ts"
 import { InvalidOption } from "./QueueError.ts"
 import type { DropReason, Outcome } from "./QueueEvent.ts"
+import type { Key } from "./Sharding.ts"
 import * as Strategy from "./Strategy.ts"
 
 /**
@@ -78,6 +80,8 @@ export interface Pair<in out A> {
    * which items have left; otherwise it may also wait for some that came later. Default: false.
    */
   readonly dropsOldestOnly?: boolean
+  /** @internal What an item is known by. It throws an `InvalidKey`. */
+  readonly identityOf?: (item: A) => unknown
   /** @internal */
   readonly waiting?: { readonly room: WaitingRoom<A>; readonly timeoutMillis: number | undefined }
 }
@@ -117,7 +121,7 @@ export interface DropOldest extends Policy<unknown> {
  */
 export interface CoalesceByKey<in A> extends Policy<A> {
   readonly _tag: "coalesceByKey"
-  readonly key: (item: A) => unknown
+  readonly key: (item: A) => Key
   /** Makes one item of the waiting one and the offered one; without it, the offered one replaces the other. */
   readonly merge: ((queued: any, offered: any) => any) | undefined
   /** What happens to an item of a new key when the queue is full. */
@@ -255,7 +259,8 @@ export const dropOldest: DropOldest = {
  * queue is full or not: the latest of each key is kept. An item of a new key follows `whenFull` when the queue is full
  * (default: `dropOldest`).
  *
- * Keys are compared as a `Map` does. Items cannot be weighed. `merge` should be quick and pure; where it throws, the
+ * Keys are those of `Sharding`: `1` and `"1"` are the same, and an item without a valid key is refused with `InvalidKey`
+ * (the offer to an Effect `Queue` dies of it). Items cannot be weighed. `merge` should be quick and pure; where it throws, the
  * offer dies with what it threw and the queue is as it was.
  *
  * @example
@@ -277,7 +282,7 @@ export const dropOldest: DropOldest = {
  * @category policies
  */
 export const coalesceByKey = <A>(
-  key: (item: A) => unknown,
+  key: (item: A) => Key,
   options?: {
     readonly merge?: ((queued: A, offered: A) => A) | undefined
     readonly whenFull?: Suspend | Reject | DropNewest | DropOldest | undefined
@@ -291,23 +296,39 @@ export const coalesceByKey = <A>(
     key,
     merge,
     whenFull,
-    pair: (pairOptions) => {
-      if (pairOptions.weigh !== undefined) {
-        throw new InvalidOption({
-          queue: pairOptions.name,
-          field: "weigh",
-          value: pairOptions.weigh,
-          limit: "absent with coalesceByKey, which counts items"
-        })
-      }
-      return pairOver(
-        whenFull,
-        pairOptions,
-        (options, whenFull) => BackingQueue.coalescing({ ...options, key, merge, whenFull }),
-        key
-      )
-    }
+    pair: (pairOptions) =>
+      coalescingPair(pairOptions, { merge, whenFull, identityOf: (item) => identityIn(pairOptions.name, key(item)) })
   }
+}
+
+/**
+ * The pair of a policy that coalesces items that are known by the same.
+ *
+ * @internal
+ */
+export const coalescingPair = <A>(
+  options: PairOptions<A>,
+  { identityOf, merge, whenFull }: {
+    readonly identityOf: (item: A) => unknown
+    readonly merge: ((queued: A, offered: A) => A) | undefined
+    readonly whenFull: CoalesceByKey<any>["whenFull"]
+  }
+): Pair<A> => {
+  if (options.weigh !== undefined) {
+    throw new InvalidOption({
+      queue: options.name,
+      field: "weigh",
+      value: options.weigh,
+      limit: "absent with coalesceByKey, which counts items"
+    })
+  }
+  const pair = pairOver(
+    whenFull,
+    options,
+    (backing, whenFull) => BackingQueue.coalescingBy({ ...backing, merge, whenFull }, identityOf),
+    identityOf
+  )
+  return { ...pair, identityOf }
 }
 
 /**

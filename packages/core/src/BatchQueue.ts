@@ -23,6 +23,7 @@ import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -49,6 +50,7 @@ import {
   type Storing,
   type UnsafeBatchOutcome
 } from "./internal/offers.ts"
+import { identityIn } from "./internal/keys.ts"
 import { Repeats } from "./internal/repeats.ts"
 import { Retrying } from "./internal/retrying.ts"
 import { Own } from "./internal/own.ts"
@@ -86,7 +88,7 @@ export interface BatchQueue<in out A> {
    * will be when its batch is due, and until then it is lost if the process dies.
    *
    * **Waits** under the policy `suspend` while the intake has no room, first come first served. **Errors**:
-   * `MalformedItem`, `QueueClosed`: retrying makes no sense; `QueueFull` (policy `reject`, or `maxPending` that rejects)
+   * `MalformedItem`, `InvalidKey`, `QueueClosed`: retrying makes no sense; `QueueFull` (policy `reject`, or `maxPending` that rejects)
    * and `OfferTimeout`: retry later. The item is not in. **Interruption** while it waits takes the item out; once it is
    * in, it stays. Inside a transaction of the store's database an offer that finds no room stores what waits as a part of
    * that transaction, instead of waiting for it. Within a handler of this queue, and what that forks, it never waits for
@@ -132,7 +134,7 @@ export interface BatchQueue<in out A> {
    *
    * **Errors**: `QueueFull` where there is no room for all of them, in the intake or under a `maxPending` that rejects:
    * retry later; `TooManyItems` where there can never be: retry with fewer; `MalformedItem`, whose `item` is the first
-   * that cannot be stored; `QueueClosed`. None of the items is in.
+   * that cannot be stored; `InvalidKey`; `QueueClosed`. None of the items is in.
    */
   readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<Taken, BatchAllOrNoneError<A>>
   /**
@@ -712,17 +714,22 @@ const suspends = (policy: IntakePolicy<any> | undefined): boolean =>
   || policy._tag === "coalesceByKey" && policy.whenFull._tag === "suspend"
 
 /** The policy of the user's, for entries. */
-const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> =>
-  policy._tag === "coalesceByKey"
-    // An item that counts once is a key of its own: merged with others it would lose its id.
-    ? Backpressure.coalesceByKey((entry: Entry<A>) => entry.id === undefined ? policy.key(entry.item) : entry, {
-      whenFull: policy.whenFull,
-      merge: (held, next) =>
-        policy.merge === undefined
-          ? Entry.merged(next.item, next.encoded, held, next)
-          : Entry.merged(policy.merge(held.item, next.item) as A, undefined, held, next)
+const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> => {
+  if (policy._tag !== "coalesceByKey") return policy
+  const { key, merge, whenFull } = policy
+  const mergeEntries = (held: Entry<A>, next: Entry<A>) =>
+    merge === undefined
+      ? Entry.merged(next.item, next.encoded, held, next)
+      : Entry.merged(merge(held.item, next.item) as A, undefined, held, next)
+  const pair = (options: Backpressure.PairOptions<Entry<A>>) =>
+    Backpressure.coalescingPair(options, {
+      whenFull,
+      merge: mergeEntries,
+      // An item that counts once is known by itself: merged with others it would lose its id.
+      identityOf: (entry) => entry.id === undefined ? identityIn(options.name, key(entry.item)) : entry
     })
-    : policy
+  return { _tag: "coalesceByEntry", pair: pair as Backpressure.Policy<Entry<A>>["pair"] }
+}
 
 /**
  * Makes a queue in a scope, whose closing ends it:
@@ -868,6 +875,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       own,
       appender,
       tally,
+      keyOf: Predicate.hasProperty(buffer, "key") ? buffer.key as (item: A) => unknown : undefined,
       isMerging: buffer !== undefined || options.policy?._tag === "coalesceByKey" && options.policy.merge !== undefined,
       lifecycle: () => queue.lifecycle,
       pending: () => queue.pending

@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import { identityOf, type Key } from "./Sharding.ts"
 
 /**
  * How an open batch holds its items. `S` is its state; `push` may change it in place and returns it.
@@ -49,7 +50,7 @@ export const appending = <A>(): Buffer<A, Array<A>> => ({
  */
 export interface Merging<A> {
   /** Position in `items` of each key. A Map, because a key such as `__proto__` is no key of a record. */
-  readonly index: Map<unknown, number>
+  readonly index: Map<string, number>
   readonly items: Array<A>
   readonly pushes: number
 }
@@ -61,12 +62,13 @@ export interface Merging<A> {
  * @category models
  */
 export interface MergingBuffer<in out A> extends Buffer<A, Merging<A>> {
-  readonly key: (item: A) => unknown
+  readonly key: (item: A) => Key
   readonly merge: (held: A, next: A) => A
 }
 
 /**
- * Merges an item into the one of the same key. Keys keep the order in which they first came.
+ * Merges an item into the one of the same key. Keys keep the order in which they first came. They are those of `Sharding`:
+ * `1` and `"1"` are the same.
  *
  * @example
  * ```ts
@@ -82,14 +84,14 @@ export interface MergingBuffer<in out A> extends Buffer<A, Merging<A>> {
  * @category constructors
  */
 export const merging = <A>(
-  key: (item: A) => unknown,
+  key: (item: A) => Key,
   merge: (held: A, next: A) => A
 ): MergingBuffer<A> => ({
   key,
   merge,
   empty: () => ({ index: new Map(), items: [], pushes: 0 }),
   push: ({ index, items, pushes }, item) => {
-    const k = key(item)
+    const k = identityOf(key(item))
     const position = index.get(k)
     if (position === undefined) index.set(k, items.push(item) - 1)
     else items[position] = merge(items[position], item)

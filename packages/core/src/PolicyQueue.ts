@@ -18,10 +18,12 @@ import * as Queue from "effect/Queue"
 import * as BackingQueue from "./BackingQueue.ts"
 import * as Backpressure from "./Backpressure.ts"
 import { type Guard, makeGuard } from "./internal/guard.ts"
+import { keyLimit } from "./internal/keys.ts"
 import * as Check from "./OptionCheck.ts"
 import { isWeight } from "./internal/weight.ts"
 import { type Ending, isOutcome, wait } from "./internal/waitingRoom.ts"
 import {
+  InvalidKey,
   type InvalidOption,
   InvalidWeight,
   type OfferError,
@@ -40,7 +42,7 @@ import * as Strategy from "./Strategy.ts"
  * @since 0.1.0
  * @category models
  */
-export type UnsafeOutcome = Outcome | "full" | "closed" | "invalid-weight"
+export type UnsafeOutcome = Outcome | "full" | "closed" | "invalid-weight" | "invalid-key"
 
 /**
  * What became of the items of an `offerAll` that took them all.
@@ -86,8 +88,8 @@ export interface PolicyQueue<in out A> {
    * Offers one item and answers what became of it.
    *
    * **Waits** under `suspend` while there is no room, first come first served. **Errors**: `QueueFull` (policy
-   * `reject`; retry later), `OfferTimeout` (retry later), `QueueClosed` and `InvalidWeight` (retrying makes no sense);
-   * each carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer dies
+   * `reject`; retry later), `OfferTimeout` (retry later), `QueueClosed`, `InvalidWeight` and `InvalidKey` (retrying makes
+   * no sense); each carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer dies
    * of. **Interruption** while it waits takes the item out; where room came in the same moment, the item stays in, and
    * a caller that is uninterruptible gets its outcome.
    */
@@ -138,6 +140,8 @@ export interface Options<in A> extends Backpressure.QueueOptions<A> {
 export interface ImplOptions<in A> extends Options<A> {
   /** How many bytes an item has, where they are counted. It does not throw. */
   readonly measure?: ((item: A) => number) | undefined
+  /** What an item is known by, where the policy does not ask for it. It throws an `InvalidKey`. */
+  readonly identityOf?: ((item: A) => unknown) | undefined
 }
 
 /**
@@ -209,6 +213,7 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   private readonly pair: Backpressure.Pair<A>
   private readonly ledger: Ledger<A>
   private readonly weigh: ((item: A) => number) | undefined
+  private readonly identityOf: ((item: A) => unknown) | undefined
   private readonly onInterrupt: ((taken: number, notTaken: ReadonlyArray<A>) => void) | undefined
   private readonly hooks: Hooks | undefined
   /** Whether somebody may wait in a `take` of Effect's queue, so that items must be offered to that. */
@@ -225,7 +230,7 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     queue: Queue.Queue<A>,
     pair: Backpressure.Pair<A>,
     ledger: Ledger<A>,
-    options: Options<A> & { readonly name: string },
+    options: ImplOptions<A> & { readonly name: string },
     guard: Guard,
     hooks: Hooks | undefined
   ) {
@@ -236,6 +241,7 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     this.name = options.name
     this.capacity = options.capacity
     this.weigh = options.weigh
+    this.identityOf = options.identityOf
     this.onInterrupt = options.onInterrupt && guard("onInterrupt", options.onInterrupt)
     this.hooks = hooks
     if (pair.waiting !== undefined) {
@@ -266,7 +272,9 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     this.ledger.begin()
     // Counted before, because whoever is told of a drop may look at the counts.
     this.offered += 1
-    if (this.offerToQueue(item)) {
+    const isIn = this.offerToQueue(item)
+    if (isIn === "invalid-key") return isIn
+    if (isIn) {
       const coalesced = this.ledger.mark === "coalesced"
       if (this.hooks !== undefined) {
         if (coalesced) this.hooks.coalesced(origin)
@@ -284,14 +292,27 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     return "full"
   }
 
-  private offerToQueue(item: A): boolean {
+  private offerToQueue(item: A): boolean | "invalid-key" {
     try {
+      this.identityOf?.(item)
       return this.mayHaveTakers ? this.queue.unsafeOffer(item) : this.pair.backing.offer(item)
     } catch (error) {
       // The user's key or `merge` threw, and the queue is as it was.
       this.refused += 1
+      if (error instanceof InvalidKey) return "invalid-key"
       throw error
     }
+  }
+
+  /** What is wrong with the key of an item. What else the key throws, the offer dies of in its turn. */
+  private invalidKeyOf(item: A): InvalidKey | undefined {
+    try {
+      this.identityOf?.(item)
+      this.pair.identityOf?.(item)
+    } catch (error) {
+      if (error instanceof InvalidKey) return error as InvalidKey
+    }
+    return undefined
   }
 
   private refuse<const Reason extends UnsafeOutcome>(reason: Reason): Reason {
@@ -409,6 +430,13 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
         return Effect.fail(OfferTimeout.of(refusal, this.pair.waiting?.timeoutMillis ?? 0))
       case "invalid-weight":
         return Effect.fail(InvalidWeight.of(refusal, this.weigh?.(place.item) ?? 1, this.capacity))
+      case "invalid-key":
+        return Effect.fail(
+          InvalidKey.of(
+            this.invalidKeyOf(place.item) ?? { queue: this.name, key: undefined, limit: keyLimit },
+            refusal
+          )
+        )
       case "closed":
         return Effect.fail(QueueClosed.of(this.name, place.taken, refusal.notTaken))
       default:
@@ -449,6 +477,12 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
       for (const item of items) {
         const weight = weigh(item)
         if (!isWeight(weight, this.capacity)) return { _tag: "InvalidWeight", item, weight }
+      }
+    }
+    if (this.identityOf !== undefined || this.pair.identityOf !== undefined) {
+      for (const item of items) {
+        const error = this.invalidKeyOf(item)
+        if (error !== undefined) return { _tag: "InvalidKey", item, error }
       }
     }
     const room = BackingQueue.roomFor(this.pair.backing, items)
@@ -528,6 +562,7 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
 type WhyNot<A> =
   | { readonly _tag: "Full" | "TooMany" | "Closed" }
   | { readonly _tag: "InvalidWeight"; readonly item: A; readonly weight: number }
+  | { readonly _tag: "InvalidKey"; readonly item: A; readonly error: InvalidKey }
 
 /**
  * What an offer of all or none fails with.
@@ -535,7 +570,7 @@ type WhyNot<A> =
  * @since 0.1.0
  * @category models
  */
-export type AllOrNoneError<A> = QueueFull<A> | TooManyItems<A> | QueueClosed<A> | InvalidWeight<A>
+export type AllOrNoneError<A> = QueueFull<A> | TooManyItems<A> | QueueClosed<A> | InvalidWeight<A> | InvalidKey<A>
 
 /**
  * Offers items, each to the queue that `route` names, where there is room for all of them: in one step, so that nobody
@@ -605,7 +640,7 @@ export const unsafeOfferEach = <A>(
 /** With several shards each may have a reason: what makes no sense to be tried again comes first. */
 const gravest = <A>(reasons: ReadonlyArray<WhyNot<A>>): WhyNot<A> =>
   reasons.find(({ _tag }) => _tag === "Closed")
-    ?? reasons.find(({ _tag }) => _tag === "InvalidWeight")
+    ?? reasons.find(({ _tag }) => _tag === "InvalidWeight" || _tag === "InvalidKey")
     ?? reasons.find(({ _tag }) => _tag === "TooMany")
     ?? reasons[0]
 
@@ -622,6 +657,8 @@ const refusalOfAll = <A>(
       return QueueFull.of(refusal)
     case "TooMany":
       return TooManyItems.of(refusal, capacity)
+    case "InvalidKey":
+      return InvalidKey.of(reason.error, { ...refusal, item: reason.item })
     case "InvalidWeight":
       return InvalidWeight.of({ ...refusal, item: reason.item }, reason.weight, capacity)
   }

@@ -175,7 +175,7 @@ export class TooManyItems<out A = unknown> extends Data.TaggedError("TooManyItem
  * @since 0.1.0
  * @category models
  */
-export type OfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | InvalidWeight<A>
+export type OfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | InvalidWeight<A> | InvalidKey<A>
 
 /**
  * A handler wrote part of its batch: the items at `indexes` failed, each with its own error, the rest is done.
@@ -327,18 +327,29 @@ export class MalformedItem<out A = unknown> extends Data.TaggedError("MalformedI
  * @since 0.1.0
  * @category errors
  */
-export class InvalidKey extends Data.TaggedError("InvalidKey")<{
+export class InvalidKey<out A = never> extends Data.TaggedError("InvalidKey")<{
   readonly queue: string
   readonly key: unknown
   /** What it must be. */
   readonly limit: string
+  /** The item or command that has the key; undefined of a `KeyedBatch`, which has none. */
+  readonly item: any
+  /** How many items of the same `offerAll` were taken before; 0 otherwise. */
+  readonly taken: number
+  /** Every item of the call that was not taken. */
+  readonly notTaken: ReadonlyArray<any>
 }> {
+  declare readonly item: A
+  declare readonly notTaken: ReadonlyArray<A>
   override get message(): string {
     return `"${this.queue}": a key is ${describe(this.key)}, but must be ${this.limit}`
   }
   /** @internal */
-  static of(queue: string, key: unknown, limit: string): InvalidKey {
-    return withoutStack(() => new InvalidKey({ queue, key, limit }))
+  static of<A = never>(
+    { key, limit, queue }: { readonly queue: string; readonly key: unknown; readonly limit: string },
+    { item, notTaken, taken }: Omit<Refusal<unknown>, "queue"> = { item: undefined, taken: 0, notTaken: [] }
+  ): InvalidKey<A> {
+    return withoutStack(() => new InvalidKey<A>({ queue, key, limit, item, taken, notTaken }))
   }
 }
 
@@ -489,7 +500,7 @@ export class BatchTimeout extends Data.TaggedError("BatchTimeout")<{
  * @since 0.1.0
  * @category models
  */
-export type BatchOfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | MalformedItem<A>
+export type BatchOfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | MalformedItem<A> | InvalidKey<A>
 
 /**
  * An item that somebody waited for was dropped: by the policy, or because what it was merged into cannot be stored

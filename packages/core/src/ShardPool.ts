@@ -143,7 +143,7 @@ export type Offered = Exclude<Outcome, "coalesced">
  * @since 0.1.0
  * @category models
  */
-export type OfferCommandError<C> = QueueFull<C> | OfferTimeout<C> | PoolClosed<C> | InvalidKey
+export type OfferCommandError<C> = QueueFull<C> | OfferTimeout<C> | PoolClosed<C> | InvalidKey<C>
 
 /**
  * What a submission can fail with beside the errors of the user's own code.
@@ -384,13 +384,13 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     })
   }
 
-  private enter(command: C, options: SubmissionOptions): Submission<C> | InvalidKey {
+  private enter(command: C, options: SubmissionOptions): Submission<C> | InvalidKey<C> {
     const key = this.key(command)
     const index = this.router.route(key)
     this.tally.changed()
     if (typeof index === "number") return new Submission(command, key, this.shards[index], options)
     this.tally.refused()
-    return index
+    return InvalidKey.of(index, { item: command, taken: 0, notTaken: [command] })
   }
 
   /** The error of a queue of submissions, for somebody who knows of commands only. */

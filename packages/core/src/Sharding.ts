@@ -8,12 +8,34 @@
  */
 
 /**
- * A key: a string, or a number, which counts as its decimal string.
+ * A key: a string, or a number, which counts as its decimal string. So `1` and `"1"` are one key, and so are `0` and
+ * `-0`; text is compared by its code units. It is the same key in every place that goes by keys: `ShardPool`,
+ * `KeyedBatch`, `shardBy` of a `WriteBehind`, `coalesceByKey`, and `Buffer.merging`.
+ *
+ * It must be a finite number, or well-formed text of at most 512 bytes, without NUL; the empty text is one. Everything
+ * else (NaN, a bigint, a boolean, an object, nothing) is no key: what has it is refused with `InvalidKey`, or by the
+ * `buffer` of a `BatchQueue` with `MalformedItem`. The ids by which a `BatchQueue` counts items once are no keys: they
+ * are text.
  *
  * @since 0.1.0
  * @category models
  */
 export type Key = string | number
+
+/**
+ * What a key is known by: two keys are the same where this is.
+ *
+ * @example
+ * ```ts
+ * import { Sharding } from "@sluice/core"
+ *
+ * Sharding.identityOf(1) === Sharding.identityOf("1") // true
+ * ```
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const identityOf = (key: Key): string => typeof key === "string" ? key : String(key)
 
 /**
  * The 32-bit hash behind `shardOf`: FNV-1a over the UTF-16 code units, low byte first, then the finalizer of
@@ -26,7 +48,7 @@ export type Key = string | number
  * @category hashing
  */
 export const hash = (key: Key): number => {
-  const text = typeof key === "string" ? key : String(key)
+  const text = identityOf(key)
   let h = 0x811c9dc5
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i)
@@ -54,10 +76,10 @@ export const hash = (key: Key): number => {
 export const shardOf = (key: Key, shards: number): number => shards === 1 ? 0 : hash(key) % shards
 
 /**
- * A function from a key to its shard, from 0 to `shards - 1`: `shardOf`, or one of your own. The same key must always
- * have the same shard, and a number and its decimal string are one key.
+ * A function from what a key is known by (see `identityOf`) to its shard, from 0 to `shards - 1`: `shardOf`, or one of
+ * your own. The same key must always have the same shard.
  *
  * @since 0.1.0
  * @category models
  */
-export type ShardOf = (key: Key, shards: number) => number
+export type ShardOf = (key: string, shards: number) => number

@@ -28,6 +28,7 @@ import { awaitAllWithin } from "./internal/alarm.ts"
 import { type Batcher, makeBatcher } from "./internal/batcher.ts"
 import * as EventHub from "./EventHub.ts"
 import { makeGuard } from "./internal/guard.ts"
+import { identityIn, isKey } from "./internal/keys.ts"
 import { checkPolicy } from "./internal/policyCheck.ts"
 import * as Check from "./OptionCheck.ts"
 import { sum, Tally } from "./internal/tally.ts"
@@ -79,7 +80,7 @@ export interface WriteBehind<in out A> {
    * Offers one item and answers what became of it: `"accepted"`, `"coalesced"` or `"dropped"`.
    *
    * **Waits** under the policy `suspend` while its shard has no room, first come first served. **Errors**: `QueueFull`
-   * (policy `reject`) and `OfferTimeout`: retry later; `QueueClosed`, `InvalidWeight`: retrying makes no sense. Each
+   * (policy `reject`) and `OfferTimeout`: retry later; `QueueClosed`, `InvalidWeight`, `InvalidKey`: retrying makes no sense. Each
    * carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer dies of.
    * **Interruption** while it waits takes the item out; where room came in the same moment it stays in. An
    * `OfferInterrupted` event says which.
@@ -102,7 +103,7 @@ export interface WriteBehind<in out A> {
    * Offers several items, all of them or none. It never waits for room: under `suspend` it fails with `QueueFull` too.
    *
    * **Errors**: `QueueFull` where there is no room for all of them: retry later; `TooManyItems` where there can never be:
-   * retry with fewer; `QueueClosed`, `InvalidWeight`. None of the items is in (of a policy of your own that refuses what
+   * retry with fewer; `QueueClosed`, `InvalidWeight`, `InvalidKey`. None of the items is in (of a policy of your own that refuses what
    * there is room for: those before are). Of a backing queue of your own the length and the capacity decide. What the
    * policy's key, `merge` or `weigh` throws, the offer dies of; where `merge` throws, the items before that one are in.
    */
@@ -237,8 +238,7 @@ export interface Options<A, E, R, R2 = never> {
   readonly shards?: number | undefined
   /**
    * The key by which an item finds its shard: items of one key are flushed in the order offered. Required with several
-   * shards, except with `coalesceByKey`, where it is the policy's key: that should be a string or a number then,
-   * because other keys are told apart by what `String` makes of them.
+   * shards, except with `coalesceByKey`, where it is the policy's key.
    */
   readonly shardBy?: ((item: A) => Sharding.Key) | undefined
   /** How long closing the scope may flush what is held; then the rest is dropped. Default: 30 seconds. */
@@ -299,7 +299,7 @@ const checkOptions = (options: Options<any, any, any, any>): Effect.Effect<Check
     yield* checkPolicy(name, policy)
     const shardBy = options.shardBy
       ?? (policy._tag === "coalesceByKey"
-        ? (policy as Backpressure.CoalesceByKey<any>).key as () => string
+        ? (policy as Backpressure.CoalesceByKey<any>).key
         : undefined)
     if (shards > 1) {
       yield* Check.check(shardBy !== undefined, name, "shardBy", shardBy, "a function where there are several shards")
@@ -490,7 +490,11 @@ interface Fibers {
 type Route<in A> = (item: A) => number
 
 const makeRoute = <A>({ shardBy, shards }: Checked): Route<A> =>
-  shards === 1 || shardBy === undefined ? () => 0 : (item) => Sharding.shardOf(shardBy(item), shards)
+  shards === 1 || shardBy === undefined ? () => 0 : (item) => {
+    const key = shardBy(item)
+    // The intake of whatever shard refuses what is no key.
+    return isKey(key) ? Sharding.shardOf(key, shards) : 0
+  }
 
 /**
  * Makes a queue in a scope, whose closing drains it:
@@ -546,6 +550,8 @@ export const make = <A, E, R, R2 = never>(
       linger: checked.flushIntervalMillis
     })
     const measure = options.batchBytes && measureBy(options.batchBytes)
+    const { shardBy } = options
+    const identityOf = shardBy && checked.shards > 1 ? (item: A) => identityIn(name, shardBy(item)) : undefined
     const handle = (batch: Batch<A>, origins: ReadonlyArray<unknown>) =>
       tracing ? withFlushSpan(name, batch, origins, options.flush(batch)) : options.flush(batch)
     const shards = yield* Effect.forEach(
@@ -558,6 +564,7 @@ export const make = <A, E, R, R2 = never>(
             capacity: options.capacity,
             weigh: options.weigh,
             measure,
+            identityOf,
             policy: checked.policy
           },
           batchSize: checked.batchSize,

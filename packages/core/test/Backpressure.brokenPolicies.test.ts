@@ -203,7 +203,7 @@ interface Planted {
   readonly law: PolicyLaws.Law
   readonly policy: Backpressure.Policy<Item>
   readonly weighed?: boolean
-  readonly key?: (item: Item) => unknown
+  readonly key?: (item: Item) => Item["key"]
 }
 
 const backing = (bug: string, Broken: new(options: Options) => Queue.BackingQueue<Item>) =>

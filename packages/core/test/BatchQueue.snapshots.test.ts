@@ -202,7 +202,9 @@ describe("an item that the format throws at", () => {
 
   it.scoped("is told to all whom a policy has merged into it", () =>
     Effect.gen(function*() {
-      const policy = Backpressure.coalesceByKey((item: number) => item > 100, { merge: (held, next) => held + next })
+      const policy = Backpressure.coalesceByKey((item: number) => item > 100 ? "large" : "small", {
+        merge: (held, next) => held + next
+      })
       const { queue } = yield* numbers({ policy })
       expect(yield* queue.offerStoredAllOrNone([6, 200, 7, 300])).toMatchObject({ stored: 2, dropped: 2 })
       expect(yield* values).toEqual([[500]])
@@ -210,7 +212,7 @@ describe("an item that the format throws at", () => {
 
   it.scoped("out of a buffer is told to all who wait for its batch", () =>
     Effect.gen(function*() {
-      const buffer = Buffer.merging((item: number) => item > 100, (held, next) => held + next)
+      const buffer = Buffer.merging((item: number) => item > 100 ? "large" : "small", (held, next) => held + next)
       const { dropped, queue } = yield* numbers({ buffer })
       expect(yield* queue.offerStoredAllOrNone([6, 200, 7])).toMatchObject({ dropped: 3 })
       expect(yield* values).toEqual([[200]])

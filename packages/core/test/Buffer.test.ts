@@ -1,28 +1,15 @@
-import { Buffer } from "@sluice/core"
+import { Buffer, Sharding } from "@sluice/core"
 import * as FastCheck from "effect/FastCheck"
 import { describe, expect, it } from "vitest"
 
 interface Entry {
-  readonly key: unknown
+  readonly key: Sharding.Key
   readonly value: number
 }
 
-const object = {}
 const entries = FastCheck.array(
   FastCheck.record({
-    key: FastCheck.constantFrom<unknown>(
-      "a",
-      "b",
-      "__proto__",
-      "constructor",
-      "",
-      0,
-      -0,
-      Number.NaN,
-      null,
-      undefined,
-      object
-    ),
+    key: FastCheck.constantFrom<Array<Sharding.Key>>("a", "b", "__proto__", "constructor", "", 0, -0, "0", "-0"),
     value: FastCheck.nat(99)
   }, { noNullPrototype: true })
 )
@@ -51,9 +38,8 @@ describe("a merging buffer", () => {
   it("holds one item a key, in the order in which keys first came", () => {
     FastCheck.assert(FastCheck.property(entries, (items) => {
       const state = fill(summing, items)
-      // A Set holds both zeros as one, and so does the buffer.
-      const keys = Array.from(new Set(items.map(({ key }) => key)))
-      expect(Array.from(new Set(summing.items(state).map(({ key }) => key)))).toEqual(keys)
+      const keys = Array.from(new Set(items.map(({ key }) => Sharding.identityOf(key))))
+      expect(summing.items(state).map(({ key }) => Sharding.identityOf(key))).toEqual(keys)
       expect(summing.items(state)).toHaveLength(keys.length)
       expect(summing.size(state)).toBe(keys.length)
       expect(summing.pushes(state)).toBe(items.length)
@@ -63,7 +49,7 @@ describe("a merging buffer", () => {
   it("merges all items of a key, and none of another", () => {
     FastCheck.assert(FastCheck.property(entries, (items) => {
       for (const { key, value } of summing.items(fill(summing, items))) {
-        const same = items.filter((item) => [key].includes(item.key))
+        const same = items.filter((item) => Sharding.identityOf(item.key) === Sharding.identityOf(key))
         expect(value).toBe(same.reduce((sum, item) => sum + item.value, 0))
       }
     }))

@@ -170,7 +170,10 @@ const program = (setting: Setting) => (seed: number) =>
     const dispatched = (trial: Trial, { key, shard, version }: ShardPool.Run) => {
       const model = modelOf(key)
       must(key === trial.key, "a command was run with the key of another")
-      must(!ownShardOf || shard === shardOf(key, shards), "a command was run in a shard that is not that of its key")
+      must(
+        !ownShardOf || shard === shardOf(identity(key), shards),
+        "a command was run in a shard that is not that of its key"
+      )
       must(!trial.isOut, "a command was run whose caller had taken it out")
       must(
         trial.runs === 0 || (isVersioned && trial.runs === 1 && trial.conflicts === 1),

@@ -46,6 +46,13 @@ describe("coalesceByKey", () => {
     expect(boxed(Backpressure.queue<Date>)).type.not.toBeCallableWith(byId, { capacity: 1 })
   })
 
+  it("goes by keys of Sharding, and by nothing else", () => {
+    expect(Backpressure.coalesceByKey<Order>).type.toBeCallableWith((order: Order) => order.total)
+    expect(Backpressure.coalesceByKey<Order>).type.not.toBeCallableWith((order: Order) => order)
+    expect(Backpressure.coalesceByKey<Order>).type.not.toBeCallableWith((order: Order) => BigInt(order.total))
+    expect(Backpressure.coalesceByKey<Order>).type.not.toBeCallableWith((order: Order) => order.total > 1)
+  })
+
   it("merges items of its own type", () => {
     expect(Backpressure.coalesceByKey<Order>).type.toBeCallableWith((order: Order) => order.id, {
       merge: (held: Order, next: Order) => ({ ...next, total: held.total + next.total })
@@ -82,7 +89,7 @@ describe("the effects of a queue", () => {
     >()
     expect<QueueEvent.Outcome>().type.toBe<"accepted" | "coalesced" | "dropped">()
     expect<QueueError.OfferError<Order>["_tag"]>().type.toBe<
-      "QueueFull" | "OfferTimeout" | "QueueClosed" | "InvalidWeight"
+      "QueueFull" | "OfferTimeout" | "QueueClosed" | "InvalidWeight" | "InvalidKey"
     >()
     expect<QueueError.OfferError<Order>["notTaken"]>().type.toBe<ReadonlyArray<Order>>()
     expect<QueueError.QueueFull<Order>["item"]>().type.toBe<Order>()
@@ -98,7 +105,7 @@ describe("the effects of a queue", () => {
 
   it("unsafeOffer answers an outcome or a reason", () => {
     expect<PolicyQueue.UnsafeOutcome>().type.toBe<
-      "accepted" | "coalesced" | "dropped" | "full" | "closed" | "invalid-weight"
+      "accepted" | "coalesced" | "dropped" | "full" | "closed" | "invalid-weight" | "invalid-key"
     >()
     expect(orders.unsafeOffer).type.not.toBeCallableWith({ id: "no total" })
   })

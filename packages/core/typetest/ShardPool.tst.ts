@@ -111,7 +111,7 @@ describe("submit and offer", () => {
         | QueueError.OfferTimeout<Order>
         | QueueError.CommandDropped<Order>
         | QueueError.PoolClosed<Order>
-        | QueueError.InvalidKey
+        | QueueError.InvalidKey<Order>
       >
     >()
     const offered = book.offer({ instrument: "gold", quantity: 1 })
@@ -121,7 +121,7 @@ describe("submit and offer", () => {
         | QueueError.QueueFull<Order>
         | QueueError.OfferTimeout<Order>
         | QueueError.PoolClosed<Order>
-        | QueueError.InvalidKey
+        | QueueError.InvalidKey<Order>
       >
     >()
     expect(boxed(book.submit)).type.not.toBeCallableWith({ instrument: "gold" })

@@ -17,6 +17,7 @@ describe("offers of all or none", () => {
       | QueueError.TooManyItems<Order>
       | QueueError.QueueClosed<Order>
       | QueueError.InvalidWeight<Order>
+      | QueueError.InvalidKey<Order>
     expect(writeBehind.offerAllOrNone(orders)).type.toBe<Effect.Effect<WriteBehind.Taken, Error>>()
     expect(writeBehind.offerSettled(orders)).type.toBe<Effect.Effect<WriteBehind.Settlement, Error>>()
   })
@@ -27,6 +28,7 @@ describe("offers of all or none", () => {
       | QueueError.TooManyItems<Order>
       | QueueError.QueueClosed<Order>
       | QueueError.MalformedItem<Order>
+      | QueueError.InvalidKey<Order>
     expect(batchQueue.offerAllOrNone(orders)).type.toBe<Effect.Effect<BatchQueue.Taken, Error>>()
     // Inside a transaction alone the store is asked before it answers.
     expect(batchQueue.offerStoredAllOrNone(orders, { ids: ["a"] })).type.toBe<

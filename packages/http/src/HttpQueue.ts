@@ -8,6 +8,7 @@ import * as Codec from "@sluice/core/Codec"
 import type * as BatchQueueModule from "@sluice/core/BatchQueue"
 import type { DeadLetterReason, Outcome } from "@sluice/core/QueueEvent"
 import type {
+  InvalidKey,
   InvalidOption,
   InvalidWeight,
   ItemDropped,
@@ -54,6 +55,7 @@ export type Refusal<A> =
   | OfferTimeout<A>
   | QueueClosed<A>
   | InvalidWeight<A>
+  | InvalidKey<A>
   | MalformedItem<A>
   | TooManyItems<A>
 
@@ -99,7 +101,7 @@ export interface HttpQueue<in out A = any> {
   /** An item of a JSON value, or what is wrong with it. Never throws. */
   readonly decode: (value: unknown) => Either.Either<A, Fault>
   /** Offers one item at once. */
-  readonly unsafeOffer: (item: A) => Outcome | "full" | "closed" | "malformed" | "invalid-weight"
+  readonly unsafeOffer: (item: A) => Outcome | "full" | "closed" | "malformed" | "invalid-weight" | "invalid-key"
   /** Offers one item, and waits for room where the policy says so. */
   readonly offer: (item: A) => Effect.Effect<Outcome, Refusal<A>>
   /** Offers items in order, and takes a prefix: the error says how many. */

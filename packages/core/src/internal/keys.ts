@@ -9,12 +9,28 @@ import { malformed, utf8Bytes } from "./inspection.ts"
 
 const mostBytes = 512
 
-const isKey = (key: unknown): key is Sharding.Key =>
+/** @internal */
+export const isKey = (key: unknown): key is Sharding.Key =>
   typeof key === "string"
     ? key.length <= mostBytes && !key.includes("\0") && isWithinBytes(utf8Bytes(key))
     : Number.isFinite(key)
 
 const isWithinBytes = (bytes: number): boolean => bytes !== malformed && bytes <= mostBytes
+
+/**
+ * What a key must be, in words.
+ * @internal
+ */
+export const keyLimit = "well-formed text of at most 512 bytes, without NUL, or a finite number"
+
+/**
+ * What a key is known by. Throws an `InvalidKey`.
+ * @internal
+ */
+export const identityIn = (queue: string, key: unknown): string => {
+  if (!isKey(key)) throw InvalidKey.of({ queue, key, limit: keyLimit })
+  return Sharding.identityOf(key)
+}
 
 /** @internal */
 export class Router {
@@ -30,21 +46,13 @@ export class Router {
 
   /** The shard of a key. */
   route(key: Sharding.Key): number | InvalidKey {
-    if (!isKey(key)) {
-      return InvalidKey.of(this.queue, key, "well-formed text of at most 512 bytes, without NUL, or a finite number")
-    }
-    const shard = this.shardOf(key, this.shards)
-    return Number.isInteger(shard) && shard >= 0 && shard < this.shards
-      ? shard
-      : InvalidKey.of(this.queue, key, `one that "shardOf" maps to an integer from 0 to ${this.shards - 1}`)
+    const { queue } = this
+    if (!isKey(key)) return InvalidKey.of({ queue, key, limit: keyLimit })
+    const shard = this.shardOf(Sharding.identityOf(key), this.shards)
+    if (Number.isInteger(shard) && shard >= 0 && shard < this.shards) return shard
+    return InvalidKey.of({ queue, key, limit: `one that "shardOf" maps to an integer from 0 to ${this.shards - 1}` })
   }
 }
-
-/**
- * What a key is known by: a number counts as its decimal string.
- * @internal
- */
-export const identityOf = (key: Sharding.Key): string => typeof key === "string" ? key : String(key)
 
 /** Each shard and each worker is a fiber. */
 const mostFibers = 65_536

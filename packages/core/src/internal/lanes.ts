@@ -9,9 +9,8 @@
 import * as Chunk from "effect/Chunk"
 import * as Queue from "effect/Queue"
 import type { Options, Report, WhenFull } from "../BackingQueue.ts"
-import type { Key } from "../Sharding.ts"
+import { identityOf, type Key } from "../Sharding.ts"
 import { Chain, type Link } from "./chain.ts"
-import { identityOf } from "./keys.ts"
 import { type OnInterrupt, Pending } from "./pending.ts"
 
 /** @internal */

@@ -19,6 +19,7 @@ import {
 } from "../PolicyQueue.ts"
 import {
   type BatchOfferError,
+  InvalidKey,
   ItemDropped,
   MalformedItem,
   type OfferError,
@@ -34,6 +35,7 @@ import type { Appender } from "./appender.ts"
 import { type Checked, isText } from "./batchQueueOptions.ts"
 import type { BatchTally } from "./batchTally.ts"
 import { type Ending, Entry } from "./gathering.ts"
+import { isKey, keyLimit } from "./keys.ts"
 import type { Own } from "./own.ts"
 
 /**
@@ -66,6 +68,8 @@ function ofItems<A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>, before 
       return QueueFull.of(refusal)
     case "OfferTimeout":
       return OfferTimeout.of(refusal, error.timeoutMillis)
+    case "InvalidKey":
+      return InvalidKey.of(error, { ...refusal, item: (error.item as Entry<A> | undefined)?.item })
     // Nothing is weighed here.
     case "InvalidWeight":
     case "QueueClosed":
@@ -84,13 +88,20 @@ const malformedId: Codec.Fault = {
   detail: "its id must be well-formed text of 1 to 512 bytes, without NUL"
 }
 
+const keyless: Codec.Fault = { reason: "type", path: "", detail: `its key in the buffer must be ${keyLimit}` }
+
 /**
  * What an offer of all or none fails with.
  *
  * @since 0.1.0
  * @category models
  */
-export type BatchAllOrNoneError<A> = QueueFull<A> | TooManyItems<A> | QueueClosed<A> | MalformedItem<A>
+export type BatchAllOrNoneError<A> =
+  | QueueFull<A>
+  | TooManyItems<A>
+  | QueueClosed<A>
+  | MalformedItem<A>
+  | InvalidKey<A>
 
 /**
  * What became of items that were to be stored.
@@ -138,6 +149,8 @@ export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "max
   readonly lifecycle: () => Lifecycle
   /** Whether items are merged with others before they are stored, and kept for that. */
   readonly isMerging: boolean
+  /** The key of an item, where the buffer merges by it. */
+  readonly keyOf: ((item: A) => unknown) | undefined
   /** How many items are stored and not done, as far as is known here. */
   readonly pending: () => number
 }
@@ -155,11 +168,23 @@ export class Offers<in out A> {
     const { clock, codec, isMerging } = this.options
     const encoded = codec.encodeItem(item)
     if (Either.isLeft(encoded)) return encoded.left
+    if (awaited?.id === undefined && !this.hasKey(item)) return keyless
     // It is the item that is merged, not what was encoded; one that counts once is not.
     const mayChange = isMerging && awaited?.id === undefined && typeof item === "object" && item !== null
     const kept = mayChange ? codec.decodeItem(encoded.right.value) : Either.right(item)
     if (Either.isLeft(kept)) return kept.left
     return new Entry(kept.right, clock.unsafeCurrentTimeMillis(), encoded.right, awaited)
+  }
+
+  /** Whether the buffer has a key for it to be merged by. What the key throws, the buffer is told of in its turn. */
+  private hasKey(item: A): boolean {
+    const { keyOf } = this.options
+    if (keyOf === undefined) return true
+    try {
+      return isKey(keyOf(item))
+    } catch {
+      return true
+    }
   }
 
   private malformed(item: A, fault: Codec.Fault, taken = 0, notTaken: ReadonlyArray<A> = [item]) {

@@ -10,7 +10,7 @@ import { withAlarm } from "./alarm.ts"
  * How a wait ended: with what became of the item, or without it.
  * @internal
  */
-export type Ending = Outcome | "closed" | "invalid-weight" | "timeout" | "interrupted" | Died
+export type Ending = Outcome | "closed" | "invalid-weight" | "invalid-key" | "timeout" | "interrupted" | Died
 
 /**
  * The user's code threw when the item was let in: `merge`, the key or the weight.

@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import type { DropReason, Outcome } from "../QueueEvent.ts"
+import { identityOf, type Key } from "../Sharding.ts"
 
 /**
  * What becomes of an offered item, and what is in the queue after it.
@@ -114,7 +115,7 @@ export const last = <A>(limits: Limits<A>): PolicyModel<A> =>
  * The latest item of each key is kept, at the place where its key first came: the model of `coalesceByKey`. An item of a
  * new key follows `whenFull`, which is one of the models above.
  *
- * Keys are compared as a `Map` does. What `merge` answers must have the key of what it was given.
+ * Keys are those of `Sharding`. What `merge` answers must have the key of what it was given.
  *
  * @example
  * ```ts
@@ -134,7 +135,7 @@ export const last = <A>(limits: Limits<A>): PolicyModel<A> =>
  * @category models of the built-in policies
  */
 export const latestOfEachKey = <A>(options: {
-  readonly key: (item: A) => unknown
+  readonly key: (item: A) => Key
   readonly merge?: ((queued: A, offered: A) => A) | undefined
   readonly whenFull: PolicyModel<A>
 }): PolicyModel<A> => {
@@ -143,7 +144,7 @@ export const latestOfEachKey = <A>(options: {
     waits: whenFull.waits,
     offer: (held, item) => {
       // `includes` compares as a Map does.
-      const position = held.findIndex((queued) => [key(queued)].includes(key(item)))
+      const position = held.findIndex((queued) => identityOf(key(queued)) === identityOf(key(item)))
       if (position === -1) return whenFull.offer(held, item)
       const queued = held[position]
       return {

@@ -18,6 +18,7 @@ import type * as Scheduler from "effect/Scheduler"
 import type { Report } from "../BackingQueue.ts"
 import type { Policy } from "../Backpressure.ts"
 import type { DropReason } from "../QueueEvent.ts"
+import { identityOf, type Key } from "../Sharding.ts"
 import type { PolicyModel } from "./PolicyModel.ts"
 import * as VirtualClock from "./VirtualClock.ts"
 
@@ -47,7 +48,7 @@ export interface TrialSubject<A> {
   readonly policy: Policy<A>
   readonly capacity: number
   readonly weigh?: ((item: A) => number) | undefined
-  readonly key?: ((item: A) => unknown) | undefined
+  readonly key?: ((item: A) => Key) | undefined
   readonly merges?: boolean | undefined
 }
 
@@ -461,7 +462,7 @@ class Trial<A> {
       this.violate("conservation", `${this.show(item)} was coalesced, after it was ${tracked.fate}`)
     } else tracked.fate = this.subject.merges === true ? "coalesced" : "held"
     const { key } = this.subject
-    if (key !== undefined && ![key(replaced)].includes(key(item))) {
+    if (key !== undefined && identityOf(key(replaced)) !== identityOf(key(item))) {
       this.violate("conservation", `${this.show(item)} replaced ${this.show(replaced)}, which has another key`)
     }
     const place = this.items.get(replaced)?.place

@@ -110,6 +110,7 @@ const takeOne = (mounted: Mounted, item: unknown): Effect.Effect<Response> => {
       return Effect.succeed(unavailable(mounted, "closing", 0))
     case "malformed":
     case "invalid-weight":
+    case "invalid-key":
       // Offered again, it says what is wrong with it.
       return Effect.match(mounted.queue.offer(item), {
         onSuccess: (outcome) => takenOne[outcome],
@@ -452,6 +453,7 @@ const refused = (
       return unavailable(mounted, "closing", taken)
     case "MalformedItem":
     case "InvalidWeight":
+    case "InvalidKey":
     case "ItemDropped": {
       const [field, reason] = error._tag === "MalformedItem" ? [error.path, error.reason] : ["", error._tag]
       const message = error._tag === "MalformedItem" ? error.detail : error.message
