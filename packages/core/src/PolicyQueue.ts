@@ -10,6 +10,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
+import type * as Clock from "effect/Clock"
 import type * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
@@ -17,9 +18,11 @@ import * as MutableQueue from "effect/MutableQueue"
 import * as Queue from "effect/Queue"
 import * as BackingQueue from "./BackingQueue.ts"
 import * as Backpressure from "./Backpressure.ts"
+import { DrainRate } from "./DrainRate.ts"
 import { type Guard, makeGuard } from "./internal/guard.ts"
 import { keyLimit } from "./internal/keys.ts"
 import * as Check from "./OptionCheck.ts"
+import { monotonicMillis } from "./internal/sleeping.ts"
 import { isWeight } from "./internal/weight.ts"
 import { type Ending, isOutcome, wait } from "./internal/waitingRoom.ts"
 import {
@@ -162,6 +165,9 @@ const exits: Readonly<Record<Outcome, Effect.Effect<Outcome>>> = {
   dropped: Effect.succeed("dropped")
 }
 
+/** After so many single takes it is noted how fast the queue drains. */
+const takesForLook = 64
+
 /** Counts what the pair reports, and tells the user's callbacks. */
 class Ledger<in out A> implements BackingQueue.Report<A> {
   coalescedItems = 0
@@ -220,6 +226,8 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   private mayHaveTakers = false
   /** Only Effect's queue knows its takers. Where items are taken through `unsafeTakeUpTo` there are none. */
   private readonly noTakers = MutableQueue.unbounded<Deferred.Deferred<A>>()
+  private readonly rate: DrainRate
+  private takes = 0
   private closed = false
   private offered = 0
   private refused = 0
@@ -232,8 +240,11 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     ledger: Ledger<A>,
     options: ImplOptions<A> & { readonly name: string },
     guard: Guard,
-    hooks: Hooks | undefined
+    hooks: Hooks | undefined,
+    clock: Clock.Clock
   ) {
+    this.rate = new DrainRate(() => monotonicMillis(clock))
+    this.rate.note(0)
     this.queue = queue
     this.pair = pair
     this.dropsOldestOnly = pair.dropsOldestOnly === true
@@ -427,7 +438,13 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     }
     switch (ending) {
       case "timeout":
-        return Effect.fail(OfferTimeout.of(refusal, this.pair.waiting?.timeoutMillis ?? 0))
+        return Effect.fail(
+          OfferTimeout.of(
+            refusal,
+            this.pair.waiting?.timeoutMillis ?? 0,
+            this.retryAfterMillis(refusal.notTaken.length)
+          )
+        )
       case "invalid-weight":
         return Effect.fail(InvalidWeight.of(refusal, this.weigh?.(place.item) ?? 1, this.capacity))
       case "invalid-key":
@@ -440,8 +457,21 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
       case "closed":
         return Effect.fail(QueueClosed.of(this.name, place.taken, refusal.notTaken))
       default:
-        return Effect.fail(QueueFull.of(refusal))
+        return Effect.fail(QueueFull.of(refusal, this.retryAfterMillis(refusal.notTaken.length)))
     }
+  }
+
+  /** How long whoever is refused with so many items shall wait. */
+  retryAfterMillis(items: number): number | undefined {
+    this.noteRate()
+    return this.rate.retryAfterMillis(items)
+  }
+
+  /** How many items have been taken out, or evicted: both make room. */
+  private noteRate(): void {
+    this.rate.note(
+      this.offered - this.refused - this.ledger.coalescedItems - this.unsafeLength() - this.unsafeWaiting()
+    )
   }
 
   /** Offers the items after the first `from` ones, each to the queue that `route` names. */
@@ -487,7 +517,9 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     }
     const room = BackingQueue.roomFor(this.pair.backing, items)
     if (room === "now") return undefined
-    return { _tag: room === "later" ? "Full" : "TooMany" }
+    return room === "later"
+      ? { _tag: "Full", retryAfterMillis: this.retryAfterMillis(items.length) }
+      : { _tag: "TooMany" }
   }
 
   /** Adds to each of some items how often it waits. */
@@ -504,13 +536,18 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   unsafeTakeUpTo(limit: number): ReadonlyArray<A> {
     const items = Chunk.toReadonlyArray(this.pair.backing.pollUpTo(limit))
     this.pair.strategy.unsafeOnQueueEmptySpace(this.pair.backing, this.noTakers)
+    this.noteRate()
     return items
   }
 
   /** Takes an item, if there is one. */
   unsafeTake(): A | undefined {
     const item = this.pair.backing.poll(undefined)
-    if (item !== undefined) this.unsafeAdmit()
+    if (item === undefined) return undefined
+    this.unsafeAdmit()
+    // Seldom, because the clock costs as much as a take.
+    this.takes = (this.takes + 1) % takesForLook
+    if (this.takes === 0) this.noteRate()
     return item
   }
 
@@ -560,7 +597,8 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
 
 /** Why several items cannot all be taken at once. */
 type WhyNot<A> =
-  | { readonly _tag: "Full" | "TooMany" | "Closed" }
+  | { readonly _tag: "TooMany" | "Closed" }
+  | { readonly _tag: "Full"; readonly retryAfterMillis: number | undefined }
   | { readonly _tag: "InvalidWeight"; readonly item: A; readonly weight: number }
   | { readonly _tag: "InvalidKey"; readonly item: A; readonly error: InvalidKey }
 
@@ -630,7 +668,8 @@ export const unsafeOfferEach = <A>(
     if (!isOutcome(outcome)) {
       // Only a policy of the user's refuses what there was room for.
       refuseRest()
-      return QueueFull.of({ queue: queue.name, item, taken, notTaken: items.slice(taken) })
+      const notTaken = items.slice(taken)
+      return QueueFull.of({ queue: queue.name, item, taken, notTaken }, queue.retryAfterMillis(notTaken.length))
     }
     counts[outcome] += 1
   }
@@ -654,7 +693,7 @@ const refusalOfAll = <A>(
     case "Closed":
       return QueueClosed.of(name, 0, refusal.notTaken)
     case "Full":
-      return QueueFull.of(refusal)
+      return QueueFull.of(refusal, reason.retryAfterMillis)
     case "TooMany":
       return TooManyItems.of(refusal, capacity)
     case "InvalidKey":
@@ -770,7 +809,7 @@ export const makeImpl = <A>(options: ImplOptions<A>, hooks?: Hooks): Effect.Effe
       report: ledger
     })
     const queue = yield* Queue.make(pair.backing, pair.strategy)
-    return new PolicyQueueImpl(queue, pair, ledger, { ...options, name }, guard, hooks)
+    return new PolicyQueueImpl(queue, pair, ledger, { ...options, name }, guard, hooks, yield* Effect.clock)
   })
 
 /**

@@ -69,20 +69,35 @@ export interface Refusal<A> {
 }
 
 /**
+ * When a retry may succeed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RetryLater {
+  /**
+   * How long to wait before a retry, in milliseconds, from 1 to 60,000: until there will be room behind all those who
+   * were refused before, should the queue drain on as it did of late (at most half a minute). Where nothing has moved
+   * since, as long again as it has been so. Undefined where nothing has left the queue yet, so that nothing is known.
+   */
+  readonly retryAfterMillis?: number | undefined
+}
+
+/**
  * The queue has no room and its policy refuses. A retry may succeed later.
  *
  * @since 0.1.0
  * @category errors
  */
-export class QueueFull<out A = unknown> extends Data.TaggedError("QueueFull")<Refusal<any>> {
+export class QueueFull<out A = unknown> extends Data.TaggedError("QueueFull")<Refusal<any> & RetryLater> {
   declare readonly item: A
   declare readonly notTaken: ReadonlyArray<A>
   override get message(): string {
     return `queue "${this.queue}" is full`
   }
   /** @internal */
-  static of<A>(refusal: Refusal<A>): QueueFull<A> {
-    return withoutStack(() => new QueueFull<A>(refusal))
+  static of<A>(refusal: Refusal<A>, retryAfterMillis: number | undefined): QueueFull<A> {
+    return withoutStack(() => new QueueFull<A>({ ...refusal, retryAfterMillis }))
   }
 }
 
@@ -93,7 +108,7 @@ export class QueueFull<out A = unknown> extends Data.TaggedError("QueueFull")<Re
  * @category errors
  */
 export class OfferTimeout<out A = unknown> extends Data.TaggedError("OfferTimeout")<
-  Refusal<any> & { /** The policy's timeout. */ readonly timeoutMillis: number }
+  Refusal<any> & RetryLater & { /** The policy's timeout. */ readonly timeoutMillis: number }
 > {
   declare readonly item: A
   declare readonly notTaken: ReadonlyArray<A>
@@ -101,8 +116,12 @@ export class OfferTimeout<out A = unknown> extends Data.TaggedError("OfferTimeou
     return `queue "${this.queue}" had no room for ${this.timeoutMillis} ms`
   }
   /** @internal */
-  static of<A>(refusal: Refusal<A>, timeoutMillis: number): OfferTimeout<A> {
-    return withoutStack(() => new OfferTimeout<A>({ ...refusal, timeoutMillis }))
+  static of<A>(
+    refusal: Refusal<A>,
+    timeoutMillis: number,
+    retryAfterMillis: number | undefined
+  ): OfferTimeout<A> {
+    return withoutStack(() => new OfferTimeout<A>({ ...refusal, timeoutMillis, retryAfterMillis }))
   }
 }
 

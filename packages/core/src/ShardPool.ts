@@ -401,9 +401,9 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     const refusal: Refusal<C> = { queue: this.name, item: command, taken: 0, notTaken: [command] }
     switch (error._tag) {
       case "QueueFull":
-        return Effect.fail(QueueFull.of(refusal))
+        return Effect.fail(QueueFull.of(refusal, error.retryAfterMillis))
       case "OfferTimeout":
-        return Effect.fail(OfferTimeout.of(refusal, error.timeoutMillis))
+        return Effect.fail(OfferTimeout.of(refusal, error.timeoutMillis, error.retryAfterMillis))
       default:
         return this.lifecycle._tag === "Failed"
           ? Effect.failCause(this.lifecycle.cause)

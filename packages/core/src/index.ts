@@ -20,6 +20,8 @@ export * as Buffer from "./Buffer.ts"
 export * as Codec from "./Codec.ts"
 /** What is done about an item that failed. @since 0.1.0 */
 export * as Decision from "./Decision.ts"
+/** How fast a queue drains. @since 0.1.0 */
+export * as DrainRate from "./DrainRate.ts"
 /** Announces events to whoever listens. @since 0.1.0 */
 export * as EventHub from "./EventHub.ts"
 /** When an open batch is due. @since 0.1.0 */

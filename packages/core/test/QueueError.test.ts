@@ -48,10 +48,11 @@ describe("the message", () => {
 
 describe("a refusal of an offer", () => {
   const made: ReadonlyArray<QueueError.OfferError<number>> = [
-    QueueError.QueueFull.of(refusal),
-    QueueError.OfferTimeout.of(refusal, 50),
+    QueueError.QueueFull.of(refusal, undefined),
+    QueueError.OfferTimeout.of(refusal, 50, undefined),
     QueueError.QueueClosed.of("orders", 2, [7, 8]),
-    QueueError.InvalidWeight.of(refusal, 9, 5)
+    QueueError.InvalidWeight.of(refusal, 9, 5),
+    QueueError.InvalidKey.of({ queue: "orders", key: NaN, limit: "a key" }, refusal)
   ]
 
   it.each(made)("$_tag carries what was not taken", (error) => {
@@ -64,11 +65,11 @@ describe("a refusal of an offer", () => {
   })
 
   it("leaves the stack traces of other errors as they are", () => {
-    QueueError.QueueFull.of(refusal)
+    QueueError.QueueFull.of(refusal, undefined)
     expect(new Error("other").stack).toContain("at ")
     const limited = Error as { stackTraceLimit?: number }
     const before = limited.stackTraceLimit
-    QueueError.QueueFull.of(refusal)
+    QueueError.QueueFull.of(refusal, undefined)
     expect(limited.stackTraceLimit).toBe(before)
   })
 })

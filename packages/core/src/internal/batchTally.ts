@@ -76,6 +76,11 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
     this.hub = hub
   }
 
+  /** How many items are not to be handled any more, so that they have made room in the store. */
+  get done(): number {
+    return this.settledItems + this.deadItems + sum(Object.values(this.droppedLater), (count) => count)
+  }
+
   // --- offers -------------------------------------------------------------------------------------------------------
 
   offeredAside(): void {

@@ -8,6 +8,7 @@ import * as Either from "effect/Either"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Codec from "../Codec.ts"
+import { DrainRate } from "../DrainRate.ts"
 import {
   type AllOrNoneError,
   Offer,
@@ -26,6 +27,7 @@ import {
   OfferTimeout,
   QueueClosed,
   QueueFull,
+  type Refusal,
   type StoreUnavailable,
   TooManyItems
 } from "../QueueError.ts"
@@ -37,6 +39,7 @@ import type { BatchTally } from "./batchTally.ts"
 import { type Ending, Entry } from "./gathering.ts"
 import { isKey, keyLimit } from "./keys.ts"
 import type { Own } from "./own.ts"
+import { monotonicMillis } from "./sleeping.ts"
 
 /**
  * What the queue as a whole is at.
@@ -65,9 +68,9 @@ function ofItems<A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>, before 
   const refusal = { queue: error.queue, item: notTaken[0], taken, notTaken }
   switch (error._tag) {
     case "QueueFull":
-      return QueueFull.of(refusal)
+      return QueueFull.of(refusal, error.retryAfterMillis)
     case "OfferTimeout":
-      return OfferTimeout.of(refusal, error.timeoutMillis)
+      return OfferTimeout.of(refusal, error.timeoutMillis, error.retryAfterMillis)
     case "InvalidKey":
       return InvalidKey.of(error, { ...refusal, item: (error.item as Entry<A> | undefined)?.item })
     // Nothing is weighed here.
@@ -158,9 +161,13 @@ export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "max
 /** @internal */
 export class Offers<in out A> {
   private readonly options: Options<A>
+  /** How fast what is stored gets done. */
+  private readonly rate: DrainRate
 
   constructor(options: Options<A>) {
     this.options = options
+    this.rate = new DrainRate(() => monotonicMillis(options.clock))
+    this.noteDone()
   }
 
   /** What an item is in the intake, or why it cannot be stored. Whatever becomes of the item later, this stays. */
@@ -198,6 +205,17 @@ export class Offers<in out A> {
       && this.options.pending() + appender.held + more >= maxPending.items
   }
 
+  /** The store has as many items as it may: there is room once some of them are done. */
+  private backlogFull(refusal: Refusal<A>): QueueFull<A> {
+    this.noteDone()
+    return QueueFull.of(refusal, this.rate.retryAfterMillis(refusal.notTaken.length))
+  }
+
+  /** To be called when items have been done. */
+  noteDone(): void {
+    this.rate.note(this.options.tally.done)
+  }
+
   readonly unsafeOffer = (item: A): UnsafeBatchOutcome => {
     const { intake, tally } = this.options
     const entry = this.entryOf(item)
@@ -231,7 +249,7 @@ export class Offers<in out A> {
     }
     if (this.isBacklogFull()) {
       tally.refusedAside()
-      return Effect.fail(QueueFull.of({ queue: this.options.name, item, taken: 0, notTaken: [item] }))
+      return Effect.fail(this.backlogFull({ queue: this.options.name, item, taken: 0, notTaken: [item] }))
     }
     const outcome = intake.offerNow(entry, undefined)
     if (typeof outcome === "string") return outcome
@@ -292,7 +310,7 @@ export class Offers<in out A> {
         if (!(entry instanceof Entry)) refusal = (taken) => this.malformed(item, entry, taken, all.slice(taken))
         else if (this.isBacklogFull(entries.length)) {
           refusal = (taken) =>
-            Effect.fail(QueueFull.of({ queue: this.options.name, item, taken, notTaken: all.slice(taken) }))
+            Effect.fail(this.backlogFull({ queue: this.options.name, item, taken, notTaken: all.slice(taken) }))
         } else entries.push(entry)
       }
       const rest = all.length - entries.length
@@ -373,7 +391,7 @@ export class Offers<in out A> {
       entries.push(entry)
     }
     if (this.areTooMany(items)) return refuse(TooManyItems.of(refusal, maxPending!.items))
-    if (items.length > 0 && this.isBacklogFull(items.length - 1)) return refuse(QueueFull.of(refusal))
+    if (items.length > 0 && this.isBacklogFull(items.length - 1)) return refuse(this.backlogFull(refusal))
     if (isPast) {
       for (const entry of entries) this.putPast(entry)
       return Either.right({ entries, taken: { accepted: entries.length, coalesced: 0, dropped: 0 } })
@@ -434,7 +452,7 @@ export class Offers<in out A> {
       (sum, entry, index) =>
         Effect.matchEffect(Effect.uninterruptible(this.offerWithin(entry, unsafeOnEnd, isBounded)), {
           onFailure: (error): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> => {
-            if (error._tag === "QueueFull") return Effect.fail(QueueFull.of<A>(at(index)))
+            if (error._tag === "QueueFull") return Effect.fail(this.backlogFull(at(index)))
             if (error._tag === "QueueClosed") return Effect.fail(QueueClosed.of<A>(name, index, items.slice(index)))
             if (error._tag !== "ItemDropped") return Effect.fail(error)
             const { [error.reason]: before = 0 } = sum.droppedByReason
@@ -551,7 +569,7 @@ export class Offers<in out A> {
           }
           if (appended === 0) {
             tally.refusedAside()
-            return Effect.fail(QueueFull.of({ queue: this.options.name, item, taken: 0, notTaken: [item] }))
+            return Effect.fail(this.backlogFull({ queue: this.options.name, item, taken: 0, notTaken: [item] }))
           }
           tally.offeredAside()
           unsafeOnEnd((committed) => {

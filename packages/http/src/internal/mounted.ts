@@ -6,6 +6,7 @@ import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { DrainRate } from "@sluice/core"
 import type { HttpQueue, Status } from "../HttpQueue.ts"
 import { RememberedKeys } from "./rememberedKeys.ts"
 
@@ -18,15 +19,9 @@ export interface Options {
   readonly tracing: boolean
 }
 
-/** How often a queue is looked at, and over how many looks its rate is measured. */
+/** How often a queue is looked at. */
 const lookEveryMillis = 1000
-const looks = 10
 const longestLook = "5 seconds"
-
-/** Nobody is told to wait for longer. */
-const longestWaitSeconds = 60
-
-const clampSeconds = (seconds: number): number => Math.min(longestWaitSeconds, Math.max(1, Math.ceil(seconds)))
 
 /** @internal */
 export class Mounted {
@@ -39,13 +34,9 @@ export class Mounted {
   isDraining = false
   private readonly options: Options
   readonly clock: Clock.Clock
-  /** What `drained` was, oldest first. */
-  private readonly seen: Array<{ readonly atMillis: number; readonly drained: number }> = []
+  private readonly rate: DrainRate.DrainRate
   private progress = -1
   private progressAtMillis: number
-  /** When there will be room for whoever is refused next, should the queue drain on as it does. */
-  private roomAtMillis = 0
-  private spreadOut = 0
 
   constructor(queue: HttpQueue, clock: Clock.Clock, options: Options) {
     this.queue = queue
@@ -54,6 +45,7 @@ export class Mounted {
     this.tracing = options.tracing
     this.keys = new RememberedKeys(options.maxIdempotencyKeys, options.windowMillis)
     this.progressAtMillis = this.now()
+    this.rate = DrainRate.make(() => this.now())
   }
 
   /** By the clock that only grows. */
@@ -61,20 +53,11 @@ export class Mounted {
     return Number(this.clock.unsafeCurrentTimeNanos() / 1_000_000n)
   }
 
-  /** Where many would be told the same, each is told another time, between the half of it and all of it. */
-  private spread(seconds: number): number {
-    this.spreadOut += 1
-    return seconds - this.spreadOut % (Math.floor(seconds / 2) + 1)
-  }
-
   // --- progress -----------------------------------------------------------------------------------------------------
 
   /** To be done at even intervals: the rate is measured over them. */
   readonly look: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.map(this.status, ({ drained }) => {
-      this.seen.push({ atMillis: this.now(), drained })
-      if (this.seen.length > looks) this.seen.shift()
-    })
+    Effect.map(this.status, ({ drained }) => this.rate.note(drained))
   )
 
   /** How far the queue is; whether it has made progress is noted. */
@@ -98,26 +81,13 @@ export class Mounted {
 
   /** How many items leave the queue in a second. */
   get drainedPerSecond(): number {
-    const [first] = this.seen
-    const last = this.seen[this.seen.length - 1]
-    if (first === undefined || last.atMillis <= first.atMillis) return 0
-    return (last.drained - first.drained) * 1000 / (last.atMillis - first.atMillis)
+    return this.rate.perSecond
   }
 
-  /**
-   * How long whoever is refused with so many items shall wait. Each is told the moment at which there will be room behind
-   * all those who were refused before, so that they do not come back at once and together.
-   */
+  /** How long whoever is refused with so many items shall wait. */
   retryAfterSeconds(items: number): number {
-    const now = this.now()
-    const rate = this.drainedPerSecond
-    // Nothing moves: as long again as it has been so. Not `rate <= 0`, because of NaN in a queue of the user's.
-    if (!(rate > 0)) return this.spread(clampSeconds((now - this.progressAtMillis) / 1000))
-    const latest = now + longestWaitSeconds * 1000
-    this.roomAtMillis = Math.min(latest, Math.max(now, this.roomAtMillis) + Math.max(1, items) * 1000 / rate)
-    return this.roomAtMillis < latest
-      ? clampSeconds((this.roomAtMillis - now) / 1000)
-      : this.spread(longestWaitSeconds)
+    const millis = this.rate.retryAfterMillis(items, this.now() - this.progressAtMillis)!
+    return Math.ceil(millis / 1000)
   }
 }
 
