@@ -97,7 +97,8 @@ export interface BatchQueue<in out A> {
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, BatchOfferError<A>>
   /**
-   * Offers items in order and answers the counts. Takes a prefix.
+   * Offers items in order and answers the counts. Takes a prefix. Where there are many, others get their turn now and
+   * then, also to offer: leave the items as they are until it is done.
    *
    * **Waits** and **Interruption** are those of `offer`, item by item; an `OfferInterrupted` event says how many were
    * taken. **Errors** are those of `offer`: `taken` says how many were taken, `notTaken` carries the rest.
@@ -129,7 +130,8 @@ export interface BatchQueue<in out A> {
     options?: { readonly id?: string | undefined }
   ) => Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable>
   /**
-   * Offers several items, all of them or none. It never waits for room: under `suspend` it fails with `QueueFull` too,
+   * Offers several items, at most 50,000 (`PolicyQueue.mostAllOrNone`), all of them or none. Where there are many, others
+   * get their turn while they are encoded; then they are put in at one go. It never waits for room: under `suspend` it fails with `QueueFull` too,
    * also within a handler.
    *
    * **Errors**: `QueueFull` where there is no room for all of them, in the intake or under a `maxPending` that rejects:
@@ -283,9 +285,9 @@ export interface Handle<in out A> {
    * and will be offered again when it is retried.
    *
    * **Errors**: `MalformedItem`: none of them is in; `QueueClosed`: the queue has ended, and what calls is no handler any
-   * more.
+   * more; those before `notTaken` are in. **Interruption** is put off until all of them are.
    */
-  readonly offer: (...items: ReadonlyArray<A>) => Effect.Effect<void, MalformedItem<A> | QueueClosed<A>>
+  readonly offer: (items: Iterable<A>) => Effect.Effect<void, MalformedItem<A> | QueueClosed<A>>
 }
 
 export type { BatchAllOrNoneError, BatchOfferError, Storing, Taken, UnsafeBatchOutcome }
@@ -875,12 +877,13 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       own,
       appender,
       tally,
+      macrotask,
       keyOf: Predicate.hasProperty(buffer, "key") ? buffer.key as (item: A) => unknown : undefined,
       isMerging: buffer !== undefined || options.policy?._tag === "coalesceByKey" && options.policy.merge !== undefined,
       lifecycle: () => queue.lifecycle,
       pending: () => queue.pending
     })
-    const handle: Handle<A> = { name, offer: (...items) => offers.offerBack(items) }
+    const handle: Handle<A> = { name, offer: (items) => offers.offerBack(items) }
     const process = (batch: Batch<A>) => options.process(batch, handle)
     const workers: Workers<A> = new Workers({
       ...checked,

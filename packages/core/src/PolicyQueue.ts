@@ -19,8 +19,10 @@ import * as Queue from "effect/Queue"
 import * as BackingQueue from "./BackingQueue.ts"
 import * as Backpressure from "./Backpressure.ts"
 import { DrainRate } from "./DrainRate.ts"
+import { Stretches } from "./internal/breaks.ts"
 import { type Guard, makeGuard } from "./internal/guard.ts"
 import { keyLimit } from "./internal/keys.ts"
+import { Macrotask } from "./Macrotask.ts"
 import * as Check from "./OptionCheck.ts"
 import { monotonicMillis } from "./internal/sleeping.ts"
 import { isWeight } from "./internal/weight.ts"
@@ -98,7 +100,8 @@ export interface PolicyQueue<in out A> {
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
   /**
-   * Offers items in order and answers the counts. It takes a prefix: where it fails, the error says how many were taken
+   * Offers items in order and answers the counts. Where there are many, others get their turn now and then. It takes a
+   * prefix: where it fails, the error says how many were taken
    * and carries the rest; where it is interrupted, `onInterrupt` is told.
    */
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
@@ -226,6 +229,8 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   private mayHaveTakers = false
   /** Only Effect's queue knows its takers. Where items are taken through `unsafeTakeUpTo` there are none. */
   private readonly noTakers = MutableQueue.unbounded<Deferred.Deferred<A>>()
+  private readonly clock: Clock.Clock
+  private readonly macrotask: (task: () => void) => void
   private readonly rate: DrainRate
   private takes = 0
   private closed = false
@@ -241,8 +246,11 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     options: ImplOptions<A> & { readonly name: string },
     guard: Guard,
     hooks: Hooks | undefined,
-    clock: Clock.Clock
+    clock: Clock.Clock,
+    macrotask: (task: () => void) => void
   ) {
+    this.clock = clock
+    this.macrotask = macrotask
     this.rate = new DrainRate(() => monotonicMillis(clock))
     this.rate.note(0)
     this.queue = queue
@@ -481,10 +489,19 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
     route: (item: A) => PolicyQueueImpl<A>,
     counts: Record<Outcome, number>,
     origin: unknown,
-    restore: Restore
+    restore: Restore,
+    stretches?: Stretches
   ): Effect.Effect<Taken, OfferError<A>> {
     for (let taken = from; taken < all.length; taken++) {
       const item = all[taken]
+      if (taken - from >= freeOffers) {
+        stretches ??= route(item).stretches
+        const due = stretches.next()
+        if (due !== undefined) {
+          const rest = () => PolicyQueueImpl.offerFrom(all, taken, route, counts, origin, restore)
+          return Effect.flatMap(due, rest)
+        }
+      }
       const queue = route(item)
       const outcome = queue.attempt(item, origin)
       if (isOutcome(outcome)) {
@@ -497,6 +514,11 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
       })
     }
     return Effect.succeed({ ...counts })
+  }
+
+  /** For a call with many items. */
+  private get stretches(): Stretches {
+    return new Stretches(this.clock, this.macrotask, 0)
   }
 
   /** Why these items cannot all be taken now, if they cannot. */
@@ -611,6 +633,14 @@ type WhyNot<A> =
 export type AllOrNoneError<A> = QueueFull<A> | TooManyItems<A> | QueueClosed<A> | InvalidWeight<A> | InvalidKey<A>
 
 /**
+ * How many items can be offered all or none: they are put in at one go, while everybody waits.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const mostAllOrNone = 50_000
+
+/**
  * Offers items, each to the queue that `route` names, where there is room for all of them: in one step, so that nobody
  * comes in between. Answers the counts, or why none of them is in.
  *
@@ -631,6 +661,11 @@ export const whyNone = <A>(
   items: ReadonlyArray<A>,
   route: (item: A) => PolicyQueueImpl<A>
 ): AllOrNoneError<A> | undefined => {
+  if (items.length > mostAllOrNone) {
+    const queue = route(items[0])
+    queue.unsafeRefuse(items.length)
+    return TooManyItems.of({ queue: queue.name, item: items[0], taken: 0, notTaken: items.slice() }, mostAllOrNone)
+  }
   const shares = new Map<PolicyQueueImpl<A>, Array<A>>()
   for (const item of items) {
     const queue = route(item)
@@ -702,6 +737,9 @@ const refusalOfAll = <A>(
       return InvalidWeight.of({ ...refusal, item: reason.item }, reason.weight, capacity)
   }
 }
+
+/** After so many offers of one call the clock is looked at. */
+const freeOffers = 128
 
 /** How many offers in a row a generator may make without giving way to other fibers. */
 const offersInARow = 1024
@@ -809,7 +847,16 @@ export const makeImpl = <A>(options: ImplOptions<A>, hooks?: Hooks): Effect.Effe
       report: ledger
     })
     const queue = yield* Queue.make(pair.backing, pair.strategy)
-    return new PolicyQueueImpl(queue, pair, ledger, { ...options, name }, guard, hooks, yield* Effect.clock)
+    return new PolicyQueueImpl(
+      queue,
+      pair,
+      ledger,
+      { ...options, name },
+      guard,
+      hooks,
+      yield* Effect.clock,
+      yield* Macrotask
+    )
   })
 
 /**

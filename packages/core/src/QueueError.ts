@@ -168,19 +168,22 @@ export class InvalidWeight<out A = unknown> extends Data.TaggedError("InvalidWei
 }
 
 /**
- * Items that are to be taken all or none are more than the queue can hold. None of them is in. Retrying makes no sense:
+ * Items that are to be taken all or none are more than the queue can hold, or than can be put in at one go. None of them is in. Retrying makes no sense:
  * offer fewer at a time.
  *
  * @since 0.1.0
  * @category errors
  */
 export class TooManyItems<out A = unknown> extends Data.TaggedError("TooManyItems")<
-  Refusal<any> & { readonly capacity: number }
+  Refusal<any> & {
+    /** How many can be offered all or none at most: what the queue can hold, but never more than `PolicyQueue.mostAllOrNone`. */
+    readonly capacity: number
+  }
 > {
   declare readonly item: A
   declare readonly notTaken: ReadonlyArray<A>
   override get message(): string {
-    return `queue "${this.queue}" can never take ${this.notTaken.length} items at once: its capacity is ${this.capacity}`
+    return `queue "${this.queue}" can never take ${this.notTaken.length} items at once, but at most ${this.capacity}`
   }
   /** @internal */
   static of<A>(refusal: Refusal<A>, capacity: number): TooManyItems<A> {

@@ -87,7 +87,8 @@ export interface WriteBehind<in out A> {
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
   /**
-   * Offers items in order and answers the counts. Takes a prefix.
+   * Offers items in order and answers the counts. Takes a prefix. Where there are many, others get their turn now and
+   * then, also to offer.
    *
    * **Waits** like `offer`, item by item. **Errors** are those of `offer`: `taken` says how many were taken, `notTaken`
    * carries the rest. **Interruption** is possible while it waits; an `OfferInterrupted` event says how many were
@@ -100,7 +101,7 @@ export interface WriteBehind<in out A> {
    */
   readonly unsafeOffer: (item: A) => UnsafeOutcome
   /**
-   * Offers several items, all of them or none. It never waits for room: under `suspend` it fails with `QueueFull` too.
+   * Offers several items, at most 50,000 (`PolicyQueue.mostAllOrNone`), all of them or none. It never waits for room: under `suspend` it fails with `QueueFull` too.
    *
    * **Errors**: `QueueFull` where there is no room for all of them: retry later; `TooManyItems` where there can never be:
    * retry with fewer; `QueueClosed`, `InvalidWeight`, `InvalidKey`. None of the items is in (of a policy of your own that refuses what

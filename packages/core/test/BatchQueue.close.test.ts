@@ -121,7 +121,7 @@ describe("closing", () => {
           process: (batch, handle) =>
             Effect.suspend(() => {
               own = handle
-              return Effect.zipRight(Effect.sleep("1 second"), handle.offer(...batch.items.map((n) => n + 10)))
+              return Effect.zipRight(Effect.sleep("1 second"), handle.offer(batch.items.map((n) => n + 10)))
             })
         }),
         scope
@@ -133,7 +133,7 @@ describe("closing", () => {
       yield* TestClock.adjust("1 second")
       yield* Fiber.join(stopping)
       expect((yield* queue.stats).pending).toEqual({ batches: 1, items: 2 })
-      const late = yield* Effect.exit(own!.offer(99))
+      const late = yield* Effect.exit(own!.offer([99]))
       expect(String(late)).toContain("QueueClosed")
       expect(yield* queue.metrics).toMatchObject({ offered: 5, refused: 1, settled: 2, stored: 4 })
     }).pipe(onMemory))

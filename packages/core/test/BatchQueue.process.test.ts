@@ -507,7 +507,7 @@ describe("a handler that offers back", () => {
         process: (batch, own) =>
           Effect.suspend(() => {
             seen.push(...batch.items)
-            return batch.items[0] > 0 ? own.offer(batch.items[0] - 1) : Effect.void
+            return batch.items[0] > 0 ? own.offer([batch.items[0] - 1]) : Effect.void
           })
       })
       yield* queue.offer(5)
@@ -523,7 +523,7 @@ describe("a handler that offers back", () => {
         maxPending: 10,
         pollInterval: "1 hour",
         drainTimeout: 0,
-        process: (_, own) => Effect.zipRight(Effect.orDie(own.offer(-1)), Effect.never)
+        process: (_, own) => Effect.zipRight(Effect.orDie(own.offer([-1])), Effect.never)
       })
       yield* queue.offerAll(Array.from({ length: 60 }, (_, n) => n))
       yield* TestClock.adjust(1000)
@@ -537,7 +537,7 @@ describe("a handler that offers back", () => {
         schema: Schema.Number,
         maxDeliveries: 1,
         retry: Schedule.stop,
-        process: (_, own) => own.offer(1, NaN),
+        process: (_, own) => own.offer([1, NaN]),
         onProcessError: () => Effect.void
       })
       yield* queue.offer(7)

@@ -99,7 +99,7 @@ describe.each([["Unknown", Schema.Unknown], ["a struct", Count]])("with %s", (_,
             queue.pause,
             Effect.forEach([1, 2, 3, 4, 5], (total) => {
               object.count.total = total
-              return handle.offer(object)
+              return handle.offer([object])
             }).pipe(Effect.orDie, Effect.asVoid)
           )
         }

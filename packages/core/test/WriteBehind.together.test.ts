@@ -179,7 +179,7 @@ describe("offerAllOrNone", () => {
       const { queue } = yield* setup({ capacity: 2, policy: Backpressure.suspend() })
       const error = yield* Effect.flip(queue.offerAllOrNone([1, 2, 3]))
       expect(error).toMatchObject({ _tag: "TooManyItems", capacity: 2, item: 1, taken: 0, notTaken: [1, 2, 3] })
-      expect(error.message).toBe("queue \"test\" can never take 3 items at once: its capacity is 2")
+      expect(error.message).toBe("queue \"test\" can never take 3 items at once, but at most 2")
     }))
 
   it.effect.each([

@@ -69,3 +69,64 @@ export class Pace {
     return this.breaks.isDue
   }
 }
+
+/**
+ * The steps of one call, which is cut into stretches where it takes long: others get their turn in between.
+ *
+ * @internal
+ */
+export class Stretches {
+  private readonly clock: Clock.Clock
+  private readonly macrotask: (task: () => void) => void
+  /** So many steps are quick, and not worth a look at the clock. */
+  private free: number
+  private breaks: Breaks | undefined
+  private pace: Pace | undefined
+
+  constructor(clock: Clock.Clock, macrotask: (task: () => void) => void, free: number) {
+    this.clock = clock
+    this.macrotask = macrotask
+    this.free = free
+  }
+
+  /** To be asked before each step: what to wait for first, if there is anything. */
+  next(): Effect.Effect<void> | undefined {
+    if (this.free > 0) {
+      this.free -= 1
+      return undefined
+    }
+    // Of this call: what was done before it is none of its affair.
+    this.breaks ??= new Breaks(this.clock, this.macrotask)
+    this.pace ??= new Pace(this.breaks, mostStepsBetweenLooks)
+    return this.pace.step() ? this.breaks.take : undefined
+  }
+}
+
+/** After so many steps of a call the clock is looked at. */
+const mostStepsBetweenLooks = 1024
+
+/**
+ * Does a step for each of many, in order, until one answers false.
+ *
+ * @internal
+ */
+export const inStretches = <A>(
+  items: Iterable<A>,
+  stretches: Stretches,
+  step: (item: A, index: number) => boolean | void
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const iterator = items[Symbol.iterator]()
+    let index = 0
+    const goOn = (): Effect.Effect<void> => {
+      for (let next = iterator.next(); !next.done; next = iterator.next()) {
+        const { value } = next
+        if (step(value, index) === false) return Effect.void
+        index += 1
+        const due = stretches.next()
+        if (due !== undefined) return Effect.flatMap(due, goOn)
+      }
+      return Effect.void
+    }
+    return goOn()
+  })

@@ -4,6 +4,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { Macrotask } from "../Macrotask.ts"
 import { LeaseLost } from "../QueueError.ts"
 import type {
   Append,
@@ -23,6 +24,7 @@ import type {
   ReleaseOptions,
   Turn
 } from "../QueueStore.ts"
+import { inStretches, Stretches } from "./breaks.ts"
 import { Heap } from "./heap.ts"
 
 /** A time that something ends at, and how long before that it was given: a clock that is set back must not make it later. */
@@ -384,16 +386,26 @@ class MemoryQueue implements QueueStore {
   }
 
   deadLetters(portion: Portion): Effect.Effect<ReadonlyArray<DeadLetter>> {
-    return this.now((now) => {
+    return Effect.gen(this, function*() {
+      const now = yield* this.now((now) => now)
+      const stretches = new Stretches(yield* Effect.clock, yield* Macrotask, 0)
       const found: Array<DeadLetter> = []
-      let after = portion.after
-      do {
-        const { last, letters } = this.look({ ...portion, after, limit: portion.limit - found.length }, now)
+      yield* inStretches(this.looks(portion, now), stretches, (letters) => {
         for (const letter of letters) found.push(deadLetterOf(letter))
-        after = last
-      } while (after !== undefined && found.length < portion.limit)
+      })
       return found
     })
+  }
+
+  /** Those of a portion, as many at a time as are looked at in one step. */
+  private *looks(portion: Portion, now: number): Iterable<ReadonlyArray<Stored>> {
+    let { after, limit } = portion
+    do {
+      const { last, letters } = this.look({ ...portion, after, limit }, now)
+      limit -= letters.length
+      after = last
+      yield letters
+    } while (after !== undefined && limit > 0)
   }
 
   inspect(id: number): Effect.Effect<Option.Option<DeadLetter & { readonly payload: Uint8Array }>> {

@@ -11,6 +11,7 @@ import type * as Codec from "../Codec.ts"
 import { DrainRate } from "../DrainRate.ts"
 import {
   type AllOrNoneError,
+  mostAllOrNone,
   Offer,
   offerEach,
   type PolicyQueueImpl,
@@ -37,6 +38,7 @@ import type { Appender } from "./appender.ts"
 import { type Checked, isText } from "./batchQueueOptions.ts"
 import type { BatchTally } from "./batchTally.ts"
 import { type Ending, Entry } from "./gathering.ts"
+import { inStretches, Stretches } from "./breaks.ts"
 import { isKey, keyLimit } from "./keys.ts"
 import type { Own } from "./own.ts"
 import { monotonicMillis } from "./sleeping.ts"
@@ -141,6 +143,7 @@ export type UnsafeBatchOutcome = Exclude<UnsafeOutcome, "invalid-weight"> | "mal
 export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "maxPending"> {
   readonly name: string
   readonly clock: Clock.Clock
+  readonly macrotask: (task: () => void) => void
   readonly codec: Codec.Codec<A>
   readonly store: QueueStore
   readonly intake: PolicyQueueImpl<Entry<A>>
@@ -303,17 +306,16 @@ export class Offers<in out A> {
       const entries: Array<Entry<A>> = []
       let refusal: ((taken: number) => Effect.Effect<never, BatchOfferError<A>>) | undefined
       // Each in its turn: whoever makes them one after the other may change one to make the next.
-      for (const item of items) {
+      const encoding = this.forEach(items, (item) => {
         all.push(item)
-        if (refusal !== undefined) continue
+        if (refusal !== undefined) return
         const entry = this.entryOf(item)
         if (!(entry instanceof Entry)) refusal = (taken) => this.malformed(item, entry, taken, all.slice(taken))
         else if (this.isBacklogFull(entries.length)) {
           refusal = (taken) =>
             Effect.fail(this.backlogFull({ queue: this.options.name, item, taken, notTaken: all.slice(taken) }))
         } else entries.push(entry)
-      }
-      const rest = all.length - entries.length
+      })
       const offered = Effect.flatMap(this.options.store.transaction, (transaction) =>
         this.mustNotSuspend(fiber)
           ? Effect.succeed(this.offerEachOrPut(entries))
@@ -321,11 +323,20 @@ export class Offers<in out A> {
           ? Effect.mapError(offerEach(entries, () => intake), (error) => ofItems(error, all))
           : this.offerEachWithin(entries, all))
       return Effect.flatMap(
-        rest === 0 ? offered : Effect.onExit(offered, () => Effect.sync(() => tally.refusedAside(rest))),
+        Effect.flatMap(encoding, () => {
+          const rest = all.length - entries.length
+          return rest === 0 ? offered : Effect.onExit(offered, () => Effect.sync(() => tally.refusedAside(rest)))
+        }),
         (taken): Effect.Effect<Taken, BatchOfferError<A>> =>
           refusal === undefined ? Effect.succeed(taken) : refusal(entries.length)
       )
     })
+
+  /** Does a step for each of many items: others get their turn in between. An interruption waits until it is done. */
+  private forEach<B>(items: Iterable<B>, step: (item: B, index: number) => boolean | void): Effect.Effect<void> {
+    const { clock, macrotask } = this.options
+    return Effect.uninterruptible(inStretches(items, new Stretches(clock, macrotask, 1), step))
+  }
 
   /** What finds no room goes past it. */
   private offerEachOrPut(entries: ReadonlyArray<Entry<A>>): Taken {
@@ -372,10 +383,35 @@ export class Offers<in out A> {
     return maxPending !== undefined && maxPending.whenFull === "reject" && items.length > maxPending.items
   }
 
+  /** What all of the items are in the intake, or the error of the first that cannot be stored. */
+  private entriesOf(
+    items: ReadonlyArray<A>,
+    entryOf: (item: A, index: number) => Entry<A> | Codec.Fault
+  ): Effect.Effect<ReadonlyArray<Entry<A>>, BatchAllOrNoneError<A>> {
+    return Effect.suspend(() => {
+      const { name } = this.options
+      const refusal = { queue: name, item: items[0], taken: 0, notTaken: items }
+      const entries: Array<Entry<A>> = []
+      let error: BatchAllOrNoneError<A> | undefined
+      if (items.length > mostAllOrNone) error = TooManyItems.of(refusal, mostAllOrNone)
+      const encoding = this.forEach(error === undefined ? items : [], (item, index) => {
+        const entry = entryOf(item, index)
+        if (entry instanceof Entry) return void entries.push(entry)
+        error = MalformedItem.of({ ...refusal, item }, entry)
+        return false
+      })
+      return Effect.flatMap(encoding, () => {
+        if (error === undefined) return Effect.succeed(entries)
+        this.options.tally.refusedAside(items.length)
+        return Effect.fail(error)
+      })
+    })
+  }
+
   /** Puts all of the entries in, or none. */
   private putAllOrNone(
     items: ReadonlyArray<A>,
-    entryOf: (item: A, index: number) => Entry<A> | Codec.Fault,
+    entries: ReadonlyArray<Entry<A>>,
     isPast = false
   ): Either.Either<PutAll<A>, BatchAllOrNoneError<A>> {
     const { intake, maxPending, name, tally } = this.options
@@ -384,12 +420,6 @@ export class Offers<in out A> {
       return Either.left(error)
     }
     const refusal = { queue: name, item: items[0], taken: 0, notTaken: items }
-    const entries: Array<Entry<A>> = []
-    for (const [index, item] of items.entries()) {
-      const entry = entryOf(item, index)
-      if (!(entry instanceof Entry)) return refuse(MalformedItem.of({ ...refusal, item }, entry))
-      entries.push(entry)
-    }
     if (this.areTooMany(items)) return refuse(TooManyItems.of(refusal, maxPending!.items))
     if (items.length > 0 && this.isBacklogFull(items.length - 1)) return refuse(this.backlogFull(refusal))
     if (isPast) {
@@ -401,7 +431,10 @@ export class Offers<in out A> {
   }
 
   readonly offerAllOrNone = (items: ReadonlyArray<A>): Effect.Effect<Taken, BatchAllOrNoneError<A>> =>
-    Effect.suspend(() => Either.map(this.putAllOrNone(items, (item) => this.entryOf(item)), ({ taken }) => taken))
+    Effect.flatMap(
+      this.entriesOf(items, (item) => this.entryOf(item)),
+      (entries) => Either.map(this.putAllOrNone(items, entries), ({ taken }) => taken)
+    )
 
   readonly offerStoredAllOrNone = (
     items: ReadonlyArray<A>,
@@ -414,13 +447,21 @@ export class Offers<in out A> {
         if (Option.isSome(transaction)) {
           return this.offerEachStoredWithin(items, ids, transaction.value.unsafeOnEnd, this.isBoundedWithin(fiber))
         }
-        const put = this.putAllOrNone(items, (item, index) => {
-          if (ids === undefined) return this.entryOf(item, {})
-          return isText(ids[index]) ? this.entryOf(item, { id: ids[index] }) : malformedId
-        }, this.mustNotWaitForStore(fiber))
-        return Either.isLeft(put) ? Effect.fail(put.left) : this.allEnded(put.right.entries)
+        return Effect.flatMap(this.entriesOf(items, (item, index) => this.entryWithId(item, ids, index)), (entries) => {
+          const put = this.putAllOrNone(items, entries, this.mustNotWaitForStore(fiber))
+          return Either.isLeft(put) ? Effect.fail(put.left) : this.allEnded(put.right.entries)
+        })
       })
     )
+
+  private entryWithId(
+    item: A,
+    ids: ReadonlyArray<string> | undefined,
+    index: number
+  ): Entry<A> | Codec.Fault {
+    if (ids === undefined) return this.entryOf(item, {})
+    return isText(ids[index]) ? this.entryOf(item, { id: ids[index] }) : malformedId
+  }
 
   /** Stores items as a part of the transaction that the caller is in; where it fails, that is to be rolled back. */
   private offerEachStoredWithin(
@@ -435,35 +476,30 @@ export class Offers<in out A> {
       tally.refusedAside(items.length)
       return Effect.fail(error)
     }
-    const entries: Array<Entry<A>> = []
-    for (const [index, item] of items.entries()) {
-      const id = ids?.[index]
-      const entry = ids !== undefined && !isText(id)
-        ? malformedId
-        : this.entryOf(item, id === undefined ? {} : { id })
-      if (!(entry instanceof Entry)) return refuse(MalformedItem.of({ ...at(0), item }, entry))
-      entries.push(entry)
-    }
-    if (this.areTooMany(items)) return refuse(TooManyItems.of(at(0), maxPending!.items))
     const none: Storing = { stored: 0, duplicates: 0, dropped: 0, droppedByReason: {} }
-    return Effect.reduce(
-      entries,
-      none,
-      (sum, entry, index) =>
-        Effect.matchEffect(Effect.uninterruptible(this.offerWithin(entry, unsafeOnEnd, isBounded)), {
-          onFailure: (error): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> => {
-            if (error._tag === "QueueFull") return Effect.fail(this.backlogFull(at(index)))
-            if (error._tag === "QueueClosed") return Effect.fail(QueueClosed.of<A>(name, index, items.slice(index)))
-            if (error._tag !== "ItemDropped") return Effect.fail(error)
-            const { [error.reason]: before = 0 } = sum.droppedByReason
-            const droppedByReason = { ...sum.droppedByReason, [error.reason]: before + 1 }
-            return Effect.succeed({ ...sum, dropped: sum.dropped + 1, droppedByReason })
-          },
-          onSuccess: (ending) =>
-            Effect.succeed(
-              ending === "stored" ? { ...sum, stored: sum.stored + 1 } : { ...sum, duplicates: sum.duplicates + 1 }
-            )
-        })
+    const storeAll = (entries: ReadonlyArray<Entry<A>>) =>
+      Effect.reduce(
+        entries,
+        none,
+        (sum, entry, index) =>
+          Effect.matchEffect(Effect.uninterruptible(this.offerWithin(entry, unsafeOnEnd, isBounded)), {
+            onFailure: (error): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> => {
+              if (error._tag === "QueueFull") return Effect.fail(this.backlogFull(at(index)))
+              if (error._tag === "QueueClosed") return Effect.fail(QueueClosed.of<A>(name, index, items.slice(index)))
+              if (error._tag !== "ItemDropped") return Effect.fail(error)
+              const { [error.reason]: before = 0 } = sum.droppedByReason
+              const droppedByReason = { ...sum.droppedByReason, [error.reason]: before + 1 }
+              return Effect.succeed({ ...sum, dropped: sum.dropped + 1, droppedByReason })
+            },
+            onSuccess: (ending) =>
+              Effect.succeed(
+                ending === "stored" ? { ...sum, stored: sum.stored + 1 } : { ...sum, duplicates: sum.duplicates + 1 }
+              )
+          })
+      )
+    return Effect.flatMap(
+      this.entriesOf(items, (item, index) => this.entryWithId(item, ids, index)),
+      (entries) => this.areTooMany(items) ? refuse(TooManyItems.of(at(0), maxPending!.items)) : storeAll(entries)
     )
   }
 
@@ -584,27 +620,39 @@ export class Offers<in out A> {
   }
 
   /** The offers of a handler. */
-  offerBack(items: ReadonlyArray<A>): Effect.Effect<void, MalformedItem<A> | QueueClosed<A>> {
+  offerBack(items: Iterable<A>): Effect.Effect<void, MalformedItem<A> | QueueClosed<A>> {
     return Effect.suspend((): ReturnType<typeof this.offerBack> => {
-      const { appender, tally } = this.options
+      const { appender, name, tally } = this.options
+      const all: Array<A> = []
       const entries: Array<Entry<A>> = []
-      for (const item of items) {
+      let error: MalformedItem<A> | QueueClosed<A> | undefined
+      let fault: { readonly item: A; readonly fault: Codec.Fault } | undefined
+      const encoding = this.forEach(items, (item) => {
+        all.push(item)
+        if (fault !== undefined) return
         const entry = this.entryOf(item)
-        if (!(entry instanceof Entry)) {
-          tally.refusedAside(items.length)
-          return this.malformed(item, entry, 0, items)
+        if (entry instanceof Entry) entries.push(entry)
+        else fault = { item, fault: entry }
+      })
+      const put = (entry: Entry<A>, index: number) => {
+        if (!this.isOver) {
+          tally.offeredAside()
+          appender.unsafePut(entry)
+          return true
         }
-        entries.push(entry)
+        tally.refusedAside(all.length - index)
+        error = QueueClosed.of(name, index, all.slice(index))
+        return false
       }
-      if (this.isOver) {
-        tally.refusedAside(items.length)
-        return Effect.fail(QueueClosed.of(this.options.name, 0, items))
-      }
-      for (const entry of entries) {
-        tally.offeredAside()
-        appender.unsafePut(entry)
-      }
-      return Effect.void
+      const putting = Effect.suspend(() => {
+        if (fault === undefined) return this.forEach(entries, put)
+        tally.refusedAside(all.length)
+        error = MalformedItem.of({ queue: name, item: fault.item, taken: 0, notTaken: all }, fault.fault)
+        return Effect.void
+      })
+      return Effect.uninterruptible(
+        Effect.flatMap(Effect.zipRight(encoding, putting), () => error === undefined ? Effect.void : Effect.fail(error))
+      )
     })
   }
 

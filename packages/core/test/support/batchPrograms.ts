@@ -135,7 +135,7 @@ export const program = (setting: Setting) => (seed: number) =>
             if (seen.offeredBack > 10) break
             const items = Array.from({ length: 1 + below(2) }, make)
             seen.offeredBack += items.length
-            const exit = yield* Effect.exit(queue.offer(...items))
+            const exit = yield* Effect.exit(queue.offer(items))
             answer(items, Exit.isSuccess(exit) ? "in" : "out")
             if (chance(0.3)) return yield* Effect.fail("after offering back")
             break
