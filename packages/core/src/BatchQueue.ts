@@ -58,6 +58,7 @@ import { isTracing } from "./internal/tracing.ts"
 import { Judge } from "./internal/verdict.ts"
 import { Workers } from "./internal/workers.ts"
 import { Macrotask } from "./Macrotask.ts"
+import { replicaOf } from "./internal/replicas.ts"
 import * as Check from "./OptionCheck.ts"
 import { makeImpl, type PolicyQueueImpl, type Taken } from "./PolicyQueue.ts"
 import {
@@ -815,7 +816,9 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const scope = yield* Scope.make()
     const hub = yield* Scope.extend(EventHub.make<BatchQueueEvent<A>>(), scope)
     const codec = Codec.make(options.schema, { format: options.format, limits: options.limits })
-    const metrics = options.metrics === false ? undefined : yield* makeMetrics(name, options.metrics)
+    const metrics = options.metrics === false
+      ? undefined
+      : yield* Scope.extend(makeMetrics(name, options.metrics, stores), scope)
     const breaks = new Breaks(clock, macrotask)
     const repeats = new Repeats(() => breaks.now)
     const tally = new BatchTally<A>({
@@ -962,11 +965,17 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     return queue
   })
 
-const makeMetrics = (name: string, options: QueueMetrics.BatchQueueOptions | undefined) =>
-  Effect.try({
-    try: () => QueueMetrics.makeBatchQueue(name, options),
-    catch: () =>
-      new InvalidOption({ queue: name, field: "metrics", value: options, limit: "names, tags and boundaries" })
+const makeMetrics = (name: string, options: QueueMetrics.BatchQueueOptions = {}, stores: BatchStore) =>
+  Effect.gen(function*() {
+    // What is in memory belongs to the layer; a file is the same, however often it is opened.
+    const owner = stores.persistent ? stores.name : stores
+    const tags = Object.entries(options?.tags ?? {}).map(([tag, value]) => [tag, String(value)])
+    const replica = yield* replicaOf(["batch_queue", name, options?.prefix, tags], owner)
+    return yield* Effect.try({
+      try: () => QueueMetrics.makeBatchQueue(name, options, replica),
+      catch: () =>
+        new InvalidOption({ queue: name, field: "metrics", value: options, limit: "names, tags and boundaries" })
+    })
   })
 
 const again = (repeats: number): string => repeats === 0 ? "" : `, and did so ${repeats} times since this was told last`

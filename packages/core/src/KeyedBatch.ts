@@ -32,6 +32,7 @@ import { makeRouter, type Router } from "./internal/keys.ts"
 import { monotonicMillis, Timekeeper } from "./internal/timekeeper.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/tracing.ts"
 import { Macrotask } from "./Macrotask.ts"
+import { replicaOf } from "./internal/replicas.ts"
 import * as Check from "./OptionCheck.ts"
 import { type BatchTimeout, type InvalidKey, type InvalidOption, ProcessorStopped } from "./QueueError.ts"
 import type { Missed } from "./QueueEvent.ts"
@@ -435,6 +436,7 @@ export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = ne
     const publishing = new Timekeeper(clock, () => tally.publish())
     const tally = new KeyedTally<BatchRecord<K>>({
       name,
+      replica: yield* replicaOf(["keyed_batch", name]),
       hub,
       recordOf: ({ cause, key, ...told }) => ({
         _tag: "Batch",

@@ -57,7 +57,12 @@
  * | `sluice_keyed_loads_total` | counter | |
  * | `sluice_keyed_saves_total` | counter | |
  *
- * Each has the tags `system` (such as `write_behind`) and `queue` (its name). Numbers are counted in plain fields, and
+ * Each has the tags `system` (such as `write_behind`) and `queue` (its name). Where several of one name are open in a
+ * process at the same time, the first has these alone, and each other one has the tag `replica` too: `2`, `3`, ..., the
+ * lowest that is free. So no gauge is written by two of them. Several `BatchQueue`s of one name and one store are one
+ * queue, and share their metrics; of two stores they are two.
+ *
+ * Numbers are counted in plain fields, and
  * published by a `WriteBehind` when it rests (under load every 10 ms, while its sink hangs every second), by the others
  * within a second of a change. The labels are part of the metric's key: an update of a tagged metric costs a thousand times
  * as much.
@@ -151,6 +156,12 @@ const makeTotal = (key: MetricKey.MetricKey.Counter<number>): (total: number) =>
   }
 }
 
+const labelsOf = (system: string, queue: string, replica: number): ReadonlyArray<MetricLabel.MetricLabel> => [
+  MetricLabel.make("system", system),
+  MetricLabel.make("queue", queue),
+  ...replica === 1 ? [] : [MetricLabel.make("replica", String(replica))]
+]
+
 /** Makes metrics with these labels. */
 const labelled = (labels: ReadonlyArray<MetricLabel.MetricLabel>) => ({
   counter: (name: string, description: string, ...extra: ReadonlyArray<MetricLabel.MetricLabel>) =>
@@ -169,16 +180,13 @@ const labelled = (labels: ReadonlyArray<MetricLabel.MetricLabel>) => ({
 })
 
 /**
- * Makes the metrics of one queue. Metrics of the same system and name add up.
+ * Makes the metrics of one queue. Counters of the same system, name and replica (default: 1) add up.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (system: string, queue: string): QueueMetrics => {
-  const { counter, gauge, histogram } = labelled([
-    MetricLabel.make("system", system),
-    MetricLabel.make("queue", queue)
-  ])
+export const make = (system: string, queue: string, replica = 1): QueueMetrics => {
+  const { counter, gauge, histogram } = labelled(labelsOf(system, queue, replica))
   const offered = counter("sluice_items_offered_total", "Items offered")
   const refused = counter("sluice_items_refused_total", "Items refused")
   const coalesced = counter("sluice_items_coalesced_total", "Items that replaced or were merged into a waiting one")
@@ -279,11 +287,14 @@ export interface BatchQueueMetrics {
  * @since 0.1.0
  * @category constructors
  */
-export const makeBatchQueue = (queue: string, options: BatchQueueOptions = {}): BatchQueueMetrics => {
+export const makeBatchQueue = (
+  queue: string,
+  options: BatchQueueOptions = {},
+  replica = 1
+): BatchQueueMetrics => {
   const { boundaries, prefix = "sluice_batch_queue", tags = {} } = options
   const { counter, gauge, histogram } = labelled([
-    MetricLabel.make("system", "batch_queue"),
-    MetricLabel.make("queue", queue),
+    ...labelsOf("batch_queue", queue, replica),
     ...Object.entries(tags).map(([name, value]) => MetricLabel.make(name, value))
   ])
   const offered = counter(`${prefix}_items_offered_total`, "Items offered")
@@ -335,10 +346,11 @@ export const makeBatchQueue = (queue: string, options: BatchQueueOptions = {}): 
 export const makeCounts = <Counter extends string, Gauge extends string>(
   system: string,
   queue: string,
+  replica: number,
   counters: Readonly<Record<Counter, readonly [name: string, description: string]>>,
   gauges: Readonly<Record<Gauge, readonly [name: string, description: string]>>
 ): (counts: Readonly<Record<Counter | Gauge, number>>) => void => {
-  const { counter, gauge } = labelled([MetricLabel.make("system", system), MetricLabel.make("queue", queue)])
+  const { counter, gauge } = labelled(labelsOf(system, queue, replica))
   const updates: Array<readonly [string, (value: number) => void]> = []
   for (const name in counters) updates.push([name, counter(counters[name][0], counters[name][1])])
   for (const name in gauges) updates.push([name, gauge(gauges[name][0], gauges[name][1])])

@@ -37,6 +37,7 @@ import { Timekeeper } from "./internal/timekeeper.ts"
 import { isTracing, withCurrentSpan } from "./internal/tracing.ts"
 import { Macrotask } from "./Macrotask.ts"
 import { checkPolicy, isPlain } from "./internal/policyCheck.ts"
+import { replicaOf } from "./internal/replicas.ts"
 import * as Check from "./OptionCheck.ts"
 import { makeImpl } from "./PolicyQueue.ts"
 import {
@@ -580,6 +581,7 @@ export const make = <C, A, E, R, E2 = never, R2 = never, K extends Key = Key>(
     const publishing = new Timekeeper(clock, () => tally.publish())
     const tally = new ShardTally<C>({
       pool: name,
+      replica: yield* replicaOf(["shard_pool", name]),
       hub,
       onChange: () => publishing.within(publishWithinMillis),
       log: (cause) => fork(Effect.logError(`${name}: a command failed that nobody waits for`, cause))

@@ -30,6 +30,7 @@ import * as EventHub from "./EventHub.ts"
 import { makeGuard } from "./internal/guard.ts"
 import { identityIn, isKey } from "./internal/keys.ts"
 import { checkPolicy } from "./internal/policyCheck.ts"
+import { replicaOf } from "./internal/replicas.ts"
 import * as Check from "./OptionCheck.ts"
 import { sum, Tally } from "./internal/tally.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/tracing.ts"
@@ -199,7 +200,7 @@ export interface BatchBytes<in A> {
  * @category models
  */
 export interface Options<A, E, R, R2 = never> {
-  /** For metrics, events, spans and errors. Not blank. */
+  /** For metrics (see `QueueMetrics`, also where several have one name), events, spans and errors. Not blank. */
   readonly name: string
   /** How much each shard holds: items, or weight where `weigh` is given. An integer of at least 1. */
   readonly capacity: number
@@ -541,6 +542,7 @@ export const make = <A, E, R, R2 = never>(
     const hub = yield* EventHub.make<QueueEvent<A>>()
     const tally = new Tally<A>(
       name,
+      yield* replicaOf(["write_behind", name]),
       hub,
       options.onDrop ? guard("onDrop", options.onDrop) : () => {},
       options.policy !== undefined && "merge" in options.policy && options.policy.merge !== undefined

@@ -28,6 +28,7 @@ export class KeyedTally<in out Record> implements KeyedObserver {
 
   constructor(options: {
     readonly name: string
+    readonly replica: number
     readonly hub: EventHub<Record>
     readonly recordOf: (told: Told) => Record
     /** Something has changed since the metrics were published. */
@@ -36,7 +37,7 @@ export class KeyedTally<in out Record> implements KeyedObserver {
     this.hub = options.hub
     this.recordOf = options.recordOf
     this.onChange = options.onChange
-    this.published = makeCounts("keyed_batch", options.name, {
+    this.published = makeCounts("keyed_batch", options.name, options.replica, {
       offered: ["sluice_operations_offered_total", "Operations offered"],
       refused: ["sluice_operations_refused_total", "Operations refused"],
       cancelled: ["sluice_operations_cancelled_total", "Operations taken out by their callers"],

@@ -14,6 +14,7 @@ import { sum } from "./tally.ts"
 /** @internal */
 export interface ShardTallyOptions<in out C> {
   readonly pool: string
+  readonly replica: number
   readonly hub: EventHub<ShardPoolEvent<C>>
   /** Something has changed since the metrics were published. */
   readonly onChange: () => void
@@ -38,7 +39,7 @@ export class ShardTally<in out C> implements ShardObserver<C> {
 
   constructor(options: ShardTallyOptions<C>) {
     this.options = options
-    this.published = makeCounts("shard_pool", options.pool, {
+    this.published = makeCounts("shard_pool", options.pool, options.replica, {
       offered: ["sluice_commands_offered_total", "Commands offered"],
       refused: ["sluice_commands_refused_total", "Commands refused"],
       cancelled: ["sluice_commands_cancelled_total", "Commands taken out by their callers"],

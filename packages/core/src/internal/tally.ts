@@ -57,12 +57,13 @@ export class Tally<in out A> {
 
   constructor(
     name: string,
+    replica: number,
     hub: EventHub<QueueEvent<A>>,
     onDrop: (item: A, reason: DropReason) => void,
     isMerging: boolean
   ) {
     this.hub = hub
-    this.published = QueueMetrics.make("write_behind", name)
+    this.published = QueueMetrics.make("write_behind", name, replica)
     this.onDrop = onDrop
     this.isMerging = isMerging
   }

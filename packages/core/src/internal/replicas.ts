@@ -1,0 +1,58 @@
+/**
+ * Which queues are open in this process, so that the metrics of those that have the same name can be told apart: one that
+ * writes the gauges of another would make both of them wrong.
+ */
+import * as Effect from "effect/Effect"
+import { globalValue } from "effect/GlobalValue"
+import type * as Scope from "effect/Scope"
+
+/** Queues that share what is counted, and so their metrics. */
+interface Place {
+  readonly owner: unknown
+  open: number
+}
+
+/** By what their metrics are tagged with. As there is one registry of metrics, there is one of these. */
+const places = globalValue(
+  "@sluice/core/replicas",
+  () => new Map<string, Array<Place | undefined>>()
+)
+
+const enter = (tags: string, owner: unknown): readonly [Array<Place | undefined>, number] => {
+  let row = places.get(tags)
+  if (row === undefined) places.set(tags, row = [])
+  const shared = row.findIndex((place) => place?.owner === owner)
+  const free = row.findIndex((place) => place === undefined)
+  const at = shared >= 0 ? shared : free >= 0 ? free : row.length
+  const place = row[at] ??= { owner, open: 0 }
+  place.open += 1
+  return [row, at]
+}
+
+const leave = (tags: string, row: Array<Place | undefined>, at: number): void => {
+  const place = row[at]!
+  place.open -= 1
+  if (place.open > 0) return
+  row[at] = undefined
+  if (row.every((other) => other === undefined)) places.delete(tags)
+}
+
+/**
+ * The number of a queue among those that are open and whose metrics have the same tags: the lowest that is free, from 1
+ * on, or that of others with the same owner. It is free again when the scope is closed.
+ *
+ * @internal
+ */
+export const replicaOf = (
+  tags: ReadonlyArray<unknown>,
+  owner: unknown = {}
+): Effect.Effect<number, never, Scope.Scope> => {
+  const key = JSON.stringify(tags)
+  return Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => enter(key, owner)),
+      ([row, at]) => Effect.sync(() => leave(key, row, at))
+    ),
+    ([, at]) => at + 1
+  )
+}
