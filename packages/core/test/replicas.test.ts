@@ -12,7 +12,7 @@ const gauges = (name: string, queue: string) =>
     Metric.unsafeSnapshot().flatMap(({ metricKey, metricState }) => {
       const tags = new Map(metricKey.tags.map(({ key, value }) => [key, value]))
       return metricKey.name === name && tags.get("queue") === queue
-        ? [[tags.get("replica") ?? "1", (metricState as { readonly value: number }).value]]
+        ? [[tags.get("replica") ?? "1", (metricState as unknown as { readonly value: number }).value]]
         : []
     })
   )

@@ -113,13 +113,6 @@ export const checkOptions = (options: Unchecked): Effect.Effect<Checked, Invalid
     const hasOther = [flush.pushes, flush.bytes, lingerMillis].some((other) => other !== undefined && other > 0)
     const flushPolicy = FlushPolicy.make({ ...flush, size: flush.size ?? (hasOther ? 0 : 1), linger: lingerMillis })
     if (maxDeliveries !== undefined) yield* Check.positiveInteger(name, "maxDeliveries", maxDeliveries)
-    yield* Check.check(
-      /^[\w.-]{1,32}$/.test(format.name),
-      name,
-      "format.name",
-      format.name,
-      "1 to 32 letters, digits, \".\", \"_\" and \"-\""
-    )
     const limits = { ...Codec.defaultLimits, ...options.limits }
     yield* Check.positiveInteger(name, "limits.maxItemBytes", limits.maxItemBytes)
     yield* Check.positiveInteger(name, "limits.maxDepth", limits.maxDepth)
@@ -166,6 +159,14 @@ export const checkOptions = (options: Unchecked): Effect.Effect<Checked, Invalid
     }
   })
 
+const checkFormat = (queue: string, format: Codec.Format | null): Check.Check => {
+  const functions = Check.withFunctions(queue, "format", format, ["encode", "decode"], ["carries"])
+  const name = format?.name
+  const limit = "1 to 32 letters, digits, \".\", \"_\" and \"-\""
+  const named = Check.check(/^[\w.-]{1,32}$/.test(String(name)), queue, "format.name", name, limit)
+  return format === null ? functions : Effect.zipRight(named, functions)
+}
+
 /** What is called later: where it is no function it would take every batch with it. */
 const checkFunctions = (options: Unchecked, format: Codec.Format): Check.Check =>
   Effect.gen(function*() {
@@ -176,7 +177,7 @@ const checkFunctions = (options: Unchecked, format: Codec.Format): Check.Check =
     for (const field of ["decide", "onProcessError", "onInternalError", "onDrop"] as const) {
       yield* Check.optionalFunction(name, field, options[field])
     }
-    yield* Check.withFunctions(name, "format", format, ["encode", "decode"], ["carries"])
+    yield* checkFormat(name, format)
     if (policy !== undefined) yield* checkPolicy(name, policy)
     const ofMerging = Predicate.hasProperty(buffer, "merge") ? ["key", "merge"] : []
     const ofBuffer = ["empty", "push", "size", "pushes", "items", ...ofMerging]
