@@ -114,7 +114,7 @@ export default {
       name: "sql-imports-core-and-effect-sql",
       comment: "sql imports core, effect, the packages for SQL, and MessagePack.",
       severity: "error",
-      from: { path: "^packages/sql/src/" },
+      from: { path: "^packages/sql/src/", pathNot: "^packages/sql/src/internal/sqliteFile\\.ts$" },
       to: {
         pathNot: [
           "^packages/(core|sql)/(src|dist)/",
@@ -123,6 +123,14 @@ export default {
           "(^|/)node_modules/msgpackr/"
         ]
       }
+    },
+    {
+      name: "sqlite-file-imports-files",
+      comment:
+        "Where the file of SQLite is looked at, Node's builtins for files are imported as well: the driver runs on Node.",
+      severity: "error",
+      from: { path: "^packages/sql/src/internal/sqliteFile\\.ts$" },
+      to: { pathNot: ["^packages/(core|sql)/(src|dist)/", effect, "^(node:)?(fs|path)$"] }
     },
     {
       name: "http-imports-core-and-effect-platform",

@@ -243,6 +243,8 @@ export class HandlerDefect extends Data.TaggedError("HandlerDefect")<{ readonly 
  *   the transaction back.
  * - `"read-only"`, `"permission"`, `"missing-directory"`, `"cannot-open"`, `"not-a-database"`, `"corrupt"`: the store
  *   itself has to be mended first.
+ * - `"moved"`: the file that is open is not at its path any more: it was deleted, renamed or replaced while it was open.
+ *   A retry succeeds once it is back there; otherwise the store has to be opened anew.
  * - `"closed"`: the connection is closed. Retrying on the same client makes no sense.
  * - `"memory"`: there was no memory for it.
  * - `"failed"`: it answered with an error of another kind, which is in `cause`: a table is missing, for example.
@@ -260,6 +262,7 @@ export type UnavailableReason =
   | "cannot-open"
   | "not-a-database"
   | "corrupt"
+  | "moved"
   | "closed"
   | "memory"
   | "failed"

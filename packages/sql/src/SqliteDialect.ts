@@ -15,6 +15,7 @@ const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]>
   // Too many others were about to read the log.
   ["SQLITE_PROTOCOL", "locked"],
   ["SQLITE_FULL", "full"],
+  ["SQLITE_READONLY_DBMOVED", "moved"],
   ["SQLITE_READONLY", "read-only"],
   ["SQLITE_CORRUPT", "corrupt"],
   ["SQLITE_NOTADB", "not-a-database"],

@@ -24,6 +24,7 @@ import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import { makeBreaks } from "./internal/breaks.ts"
 import { makeClient } from "./internal/client.ts"
+import { watchFile } from "./internal/sqliteFile.ts"
 import { Line } from "./internal/line.ts"
 import { sleepLong } from "./internal/longSleep.ts"
 import { sqliteConnection } from "./internal/sqliteConnection.ts"
@@ -252,6 +253,7 @@ export const make = (
       ...bound,
       writer: Effect.succeed(writer),
       reader: checked.persistent ? yield* Effect.catchAll(connect(options, true), failed) : undefined,
+      watch: checked.persistent ? watchFile(filename, yield* Effect.clock) : undefined,
       compiler: Statement.makeCompilerSqlite(options.transformQueryNames),
       transformRows: options.transformResultNames === undefined
         ? undefined

@@ -74,6 +74,7 @@ export const scripted = (busyTimeoutMillis: number) =>
         busyTimeoutMillis,
         writer: Effect.succeed(script.connection),
         reader: script.connection,
+        watch: undefined,
         compiler: Statement.makeCompilerSqlite(),
         transformRows: undefined,
         spanAttributes: []

@@ -31,6 +31,7 @@ const problems: Readonly<Record<QueueError.UnavailableReason, string>> = {
   "cannot-open": "it cannot be opened: it must be a file that can be read and written",
   "not-a-database": "the file is not a database",
   "corrupt": "the database is damaged",
+  "moved": "it was deleted, renamed or replaced while it was open",
   "closed": "it is closed",
   "memory": "there is not enough memory to open it",
   "failed": "it answered with an error that is not known"

@@ -327,6 +327,7 @@ export const toTransactionError = (
   step: TransactionFailed["step"],
   error: SqlError
 ): StoreUnavailable | TransactionFailed => {
+  if (error.cause instanceof StoreUnavailable) return error.cause
   const reason = dialect.unavailable(error)
   return reason === undefined
     ? new TransactionFailed({ store, step, cause: error })

@@ -16,6 +16,7 @@ import * as Scope from "effect/Scope"
 import type { TransactionError, TransactionFailed } from "../TransactionError.ts"
 import { Bounds } from "./bounds.ts"
 import type { Breaks } from "./breaks.ts"
+import type { FileWatch } from "./sqliteFile.ts"
 import { GuardedConnection, type Transform } from "./guardedConnection.ts"
 import { type Bound, Line, Turn } from "./line.ts"
 import {
@@ -36,6 +37,8 @@ export interface Database extends Bound {
   readonly writer: Effect.Effect<Connection, SqlError, Scope.Scope>
   /** A connection that sees what is committed, whatever the writer does; undefined where there is none. */
   readonly reader: Connection | undefined
+  /** Notices where the file is not at its place any more; undefined where there is no file. */
+  readonly watch: FileWatch | undefined
   readonly compiler: Statement.Compiler
   readonly transformRows: Transform | undefined
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
@@ -266,7 +269,7 @@ export class Transactions {
 
   /** Runs something that only reads on the connection for it. */
   read<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
-    return Effect.zipLeft(asSqlError(this.readers.withoutTurn(run)), this.breaks.whenDue)
+    return Effect.zipLeft(asSqlError(this.readers.withoutTurn(this.inPlace(run))), this.breaks.whenDue)
   }
 
   /** The writer's connection for as long as the scope is open; a transaction that is left open is rolled back. */
@@ -307,7 +310,7 @@ export class Transactions {
       const whenClosed = new SqlError({ message: "the connection was reserved for a scope that has closed" })
       return new GuardedConnection(connection, (_, run) =>
         Effect.suspend(() =>
-          closed ? Effect.fail(whenClosed) : Effect.tap(asSqlError(this.line.goOn(run, since)), () => {
+          closed ? Effect.fail(whenClosed) : Effect.tap(asSqlError(this.line.goOn(this.inPlace(run), since)), () => {
             since = undefined
           })
         ))
@@ -315,7 +318,7 @@ export class Transactions {
   )
 
   private commit(connection: Connection): Effect.Effect<void, StoreUnavailable | TransactionFailed> {
-    return this.line.goOn(connection.execute(this.database.dialect.commit, [], undefined)).pipe(
+    return this.line.goOn(this.inPlace(connection.execute(this.database.dialect.commit, [], undefined))).pipe(
       Effect.mapError((error) =>
         error instanceof StoreUnavailable ? error : toTransactionError(this.surroundings, "commit", error)
       ),
@@ -352,9 +355,19 @@ export class Transactions {
 
   /** Runs something that must not get into a transaction that could not be rolled back: where it still cannot, it fails. */
   private outside<X>(connection: Connection, run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
-    return Effect.suspend(() =>
-      this.mayBeOpen.has(connection) ? Effect.zipRight(this.tryRollback(connection), run) : run
+    return this.inPlace(
+      Effect.suspend(() => this.mayBeOpen.has(connection) ? Effect.zipRight(this.tryRollback(connection), run) : run)
     )
+  }
+
+  /** Runs something unless the file is not at its place any more. */
+  private inPlace<X>(run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
+    const { watch } = this.database
+    if (watch === undefined) return run
+    return Effect.suspend(() => {
+      const moved = watch.look()
+      return moved === undefined ? run : Effect.fail(toSqlError(moved))
+    })
   }
 }
 
