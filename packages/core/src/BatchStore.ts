@@ -32,7 +32,10 @@ export interface BatchStore {
   readonly name: string
   /** Whether what is stored outlives the process. */
   readonly persistent: boolean
-  /** The part of the store that belongs to the queue of this name. Queues of other names never see its batches. */
+  /**
+   * The part of the store that belongs to the queue of this name. Queues of other names never see its batches. Asking what
+   * is there makes nothing in the store: a queue of a name that is misspelt is empty, until something is written to it.
+   */
   readonly queue: (name: string) => Effect.Effect<QueueStore, StoreUnavailable>
   /**
    * How long an operation may have to wait for its turn to write, in milliseconds, as far as that is bounded and known:

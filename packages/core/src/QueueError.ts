@@ -241,8 +241,8 @@ export class HandlerDefect extends Data.TaggedError("HandlerDefect")<{ readonly 
  * - `"full"`: the disk is full. A retry succeeds once there is space.
  * - `"io"`: reading or writing the disk failed. After a commit that failed so, a crash of the machine may still bring
  *   the transaction back.
- * - `"read-only"`, `"permission"`, `"missing-directory"`, `"cannot-open"`, `"not-a-database"`, `"corrupt"`: the store
- *   itself has to be mended first.
+ * - `"read-only"`, `"permission"`, `"missing-directory"`, `"missing-file"`, `"cannot-open"`, `"not-a-database"`,
+ *   `"corrupt"`: the store itself has to be mended first, or its path is wrong.
  * - `"moved"`: the file that is open is not at its path any more: it was deleted, renamed or replaced while it was open.
  *   A retry succeeds once it is back there; otherwise the store has to be opened anew.
  * - `"closed"`: the connection is closed. Retrying on the same client makes no sense.
@@ -259,6 +259,7 @@ export type UnavailableReason =
   | "read-only"
   | "permission"
   | "missing-directory"
+  | "missing-file"
   | "cannot-open"
   | "not-a-database"
   | "corrupt"

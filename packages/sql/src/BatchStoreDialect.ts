@@ -58,6 +58,8 @@ export type Run<A> = Effect.Effect<A, SqlError>
  * @category models
  */
 export interface Operations extends HeldOperations {
+  /** The key of a queue; undefined where there is none. */
+  readonly findQueue: (connection: Connection, name: string) => Run<number | undefined>
   /** The key of a queue, which is made where there is none. */
   readonly queueId: (connection: Connection, name: string) => Run<number>
   /** Whether an append is one statement, which needs no transaction around it. */

@@ -94,7 +94,7 @@ export const make = (
       queue: (name) =>
         Effect.suspend(() => {
           const queue = new SqlQueue(name, transactions, group, operations)
-          return Effect.as(queue.open, queue)
+          return Effect.as(queue.find, queue)
         })
     }
   })

@@ -24,7 +24,7 @@ import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import { makeBreaks } from "./internal/breaks.ts"
 import { makeClient } from "./internal/client.ts"
-import { watchFile } from "./internal/sqliteFile.ts"
+import { isThere, watchFile } from "./internal/sqliteFile.ts"
 import { Line } from "./internal/line.ts"
 import { sleepLong } from "./internal/longSleep.ts"
 import { sqliteConnection } from "./internal/sqliteConnection.ts"
@@ -40,11 +40,13 @@ import * as SqlTransaction from "./SqlTransaction.ts"
  * @category models
  */
 export interface Options {
-  /**
-   * The path of the file, which is made where there is none; its directory must exist. `":memory:"` is a database that
-   * ends with the layer.
-   */
+  /** The path of the file; its directory must exist. `":memory:"` is a database that ends with the layer. */
   readonly filename: string
+  /**
+   * Whether the file is made where there is none. Otherwise that is `StoreUnavailable`, reason `"missing-file"`: for
+   * whoever works on what others have stored, and must not take a misspelt path for an empty database. Default: true.
+   */
+  readonly create?: boolean | undefined
   /**
    * Whether a commit waits until the disk has it (`synchronous` FULL): what was answered survives a power cut. Otherwise
    * (NORMAL) it survives a crash of the process, and a power cut may take the last commits. Default: true.
@@ -145,13 +147,21 @@ const checkOptions = (options: Options) =>
       filename,
       "a path without \"?\", or \":memory:\""
     )
+    const { create = true } = options
+    yield* Check.check(typeof create === "boolean", module, "create", create, "true or false")
     const busyTimeoutMillis = yield* Check.millis(module, "busyTimeout", options.busyTimeout ?? 10_000)
     const checkpointMillis = yield* Check.millis(module, "checkpointInterval", options.checkpointInterval ?? 60_000)
     yield* Check.check(checkpointMillis > 0, module, "checkpointInterval", options.checkpointInterval, "more than 0")
     if (options.prepareCacheSize !== undefined) {
       yield* Check.positiveInteger(module, "prepareCacheSize", options.prepareCacheSize)
     }
-    return { busyTimeoutMillis, checkpointMillis, durable: options.durable ?? true, persistent: filename !== inMemory }
+    return {
+      create,
+      busyTimeoutMillis,
+      checkpointMillis,
+      durable: options.durable ?? true,
+      persistent: filename !== inMemory
+    }
   })
 
 /** Why the file cannot be used. What does not come from the driver is a bug, and stays a defect. */
@@ -227,7 +237,7 @@ const configure = (connection: Connection, { durable, persistent }: { durable: b
  * Opens the file in a scope, whose closing closes it.
  *
  * **Waits** for a lock that another process holds, at most `busyTimeout`. **Errors**: `InvalidOption`;
- * `StoreUnavailable`, with the path and the reason: `"missing-directory"`, `"cannot-open"`, `"permission"`,
+ * `StoreUnavailable`, with the path and the reason: `"missing-directory"`, `"missing-file"`, `"cannot-open"`, `"permission"`,
  * `"not-a-database"`, `"corrupt"`, `"read-only"`, `"locked"`, `"full"`, `"io"`.
  *
  * @since 0.1.0
@@ -243,6 +253,9 @@ export const make = (
   Effect.gen(function*() {
     const { filename } = options
     const checked = yield* checkOptions(options)
+    if (!checked.create && checked.persistent && !isThere(filename)) {
+      return yield* new StoreUnavailable({ store: filename, reason: "missing-file", cause: undefined })
+    }
     const failed = unavailable(filename)
     const writer = yield* Effect.catchAll(connect(options, false), failed)
     const breaks = yield* makeBreaks

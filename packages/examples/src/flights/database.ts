@@ -28,6 +28,7 @@ const problems: Readonly<Record<QueueError.UnavailableReason, string>> = {
   "read-only": "it cannot be written to",
   "permission": "there is no permission to open it",
   "missing-directory": "its directory does not exist",
+  "missing-file": "it does not exist",
   "cannot-open": "it cannot be opened: it must be a file that can be read and written",
   "not-a-database": "the file is not a database",
   "corrupt": "the database is damaged",

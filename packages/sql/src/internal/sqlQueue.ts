@@ -51,6 +51,17 @@ const isSome = (claims: ReadonlyArray<Claim>): claims is Claims => claims.length
 
 const nothing = () => noClaims
 
+/** What there is of a queue that nobody has written to. */
+const none: Portioned = { batches: 0, items: 0, last: undefined }
+const noLetters = { letters: [], last: undefined }
+const noStats: Stats = {
+  pending: { batches: 0, items: 0 },
+  dead: { batches: 0, items: 0 },
+  newer: { batches: 0, items: 0 },
+  oldestAtMillis: undefined,
+  heldUntilMillis: undefined
+}
+
 const keptFailure = (failure: Failure): Failure => ({ ...failure, error: kept(failure.error) })
 
 const keptRelease = (options: ReleaseOptions): ReleaseOptions => ({
@@ -106,9 +117,14 @@ export class SqlQueue implements QueueStore {
 
   // --- where an operation runs --------------------------------------------------------------------------------------
 
-  /** Answers the key of the queue, which is made where there is none. */
-  readonly open: Effect.Effect<number, StoreUnavailable> = Effect.withFiberRuntime((fiber) => {
+  /** Answers the key of the queue; undefined where nobody has ever written to it: asking for it must not make it. */
+  readonly find: Effect.Effect<number | undefined, StoreUnavailable> = Effect.suspend(() => {
     if (!isStorable(this.name)) return Effect.fail(this.unstorable("the name of a queue"))
+    return this.read<number | undefined>(undefined, (_, id) => Effect.succeed(id))
+  })
+
+  /** Answers the key of the queue, which is made where there is none. */
+  private readonly open: Effect.Effect<number, StoreUnavailable> = Effect.withFiberRuntime((fiber) => {
     const run = (connection: Connection) => this.operations.queueId(connection, this.name)
     const current = this.transactions.currentIn(fiber.currentContext)
     if (current !== undefined) return this.group.join(current, { single: false, run })
@@ -164,28 +180,35 @@ export class SqlQueue implements QueueStore {
     })
   }
 
-  /** Reads what is committed, past the writers, and in a transaction what that has written. */
-  private read<A>(step: Step<A>): Effect.Effect<A, StoreUnavailable> {
+  /**
+   * Reads what is committed, past the writers, and in a transaction what that has written. Answers `absent` where there is
+   * no such queue.
+   */
+  private read<A>(absent: A, step: Step<A>): Effect.Effect<A, StoreUnavailable> {
     const { database } = this.transactions
-    return Effect.flatMap(
-      this.id === undefined ? this.open : Effect.succeed(this.id),
-      (id) =>
-        Effect.withFiberRuntime((fiber) => {
-          const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
-          const run = (connection: Connection) => step(connection, id, Math.floor(clock.unsafeCurrentTimeMillis()))
-          const current = this.transactions.currentIn(fiber.currentContext)
-          const rows = current !== undefined
-            ? run(current.connection)
-            : database.reader === undefined
-            ? this.transactions.autocommit(run)
-            : this.transactions.read(Effect.suspend(() => run(database.reader!)))
-          return Effect.provideService(
-            Effect.mapError(rows, (error) => toUnavailable(database, error)),
-            SafeIntegers,
-            false
-          )
-        })
-    )
+    return Effect.withFiberRuntime((fiber) => {
+      const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
+      const current = this.transactions.currentIn(fiber.currentContext)
+      const run = (connection: Connection) =>
+        Effect.flatMap(
+          this.id === undefined ? this.operations.findQueue(connection, this.name) : Effect.succeed(this.id),
+          (id) => {
+            if (id === undefined) return Effect.succeed(absent)
+            if (current === undefined) this.id = id
+            return step(connection, id, Math.floor(clock.unsafeCurrentTimeMillis()))
+          }
+        )
+      const rows = current !== undefined
+        ? run(current.connection)
+        : database.reader === undefined
+        ? this.transactions.autocommit(run)
+        : this.transactions.read(Effect.suspend(() => run(database.reader!)))
+      return Effect.provideService(
+        Effect.mapError(rows, (error) => toUnavailable(database, error)),
+        SafeIntegers,
+        false
+      )
+    })
   }
 
   private held(
@@ -386,7 +409,10 @@ export class SqlQueue implements QueueStore {
       return Effect.flatMap(
         this.pastDamage(
           (damage) =>
-            this.read((connection, id, now) => this.operations.deadLetters(connection, id, rest, now, damage)),
+            this.read(
+              noLetters,
+              (connection, id, now) => this.operations.deadLetters(connection, id, rest, now, damage)
+            ),
           this.isDeadDamaged
         ),
         ({ last, letters }) => {
@@ -404,7 +430,10 @@ export class SqlQueue implements QueueStore {
   inspect(
     letter: number
   ): Effect.Effect<Option.Option<DeadLetter & { readonly payload: Uint8Array }>, StoreUnavailable> {
-    return this.read((connection, id) => this.operations.inspect(connection, id, letter))
+    return this.read(
+      Option.none<DeadLetter & { readonly payload: Uint8Array }>(),
+      (connection, id) => this.operations.inspect(connection, id, letter)
+    )
   }
 
   redrive(portion: Portion): Effect.Effect<Portioned, StoreUnavailable> {
@@ -418,17 +447,21 @@ export class SqlQueue implements QueueStore {
   countDead(portion: Portion): Effect.Effect<Portioned, StoreUnavailable> {
     const asked = keptPortion(portion)
     return this.pastDamage(
-      (damage) => this.read((connection, id, now) => this.operations.countDead(connection, id, asked, now, damage)),
+      (damage) =>
+        this.read(none, (connection, id, now) => this.operations.countDead(connection, id, asked, now, damage)),
       this.isDeadDamaged
     )
   }
 
   private changeDead(portion: Portion, change: ChangeDead): Effect.Effect<Portioned, StoreUnavailable> {
     const asked = keptPortion(portion)
-    return this.pastDamage(
+    const changed = this.pastDamage(
       (damage) => this.write(false, (connection, id, now) => change(connection, id, asked, now, damage)),
       this.isDeadDamaged
     )
+    return this.id !== undefined
+      ? changed
+      : Effect.flatMap(this.find, (id) => id === undefined ? Effect.succeed(none) : changed)
   }
 
   private readonly isDeadDamaged = () => this.damage.hasDead
@@ -437,9 +470,9 @@ export class SqlQueue implements QueueStore {
 
   readonly stats: Effect.Effect<Stats, StoreUnavailable> = Effect.suspend(() =>
     Effect.catchIf(
-      this.read((connection, id, now) => this.operations.stats(connection, id, now)),
+      this.read(noStats, (connection, id, now) => this.operations.stats(connection, id, now)),
       ({ reason }) => reason === "corrupt",
-      () => this.read((connection, id, now) => this.operations.counters(connection, id, now))
+      () => this.read(noStats, (connection, id, now) => this.operations.counters(connection, id, now))
     )
   )
 

@@ -1,5 +1,5 @@
 /**
- * Whether the file that is open is still the one at its path.
+ * What is known of a file without opening it, and whether the one that is open is still the one at its path.
  *
  * SQLite goes on with a file that was deleted, renamed or replaced: it commits into what nobody finds any more, and says
  * nothing. So that is looked at, before something is read or committed, and at most once a second: two system calls of
@@ -23,6 +23,19 @@ interface Watched {
 const identityOf = (path: string): string | undefined => {
   const stats = fs.statSync(path, { bigint: true, throwIfNoEntry: false })
   return stats && `${stats.dev}:${stats.ino}`
+}
+
+/**
+ * Whether there is something at a path, as far as that can be seen.
+ * @internal
+ */
+export const isThere = (filename: string): boolean => {
+  try {
+    return identityOf(filename) !== undefined
+  } catch {
+    // Opening it says why.
+    return true
+  }
 }
 
 /** @internal */

@@ -39,8 +39,10 @@ const hasIds = ({ batches }: Append): boolean => batches.some(({ ids }) => ids !
 
 const idsOf = (batches: ReadonlyArray<NewBatch>): ReadonlyArray<string> => batches.flatMap(({ ids }) => ids ?? none)
 
+type Names = "append" | "clipIds" | "findQueue" | "isSingle" | "queueId"
+
 /** @internal */
-export const makeIntake = (prefix: string): Pick<Operations, "append" | "clipIds" | "isSingle" | "queueId"> => {
+export const makeIntake = (prefix: string): Pick<Operations, Names> => {
   const { appends, batches, ids, queues } = tables(prefix)
   const into = `INSERT INTO ${appends} (queue_id, items, oldest_ms, payload)`
   const sql = {
@@ -155,11 +157,15 @@ export const makeIntake = (prefix: string): Pick<Operations, "append" | "clipIds
       return yield* insertAll(connection, queueId, fitting)
     })
 
+  const findQueue = (connection: Connection, name: string): Run<number | undefined> =>
+    Effect.map(connection.execute(sql.queueId, [name], undefined), ([found]) => found?.id)
+
   return {
+    findQueue,
     queueId: (connection, name) =>
-      Effect.flatMap(connection.execute(sql.queueId, [name], undefined), (found) =>
-        found.length > 0
-          ? Effect.succeed<number>(found[0].id)
+      Effect.flatMap(findQueue(connection, name), (found) =>
+        found !== undefined
+          ? Effect.succeed(found)
           : Effect.zipRight(
             connection.execute(sql.addQueue, [name], undefined),
             Effect.map(connection.execute(sql.queueId, [name], undefined), ([{ id }]): number => id)
