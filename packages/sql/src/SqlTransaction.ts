@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import type { Reactivity } from "@effect/experimental/Reactivity"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
@@ -38,6 +39,11 @@ export interface SqlTransaction {
   readonly isInside: Effect.Effect<boolean>
   /** @internal */
   readonly transactions: Transactions
+  /**
+   * What runs the queries of this user of the database again.
+   * @internal
+   */
+  readonly reactivity: Reactivity.Service
 }
 
 /**
@@ -51,14 +57,15 @@ export const SqlTransaction: Context.Tag<SqlTransaction, SqlTransaction> = Conte
 )
 
 /** @internal */
-export const of = (transactions: Transactions): SqlTransaction => ({
+export const of = (transactions: Transactions, reactivity: Reactivity.Service): SqlTransaction => ({
   store: transactions.database.store,
   withTransaction: (effect) => transactions.withTransaction(effect, identity),
   isInside: Effect.map(FiberRef.get(FiberRef.currentContext), (context) => {
     const current = transactions.currentIn(context)
     return current !== undefined && !current.isOver
   }),
-  transactions
+  transactions,
+  reactivity
 })
 
 /**

@@ -1,7 +1,7 @@
 /**
  * Opens a SQLite file so that it can be relied on: every error of opening is typed, and so is what "stored" means.
  *
- * There are two connections to a file. One writes, for one transaction at a time. The other only reads, and sees what is
+ * There are two connections to a file, however often it is opened in a process. One writes, for one transaction at a time. The other only reads, and sees what is
  * committed, whatever the first is doing. Two processes may have the same file open.
  *
  * @since 0.1.0
@@ -17,19 +17,23 @@ import { type InvalidOption, StoreUnavailable } from "@sluice/core/QueueError"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
+import * as Struct from "effect/Struct"
 import { makeBreaks } from "./internal/breaks.ts"
 import { makeClient } from "./internal/client.ts"
-import { isThere, watchFile } from "./internal/sqliteFile.ts"
+import { fileAt, isThere, watchFile } from "./internal/sqliteFile.ts"
 import { Line } from "./internal/line.ts"
 import { sleepLong } from "./internal/longSleep.ts"
+import { SharedStores } from "./internal/sharedStores.ts"
 import { sqliteConnection } from "./internal/sqliteConnection.ts"
 import { toSqlError } from "./internal/transaction.ts"
-import { makeTransactions, type Transactions } from "./internal/transactions.ts"
+import { Transactions } from "./internal/transactions.ts"
 import { dialect, isDriverError, unavailableReason } from "./SqliteDialect.ts"
 import * as SqlTransaction from "./SqlTransaction.ts"
 
@@ -136,10 +140,16 @@ export type Services = SqlClient | SqlTransaction.SqlTransaction | SqliteStore
 
 const inMemory = ":memory:"
 
+const module = "SqliteStore"
+const defaultBusyTimeout = "10 seconds"
+const defaultCheckpointInterval = "1 minute"
+const defaultPrepareCacheSize = 200
+
+type Checked = Effect.Effect.Success<ReturnType<typeof checkOptions>>
+
 const checkOptions = (options: Options) =>
   Effect.gen(function*() {
     const { filename } = options
-    const module = "SqliteStore"
     yield* Check.check(
       typeof filename === "string" && filename.trim() !== "" && !filename.includes("?") && !filename.includes("\0"),
       module,
@@ -149,8 +159,12 @@ const checkOptions = (options: Options) =>
     )
     const { create = true } = options
     yield* Check.check(typeof create === "boolean", module, "create", create, "true or false")
-    const busyTimeoutMillis = yield* Check.millis(module, "busyTimeout", options.busyTimeout ?? 10_000)
-    const checkpointMillis = yield* Check.millis(module, "checkpointInterval", options.checkpointInterval ?? 60_000)
+    const busyTimeoutMillis = yield* Check.millis(module, "busyTimeout", options.busyTimeout ?? defaultBusyTimeout)
+    const checkpointMillis = yield* Check.millis(
+      module,
+      "checkpointInterval",
+      options.checkpointInterval ?? defaultCheckpointInterval
+    )
     yield* Check.check(checkpointMillis > 0, module, "checkpointInterval", options.checkpointInterval, "more than 0")
     if (options.prepareCacheSize !== undefined) {
       yield* Check.positiveInteger(module, "prepareCacheSize", options.prepareCacheSize)
@@ -185,7 +199,7 @@ const connect = (options: Options, readonly: boolean): Effect.Effect<Connection,
     prepareCacheSize: options.prepareCacheSize
   }).pipe(
     Effect.flatMap((client) => client.reserve),
-    Effect.map((stock) => sqliteConnection(stock, options.prepareCacheSize ?? 200)),
+    Effect.map((stock) => sqliteConnection(stock, options.prepareCacheSize ?? defaultPrepareCacheSize)),
     Effect.tap((connection) => pragma(connection, `busy_timeout = 0`)),
     Effect.catchAllDefect(Effect.fail),
     Effect.provide(Reactivity.layer)
@@ -233,12 +247,83 @@ const configure = (connection: Connection, { durable, persistent }: { durable: b
     yield* connection.executeUnprepared("ROLLBACK", [], undefined)
   })
 
+/** What all who have a file open in this process share. */
+interface Opened {
+  readonly transactions: Transactions
+  readonly checkpoint: SqliteStore["checkpoint"]
+}
+
+const open = (options: Options, checked: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { filename } = options
+    const failed = unavailable(filename)
+    const writer = yield* Effect.catchAll(connect(options, false), failed)
+    const breaks = yield* makeBreaks
+    // Somebody else may hold the file just now.
+    const bound = { store: filename, dialect, busyTimeoutMillis: checked.busyTimeoutMillis }
+    yield* Effect.catchAll(new Line(bound, breaks).withoutTurn(configure(writer, checked)), failed)
+    const transactions = new Transactions({
+      ...bound,
+      writer: Effect.succeed(writer),
+      reader: checked.persistent ? yield* Effect.catchAll(connect(options, true), failed) : undefined,
+      watch: checked.persistent ? watchFile(filename, yield* Effect.clock) : undefined,
+      compiler: Statement.makeCompilerSqlite(options.transformQueryNames),
+      transformRows: options.transformResultNames === undefined
+        ? undefined
+        : Statement.defaultTransforms(options.transformResultNames).array,
+      spanAttributes: [...Object.entries(options.spanAttributes ?? {}), ["db.system.name", "sqlite"] as const]
+    }, breaks)
+    const cut = Effect.catchAll(checkpoint(transactions), failed)
+    if (checked.persistent) {
+      const keepSmall = Effect.whenEffect(cut, Effect.catchAll(isLogLarge(transactions), failed))
+      yield* Effect.forkScoped(
+        // Or closing would wait for it for ever, where the store is opened in an uninterruptible region.
+        Effect.interruptible(Effect.forever(Effect.zipRight(
+          sleepLong(checked.checkpointMillis),
+          // Whatever it is: otherwise there would be no other, and nobody would know.
+          Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", cause))
+        )))
+      )
+    }
+    return { transactions, checkpoint: cut }
+  })
+
+const files = new SharedStores<Options, Opened, StoreUnavailable>()
+
+/** The options that all who share a file must have alike, with their values. */
+const shared = (options: Options) => ({
+  durable: options.durable ?? true,
+  busyTimeout: Duration.toMillis(options.busyTimeout ?? defaultBusyTimeout),
+  checkpointInterval: Duration.toMillis(options.checkpointInterval ?? defaultCheckpointInterval),
+  transformResultNames: options.transformResultNames,
+  transformQueryNames: options.transformQueryNames,
+  prepareCacheSize: options.prepareCacheSize ?? defaultPrepareCacheSize,
+  spanAttributes: Data.struct(options.spanAttributes ?? {})
+})
+
+/** Refuses options that differ from those that the file was opened with. */
+const alike = (options: Options) => (opened: Options): Effect.Effect<void, InvalidOption> => {
+  const [wanted, present] = [shared(options), shared(opened)]
+  return Effect.forEach(Struct.keys(wanted), (field) =>
+    Check.check(
+      Equal.equals(wanted[field], present[field]),
+      module,
+      field,
+      options[field],
+      `as where the same file is open in this process already, which is ${describe(present[field])}`
+    ), { discard: true })
+}
+
+const describe = (value: unknown): string => typeof value === "function" ? "another function" : JSON.stringify(value)
+
 /**
- * Opens the file in a scope, whose closing closes it.
+ * Opens the file in a scope, whose closing closes it. Who opens a file that is open in this process shares it, whatever
+ * its path looks like, and the last one closes it: the options must be alike, but for `filename` and `create`.
  *
- * **Waits** for a lock that another process holds, at most `busyTimeout`. **Errors**: `InvalidOption`;
- * `StoreUnavailable`, with the path and the reason: `"missing-directory"`, `"missing-file"`, `"cannot-open"`, `"permission"`,
- * `"not-a-database"`, `"corrupt"`, `"read-only"`, `"locked"`, `"full"`, `"io"`.
+ * **Waits** for a lock that another process holds, at most `busyTimeout`. **Errors**: `InvalidOption`, also where the same
+ * file is open with another value of the option that it names; `StoreUnavailable`, with the path and the reason:
+ * `"missing-directory"`, `"missing-file"`, `"cannot-open"`, `"permission"`, `"not-a-database"`, `"corrupt"`,
+ * `"read-only"`, `"locked"`, `"full"`, `"io"`.
  *
  * @since 0.1.0
  * @category constructors
@@ -253,51 +338,26 @@ export const make = (
   Effect.gen(function*() {
     const { filename } = options
     const checked = yield* checkOptions(options)
-    if (!checked.create && checked.persistent && !isThere(filename)) {
+    const { durable, persistent } = checked
+    if (!checked.create && persistent && !isThere(filename)) {
       return yield* new StoreUnavailable({ store: filename, reason: "missing-file", cause: undefined })
     }
-    const failed = unavailable(filename)
-    const writer = yield* Effect.catchAll(connect(options, false), failed)
-    const breaks = yield* makeBreaks
-    // Somebody else may hold the file just now.
-    const bound = { store: filename, dialect, busyTimeoutMillis: checked.busyTimeoutMillis }
-    yield* Effect.catchAll(new Line(bound, breaks).withoutTurn(configure(writer, checked)), failed)
-    const database = {
-      ...bound,
-      writer: Effect.succeed(writer),
-      reader: checked.persistent ? yield* Effect.catchAll(connect(options, true), failed) : undefined,
-      watch: checked.persistent ? watchFile(filename, yield* Effect.clock) : undefined,
-      compiler: Statement.makeCompilerSqlite(options.transformQueryNames),
-      transformRows: options.transformResultNames === undefined
-        ? undefined
-        : Statement.defaultTransforms(options.transformResultNames).array,
-      spanAttributes: [...Object.entries(options.spanAttributes ?? {}), ["db.system.name", "sqlite"] as const]
-    }
-    const transactions = yield* makeTransactions(database, breaks)
-    const client = makeClient(transactions, {
+    const file = persistent ? fileAt(filename) : undefined
+    const { checkpoint, transactions } = yield* file === undefined
+      ? open(options, checked)
+      : files.share(file, options, open(options, checked), alike(options))
+    const reactivity = yield* Reactivity.Reactivity
+    yield* Effect.acquireRelease(
+      Effect.sync(() => transactions.listen(reactivity)),
+      (unlisten) => Effect.sync(unlisten)
+    )
+    const client = makeClient(transactions, reactivity, {
       statement: (run) => transactions.autocommit(run),
       transaction: (effect) => transactions.withTransaction(effect, toSqlError)
     })
-    const store: SqliteStore = {
-      filename,
-      persistent: checked.persistent,
-      durable: checked.durable,
-      checkpoint: Effect.catchAll(checkpoint(transactions), failed)
-    }
-    if (checked.persistent) {
-      const keepSmall = Effect.whenEffect(store.checkpoint, Effect.catchAll(isLogLarge(transactions), failed))
-      yield* Effect.forkScoped(
-        // Or closing would wait for it for ever, where the store is opened in an uninterruptible region.
-        Effect.interruptible(Effect.forever(Effect.zipRight(
-          sleepLong(checked.checkpointMillis),
-          // Whatever it is: otherwise there would be no other, and nobody would know.
-          Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", cause))
-        )))
-      )
-    }
     return Context.make(SqlClient, client).pipe(
-      Context.add(SqlTransaction.SqlTransaction, SqlTransaction.of(transactions)),
-      Context.add(SqliteStore, store)
+      Context.add(SqlTransaction.SqlTransaction, SqlTransaction.of(transactions, reactivity)),
+      Context.add(SqliteStore, { filename, persistent, durable, checkpoint })
     )
   })
 

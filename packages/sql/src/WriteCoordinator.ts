@@ -467,9 +467,11 @@ export const layerSqlClient = <I>(
 ): Layer.Layer<SqlClient, never, I | SqlTransaction> =>
   Layer.effect(
     SqlClient,
-    Effect.zipWith(SqlTransaction, tag, ({ transactions }, coordinator) =>
-      makeClient(transactions, {
-        statement: (run) => coordinator.submitAs(new SingleStatement(run), { name: "sql.statement" }, toSqlError),
-        transaction: (effect) => coordinator.submitAs(effect, { name: "sql.transaction" }, toSqlError)
+    Effect.zipWith(SqlTransaction, tag, ({ reactivity, transactions }, coordinator) =>
+      makeClient(transactions, reactivity, {
+        statement: (run) =>
+          coordinator.submitAs(new SingleStatement(run), { name: "sql.statement" }, toSqlError),
+        transaction: (effect) =>
+          coordinator.submitAs(effect, { name: "sql.transaction" }, toSqlError)
       }))
   )

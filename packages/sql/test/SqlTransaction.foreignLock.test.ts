@@ -2,6 +2,7 @@
  * The wait for a lock of somebody else: bounded for each caller, and looked after in one place.
  */
 import type { SqlError } from "@effect/sql"
+import { Reactivity } from "@effect/experimental"
 import { describe, expect, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Exit, Fiber, type Scope, TestClock } from "effect"
 import { makeGroupCommit } from "../src/internal/groupCommit.ts"
@@ -39,10 +40,10 @@ const ways: Record<string, (transactions: Transactions) => Effect.Effect<Write, 
     ),
   "a write of a coordinator": (transactions) =>
     Effect.map(
-      Effect.provideService(
+      Effect.provideServiceEffect(
         WriteCoordinator.make({ name: "writes", queueSize: 2 }),
         SqlTransaction.SqlTransaction,
-        of(transactions)
+        Effect.map(Reactivity.make, (reactivity) => of(transactions, reactivity))
       ),
       (writes) => (v) => writes.submit(insertIn(transactions, v), { name: v })
     )

@@ -1,12 +1,11 @@
 /**
  * A database in memory whose connection does what a test says: somebody else locks it, or a statement fails.
  */
-import { Reactivity } from "@effect/experimental"
 import { type SqlConnection, SqlError, Statement } from "@effect/sql"
 import Sqlite from "better-sqlite3"
 import { Effect, Stream } from "effect"
 import { makeBreaks } from "../src/internal/breaks.ts"
-import { makeTransactions } from "../src/internal/transactions.ts"
+import { Transactions } from "../src/internal/transactions.ts"
 import { SqliteDialect } from "../src/index.ts"
 
 const driverError = (code: string) => Object.assign(new Error(code), { code })
@@ -67,7 +66,7 @@ export const scripted = (busyTimeoutMillis: number) =>
       Effect.sync(() => new Script()),
       ({ db }) => Effect.sync(() => db.close())
     )
-    const transactions = yield* makeTransactions(
+    const transactions = new Transactions(
       {
         store: "scripted",
         dialect: SqliteDialect.dialect,
@@ -82,4 +81,4 @@ export const scripted = (busyTimeoutMillis: number) =>
       yield* makeBreaks
     )
     return { script, transactions }
-  }).pipe(Effect.provide(Reactivity.layer))
+  })

@@ -5,6 +5,7 @@
  * The stock client looks under one global tag for the connection of a transaction, and so writes what belongs to one
  * database into a transaction of another. This one never looks there.
  */
+import type { Reactivity } from "@effect/experimental/Reactivity"
 import * as Client from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
@@ -29,7 +30,11 @@ export interface Writer {
 }
 
 /** @internal */
-export const makeClient = (transactions: Transactions, writer: Writer): Client.SqlClient => {
+export const makeClient = (
+  transactions: Transactions,
+  reactivity: Reactivity.Service,
+  writer: Writer
+): Client.SqlClient => {
   const { compiler, spanAttributes, transformRows } = transactions.database
   const outside = routingConnection(transactions, writer)
   const connectionIn = (context: Context.Context<never>) => transactions.currentIn(context)?.connection ?? outside
@@ -38,8 +43,8 @@ export const makeClient = (transactions: Transactions, writer: Writer): Client.S
     [Client.TypeId]: Client.TypeId,
     reserve: transactions.reserve,
     withTransaction: writer.transaction,
-    reactive: transactions.reactivity.stream,
-    reactiveMailbox: transactions.reactivity.query
+    reactive: reactivity.stream,
+    reactiveMailbox: reactivity.query
   }
   const withServices = (constructor: Statement.Constructor, withoutTransforms?: Client.SqlClient) => {
     const client = Object.assign(withoutSpans(constructor, transactions, connectionIn), services) as Client.SqlClient

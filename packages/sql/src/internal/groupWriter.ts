@@ -404,7 +404,7 @@ export class GroupWriter {
       const timeMillis = this.clock.unsafeCurrentTimeMillis()
       if (this.hub.active) this.hub.emit({ topic, name, payload, timeMillis, sequence: this.announced })
     }
-    if (reactivityKeys !== undefined) this.transactions.reactivity.unsafeInvalidate(reactivityKeys)
+    if (reactivityKeys !== undefined) this.transactions.unsafeInvalidate(reactivityKeys)
   }
 
   // --- the end ------------------------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ interface Watched {
   readonly identity: string
 }
 
+/** Whether this tells files apart: not every file system numbers them. */
+const canTell = (identity: string): boolean => process.platform !== "win32" && !identity.endsWith(":0")
+
 /** Which file is at a path; undefined where there is none. */
 const identityOf = (path: string): string | undefined => {
   const stats = fs.statSync(path, { bigint: true, throwIfNoEntry: false })
@@ -35,6 +38,22 @@ export const isThere = (filename: string): boolean => {
   } catch {
     // Opening it says why.
     return true
+  }
+}
+
+/**
+ * Which file a path leads to, however it is written. One that is not there is made, empty, if it may be: then it is the
+ * same for all who open it. Undefined where that cannot be told; opening it says why.
+ * @internal
+ */
+export const fileAt = (filename: string): string | undefined => {
+  try {
+    // As SQLite makes it.
+    if (identityOf(filename) === undefined) fs.closeSync(fs.openSync(filename, "a", 0o644))
+    const identity = identityOf(filename)
+    return identity === undefined || canTell(identity) ? identity : fs.realpathSync(filename)
+  } catch {
+    return undefined
   }
 }
 
@@ -91,14 +110,13 @@ export class FileWatch {
  * @internal
  */
 export const watchFile = (filename: string, clock: Clock.Clock): FileWatch | undefined => {
-  if (process.platform === "win32") return undefined
   try {
     const absolute = path.resolve(filename)
     // SQLite puts its other files beside the file that a link leads to.
     const real = fs.realpathSync(absolute)
     const files = [absolute, `${real}-wal`, `${real}-shm`].flatMap((path) => {
       const identity = identityOf(path)
-      return identity === undefined || identity.endsWith(":0") ? [] : [{ path, identity }]
+      return identity !== undefined && canTell(identity) ? [{ path, identity }] : []
     })
     return files.length === 0 ? undefined : new FileWatch(filename, files, clock)
   } catch {

@@ -59,8 +59,8 @@ export interface Place {
 export class Transactions {
   readonly database: Database
   readonly breaks: Breaks
-  /** Who is told of changes. One for everybody who uses the database, or queries would not hear of all writes. */
-  readonly reactivity: Reactivity.Service
+  /** Who is told of changes, each as often as it has asked for it: everybody who uses the database hears of all writes. */
+  private readonly listeners = new Map<Reactivity.Service, number>()
   readonly bounds: Bounds
   /** For the writer's connection. */
   private readonly line: Line
@@ -74,14 +74,13 @@ export class Transactions {
   /** The connections whose rollback has failed, so that a transaction may still be open there. */
   private readonly mayBeOpen = new WeakSet<Connection>()
 
-  constructor(database: Database, breaks: Breaks, reactivity: Reactivity.Service) {
+  constructor(database: Database, breaks: Breaks) {
     this.database = database
     this.bounds = new Bounds(database.busyTimeoutMillis)
     this.line = new Line(database, breaks)
     this.readers = new Line(database, breaks)
     this.only = valueOf(database.writer)
     this.breaks = breaks
-    this.reactivity = reactivity
     this.surroundings = {
       store: database.store,
       dialect: database.dialect,
@@ -92,6 +91,22 @@ export class Transactions {
           (context: Context.Context<any>) => this.enclose(context, transaction)
         )
     }
+  }
+
+  /** Tells somebody of changes. Answers what ends that. */
+  listen(reactivity: Reactivity.Service): () => void {
+    const { listeners } = this
+    listeners.set(reactivity, (listeners.get(reactivity) ?? 0) + 1)
+    return () => {
+      const others = listeners.get(reactivity)! - 1
+      if (others > 0) listeners.set(reactivity, others)
+      else listeners.delete(reactivity)
+    }
+  }
+
+  /** Queries that depend on these keys run again. */
+  unsafeInvalidate(keys: Parameters<Reactivity.Service["unsafeInvalidate"]>[0]): void {
+    for (const reactivity of this.listeners.keys()) reactivity.unsafeInvalidate(keys)
   }
 
   /** How long a wait for the writer may be: the longest bound of all that may hold it. */
@@ -465,7 +480,3 @@ const untilCommitted = (reactivity: Reactivity.Service, transaction: Transaction
     mutation: (keys, effect) => Effect.zipLeft(effect, invalidate(keys))
   }
 }
-
-/** @internal */
-export const makeTransactions = (database: Database, breaks: Breaks): Effect.Effect<Transactions, never, Reactivity> =>
-  Effect.map(Reactivity, (reactivity) => new Transactions(database, breaks, reactivity))
