@@ -38,6 +38,15 @@ export interface Dialect {
   readonly isOpen: (connection: Connection) => Effect.Effect<boolean>
   /** What some SQL does. */
   readonly kindOf: (sql: string) => SqlKind
+  /**
+   * Why some SQL would not do what it says outside of a transaction, where others use the same connections, and one that
+   * reads may be another one than that which writes; undefined where nothing is wrong with it. Asked for every statement.
+   */
+  readonly misplaced: (sql: string, hasReader: boolean) => string | undefined
+  /** Whether some SQL of the kind `"outside"` has to be done on each connection. */
+  readonly isForAllConnections: (sql: string) => boolean
+  /** What to say of an error of a connection that only reads; undefined where it says it itself. */
+  readonly hintForReader: (error: SqlError) => string | undefined
 }
 
 /**

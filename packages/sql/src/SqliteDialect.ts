@@ -7,6 +7,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type { UnavailableReason } from "@sluice/core/QueueError"
 import * as Effect from "effect/Effect"
 import { type Dialect, firstWord, type SqlKind } from "./Dialect.ts"
+import { isForAllConnections, isOfTransaction, whyMisplaced } from "./internal/sqliteSession.ts"
 
 /** Codes of SQLite have extensions: SQLITE_IOERR_WRITE is a kind of SQLITE_IOERR. */
 const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]> = [
@@ -86,14 +87,25 @@ export const dialect: Dialect = {
   kindOf: (sql) => {
     // Asked for every statement: INSERT, UPDATE and DELETE need no closer look.
     const first = sql.charCodeAt(0) | 0x20
-    if (first === insert || first === update || first === delete_) return "write"
+    if (first === insert || first === update || first === delete_ && (sql.charCodeAt(2) | 0x20) !== detach) {
+      return "write"
+    }
     const kind = kinds.get(firstWord(sql))
     if (kind === undefined) return "write"
+    if (kind === "outside" && isOfTransaction(sql)) return "write"
     return kind === "transaction" && rollbackTo.test(sql) ? "savepoint" : kind
-  }
+  },
+  misplaced: whyMisplaced,
+  isForAllConnections,
+  hintForReader: (error) =>
+    /^(no such table|unknown database)/.test(messageOf(error))
+      ? "outside of a transaction a SELECT reads on a connection of its own, which sees nothing temporary, and no database "
+        + "in memory that was attached: read it in withTransaction"
+      : undefined
 }
 
-const [insert, update, delete_] = Array.from("iud", (letter) => letter.charCodeAt(0))
+// DETACH begins as DELETE does.
+const [insert, update, delete_, detach] = Array.from("iudt", (letter) => letter.charCodeAt(0))
 
 // WITH may lead to an INSERT.
 const kinds = new Map<string, SqlKind>([

@@ -585,6 +585,8 @@ describe("what a statement does", () => {
     expect(kindOf("/* a * b **/ COMMIT")).toBe("transaction")
     expect(kindOf("ROLLBACK TO x")).toBe("savepoint")
     expect(kindOf("pragma user_version")).toBe("outside")
+    expect(kindOf("DETACH other")).toBe("outside")
+    expect(kindOf("delete FROM other")).toBe("write")
     expect(kindOf("WITH x AS (SELECT 1) DELETE FROM t")).toBe("write")
     expect(kindOf("")).toBe("write")
   })

@@ -8,7 +8,7 @@
 import type { Reactivity } from "@effect/experimental/Reactivity"
 import * as Client from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
-import type { SqlError } from "@effect/sql/SqlError"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
@@ -16,8 +16,9 @@ import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
+import type { Dialect } from "../Dialect.ts"
 import { type OwnStatement, setOwner } from "./singleStatement.ts"
-import { refusal } from "./transaction.ts"
+import { refusal, refused } from "./transaction.ts"
 import type { Transactions } from "./transactions.ts"
 
 /**
@@ -100,8 +101,17 @@ const routingConnection = (transactions: Transactions, writer: Writer): Connecti
   const route = <X>(sql: string, run: (connection: Connection) => Effect.Effect<X, SqlError>) => {
     const kind = dialect.kindOf(sql)
     if (kind === "transaction" || kind === "savepoint") return Effect.fail(refusal(sql, kind))
-    if (kind === "read" && reader !== undefined) return transactions.read(run(reader))
-    return kind === "outside" ? transactions.autocommit(run) : writer.statement(run)
+    const why = dialect.misplaced(sql, reader !== undefined)
+    if (why !== undefined) return Effect.fail(refused(sql, why))
+    if (kind === "read" && reader !== undefined) {
+      return Effect.mapError(transactions.read(run(reader)), (error) => withHint(dialect, error))
+    }
+    if (kind !== "outside") return writer.statement(run)
+    const done = transactions.autocommit(run)
+    // What it cannot do there, a SELECT says.
+    return reader !== undefined && dialect.isForAllConnections(sql)
+      ? Effect.zipLeft(done, Effect.ignore(transactions.read(Effect.suspend(() => run(reader)))))
+      : done
   }
   return {
     execute: (sql, params, transformRows) => route(sql, (_) => _.execute(sql, params, transformRows)),
@@ -112,4 +122,11 @@ const routingConnection = (transactions: Transactions, writer: Writer): Connecti
     executeStream: (sql, params, transformRows) =>
       Stream.fromIterableEffect(route(sql, (_) => _.execute(sql, params, transformRows)))
   }
+}
+
+const withHint = (dialect: Dialect, error: SqlError): SqlError => {
+  const hint = dialect.hintForReader(error)
+  if (hint === undefined) return error
+  const said = error.cause instanceof Error ? error.cause.message : error.message
+  return new SqlError({ cause: error.cause, message: `${said}: ${hint}` })
 }

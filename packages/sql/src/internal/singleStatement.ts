@@ -7,7 +7,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import { isFragment, type Statement } from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import type { Transform } from "./guardedConnection.ts"
-import { refusal } from "./transaction.ts"
+import { refusal, refused } from "./transaction.ts"
 import type { Transactions } from "./transactions.ts"
 
 /**
@@ -56,7 +56,10 @@ export const singleStatement = (
   new SingleStatement((connection) => {
     const [sql, params] = statement.compile()
     const kind = database.dialect.kindOf(sql)
-    return kind === "read" || kind === "write"
+    if (kind !== "read" && kind !== "write") return Effect.fail(refusal(sql, kind))
+    // Others write in the same group.
+    const why = database.dialect.misplaced(sql, database.reader !== undefined)
+    return why === undefined
       ? connection.execute(sql, params, statement.transformRows)
-      : Effect.fail(refusal(sql, kind))
+      : Effect.fail(refused(sql, why))
   })

@@ -311,12 +311,19 @@ export const toSqlError = (error: Error): SqlError => new SqlError({ cause: erro
  * @internal
  */
 export const refusal = (sql: string, kind: SqlKind): SqlError =>
-  new SqlError({
-    cause: new Error(sql.trim()),
-    message: kind === "outside"
+  refused(
+    sql,
+    kind === "outside"
       ? "this statement does not work in a transaction: run it with SqlClient, by itself"
       : "a transaction is begun and ended by withTransaction, not by a statement"
-  })
+  )
+
+/**
+ * The same, for any reason.
+ * @internal
+ */
+export const refused = (sql: string, message: string): SqlError =>
+  new SqlError({ cause: new Error(sql.trim()), message })
 
 /**
  * What a failed step of a transaction means.
