@@ -57,6 +57,19 @@
  * | `sluice_keyed_loads_total` | counter | |
  * | `sluice_keyed_saves_total` | counter | |
  *
+ * So does a `WriteCoordinator` of `@sluice/sql` with its writes and their groups:
+ *
+ * | metric | kind | tags |
+ * | --- | --- | --- |
+ * | `sluice_writes_accepted_total` | counter | |
+ * | `sluice_writes_completed_total` | counter | |
+ * | `sluice_writes_failed_total` | counter | |
+ * | `sluice_writes_cancelled_total` | counter | |
+ * | `sluice_write_groups_total` | counter | |
+ * | `sluice_write_group_duration_ms` | histogram | |
+ * | `sluice_writes_waiting` | gauge | |
+ * | `sluice_writes_running` | gauge | |
+ *
  * Each has the tags `system` (such as `write_behind`) and `queue` (its name). Where several of one name are open in a
  * process at the same time, the first has these alone, and each other one has the tag `replica` too: `2`, `3`, ..., the
  * lowest that is free. So no gauge is written by two of them. Several `BatchQueue`s of one name and one store are one
@@ -358,3 +371,17 @@ export const makeCounts = <Counter extends string, Gauge extends string>(
     for (const [name, update] of updates) update(counts[name as Counter | Gauge])
   }
 }
+
+/**
+ * Records durations, in milliseconds, under a name.
+ *
+ * @internal
+ */
+export const makeDuration = (
+  system: string,
+  queue: string,
+  name: string,
+  description: string
+): (millis: number) => void =>
+  labelled([MetricLabel.make("system", system), MetricLabel.make("queue", queue)])
+    .histogram(name, durationBoundaries, description)

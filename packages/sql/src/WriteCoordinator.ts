@@ -7,7 +7,9 @@
  * back alone. Then it commits, and only then every caller gets its result. Committed writes are announced, and the
  * queries that depend on them run again.
  *
- * At every moment accepted = completed + failed + cancelled + queueDepth + running.
+ * At every moment accepted = completed + failed + cancelled + queueDepth + running. The counts are published as metrics
+ * too (see `QueueMetrics` of core), and where a tracer is provided, each group has a span that is linked to those that its
+ * writes were submitted in.
  *
  * @since 0.1.0
  */
@@ -35,6 +37,7 @@ import { GroupWriter, withoutDefects } from "./internal/groupWriter.ts"
 import { Pending } from "./internal/intake.ts"
 import { sleepLong } from "./internal/longSleep.ts"
 import { isStatementFor, SingleStatement, singleStatement } from "./internal/singleStatement.ts"
+import { isTracing } from "./internal/tracing.ts"
 import { toSqlError, type Transaction } from "./internal/transaction.ts"
 import type { Transactions } from "./internal/transactions.ts"
 import { SqlTransaction } from "./SqlTransaction.ts"
@@ -327,7 +330,8 @@ export const make = (
     // What is closed after the caller's scope, where that is closed inside a transaction.
     const scope = yield* Scope.make()
     const hub = yield* Scope.extend(EventHub.make<WriteChange>(), scope)
-    const writer = new GroupWriter(checked, transactions, hub, yield* Effect.clock)
+    const tracing = yield* isTracing
+    const writer = new GroupWriter({ ...checked, tracing }, transactions, hub, yield* Effect.clock)
     const close = { drain: options.drain ?? false }
     const end = (exit: Exit.Exit<unknown, unknown>) =>
       Effect.withFiberRuntime<void>((fiber) => {
@@ -355,8 +359,8 @@ export const make = (
         )
       )
     yield* Effect.acquireRelease(
-      Effect.all([fork(writer.run), fork(writer.alarm.run)]),
-      ([loop, timer]) =>
+      Effect.all([fork(writer.run), fork(writer.alarm.run), fork(writer.metrics.run)]),
+      ([loop, ...timers]) =>
         Effect.gen(function*() {
           writer.unsafeClose(close)
           // Otherwise it may be waiting for a lock, for writes that have been refused.
@@ -368,8 +372,9 @@ export const make = (
             )
             if (!ended) writer.unsafeCutShort()
           }
-          yield* Fiber.interruptAll([loop, timer])
+          yield* Fiber.interruptAll([loop, ...timers])
           writer.unsafeEnd()
+          writer.metrics.close()
           yield* writer.failure
         })
     ).pipe(Scope.extend(scope))

@@ -10,14 +10,13 @@ import * as Client from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
-import * as Context from "effect/Context"
-import * as DefaultServices from "effect/DefaultServices"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Stream from "effect/Stream"
-import * as Tracer from "effect/Tracer"
 import type { Dialect } from "../Dialect.ts"
 import { type OwnStatement, setOwner } from "./singleStatement.ts"
+import { isTraced } from "./tracing.ts"
 import { refusal, refused } from "./transaction.ts"
 import type { Transactions } from "./transactions.ts"
 
@@ -73,7 +72,7 @@ const withoutSpans = (
   }
   function commit(this: OwnStatement<any>): Effect.Effect<ReadonlyArray<any>, SqlError> {
     return Effect.withFiberRuntime((fiber) => {
-      const traced = fiber.currentTracer !== liveTracer && fiber.getFiberRef(FiberRef.currentTracerEnabled)
+      const traced = isTraced(fiber.currentTracer!, fiber.getFiberRef(FiberRef.currentTracerEnabled))
       if (traced || fiber.getFiberRef(Statement.currentTransformer)._tag === "Some") {
         return Object.getPrototypeOf(this).commit.call(this)
       }
@@ -91,9 +90,6 @@ const withoutSpans = (
       adapt(constructor.unsafe<A>(sql, params) as OwnStatement<A>)
   }) as Statement.Constructor
 }
-
-/** Effect's own tracer keeps its spans to itself. */
-const liveTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 
 /** The connection of what is in no transaction. */
 const routingConnection = (transactions: Transactions, writer: Writer): Connection => {

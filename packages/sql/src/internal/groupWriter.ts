@@ -26,8 +26,10 @@ import { Alarm } from "./alarm.ts"
 import { Intake, type Pending } from "./intake.ts"
 import { SingleStatement } from "./singleStatement.ts"
 import { sleepLong } from "./longSleep.ts"
+import { linksTo } from "./tracing.ts"
 import type { Restore, Transaction } from "./transaction.ts"
 import type { OpenTransaction, Transactions } from "./transactions.ts"
+import { WriteMetrics } from "./writeMetrics.ts"
 
 /** @internal */
 export interface Options {
@@ -38,6 +40,8 @@ export interface Options {
   readonly writeTimeoutMillis: number
   readonly drainTimeoutMillis: number
   readonly topic: (name: string) => string | undefined
+  /** Whether spans go anywhere. */
+  readonly tracing: boolean
 }
 
 /** What the fiber does when there is nothing to do. */
@@ -61,6 +65,7 @@ export class GroupWriter {
   readonly options: Options
   /** Cuts off the write that is running. */
   readonly alarm: Alarm
+  readonly metrics: WriteMetrics
   private readonly transactions: Transactions
   private readonly hub: EventHub<WriteChange>
   private readonly clock: Clock.Clock
@@ -85,6 +90,10 @@ export class GroupWriter {
     this.options = options
     this.intake = new Intake(options.queueSize)
     this.alarm = new Alarm(transactions.breaks, options.writeTimeoutMillis)
+    this.metrics = new WriteMetrics(options.name, () => {
+      const { queueDepth, waiting, ...counts } = this.snapshot()
+      return { ...counts, waiting: queueDepth + waiting }
+    })
     this.transactions = transactions
     this.hub = hub
     this.clock = clock
@@ -121,6 +130,7 @@ export class GroupWriter {
     write.sequence = this.submitted++
     write.since = this.transactions.waitedMillis
     this.intake.add(write)
+    this.metrics.changed()
     this.wake?.()
     if (this.intake.size >= this.enough) this.endWait?.()
   }
@@ -130,6 +140,7 @@ export class GroupWriter {
     if (write.exit !== undefined) return true
     if (write.started) return false
     write.started = true
+    this.metrics.changed()
     if (this.intake.remove(write) === "outside") return true
     // It may have been taken into a group, which has not come to it yet.
     this.group = this.group.filter((other) => other !== write)
@@ -214,9 +225,25 @@ export class GroupWriter {
 
   private writeIn(open: OpenTransaction): Effect.Effect<void> {
     return Effect.suspend(() => {
-      this.group = this.takeGroup()
+      const group = this.group = this.takeGroup()
       // Whoever was waiting may have left while the lock was waited for.
-      return this.group.length === 0 ? open.rollback : Effect.zipRight(this.runGroup(open.transaction), this.end(open))
+      if (group.length === 0) return open.rollback
+      const beganAt = this.transactions.breaks.now()
+      const written = Effect.zipRight(this.runGroup(open.transaction), this.commit(open))
+      return Effect.match(this.options.tracing ? this.inSpan(group, written) : written, {
+        onFailure: (error) => this.ended(beganAt, error),
+        onSuccess: () => this.ended(beganAt)
+      })
+    })
+  }
+
+  /** The span of a group, linked to those of its submitters. */
+  private inSpan<A, E>(group: ReadonlyArray<Pending>, written: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.withSpan(written, "WriteCoordinator.group", {
+      root: true,
+      captureStackTrace: false,
+      links: linksTo(group.map(({ context }) => context)),
+      attributes: { "sluice.coordinator": this.options.name, "sluice.group.writes": group.length }
     })
   }
 
@@ -248,19 +275,24 @@ export class GroupWriter {
     })
   }
 
-  /** Commits the group, and answers everybody. */
-  private end({ commit, rollback, transaction }: OpenTransaction): Effect.Effect<void> {
+  private commit({ commit, rollback, transaction }: OpenTransaction): Effect.Effect<void, TransactionError> {
     return Effect.suspend(() => {
       // Where all have failed there is nothing to commit; where the transaction has ended, committing fails.
       const some = this.group.some(({ outcome }) => outcome !== undefined && Exit.isSuccess(outcome))
-      return Effect.map(Effect.exit(transaction.isOver || some ? commit : rollback), (result) => {
-        const { group } = this
-        this.group = []
-        this.counts.groups += 1
-        if (Exit.isSuccess(result)) this.committed(group)
-        else this.rolledBack(group, this.reasonOf(result.cause))
-      })
+      if (!transaction.isOver && !some) return rollback
+      return Effect.catchAllCause(commit, (cause) => Effect.fail(this.reasonOf(cause)))
     })
+  }
+
+  /** The transaction of the group has ended: answers everybody. */
+  private ended(beganAt: number, error?: TransactionError): void {
+    const { group } = this
+    this.group = []
+    this.counts.groups += 1
+    this.metrics.changed()
+    this.metrics.groupDuration(this.transactions.breaks.now() - beganAt)
+    if (error === undefined) this.committed(group)
+    else this.rolledBack(group, error)
   }
 
   private takeGroup(): Array<Pending> {
@@ -320,6 +352,7 @@ export class GroupWriter {
   }
 
   private count(write: Pending, exit: Exit.Exit<unknown, unknown>): void {
+    this.metrics.changed()
     write.started = true
     write.exit = exit
     if (Exit.isSuccess(exit)) this.counts.completed += 1

@@ -1,0 +1,93 @@
+/**
+ * The metrics of a coordinator: read from its counts, and published within a second of a change.
+ */
+import * as QueueMetrics from "@sluice/core/QueueMetrics"
+import * as Effect from "effect/Effect"
+
+/** What is counted of writes, and read, at one moment. */
+export interface WriteCounts {
+  readonly accepted: number
+  readonly completed: number
+  readonly failed: number
+  readonly cancelled: number
+  readonly groups: number
+  /** Also those that wait for room in the queue. */
+  readonly waiting: number
+  readonly running: number
+}
+
+const system = "write_coordinator"
+
+/** Those that are open, by their name: coordinators of one name share their gauges, which tell of all of them. */
+const open = new Map<string, Set<WriteMetrics>>()
+
+/** @internal */
+export class WriteMetrics {
+  /** Records how long a group took. */
+  readonly groupDuration: (millis: number) => void
+  private readonly name: string
+  private readonly read: () => WriteCounts
+  private readonly update: (counts: WriteCounts) => void
+  private readonly change = Effect.unsafeMakeLatch()
+  private hasChanged = false
+
+  constructor(name: string, read: () => WriteCounts) {
+    this.name = name
+    this.read = read
+    this.groupDuration = QueueMetrics.makeDuration(
+      system,
+      name,
+      "sluice_write_group_duration_ms",
+      "Duration of a group of writes, from its beginning to the end of its commit"
+    )
+    this.update = QueueMetrics.makeCounts(system, name, {
+      accepted: ["sluice_writes_accepted_total", "Writes that got into the queue"],
+      completed: ["sluice_writes_completed_total", "Writes committed"],
+      failed: ["sluice_writes_failed_total", "Writes that failed, or were refused"],
+      cancelled: ["sluice_writes_cancelled_total", "Writes taken out by their submitters"],
+      groups: ["sluice_write_groups_total", "Transactions"]
+    }, {
+      waiting: ["sluice_writes_waiting", "Writes waiting"],
+      running: ["sluice_writes_running", "Writes in the group that is being written"]
+    })
+    const others = open.get(name)
+    if (others === undefined) open.set(name, new Set([this]))
+    else others.add(this)
+  }
+
+  /** Something has changed since it was published. */
+  changed(): void {
+    if (this.hasChanged) return
+    this.hasChanged = true
+    this.change.unsafeOpen()
+  }
+
+  /** Publishes what has changed, until it is interrupted. */
+  readonly run: Effect.Effect<never> = Effect.forever(
+    this.change.await.pipe(
+      Effect.zipRight(Effect.sleep("1 second")),
+      Effect.zipRight(Effect.sync(() => this.publish()))
+    )
+  )
+
+  /** Publishes for the last time. */
+  close(): void {
+    const all = open.get(this.name)
+    // Its gauges are what is left of the others.
+    if (all?.delete(this) && all.size === 0) open.delete(this.name)
+    this.publish()
+  }
+
+  private publish(): void {
+    this.hasChanged = false
+    this.change.unsafeClose()
+    let waiting = 0
+    let running = 0
+    for (const { read } of open.get(this.name) ?? []) {
+      const counts = read()
+      waiting += counts.waiting
+      running += counts.running
+    }
+    this.update({ ...this.read(), waiting, running })
+  }
+}

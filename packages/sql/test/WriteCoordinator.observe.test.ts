@@ -1,0 +1,194 @@
+/**
+ * What is seen of a coordinator: metrics and spans.
+ */
+import { SqlClient } from "@effect/sql"
+import { describe, expect, it } from "@effect/vitest"
+import { SqliteStore, WriteCoordinator } from "@sluice/sql"
+import { Deferred, Effect, Exit, Fiber, Layer, Metric, Scope, TestClock, Tracer } from "effect"
+import { createTable, insert, tagOf, withStore } from "./database.ts"
+
+const withTable = <A, E, R>(effect: Effect.Effect<A, E, R>) => withStore(Effect.zipRight(createTable, effect))
+
+/** The value of a metric of the coordinators of a name. */
+const read = (name: string, queue: string) =>
+  Effect.map(Metric.snapshot, (pairs) => {
+    const tags = { system: "write_coordinator", queue }
+    const found = pairs.find(({ metricKey }) =>
+      metricKey.name === name
+      && Object.entries(tags).every(([key, value]) =>
+        metricKey.tags.some((tag) => tag.key === key && tag.value === value)
+      )
+    )
+    const state = found?.metricState as { readonly count?: number; readonly value?: number } | undefined
+    return state?.value ?? state?.count
+  })
+
+const readAll = (queue: string) =>
+  Effect.all({
+    accepted: read("sluice_writes_accepted_total", queue),
+    completed: read("sluice_writes_completed_total", queue),
+    failed: read("sluice_writes_failed_total", queue),
+    cancelled: read("sluice_writes_cancelled_total", queue),
+    groups: read("sluice_write_groups_total", queue),
+    durations: read("sluice_write_group_duration_ms", queue),
+    waiting: read("sluice_writes_waiting", queue),
+    running: read("sluice_writes_running", queue)
+  })
+
+/** A write that says when it runs, and runs until it is told to go on. */
+const held = Effect.map(
+  Effect.all([Deferred.make<void>(), Deferred.make<void>()]),
+  ([begun, goOn]) => ({
+    begun: Deferred.await(begun),
+    goOn: Deferred.succeed(goOn, undefined),
+    write: Effect.zipRight(Deferred.succeed(begun, undefined), Deferred.await(goOn))
+  })
+)
+
+describe("metrics", () => {
+  it.effect("are published within a second of a change, and at the end", () =>
+    withTable(Effect.gen(function*() {
+      const name = "published"
+      const scope = yield* Scope.make()
+      const writes = yield* Scope.extend(WriteCoordinator.make({ name, queueSize: 2, drain: true }), scope)
+      // They are there from the start.
+      expect(yield* readAll(name)).toMatchObject({ accepted: 0, completed: 0, groups: 0, running: undefined })
+      const first = yield* held
+      const submit = (write: Effect.Effect<unknown, unknown, SqlClient.SqlClient>) =>
+        Effect.fork(writes.submit(write, { name: "write" }))
+      yield* submit(first.write)
+      yield* first.begun
+      const cancelled = yield* submit(insert("cancelled"))
+      yield* submit(insert("a"))
+      yield* submit(insert("b"))
+      yield* submit(Effect.fail("no"))
+      yield* Effect.yieldNow()
+      yield* Fiber.interrupt(cancelled)
+      yield* TestClock.adjust("1 second")
+      expect(yield* readAll(name)).toEqual({
+        accepted: 4,
+        completed: 0,
+        failed: 0,
+        cancelled: 1,
+        groups: 0,
+        durations: undefined,
+        waiting: 3,
+        running: 1
+      })
+      yield* first.goOn
+      yield* Scope.close(scope, Exit.void)
+      const metrics = yield* writes.metrics
+      expect(yield* readAll(name)).toEqual({
+        accepted: 5,
+        completed: 3,
+        failed: 1,
+        cancelled: 1,
+        groups: metrics.groups,
+        durations: metrics.groups,
+        waiting: 0,
+        running: 0
+      })
+    })))
+
+  it.effect("of coordinators of one name are those of all together", () =>
+    withTable(withStore(
+      Effect.gen(function*() {
+        const name = "twice"
+        const other = WriteCoordinator.make({ name })
+        const scope = yield* Scope.make()
+        const one = yield* Scope.extend(other, scope)
+        const two = yield* elsewhere(other)
+        const [first, second] = [yield* held, yield* held]
+        yield* Effect.fork(one.submit(first.write, { name: "first" }))
+        const last = yield* Effect.fork(two.submit(second.write, { name: "second" }))
+        yield* Effect.zipRight(first.begun, second.begun)
+        yield* TestClock.adjust("1 second")
+        expect(yield* readAll(name)).toMatchObject({ accepted: 2, completed: 0, running: 2 })
+        yield* first.goOn
+        yield* Scope.close(scope, Exit.void)
+        // Whoever ends leaves what the other has.
+        expect(yield* readAll(name)).toMatchObject({ accepted: 2, completed: 1, groups: 1, running: 1 })
+        yield* second.goOn
+        yield* Fiber.join(last)
+        yield* TestClock.adjust("1 second")
+        expect(yield* readAll(name)).toMatchObject({ accepted: 2, completed: 2, groups: 2, running: 0 })
+      }).pipe(Effect.scoped)
+    )))
+})
+
+/** On a database of its own. */
+const elsewhere = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(
+    Layer.build(SqliteStore.layer({ filename: ":memory:" })),
+    (context) => Effect.provide(effect, context)
+  )
+
+/** Effect's own tracer, and the spans that it has made. */
+const recording = Effect.map(Effect.tracer, (own) => {
+  const spans: Array<Tracer.Span> = []
+  const tracer = Tracer.make({
+    span: (...args) => {
+      const span = own.span(...args)
+      spans.push(span)
+      return span
+    },
+    context: (f) => f()
+  })
+  return { groups: () => spans.filter(({ name }) => name === "WriteCoordinator.group"), tracer }
+})
+
+describe("spans", () => {
+  const submitted = Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const writes = yield* WriteCoordinator.make({ name: "spans" })
+    const inSpan = (span: string) => Effect.withSpan(span)
+    const run = Effect.all([
+      writes.submit(insert("a"), { name: "a" }).pipe(inSpan("first")),
+      writes.submit(sql`INSERT INTO t VALUES ('b')`, { name: "b" }).pipe(inSpan("second")),
+      Effect.all([
+        writes.submit(insert("c"), { name: "c" }),
+        writes.submit(Effect.fail("no"), { name: "d" }).pipe(Effect.ignore)
+      ], { concurrency: "unbounded" }).pipe(inSpan("third")),
+      writes.submit(insert("e"), { name: "e" })
+    ], { concurrency: "unbounded" })
+    yield* run
+    return writes
+  })
+
+  it.effect("there is one for each group, linked to those that its writes were submitted in", () =>
+    Effect.gen(function*() {
+      const { groups, tracer } = yield* recording
+      yield* withTable(Effect.scoped(submitted)).pipe(Effect.withTracer(tracer))
+      const linked = groups().flatMap(({ links }) => links.map(({ span }) => (span as Tracer.Span).name))
+      expect(linked.sort()).toEqual(["first", "second", "third"])
+      const sizes = groups().map(({ attributes }) => attributes.get("sluice.group.writes") as number)
+      expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(5)
+      for (const { attributes, parent, status } of groups()) {
+        expect(attributes.get("sluice.coordinator")).toBe("spans")
+        expect(parent._tag).toBe("None")
+        expect(status).toMatchObject({ _tag: "Ended", exit: Exit.void })
+      }
+    }))
+
+  it.effect("says where the group was rolled back", () =>
+    Effect.gen(function*() {
+      const { groups, tracer } = yield* recording
+      yield* withTable(Effect.scoped(Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`CREATE TABLE child (v TEXT REFERENCES t (v) DEFERRABLE INITIALLY DEFERRED)`
+        const writes = yield* WriteCoordinator.make({ name: "spans" })
+        const orphan = writes.submit(sql`INSERT INTO child VALUES ('nobody')`, { name: "orphan" })
+        expect(tagOf(yield* Effect.exit(orphan))).toBe("TransactionFailed")
+      }))).pipe(Effect.withTracer(tracer))
+      expect(groups().map(({ status }) => status)).toMatchObject([
+        { _tag: "Ended", exit: { _tag: "Failure", cause: { error: { _tag: "TransactionFailed", step: "commit" } } } }
+      ])
+    }))
+
+  it.effect("there are none where tracing is off", () =>
+    Effect.gen(function*() {
+      const { groups, tracer } = yield* recording
+      yield* withTable(Effect.scoped(submitted)).pipe(Effect.withTracerEnabled(false), Effect.withTracer(tracer))
+      expect(groups()).toEqual([])
+    }))
+})
