@@ -94,7 +94,7 @@ describe("metrics", () => {
     withTable(withStore(
       Effect.gen(function*() {
         const name = "twice"
-        const other = WriteCoordinator.make({ name })
+        const other = WriteCoordinator.make({ name, drainTimeout: 0 })
         const scope = yield* Scope.make()
         const one = yield* Scope.extend(other, scope)
         const two = yield* elsewhere(other)
