@@ -94,11 +94,12 @@ describe("metrics", () => {
     withTable(withStore(
       Effect.gen(function*() {
         const name = "twice"
-        const other = WriteCoordinator.make({ name, drainTimeout: 0 })
+        const other = WriteCoordinator.make({ name })
         const scope = yield* Scope.make()
         const one = yield* Scope.extend(other, scope)
         const two = yield* elsewhere(other)
         const [first, second] = [yield* held, yield* held]
+      yield* Effect.addFinalizer(() => Effect.zipRight(first.goOn, second.goOn))
         yield* Effect.fork(one.submit(first.write, { name: "first" }))
         const last = yield* Effect.fork(two.submit(second.write, { name: "second" }))
         yield* Effect.zipRight(first.begun, second.begun)
