@@ -37,11 +37,20 @@ import type { Damage } from "./internal/damage.ts"
 export interface BatchStoreDialect {
   /** The name of the `Dialect` that this goes with. */
   readonly name: string
-  /** What makes the schema, in order, each as its statements. Once published they stay as they are. */
-  readonly migrations: (prefix: string) => Readonly<Record<string, ReadonlyArray<string>>>
+  /** What makes the schema, in order, each as its steps. Once published they stay as they are. */
+  readonly migrations: (prefix: string) => Readonly<Record<string, ReadonlyArray<MigrationStep>>>
   /** The operations on the tables with this prefix. */
   readonly operations: (prefix: string) => Operations
 }
+
+/**
+ * A statement; or statements that are run again and again as long as another one answers anything: what goes through all
+ * rows does so in portions, between which others get their turn.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type MigrationStep = string | { readonly while: string; readonly run: ReadonlyArray<string> }
 
 /**
  * An operation, on a connection.

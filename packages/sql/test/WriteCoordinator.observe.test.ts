@@ -99,7 +99,7 @@ describe("metrics", () => {
         const one = yield* Scope.extend(other, scope)
         const two = yield* elsewhere(other)
         const [first, second] = [yield* held, yield* held]
-      yield* Effect.addFinalizer(() => Effect.zipRight(first.goOn, second.goOn))
+        yield* Effect.addFinalizer(() => Effect.zipRight(first.goOn, second.goOn))
         yield* Effect.fork(one.submit(first.write, { name: "first" }))
         const last = yield* Effect.fork(two.submit(second.write, { name: "second" }))
         yield* Effect.zipRight(first.begun, second.begun)

@@ -9,7 +9,7 @@ import { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { BatchStoreDialect } from "../BatchStoreDialect.ts"
+import type { BatchStoreDialect, MigrationStep } from "../BatchStoreDialect.ts"
 import { toUnavailable } from "./groupCommit.ts"
 import type { Transactions } from "./transactions.ts"
 
@@ -19,11 +19,10 @@ export const migrate = (
   dialect: BatchStoreDialect,
   prefix: string
 ): Effect.Effect<void, StoreUnavailable, SqlClient> => {
-  const migrations = Object.entries(dialect.migrations(prefix)).map(([name, statements]) =>
+  const migrations = Object.entries(dialect.migrations(prefix)).map(([name, steps]) =>
     [
       name,
-      Effect.flatMap(SqlClient, (sql) =>
-        Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true }))
+      Effect.flatMap(SqlClient, (sql) => Effect.forEach(steps, (step) => runStep(sql, step), { discard: true }))
     ] as const
   )
   const run = Migrator.make({})({
@@ -48,6 +47,15 @@ export const migrate = (
     )
   )
 }
+
+const runStep = (sql: SqlClient, step: MigrationStep): Effect.Effect<unknown, SqlError> =>
+  typeof step === "string" ? sql.unsafe(step) : Effect.flatMap(sql.unsafe(step.while), (rows) =>
+    rows.length === 0
+      ? Effect.void
+      : Effect.zipRight(
+        Effect.forEach(step.run, (statement) => sql.unsafe(statement), { discard: true }),
+        runStep(sql, step)
+      ))
 
 const unavailable = (database: Transactions["database"], cause: Cause.Cause<unknown>): StoreUnavailable => {
   const error = Option.getOrElse(Cause.failureOption(cause), () => Cause.squash(cause))

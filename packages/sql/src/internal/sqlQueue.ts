@@ -12,6 +12,7 @@ import type {
   Claimed,
   ClaimOptions,
   DeadLetter,
+  DeadLetterFilter,
   Failure,
   Part,
   Portion,
@@ -91,6 +92,20 @@ const keptPortion = ({ after, filter, limit }: Portion): Portion => ({
     error: filter.error === undefined ? undefined : kept(filter.error)
   }
 })
+
+/** How many ids are looked for at once. */
+const idsAtOnce = 1000
+
+/** The filter for as many ids at a time, rising. */
+const inParts = (filter: DeadLetterFilter): ReadonlyArray<DeadLetterFilter> => {
+  const { ids } = filter
+  if (ids === undefined || ids.length <= idsAtOnce) return [filter]
+  const rising = Float64Array.from(new Set(ids)).sort()
+  return Array.from({ length: Math.ceil(rising.length / idsAtOnce) }, (_, i) => ({
+    ...filter,
+    ids: Array.from(rising.subarray(i * idsAtOnce, (i + 1) * idsAtOnce))
+  }))
+}
 
 /** @internal */
 export class SqlQueue implements QueueStore {
@@ -401,30 +416,37 @@ export class SqlQueue implements QueueStore {
   }
 
   deadLetters(portion: Portion): Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable> {
-    const asked = keptPortion(portion)
-    const found: Array<DeadLetter> = []
-    // Slice by slice, so that others get their turn.
-    const loop = (after: number | undefined): Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable> => {
-      const rest = { ...asked, after, limit: portion.limit - found.length }
-      return Effect.flatMap(
-        this.pastDamage(
-          (damage) =>
-            this.read(
-              noLetters,
-              (connection, id, now) => this.operations.deadLetters(connection, id, rest, now, damage)
-            ),
-          this.isDeadDamaged
-        ),
-        ({ last, letters }) => {
-          for (const letter of letters) found.push(letter)
-          return last === undefined ? Effect.succeed(found) : loop(last)
-        }
-      )
-    }
+    const { filter, ...asked } = keptPortion(portion)
     return Effect.suspend(() => {
-      found.length = 0
-      return loop(portion.after)
+      const found: Array<DeadLetter> = []
+      const filters = inParts(filter)
+      let part = 0
+      let { after } = asked
+      // Slice by slice, so that others get their turn.
+      return Effect.as(
+        Effect.whileLoop({
+          while: () => part < filters.length && found.length < asked.limit,
+          body: () => this.listSlice({ filter: filters[part], after, limit: asked.limit - found.length }),
+          step: ({ last, letters }) => {
+            for (const letter of letters) found.push(letter)
+            after = last ?? asked.after
+            if (last === undefined) part += 1
+          }
+        }),
+        found
+      )
     })
+  }
+
+  private listSlice(slice: Portion) {
+    return this.pastDamage(
+      (damage) =>
+        this.read(
+          noLetters,
+          (connection, id, now) => this.operations.deadLetters(connection, id, slice, now, damage)
+        ),
+      this.isDeadDamaged
+    )
   }
 
   inspect(

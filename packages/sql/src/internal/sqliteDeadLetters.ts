@@ -16,6 +16,13 @@ import { gone, mostRows, putBack, ready, span, spanBits, tables } from "./sqlite
 /** How many letters one statement looks at: a few milliseconds, where each has a page of its own. */
 const lookedAtOnce = 1000
 
+/**
+ * How many bytes one statement moves or deletes, beside its last letter, and how many letters. Each page of a file is
+ * written once more with the next checkpoint.
+ */
+const movedBytes = 512 * 1024
+const movedAtOnce = 500
+
 const deadLetterOf = (row: any): DeadLetter => ({
   id: row.seq % span,
   items: row.items,
@@ -48,6 +55,8 @@ interface Slice {
 /** Those of a slice that are meant: how many, and the keys of the first and the last of them. */
 interface Found {
   readonly batches: number
+  /** How many would be, if there were no bound to how much is moved at once. */
+  readonly meant: number
   readonly items: number
   readonly first: number
   readonly last: number
@@ -57,6 +66,8 @@ interface Found {
 interface Statements {
   readonly list: string
   readonly count: string
+  /** The same of those that are moved at once. */
+  readonly measure: string
   readonly restore: string
   readonly delete: string
   readonly keys: string
@@ -114,8 +125,18 @@ export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
   }
   const statementsOf = (where: string): Statements => ({
     list: `SELECT ${columns} FROM ${dead} WHERE ${where} AND ${meant} ORDER BY seq LIMIT ?`,
-    count: `SELECT count(*) AS batches, coalesce(sum(items), 0) AS items, min(seq) AS first, max(seq) AS last FROM (
-      SELECT seq, items FROM ${dead} WHERE ${where} AND ${meant} ORDER BY seq LIMIT ?)`,
+    count: `SELECT count(*) AS batches, count(*) AS meant, coalesce(sum(items), 0) AS items, min(seq) AS first,
+        max(seq) AS last
+      FROM (SELECT seq, items FROM ${dead} WHERE ${where} AND ${meant} ORDER BY seq LIMIT ?)`,
+    // The first one fits always. How long a payload is costs nothing: it is not read.
+    measure: `SELECT count(*) AS batches, max(meant) AS meant, coalesce(sum(items), 0) AS items, min(seq) AS first,
+        max(seq) AS last
+      FROM (
+        SELECT seq, items, count(*) OVER () AS meant,
+          sum(bytes) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - bytes AS before
+        FROM (SELECT seq, items, length(payload) AS bytes FROM ${dead} WHERE ${where} AND ${meant}
+          ORDER BY seq LIMIT ?)
+      ) WHERE before < ${movedBytes}`,
     restore: `INSERT INTO ${batches} (seq, token, items, oldest_ms, payload)
       SELECT seq, token, items, oldest_ms, payload FROM ${dead} WHERE ${where} AND ${meant} AND seq <= ?`,
     delete: `DELETE FROM ${dead} WHERE ${where} AND ${meant} AND seq <= ?`,
@@ -212,17 +233,20 @@ export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
     change?: (statements: Statements, params: ReadonlyArray<unknown>, found: Found) => Run<unknown>
   ): Run<Portioned> =>
     Effect.gen(function*() {
-      const limit = Math.max(0, Math.min(mostRows, Math.floor(portion.limit)))
+      const most = change === undefined ? mostRows : movedAtOnce
+      const limit = Math.max(0, Math.min(most, Math.floor(portion.limit)))
       if (limit === 0) return nothing
       const looked = damage === undefined
         ? yield* slice(connection, queueId, portion)
         : yield* sliceOfReadable(connection, queueId, portion, damage, change !== undefined)
       const statement = statements[looked.which]
       const params = [...looked.params, ...meantParams(portion.filter, now)]
-      const [found]: ReadonlyArray<Found> = yield* connection.execute(statement.count, [...params, limit], undefined)
+      const look = change === undefined ? statement.count : statement.measure
+      const [found]: ReadonlyArray<Found> = yield* connection.execute(look, [...params, limit], undefined)
       const { items, last } = found
       if (found.batches > 0 && change !== undefined) yield* change(statement, [...params, last], found)
-      const next = yield* after(connection, queueId, looked, found.batches >= limit, last)
+      const isFull = found.batches >= limit || found.batches < found.meant
+      const next = yield* after(connection, queueId, looked, isFull, last)
       return { batches: found.batches, items, last: next }
     })
 

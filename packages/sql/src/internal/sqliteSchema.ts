@@ -5,6 +5,7 @@
  * in one place when it comes, is claimed and goes. What comes back, and what is dead, is elsewhere: a claim never has to
  * pass it.
  */
+import type { MigrationStep } from "../BatchStoreDialect.ts"
 
 /**
  * What `due_ms` is of a batch that is fresh. Not NULL and not 0: a column that keeps its size is changed in place, and
@@ -79,8 +80,20 @@ const ending = `
   error TEXT NOT NULL DEFAULT '',
   payload BLOB NOT NULL`
 
+/** How many rows of a table move at once. */
+const movedAtOnce = 100
+
+/** Moves the rows of a table elsewhere, the first ones first, until it is empty: dropping it costs nothing then. */
+const emptied = (table: string, move: (rows: string) => ReadonlyArray<string>): MigrationStep => {
+  const first = (columns: string) => `(SELECT ${columns} FROM ${table} ORDER BY seq LIMIT ${movedAtOnce})`
+  return {
+    while: `SELECT 1 FROM ${table} LIMIT 1`,
+    run: [...move(first("*")), `DELETE FROM ${table} WHERE seq IN ${first("seq")}`]
+  }
+}
+
 /** @internal */
-export const migrations = (prefix: string): Readonly<Record<string, ReadonlyArray<string>>> => ({
+export const migrations = (prefix: string): Readonly<Record<string, ReadonlyArray<MigrationStep>>> => ({
   "0001_batches": first(prefix),
   "0002_returns": second(prefix)
 })
@@ -158,7 +171,7 @@ const first = (prefix: string): ReadonlyArray<string> => {
  * What is deleted counts itself, wherever it is, and what is put to rest or dies. What comes into the first table is
  * counted by whoever puts it there. Places are never used again: a claim of a batch that is gone must not fit another.
  */
-const second = (prefix: string): ReadonlyArray<string> => {
+const second = (prefix: string): ReadonlyArray<MigrationStep> => {
   const { appends, batches, dead, queues, resting } = tables(prefix)
   const redrives = `${prefix}_redrives`
   const count = counted(queues)
@@ -181,15 +194,20 @@ const second = (prefix: string): ReadonlyArray<string> => {
       since_ms INTEGER NOT NULL DEFAULT ${ready}, ${ending}) STRICT`,
     `CREATE TABLE ${resting} (${columns}, due_ms INTEGER NOT NULL, since_ms INTEGER NOT NULL,
       leased INTEGER NOT NULL, version INTEGER NOT NULL DEFAULT 0, ${ending}) STRICT`,
-    `INSERT INTO ${batches} (${both}) SELECT ${both} FROM ${prefix}_batches_0001 WHERE due_ms = ${ready} ORDER BY seq`,
-    `INSERT INTO ${resting} (due_ms, since_ms, leased, ${both})
-      SELECT ${moved("1")} FROM ${prefix}_batches_0001 WHERE due_ms <> ${ready}
-      UNION ALL SELECT ${moved("0")} FROM ${prefix}_resting_0001`,
-    `DROP TABLE ${prefix}_batches_0001`,
-    `DROP TABLE ${prefix}_resting_0001`,
+    `DROP INDEX ${resting}_due`,
     // What waits for a newer version is in an index of its own: whoever cannot read it never comes upon it.
     `CREATE INDEX ${resting}_due ON ${resting} (seq >> ${spanBits}, due_ms) WHERE version = 0`,
     `CREATE INDEX ${resting}_newer ON ${resting} (seq >> ${spanBits}, version, due_ms) WHERE version > 0`,
+    emptied(`${prefix}_batches_0001`, (rows) => [
+      `INSERT INTO ${batches} (${both}) SELECT ${both} FROM ${rows} WHERE due_ms = ${ready} ORDER BY seq`,
+      `INSERT INTO ${resting} (due_ms, since_ms, leased, ${both}) SELECT ${moved("1")} FROM ${rows}
+        WHERE due_ms <> ${ready}`
+    ]),
+    emptied(`${prefix}_resting_0001`, (rows) => [
+      `INSERT INTO ${resting} (due_ms, since_ms, leased, ${both}) SELECT ${moved("0")} FROM ${rows}`
+    ]),
+    `DROP TABLE ${prefix}_batches_0001`,
+    `DROP TABLE ${prefix}_resting_0001`,
     `CREATE VIEW ${appends} AS SELECT 0 AS queue_id, 0 AS items, 0 AS oldest_ms, x'' AS payload`,
     `CREATE TRIGGER ${appends}_insert INSTEAD OF INSERT ON ${appends} BEGIN
       INSERT INTO ${batches} (seq, items, oldest_ms, payload)
