@@ -178,7 +178,7 @@ describe("others get their turn", () => {
       const context = yield* within(Layer.build(
         SqlBatchStore.layer().pipe(Layer.provideMerge(SqliteStore.layer({ filename })))
       ))
-      expect(takeCount()).toBeGreaterThanOrEqual(20)
+      expect(takeCount()).toBeGreaterThanOrEqual(80)
       const queue = yield* Context.get(context, BatchStore.BatchStore).queue("orders")
       expect(yield* queue.stats).toMatchObject({ pending: { batches: 2000, items: 2000 } })
       const sql = Context.get(context, SqlClient.SqlClient)
