@@ -132,6 +132,18 @@ export class UnsupportedMediaType extends Schema.TaggedError<UnsupportedMediaTyp
 }, HttpApiSchema.annotations({ status: 415, description: "Not application/json or application/x-ndjson" })) {}
 
 /**
+ * The `Idempotency-Key` belongs to a request with another body. What is in is of that one, and nothing of this one beyond
+ * what they begin with alike. Sending the same again makes no sense: a new request needs a new key.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class IdempotencyKeyReused extends Schema.TaggedError<IdempotencyKeyReused>()("IdempotencyKeyReused", {
+  queue: Schema.String,
+  message: Schema.String
+}, HttpApiSchema.annotations({ status: 422, description: "The Idempotency-Key belongs to another body" })) {}
+
+/**
  * The queue has no room. Nothing is in; of a stream, `taken` items are. Retry after as many seconds, which the header
  * `Retry-After` says too: they come from how fast the queue has drained of late, and from who was told so before.
  *

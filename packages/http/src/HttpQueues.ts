@@ -59,8 +59,8 @@ export interface Options {
   /** How large a line of NDJSON may be, in bytes; a stream may have any number of them. Default: 1 MiB. */
   readonly maxLineBytes?: number | undefined
   /**
-   * For how long an `Idempotency-Key` is remembered where the queue keeps its items in memory. A queue with a store
-   * remembers it there, for its own `idWindow`. Default: 1 hour.
+   * For how long an `Idempotency-Key` is remembered where the queue keeps its items in memory, and which body it belongs
+   * to of every queue. A queue with a store remembers it there, for its own `idWindow`. Default: 1 hour.
    */
   readonly idempotencyWindow?: Duration.DurationInput | undefined
   /** How many keys are remembered in memory for each queue; then the oldest is forgotten. Default: 100,000. */

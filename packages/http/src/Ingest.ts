@@ -44,7 +44,14 @@ export interface Options {
 
 const longestKey = 255
 
-const isKey = (key: string): boolean => key.length <= longestKey && /^[\x21-\x7e]+$/.test(key)
+/** A string of structured fields (RFC 8941), with parameters, which mean nothing here. */
+const quoted = /^"((?:[ !#-[\]-~]|\\["\\])*)"\s*(?:;.*)?$/
+
+/** The key that a header means, or undefined where it is none: in quotes, or as it is. */
+const keyOf = (header: string): string | undefined => {
+  const key = header.startsWith("\"") ? quoted.exec(header)?.[1].replace(/\\(.)/g, "$1") : header
+  return key !== undefined && key.length <= longestKey && /^[!-~]+$/.test(key) ? key : undefined
+}
 
 const json = "application/json"
 const ndjson = ["application/x-ndjson", "application/ndjson", "application/jsonl"]
@@ -98,11 +105,12 @@ const accepted: Ask = { wait: "accepted", key: undefined }
 
 const askOf = (
   { queue }: Mounted,
-  key: string | undefined,
+  header: string | undefined,
   wait: unknown
 ): Ask | { readonly field: string; readonly message: string } => {
-  if (key === undefined && wait === undefined) return accepted
-  if (key !== undefined && !isKey(key)) {
+  if (header === undefined && wait === undefined) return accepted
+  const key = header === undefined ? undefined : keyOf(header)
+  if (key === undefined && header !== undefined) {
     return { field: "Idempotency-Key", message: `it must be 1 to ${longestKey} visible ASCII characters` }
   }
   switch (wait) {

@@ -45,7 +45,7 @@ const urlParams = Schema.Struct({
 })
 
 const headers = Schema.Struct({
-  /** Makes a request that is repeated count once. */
+  /** Makes a request that is repeated count once: `k1`, or `"k1"` in quotes, which is the same. */
   "idempotency-key": Schema.optional(Schema.String)
 })
 
@@ -62,6 +62,7 @@ const offer = <const Name extends string, A, I>(name: Name, schema: Schema.Schem
     .addError(HttpError.UnknownQueue)
     .addError(HttpError.TooLarge)
     .addError(HttpError.UnsupportedMediaType)
+    .addError(HttpError.IdempotencyKeyReused)
     .addError(HttpError.QueueIsFull)
     .addError(HttpError.QueueUnavailable)
     .addError(HttpError.ServerStarting)

@@ -138,6 +138,88 @@ for (const { arrived, item, name, offered, taken } of queues) {
         expect(yield* arrived(server)).toEqual([1, 2, 3, 4, 5])
       }))
 
+    it.scopedLive("is refused with another body, which is lost by nobody: with a key of its own it counts", () =>
+      Effect.gen(function*() {
+        const server = yield* serve()
+        const refused = {
+          status: 422,
+          body: { _tag: "IdempotencyKeyReused", queue: name, message: expect.stringContaining("new key") }
+        }
+        const sends = [
+          ["item", (body: ReadonlyArray<unknown>, key: Record<string, string>) => post(server, path, body[0], key)],
+          ["array", (body: ReadonlyArray<unknown>, key: Record<string, string>) => post(server, path, body, key)],
+          [
+            "stream",
+            (body: ReadonlyArray<unknown>, key: Record<string, string>) => postLines(server, path, lines(...body), key)
+          ]
+        ] as const
+        let next = 0
+        const sent: Array<number> = []
+        for (const [kind, send] of sends) {
+          const [a, b, c] = [next++, next++, next++]
+          const first = kind === "item" ? [a] : [a, b]
+          const others = kind === "item" ? [[c]] : [[c, b], [a, c], [a], [a, b, c], [b, a], []]
+          expect((yield* send(first.map(item), key(kind))).status).toBe(202)
+          for (const other of others) {
+            expect([kind, other, yield* send(other.map(item), key(kind))]).toMatchObject([kind, other, refused])
+          }
+          expect((yield* send(first.map(item), key(kind))).body)
+            .toEqual(counts({ items: first.length, duplicates: first.length }))
+          expect((yield* send([item(c)], key(`${kind} of its own`.replaceAll(" ", "-")))).body)
+            .toEqual(counts({ items: 1, [taken]: 1 }))
+          sent.push(...first, c)
+        }
+        expect((yield* arrived(server)).sort((a, b) => a - b)).toEqual(sent)
+      }))
+
+    it.scopedLive("is refused with another body than that of a stream that was cut, which its own completes", () =>
+      Effect.gen(function*() {
+        const server = yield* serve()
+        const body = lines(item(1), item(2), item(3))
+        const cut = yield* connect(server)
+        yield* cut.send(chunkedHead(path, ndjson, key("k")))
+        yield* cut.send(chunk(lines(item(1), item(2))))
+        yield* until(() => Effect.map(offered(server), (offered) => offered === 2))
+        yield* arrived(server)
+        cut.socket.destroy()
+        for (const other of [lines(item(1), item(4), item(3)), lines(item(4)), lines(item(1))]) {
+          expect((yield* postLines(server, path, other, key("k"))).status).toBe(422)
+        }
+        expect((yield* postLines(server, path, body, key("k"))).body)
+          .toEqual(counts({ items: 3, [taken]: 1, duplicates: 2 }))
+        expect(yield* arrived(server)).toEqual([1, 2, 3])
+      }))
+
+    it.scopedLive("is the same body however it is spelled, as a whole or as a stream", () =>
+      Effect.gen(function*() {
+        const server = yield* serve()
+        yield* post(server, path, [item(1), item(2)], key("k"))
+        const again = [
+          yield* post(server, path, ` ${JSON.stringify([item(1), item(2)], undefined, 2)}\n`, key("k")),
+          yield* postLines(server, path, `\n ${JSON.stringify(item(1))} \r\n${JSON.stringify(item(2))}`, key("k"))
+        ]
+        for (const { body } of again) expect(body).toEqual(counts({ items: 2, duplicates: 2 }))
+        expect(yield* arrived(server)).toEqual([1, 2])
+      }))
+
+    it.scopedLive("has the key that is in quotes, as a string of structured fields", () =>
+      Effect.gen(function*() {
+        const server = yield* serve()
+        yield* post(server, path, item(1), key("\"k1\""))
+        for (const same of ["k1", "\"k1\"", "\"k1\";a=1", "\"k1\" "]) {
+          expect([same, (yield* post(server, path, item(1), key(same))).body.duplicates]).toEqual([same, 1])
+        }
+        yield* post(server, path, item(2), key("\"a\\\\\\\"b\""))
+        expect((yield* post(server, path, item(2), key("a\\\"b"))).body.duplicates).toBe(1)
+        for (const wrong of ["\"k1", "\"\"", "\"a b\"", "\"a\\b\"", "\"a\"b", "\"a\", \"b\"", `"${"x".repeat(256)}"`]) {
+          expect([wrong, yield* post(server, path, item(3), key(wrong))]).toMatchObject([wrong, {
+            status: 400,
+            body: { _tag: "InvalidRequest", field: "Idempotency-Key" }
+          }])
+        }
+        expect(yield* arrived(server)).toEqual([1, 2])
+      }))
+
     it.scopedLive("has every item of a stream once that was cut half-way", () =>
       Effect.gen(function*() {
         const server = yield* serve({ readings: { capacity: 1000 } })
@@ -264,14 +346,19 @@ describe("a request to a queue that keeps its items in memory", () => {
       expect(yield* again("a")).toBe(0)
     }))
 
-  it.scopedLive("is taken as far as the one before was not, where it is longer", () =>
+  it.scopedLive("with another body than one that is under way waits for its item, and is refused then", () =>
     Effect.gen(function*() {
-      const server = yield* serve()
-      yield* post(server, "/queues/readings", [reading(1)], key("k"))
-      const longer = yield* post(server, "/queues/readings", [reading(1), reading(2)], key("k"))
-      expect(longer.body).toEqual(counts({ items: 2, accepted: 1, duplicates: 1 }))
+      const { hold, server } = yield* serveStuck(Backpressure.suspend())
+      const first = yield* Effect.fork(
+        postLines(server, "/queues/readings", lines(reading(1), reading(2), reading(3)), key("k"))
+      )
+      yield* until(() => Effect.map(server.readings.metrics, ({ held }) => held === 4))
+      const other = yield* Effect.fork(postLines(server, "/queues/readings", lines(reading(1), reading(8)), key("k")))
+      yield* hold.open
+      expect(yield* Fiber.join(other)).toMatchObject({ status: 422, body: { _tag: "IdempotencyKeyReused" } })
+      expect(yield* Fiber.join(first)).toMatchObject({ status: 202, body: counts({ items: 3, accepted: 3 }) })
       yield* server.readings.flushNow
-      expect(server.flushed).toEqual([reading(1), reading(2)])
+      expect(server.flushed.map(({ celsius }) => celsius)).toEqual([0, 1, 2, 3])
     }))
 })
 
@@ -294,6 +381,51 @@ describe("a request to a queue with a store", () => {
       )
       yield* until(() => two.sent.length === 1)
       expect(two.sent).toEqual([{ to: "3" }])
+    }))
+
+  it.scopedLive("is not taken for another body by a new server, which cannot know that one: nothing is lost", () =>
+    Effect.gen(function*() {
+      const store = yield* sharedStore
+      const one = yield* serve({ store })
+      yield* post(one, "/queues/emails", [{ to: "1" }, { to: "2" }], key("k"))
+      yield* until(() => one.sent.length === 2)
+      yield* one.stop
+      const two = yield* serve({ store })
+      const other = [{ to: "1" }, { to: "3" }]
+      expect((yield* post(two, "/queues/emails", other, key("k"))).body)
+        .toEqual(counts({ items: 2, stored: 1, duplicates: 1 }))
+      yield* until(() => two.sent.length === 1)
+      expect(two.sent).toEqual([{ to: "3" }])
+      // It knows now whose the key is.
+      expect((yield* post(two, "/queues/emails", [{ to: "1" }, { to: "2" }], key("k"))).status).toBe(422)
+      expect((yield* post(two, "/queues/emails", other, key("k"))).body).toEqual(counts({ items: 2, duplicates: 2 }))
+    }))
+
+  it.scopedLive("with another body than one that waits for the store is refused once that is stored", () =>
+    Effect.gen(function*() {
+      const hold = makeHold()
+      const server = yield* serve({ store: heldStore(hold) })
+      const cut = yield* connect(server)
+      yield* cut.send(chunkedHead("/queues/emails", ndjson, key("k")))
+      yield* cut.send(chunk(lines({ to: "1" }, { to: "2" })))
+      yield* until(() => hold.waiting() === 1)
+      const other = yield* Effect.fork(post(server, "/queues/emails", [{ to: "1" }, { to: "3" }], key("k")))
+      yield* hold.open
+      yield* cut.send(lastChunk)
+      expect((yield* cut.answer).status).toBe(202)
+      expect((yield* Fiber.join(other)).status).toBe(422)
+      // One that has gone meanwhile has stored its items all the same.
+      yield* hold.close
+      const gone = yield* connect(server)
+      yield* gone.send(chunkedHead("/queues/emails", ndjson, key("g")))
+      yield* gone.send(chunk(lines({ to: "4" })))
+      yield* until(() => hold.waiting() === 1)
+      gone.socket.destroy()
+      const late = yield* Effect.fork(post(server, "/queues/emails", [{ to: "5" }], key("g")))
+      yield* hold.open
+      expect((yield* Fiber.join(late)).status).toBe(422)
+      yield* until(() => server.sent.length === 3)
+      expect(server.sent).toEqual([{ to: "1" }, { to: "2" }, { to: "4" }])
     }))
 
   it.scopedLive("that was cut while it waited for the store is stored once", () =>

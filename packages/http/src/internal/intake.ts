@@ -3,10 +3,15 @@
  */
 import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import type { Storing } from "@sluice/core/BatchQueue"
 import type { ItemDropped, StoreUnavailable } from "@sluice/core/QueueError"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import {
+  IdempotencyKeyReused,
   InvalidItems,
   InvalidRequest,
   type ItemFault,
@@ -17,7 +22,9 @@ import {
 } from "../HttpError.ts"
 import type { Fault, Refusal } from "../HttpQueue.ts"
 import { forLines, type Unread } from "./body.ts"
+import { Fingerprint } from "./fingerprint.ts"
 import type { Mounted } from "./mounted.ts"
+import type { Part } from "./rememberedKeys.ts"
 import { refuse } from "./respond.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
@@ -85,7 +92,7 @@ export const takeWhole = (mounted: Mounted, text: string, ask: Ask): Effect.Effe
     if (Either.isLeft(decoded)) return Effect.succeed(invalid(mounted, [{ position: 0, ...decoded.left }], 0))
     return ask.wait === "accepted" && ask.key === undefined && !mounted.tracing
       ? takeOne(mounted, decoded.right)
-      : takeAll(mounted, [decoded.right], ask)
+      : takeAll(mounted, [decoded.right], [value], ask)
   }
   const items: Array<unknown> = []
   const faults: Array<ItemFault> = []
@@ -94,7 +101,7 @@ export const takeWhole = (mounted: Mounted, text: string, ask: Ask): Effect.Effe
     if (Either.isRight(decoded)) items.push(decoded.right)
     else if (faults.push({ position, ...decoded.left }) === mostFaults) break
   }
-  return faults.length > 0 ? Effect.succeed(invalid(mounted, faults, 0)) : takeAll(mounted, items, ask)
+  return faults.length > 0 ? Effect.succeed(invalid(mounted, faults, 0)) : takeAll(mounted, items, value, ask)
 }
 
 const takeOne = (mounted: Mounted, item: unknown): Effect.Effect<Response> => {
@@ -119,58 +126,105 @@ const takeOne = (mounted: Mounted, item: unknown): Effect.Effect<Response> => {
   }
 }
 
-const takeAll = (mounted: Mounted, items: ReadonlyArray<unknown>, ask: Ask): Effect.Effect<Response> =>
+const takeAll = (
+  mounted: Mounted,
+  items: ReadonlyArray<unknown>,
+  values: ReadonlyArray<unknown>,
+  ask: Ask
+): Effect.Effect<Response> =>
   Effect.suspend(() => {
     const counts = nothing()
-    return Effect.match(alone(mounted, ask, Effect.flatten(offerTogether(mounted, items, 0, ask, counts))), {
+    const fingerprint = new Fingerprint()
+    const prints = [fingerprint.print]
+    if (ask.key !== undefined) { for (const value of values) prints.push(fingerprint.add(value)) }
+    const part: Part = { items, position: 0, printAt: (position) => prints[position], isLast: true }
+    return Effect.match(alone(mounted, ask, Effect.flatten(offerTogether(mounted, part, ask, counts))), {
       onSuccess: () => taken(counts),
       onFailure: (error) => refused(mounted, error, items, 0)
     })
   })
 
-/** A store sees to its ids by itself. In memory one request of a key goes after another. */
-const alone = <A, E>({ keys, queue }: Mounted, { key }: Ask, take: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  key === undefined || queue.offerStored !== undefined ? take : keys.alone(key, take)
+/** One request of a key goes after another: only then it is known what the first was. */
+const alone = <A, E>({ keys }: Mounted, { key }: Ask, take: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  key === undefined ? take : keys.alone(key, take)
 
 /** The queue was closed before its store had answered. What was to be stored may be so nevertheless. */
 interface ClosedTooEarly {
   readonly _tag: "ClosedTooEarly"
 }
 
-type Failure = Refusal<unknown> | ItemDropped<unknown> | StoreUnavailable | ClosedTooEarly
+/** The key of the request belongs to a request with another body. */
+interface OtherBody {
+  readonly _tag: "OtherBody"
+}
+
+type Failure = Refusal<unknown> | ItemDropped<unknown> | StoreUnavailable | ClosedTooEarly | OtherBody
+
+const otherBody: Effect.Effect<never, Failure> = Effect.fail({ _tag: "OtherBody" })
 
 /**
- * Offers items that begin at a position of their request, all or none, and counts what becomes of them. The first step
- * offers them, or stores them; the second waits for their settlement, where that was asked for.
+ * Offers items, all or none, and counts what becomes of them. The first step offers them, or stores them; the second
+ * waits for their settlement, where that was asked for.
  */
 const offerTogether = (
   mounted: Mounted,
-  items: ReadonlyArray<unknown>,
-  position: number,
+  part: Part,
   { key, wait }: Ask,
   counts: Counts
 ): Effect.Effect<Effect.Effect<void>, Failure> => {
   const { offerStoredAllOrNone } = mounted.queue
   if (wait === "stored" && offerStoredAllOrNone !== undefined) {
-    const ids = key === undefined ? undefined : items.map((_, index) => idOf(key, position + index))
-    return Effect.flatMap(offerStoredAllOrNone(items, { ids }), ({ dropped, droppedByReason, duplicates, stored }) => {
+    const { items } = part
+    const ids = key === undefined ? undefined : items.map((_, index) => idOf(key, part, index))
+    const known: Storing = { stored: 0, duplicates: items.length, dropped: 0, droppedByReason: {} }
+    const offered = storedOnce(mounted, part, key, offerStoredAllOrNone(items, { ids }), known)
+    return Effect.flatMap(offered, ({ dropped, droppedByReason, duplicates, stored }) => {
       if ((droppedByReason["shutdown"] ?? 0) > 0) return Effect.fail<Failure>({ _tag: "ClosedTooEarly" })
       count(counts, { items: items.length, stored, duplicates, dropped })
       return Effect.succeed(Effect.void)
     })
   }
-  return Effect.suspend(() => offerRest(mounted, items, position, { key, wait }, counts))
+  return Effect.suspend(() => offerRest(mounted, part, { key, wait }, counts))
+}
+
+/**
+ * Stores items where they are of the body that the key belongs to, and then remembers that they are. Where only what
+ * comes next can tell that, they are in: `known` is the answer.
+ */
+const storedOnce = <A>(
+  mounted: Mounted,
+  part: Part,
+  key: string | undefined,
+  store: Effect.Effect<A, Failure>,
+  known: A
+): Effect.Effect<A, Failure> => {
+  if (key === undefined) return store
+  return Effect.suspend(() => {
+    if (isOther(mounted, key, part)) return otherBody
+    if (mounted.keys.isBehind(key, part, mounted.now())) return Effect.succeed(known)
+    return Effect.onExit(
+      store,
+      (exit) => Effect.sync(() => mayBeIn(exit) && remember(mounted, key, part, Exit.isSuccess(exit)))
+    )
+  })
+}
+
+/** Whether items that were to be stored may be so: of whoever does not wait any more, nobody knows. */
+const mayBeIn = (exit: Exit.Exit<unknown, Failure>): boolean => {
+  const failure = Exit.isSuccess(exit) ? Option.none() : Cause.failureOption(exit.cause)
+  return Option.isNone(failure) || failure.value._tag === "StoreUnavailable" || failure.value._tag === "ItemDropped"
 }
 
 /** Offers those of the items that are not in from an earlier request. */
 const offerRest = (
   mounted: Mounted,
-  items: ReadonlyArray<unknown>,
-  position: number,
+  part: Part,
   { key, wait }: Ask,
   counts: Counts
 ): Effect.Effect<Effect.Effect<void>, Failure> => {
   const { offerAllOrNone, offerTracked } = mounted.queue
+  const { items, position } = part
+  if (isOther(mounted, key, part)) return otherBody
   const known = alreadyIn(mounted, key, position, items.length)
   const rest = known === 0 ? items : items.slice(known)
   const offered: Effect.Effect<Effect.Effect<Partial<Counts>>, Refusal<unknown>> =
@@ -180,7 +234,7 @@ const offerRest = (
   // Offering waits for nothing. Once the items are in, the key has to be known.
   return Effect.uninterruptible(
     Effect.map(rest.length === 0 ? nobody : offered, (ended) => {
-      remember(mounted, key, position + items.length)
+      remember(mounted, key, part)
       count(counts, { items: items.length, duplicates: known })
       return Effect.map(
         ended,
@@ -197,16 +251,23 @@ const count = (counts: Counts, more: { readonly [Name in keyof Counts]?: number 
   for (const name in more) counts[name as keyof Counts] += more[name as keyof Counts] ?? 0
 }
 
-/** The id of an item in the store of its queue, which remembers it there. */
-const idOf = (key: string, position: number): string => `http/${key}/${position}`
+/**
+ * The id of an item in the store of its queue, which remembers it there. It says what the item is: where nobody here
+ * remembers the key any more, another body is not taken for the one that is stored.
+ */
+const idOf = (key: string, { position, printAt }: Part, index: number): string =>
+  `http/${key}/${position + index}/${printAt(position + index + 1)}`
+
+const isOther = (mounted: Mounted, key: string | undefined, part: Part): boolean =>
+  key !== undefined && mounted.keys.isOther(key, part, mounted.now())
 
 /** How many of so many items, which begin at a position of the request with this key, are in already. */
 const alreadyIn = (mounted: Mounted, key: string | undefined, position: number, items: number): number =>
   key === undefined ? 0 : Math.min(items, Math.max(0, mounted.keys.taken(key, mounted.now()) - position))
 
-/** Remembers that the items of a request before this position are in. */
-const remember = (mounted: Mounted, key: string | undefined, position: number): void => {
-  if (key !== undefined) mounted.keys.remember(key, position, mounted.now())
+/** Remembers that the items of a request are in up to the end of this part, or may be. */
+const remember = (mounted: Mounted, key: string | undefined, part: Part, isSure = true): void => {
+  if (key !== undefined) mounted.keys.remember(key, part, isSure, mounted.now())
 }
 
 // --- a stream ----------------------------------------------------------------------------------------------------------
@@ -228,6 +289,10 @@ class Streaming {
   private position = 0
   /** Where an item could not be taken: the answer. */
   private ended: Response | undefined
+  private readonly fingerprint = new Fingerprint()
+  /** The fingerprints at the positions from `printedFrom` on, where there is a key. */
+  private prints: Array<string> = []
+  private printedFrom = 0
 
   constructor(mounted: Mounted, ask: Ask) {
     this.mounted = mounted
@@ -238,6 +303,8 @@ class Streaming {
   readonly take = (lines: ReadonlyArray<string>): Effect.Effect<boolean> => {
     const items: Array<unknown> = []
     let fault: ItemFault | undefined
+    this.prints = [this.fingerprint.print]
+    this.printedFrom = this.position
     for (const line of lines) {
       if (line.trim() === "") continue
       const decoded = this.decode(line)
@@ -262,7 +329,15 @@ class Streaming {
     } catch (error) {
       return Either.left({ field: "", reason: "json", message: (error as Error).message })
     }
-    return this.mounted.queue.decode(value)
+    const decoded = this.mounted.queue.decode(value)
+    if (this.ask.key !== undefined && Either.isRight(decoded)) this.prints.push(this.fingerprint.add(value))
+    return decoded
+  }
+
+  /** The items that are next. */
+  private part(items: ReadonlyArray<unknown>, isLast = false): Part {
+    const { printedFrom, prints } = this
+    return { items, position: this.position, printAt: (position) => prints[position - printedFrom], isLast }
   }
 
   private offer(items: ReadonlyArray<unknown>): Effect.Effect<void> {
@@ -299,6 +374,10 @@ class Streaming {
     if (from >= items.length || this.ended !== undefined) return Effect.void
     const { keys, queue } = this.mounted
     const step = Effect.suspend(() => {
+      if (isOther(this.mounted, key, this.part(from === 0 ? items : items.slice(from)))) {
+        this.ended = refused(this.mounted, { _tag: "OtherBody" }, [], this.position)
+        return Effect.succeed(items.length)
+      }
       const known = alreadyIn(this.mounted, key, this.position, items.length - from)
       this.taken({ items: known, duplicates: known })
       if (from + known >= items.length) return Effect.succeed(items.length)
@@ -309,8 +388,8 @@ class Streaming {
           return items.length
         },
         onSuccess: (outcome) => {
+          remember(this.mounted, key, this.part([item]))
           this.taken({ items: 1, [outcome]: 1 })
-          remember(this.mounted, key, this.position)
           return from + known + 1
         }
       })
@@ -326,10 +405,11 @@ class Streaming {
     if (from >= items.length) return Effect.void
     const slice = items.slice(from, from + most)
     const counts = nothing()
+    const part = this.part(slice)
     const offered = most === 1 && this.ask.wait === "stored"
-      ? Effect.as(this.offerOneStored(slice[0], counts), Effect.void)
-      : alone(this.mounted, this.ask, offerTogether(this.mounted, slice, this.position, this.ask, counts))
-    return Effect.matchEffect(offered, {
+      ? Effect.as(this.offerOneStored(part, counts), Effect.void)
+      : offerTogether(this.mounted, part, this.ask, counts)
+    return Effect.matchEffect(alone(this.mounted, this.ask, offered), {
       onFailure: (error) => {
         if (most > 1 && (error._tag === "QueueFull" || error._tag === "TooManyItems")) {
           return this.offerSlices(items, from, 1)
@@ -348,9 +428,12 @@ class Streaming {
     })
   }
 
-  private offerOneStored(item: unknown, counts: Counts): Effect.Effect<void, Failure> {
-    const id = this.ask.key === undefined ? undefined : idOf(this.ask.key, this.position)
-    return Effect.matchEffect(this.mounted.queue.offerStored!(item, { id }), {
+  private offerOneStored(part: Part, counts: Counts): Effect.Effect<void, Failure> {
+    const { key } = this.ask
+    const id = key === undefined ? undefined : idOf(key, part, 0)
+    const { offerStored } = this.mounted.queue
+    const stored = storedOnce(this.mounted, part, key, offerStored!(part.items[0], { id }), "duplicate" as const)
+    return Effect.matchEffect(stored, {
       onFailure: (error): Effect.Effect<void, Failure> => {
         if (error._tag !== "ItemDropped") return Effect.fail(error)
         if (error.reason === "shutdown") return Effect.fail({ _tag: "ClosedTooEarly" })
@@ -370,11 +453,19 @@ class Streaming {
   answer(unread: Unread | undefined, maxLineBytes: number): Effect.Effect<Response> {
     return Effect.map(Effect.all(this.unsettled, { discard: true }), () => {
       if (this.ended !== undefined) return this.ended
-      if (unread === undefined) return taken(this.counts)
+      if (unread === undefined) return this.complete()
       if (unread._tag !== "NotText") return unreadable(unread, "line", maxLineBytes, this.position)
       const fault = { position: this.position, field: "", reason: "text", message: "it is not UTF-8" }
       return invalid(this.mounted, [fault], this.position)
     })
+  }
+
+  /** All of it is in: only now it is known that it had no more items. */
+  private complete(): Response {
+    const end = this.part([], true)
+    if (isOther(this.mounted, this.ask.key, end)) return refused(this.mounted, { _tag: "OtherBody" }, [], this.position)
+    remember(this.mounted, this.ask.key, end)
+    return taken(this.counts)
   }
 }
 
@@ -432,6 +523,8 @@ const full = (mounted: Mounted, items: number, taken: number): Response => {
 export const unavailable = (mounted: Mounted, reason: "closing" | "draining" | "store", taken: number): Response =>
   refuse(QueueUnavailable, { queue: mounted.queue.name, reason, taken }, { "retry-after": "1" })
 
+const reused = "the Idempotency-Key belongs to a request with another body: a new request needs a new key"
+
 /** The answer to items that were refused; the first of them stands at `position` in the request. */
 const refused = (
   mounted: Mounted,
@@ -451,6 +544,8 @@ const refused = (
     case "QueueClosed":
     case "ClosedTooEarly":
       return unavailable(mounted, "closing", taken)
+    case "OtherBody":
+      return refuse(IdempotencyKeyReused, { queue: mounted.queue.name, message: reused })
     case "MalformedItem":
     case "InvalidWeight":
     case "InvalidKey":

@@ -1,12 +1,32 @@
 /**
- * The idempotency keys of a queue that keeps its items in memory: how many items of a request are in. Oldest first, at
- * most so many, each for a while.
+ * The idempotency keys of a queue: how many items of a request are in, and what they are. Oldest first, at most so many,
+ * each for a while.
  */
 import * as Effect from "effect/Effect"
+
+/**
+ * Items of a request that follow one another.
+ * @internal
+ */
+export interface Part {
+  readonly items: ReadonlyArray<unknown>
+  /** That of the first of them in the request. */
+  readonly position: number
+  /** The fingerprint of the items of the request before a position, as far as these go. */
+  readonly printAt: (position: number) => string
+  /** Whether the request is known to have no more of them. */
+  readonly isLast: boolean
+}
 
 interface Remembered {
   /** How many of the items of the request are in, from the first on. */
   readonly taken: number
+  /** How many of them are in, or may be: whoever waited for that is gone. */
+  readonly offered: number
+  /** The fingerprint of those that were offered. */
+  readonly print: string
+  /** Whether the request had no more. */
+  readonly isComplete: boolean
   readonly untilMillis: number
 }
 
@@ -28,18 +48,44 @@ export class RememberedKeys {
     this.windowMillis = windowMillis
   }
 
-  /** How many items of the request with this key are in already. */
-  taken(key: string, nowMillis: number): number {
+  private find(key: string, nowMillis: number): Remembered | undefined {
     const remembered = this.keys.get(key)
-    return remembered === undefined || remembered.untilMillis <= nowMillis ? 0 : remembered.taken
+    return remembered === undefined || remembered.untilMillis <= nowMillis ? undefined : remembered
   }
 
-  /** So many are in now, if there were not more before. */
-  remember(key: string, taken: number, nowMillis: number): void {
-    const most = Math.max(taken, this.taken(key, nowMillis))
+  /** How many items of the request with this key are in already. */
+  taken(key: string, nowMillis: number): number {
+    return this.find(key, nowMillis)?.taken ?? 0
+  }
+
+  /** Whether these items are of another body than the one that has the key, as far as they tell. */
+  isOther(key: string, { isLast, items, position, printAt }: Part, nowMillis: number): boolean {
+    const known = this.find(key, nowMillis)
+    if (known === undefined) return false
+    const end = position + items.length
+    if (known.offered > end) return isLast
+    if (known.offered >= position && printAt(known.offered) !== known.print) return true
+    return known.isComplete && end > known.offered
+  }
+
+  /** Whether as many are in, of a body that only what comes next can tell from this one. */
+  isBehind(key: string, { items, position }: Part, nowMillis: number): boolean {
+    const { offered, taken } = this.find(key, nowMillis) ?? { offered: 0, taken: 0 }
+    const end = position + items.length
+    return end <= taken && end < offered
+  }
+
+  /** The items of a request are in up to the end of this part, or may be, if there were not more before. */
+  remember(key: string, { isLast, items, position, printAt }: Part, isSure: boolean, nowMillis: number): void {
+    const before = this.find(key, nowMillis)
+    const end = position + items.length
+    const taken = Math.max(before?.taken ?? 0, isSure ? end : 0)
+    const remembered = before !== undefined && before.offered > end
+      ? before
+      : { offered: end, print: printAt(end), isComplete: isLast || before?.offered === end && before.isComplete }
     // The newest are at the end.
     this.keys.delete(key)
-    this.keys.set(key, { taken: most, untilMillis: nowMillis + this.windowMillis })
+    this.keys.set(key, { ...remembered, taken, untilMillis: nowMillis + this.windowMillis })
     for (const [oldest, { untilMillis }] of this.keys) {
       if (this.keys.size <= this.limit && untilMillis > nowMillis) return
       this.keys.delete(oldest)
