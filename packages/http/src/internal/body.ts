@@ -15,7 +15,7 @@ import * as Stream from "effect/Stream"
 
 // Of every platform that JavaScript runs on; the standard library of the language alone does not declare them.
 declare const TextEncoder: new() => { encode(text: string): Uint8Array }
-declare const TextDecoder: new(label: "utf-8", options: { readonly fatal: boolean }) => {
+declare const TextDecoder: new(label: "utf-8", options: { readonly fatal: boolean; readonly ignoreBOM?: boolean }) => {
   decode(bytes?: ArrayBuffer | Uint8Array, options?: { readonly stream: boolean }): string
 }
 
@@ -38,7 +38,10 @@ const lost = (cause: RequestError): Unread => ({ _tag: "Lost", cause })
 const maxBytesOfPlatform = 10 * 1024 * 1024
 
 const encoder = new TextEncoder()
+/** Of a whole body: it leaves out a byte order mark at the beginning. */
 const decoder = new TextDecoder("utf-8", { fatal: true })
+/** Of a piece, whose beginning may be anywhere in the body. */
+const pieceDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 const decode = (bytes: ArrayBuffer | Uint8Array): Effect.Effect<string, Unread> => {
   try {
@@ -100,11 +103,38 @@ const readUnknownLength = (request: HttpServerRequest, maxBytes: number): Effect
     return read
   })
 
+const byteOrderMark = [0xef, 0xbb, 0xbf]
+
+/** Leaves out a byte order mark at the beginning of the body, and only there, however it comes in pieces. */
+const withoutMark = (
+  pull: Effect.Effect<Uint8Array | undefined, Unread>
+): Effect.Effect<Uint8Array | undefined, Unread> => {
+  const begun = new Pieces()
+  let isPast = false
+  return Effect.suspend(() => {
+    if (isPast) return pull
+    const next: Effect.Effect<Uint8Array | undefined, Unread> = Effect.flatMap(pull, (chunk) => {
+      if (chunk !== undefined) begun.append(chunk)
+      const { size } = begun
+      const first = begun.take()
+      const mayBegin = byteOrderMark.every((byte, at) => at >= size || first[at] === byte)
+      if (chunk !== undefined && mayBegin && size < byteOrderMark.length) {
+        begun.size = size
+        return next
+      }
+      isPast = true
+      if (size === 0) return Effect.succeed(chunk)
+      return Effect.succeed(mayBegin && size >= byteOrderMark.length ? first.subarray(byteOrderMark.length) : first)
+    })
+    return next
+  })
+}
+
 const newline = 10
 
 /**
  * Goes through the lines of the body, those of each piece that arrives together. `use` answers whether to go on. Nothing
- * is held but a piece, and the beginning of a line that has not ended yet.
+ * is held but a piece, and the beginning of a line that has not ended yet. Where the body is cut makes no difference.
  *
  * @internal
  */
@@ -115,7 +145,7 @@ export const forLines = <E>(
 ): Effect.Effect<void, E | Unread> =>
   withChunks(request, (pull) => {
     const begun = new Pieces()
-    const read: Effect.Effect<void, E | Unread> = Effect.flatMap(pull, (chunk) => {
+    const read: Effect.Effect<void, E | Unread> = Effect.flatMap(withoutMark(pull), (chunk) => {
       if (chunk === undefined) return useLines(begun.take(), undefined)
       const end = chunk.lastIndexOf(newline)
       if (end >= 0) {
@@ -145,7 +175,7 @@ const linesOf = (
   maxLineBytes: number
 ): { readonly lines: ReadonlyArray<string>; readonly fault: Unread | undefined } => {
   try {
-    const lines = decoder.decode(bytes).split("\n")
+    const lines = pieceDecoder.decode(bytes).split("\n")
     const long = lines.findIndex((line) => hasMoreBytes(line, maxLineBytes))
     return long < 0 ? { lines, fault: undefined } : { lines: lines.slice(0, long), fault: tooLarge }
   } catch {
@@ -156,7 +186,7 @@ const linesOf = (
       const line = bytes.subarray(from, end < 0 ? bytes.length : end)
       if (line.length > maxLineBytes) return { lines, fault: tooLarge }
       try {
-        lines.push(decoder.decode(line))
+        lines.push(pieceDecoder.decode(line))
       } catch {
         return { lines, fault: notText }
       }

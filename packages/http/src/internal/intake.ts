@@ -278,6 +278,9 @@ const mostTogether = 256
 /** So many slices of a stream may wait for their settlement; then the stream waits for the oldest. */
 const mostUnsettled = 64
 
+/** Whether a line has nothing but the white space of JSON: that of the language has more, also a byte order mark. */
+const isBlank = (line: string): boolean => /^[ \t\r]*$/.test(line)
+
 /** A request whose body is NDJSON, on its way through the queue. */
 class Streaming {
   private readonly mounted: Mounted
@@ -306,7 +309,7 @@ class Streaming {
     this.prints = [this.fingerprint.print]
     this.printedFrom = this.position
     for (const line of lines) {
-      if (line.trim() === "") continue
+      if (isBlank(line)) continue
       const decoded = this.decode(line)
       if (Either.isLeft(decoded)) {
         fault = { position: this.position + items.length, ...decoded.left }
