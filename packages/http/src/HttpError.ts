@@ -18,7 +18,10 @@ export const ItemFault = Schema.Struct({
   position: Schema.Int,
   /** Where in the item, such as `address.lines[2]`; empty for the item as a whole. */
   field: Schema.String,
-  /** `type`, `text`, `too-deep`, `too-large`, `unsupported`, or `json` where it is no JSON. */
+  /**
+   * `type`, `text`, `too-deep`, `too-large`, `unsupported`, `inexact` for an integer that no number holds, or `json` where
+   * it is no JSON.
+   */
   reason: Schema.String,
   message: Schema.String
 }).annotations({ identifier: "ItemFault" })

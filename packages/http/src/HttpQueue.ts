@@ -100,6 +100,8 @@ export interface HttpQueue<in out A = any> {
   readonly system: string
   /** An item of a JSON value, or what is wrong with it. Never throws. */
   readonly decode: (value: unknown) => Either.Either<A, Fault>
+  /** What becomes of integers that no number holds, before `decode`. Default: `"refuse"`. */
+  readonly unsafeIntegers?: UnsafeIntegers | undefined
   /** Offers one item at once. */
   readonly unsafeOffer: (item: A) => Outcome | "full" | "closed" | "malformed" | "invalid-weight" | "invalid-key"
   /** Offers one item, and waits for room where the policy says so. */
@@ -209,6 +211,15 @@ export interface InspectedLetter extends DeadLetter {
 }
 
 /**
+ * What becomes of an item with an integer in it that a number of JavaScript does not hold, as most beyond 2^53: it is
+ * refused, or the integer is rounded to one that a number holds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type UnsafeIntegers = "refuse" | "round"
+
+/**
  * What the items of a queue are.
  *
  * @since 0.1.0
@@ -219,6 +230,11 @@ export interface Options<A, I> {
   readonly schema: Schema.Schema<A, I>
   /** What an item may be. Default: 1 MiB, and nested 64 deep. */
   readonly limits?: Partial<Codec.Limits> | undefined
+  /**
+   * What becomes of an item with an integer that would have other digits once it was read as a number: one of those beyond
+   * 2^53, without a fraction and an exponent. Default: `"refuse"`.
+   */
+  readonly unsafeIntegers?: UnsafeIntegers | undefined
 }
 
 /** Looks at a value before the schema does, and then decodes it. */
@@ -294,6 +310,7 @@ export const fromWriteBehind = <A, I>(
   name: queue.name,
   system: "WriteBehind",
   decode: makeDecode(options),
+  unsafeIntegers: options.unsafeIntegers,
   unsafeOffer: queue.unsafeOffer,
   offer: queue.offer,
   offerAll: queue.offerAll,
@@ -335,6 +352,7 @@ export const fromBatchQueue = <A, I>(
     name: queue.name,
     system: "BatchQueue",
     decode: makeDecode(options),
+    unsafeIntegers: options.unsafeIntegers,
     unsafeOffer: queue.unsafeOffer,
     offer: queue.offer,
     offerAll: queue.offerAll,

@@ -22,7 +22,9 @@ import {
 } from "../HttpError.ts"
 import type { Fault, Refusal } from "../HttpQueue.ts"
 import { forLines, type Unread } from "./body.ts"
+import { fieldOf } from "./field.ts"
 import { Fingerprint } from "./fingerprint.ts"
+import { type Inexact, inexactIntegers } from "./integers.ts"
 import type { Mounted } from "./mounted.ts"
 import type { Part } from "./rememberedKeys.ts"
 import { refuse } from "./respond.ts"
@@ -87,6 +89,11 @@ export const takeWhole = (mounted: Mounted, text: string, ask: Ask): Effect.Effe
   }
   if (mounted.isDraining) return Effect.succeed(unavailable(mounted, "draining", 0))
   const { queue } = mounted
+  const inexact = inexactOf(mounted, text, mostFaults)
+  if (inexact.length > 0) {
+    const isArray = Array.isArray(value)
+    return Effect.succeed(invalid(mounted, inexact.map((each) => inexactFault(each, isArray)), 0))
+  }
   if (!Array.isArray(value)) {
     const decoded = queue.decode(value)
     if (Either.isLeft(decoded)) return Effect.succeed(invalid(mounted, [{ position: 0, ...decoded.left }], 0))
@@ -102,6 +109,14 @@ export const takeWhole = (mounted: Mounted, text: string, ask: Ask): Effect.Effe
     else if (faults.push({ position, ...decoded.left }) === mostFaults) break
   }
   return faults.length > 0 ? Effect.succeed(invalid(mounted, faults, 0)) : takeAll(mounted, items, value, ask)
+}
+
+const inexactOf = ({ queue }: Mounted, text: string, most: number): ReadonlyArray<Inexact> =>
+  queue.unsafeIntegers === "round" ? [] : inexactIntegers(text, most)
+
+const inexactFault = ({ message, path }: Inexact, isArray: boolean): ItemFault => {
+  const [position, field] = isArray ? [Number(path[0]), path.slice(1)] : [0, path]
+  return { position, field: fieldOf(field), reason: "inexact", message }
 }
 
 const takeOne = (mounted: Mounted, item: unknown): Effect.Effect<Response> => {
@@ -312,7 +327,7 @@ class Streaming {
       if (isBlank(line)) continue
       const decoded = this.decode(line)
       if (Either.isLeft(decoded)) {
-        fault = { position: this.position + items.length, ...decoded.left }
+        fault = { ...decoded.left, position: this.position + items.length }
         break
       }
       items.push(decoded.right)
@@ -332,6 +347,8 @@ class Streaming {
     } catch (error) {
       return Either.left({ field: "", reason: "json", message: (error as Error).message })
     }
+    const [inexact] = inexactOf(this.mounted, line, 1)
+    if (inexact !== undefined) return Either.left(inexactFault(inexact, false))
     const decoded = this.mounted.queue.decode(value)
     if (this.ask.key !== undefined && Either.isRight(decoded)) this.prints.push(this.fingerprint.add(value))
     return decoded
