@@ -19,8 +19,8 @@ export const ItemFault = Schema.Struct({
   /** Where in the item, such as `address.lines[2]`; empty for the item as a whole. */
   field: Schema.String,
   /**
-   * `type`, `text`, `too-deep`, `too-large`, `unsupported`, `inexact` for an integer that no number holds, or `json` where
-   * it is no JSON.
+   * `type`, `text`, `too-deep`, `too-large`, `unsupported`, `inexact` for an integer that no number holds, `json` where
+   * it is no JSON, or `encoding` where the body cannot be decompressed from there on.
    */
   reason: Schema.String,
   message: Schema.String
@@ -125,14 +125,22 @@ export class TooLarge extends Schema.TaggedError<TooLarge>()("TooLarge", {
 }, HttpApiSchema.annotations({ status: 413, description: "The body, a line of it, or the array is too large" })) {}
 
 /**
- * The body is no JSON and no NDJSON in UTF-8, or it is compressed.
+ * The body is no JSON and no NDJSON in UTF-8, or it has a `Content-Encoding` that is not known here: then the header
+ * `Accept-Encoding` of the answer says which are.
  *
  * @since 0.1.0
  * @category errors
  */
-export class UnsupportedMediaType extends Schema.TaggedError<UnsupportedMediaType>()("UnsupportedMediaType", {
-  message: Schema.String
-}, HttpApiSchema.annotations({ status: 415, description: "Not application/json or application/x-ndjson" })) {}
+export class UnsupportedMediaType extends Schema.TaggedError<UnsupportedMediaType>()(
+  "UnsupportedMediaType",
+  {
+    message: Schema.String
+  },
+  HttpApiSchema.annotations({
+    status: 415,
+    description: "Not application/json or application/x-ndjson, or in an unknown encoding"
+  })
+) {}
 
 /**
  * The `Idempotency-Key` belongs to a request with another body. What is in is of that one, and nothing of this one beyond

@@ -23,6 +23,7 @@ import type * as Redacted from "effect/Redacted"
 import { InvalidRequest, Unauthorized, UnknownQueue, UnsupportedMediaType } from "./HttpError.ts"
 import { HttpQueues, type Queues } from "./HttpQueues.ts"
 import { readText } from "./internal/body.ts"
+import { acceptEncoding, isKnown } from "./internal/contentCoding.ts"
 import { endWithClient } from "./internal/cutOff.ts"
 import { type Ask, takeStream, takeWhole, unavailable, unreadable } from "./internal/intake.ts"
 import type { Mounted } from "./internal/mounted.ts"
@@ -58,10 +59,6 @@ const ndjson = ["application/x-ndjson", "application/ndjson", "application/jsonl
 
 /** What kind of body a request has, or why it is none of ours. */
 const kindOf = (request: HttpServerRequest.HttpServerRequest): "json" | "ndjson" | { readonly message: string } => {
-  const encoding = request.headers["content-encoding"]
-  if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
-    return { message: `the body must not be compressed: it is ${encoding.slice(0, longestKey)}` }
-  }
   const header = request.headers["content-type"]
   if (header === json) return "json"
   const [type, ...parameters] = (header ?? "").toLowerCase().split(";").map((part) => part.trim())
@@ -88,6 +85,7 @@ const makeTake = (queues: Queues, token: Redacted.Redacted | undefined) =>
   if (mounted === undefined) return Effect.succeed(refuse(UnknownQueue, { queue: name }))
   const kind = kindOf(request)
   if (typeof kind === "object") return Effect.succeed(refuse(UnsupportedMediaType, kind))
+  if (!isKnown(request.headers["content-encoding"])) return Effect.succeed(unknownCoding)
   const ask = askOf(mounted, request.headers["idempotency-key"], params["wait"])
   if ("field" in ask) return Effect.succeed(refuse(InvalidRequest, ask))
   if (mounted.isDraining) return Effect.succeed(unavailable(mounted, "draining", 0))
@@ -100,6 +98,10 @@ const makeTake = (queues: Queues, token: Redacted.Redacted | undefined) =>
 }
 
 const unauthorized = refuse(Unauthorized, { message: "a bearer token is required" }, { "www-authenticate": "Bearer" })
+
+const unknownCoding = refuse(UnsupportedMediaType, {
+  message: `the body must have one Content-Encoding of ${acceptEncoding}`
+}, { "accept-encoding": acceptEncoding })
 
 const accepted: Ask = { wait: "accepted", key: undefined }
 

@@ -7,6 +7,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, WriteBehind } from "@sluice/core"
 import { HttpQueue, HttpQueues, Ingest } from "@sluice/http"
 import { Effect, FastCheck as fc, Layer, Schema } from "effect"
+import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib"
 import { counts, json, ndjson } from "./support/raw.ts"
 
 const maxLineBytes = 40
@@ -31,7 +32,11 @@ const makeSend = Effect.gen(function*() {
   })
   const router = yield* Effect.provide(Ingest.router(), yield* Layer.build(mounted))
   const handle = HttpApp.toWebHandler(router)
-  return (pieces: ReadonlyArray<Uint8Array>, type = ndjson): Effect.Effect<Answer> =>
+  return (
+    pieces: ReadonlyArray<Uint8Array>,
+    type = ndjson,
+    headers: Record<string, string> = {}
+  ): Effect.Effect<Answer> =>
     Effect.gen(function*() {
       const body = new ReadableStream<Uint8Array>({
         start: (controller) => {
@@ -41,7 +46,7 @@ const makeSend = Effect.gen(function*() {
       })
       const request = new Request("http://localhost/queues/any", {
         method: "POST",
-        headers: { "content-type": type },
+        headers: { "content-type": type, ...headers },
         body,
         duplex: "half"
       } as RequestInit)
@@ -134,6 +139,35 @@ describe("a stream of lines", () => {
       }),
     { fastCheck: { numRuns: 200 } }
   )
+})
+
+describe("a body that is compressed", () => {
+  it.scopedLive("has the answer of what it is, wherever it is cut", () =>
+    Effect.gen(function*() {
+      const send = yield* makeSend
+      for (const [body] of bodies) {
+        for (const type of [ndjson, json]) {
+          const bytes = Buffer.from(body as string)
+          const whole = yield* send([bytes], type)
+          for (
+            const [coding, compress] of Object.entries({ gzip: gzipSync, deflate: deflateSync, br: brotliCompressSync })
+          ) {
+            const compressed = compress(bytes)
+            const places = Array.from(compressed.keys())
+            for (
+              const pieces of [
+                [compressed],
+                cutAt(compressed, places),
+                cutAt(compressed, places.filter((n) => n % 7 === 3))
+              ]
+            ) {
+              expect([coding, body, yield* send(pieces, type, { "content-encoding": coding })])
+                .toEqual([coding, body, whole])
+            }
+          }
+        }
+      }
+    }))
 })
 
 describe("a whole body", () => {

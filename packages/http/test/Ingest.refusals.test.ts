@@ -429,7 +429,7 @@ describe("413", () => {
 })
 
 describe("415", () => {
-  it.scopedLive("answers a body of another kind, of none, in another charset, or compressed", () =>
+  it.scopedLive("answers a body of another kind, of none, in another charset, or compressed otherwise", () =>
     Effect.gen(function*() {
       const server = yield* serve()
       const body = new Uint8Array(Buffer.from(JSON.stringify(reading(1))))
@@ -446,10 +446,9 @@ describe("415", () => {
         { "content-type": "application/json; charset=iso-8859-1" },
         { "content-type": "application/json; charset=" },
         { "content-type": "application/x-ndjson; charset=latin1" },
-        { "content-type": json, "content-encoding": "gzip" },
-        { "content-type": json, "content-encoding": "br" },
-        { "content-type": json, "content-encoding": "identity, gzip" },
-        { "content-type": ndjson, "content-encoding": "deflate" }
+        { "content-type": json, "content-encoding": "compress" },
+        { "content-type": json, "content-encoding": "gzip, br" },
+        { "content-type": ndjson, "content-encoding": "gzip;q=1" }
       ]
       for (const headers of wrong) {
         const answer = yield* send(server, "/queues/readings", body, headers)

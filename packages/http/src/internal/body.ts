@@ -12,6 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { isPlain, withDecoded } from "./contentCoding.ts"
 
 // Of every platform that JavaScript runs on; the standard library of the language alone does not declare them.
 declare const TextEncoder: new() => { encode(text: string): Uint8Array }
@@ -27,12 +28,18 @@ export type Unread =
   | { readonly _tag: "TooLarge" }
   /** It is not text in UTF-8. */
   | { readonly _tag: "NotText" }
+  /** It is not what its `Content-Encoding` says, or not all of it. */
+  | { readonly _tag: "Broken" }
   /** The client has gone, or has sent what is no HTTP. */
   | { readonly _tag: "Lost"; readonly cause: RequestError }
 
 const tooLarge: Unread = { _tag: "TooLarge" }
 const notText: Unread = { _tag: "NotText" }
+const broken: Unread = { _tag: "Broken" }
 const lost = (cause: RequestError): Unread => ({ _tag: "Lost", cause })
+
+/** @internal */
+export const brokenBody = "it is not what Content-Encoding says, or not all of it, or there is more behind its end"
 
 /** What the server of the platform takes without being asked for more. */
 const maxBytesOfPlatform = 10 * 1024 * 1024
@@ -52,12 +59,12 @@ const decode = (bytes: ArrayBuffer | Uint8Array): Effect.Effect<string, Unread> 
 }
 
 /**
- * The whole body as text.
+ * The whole body as text. The limit is for what it is, decompressed.
  * @internal
  */
 export const readText = (request: HttpServerRequest, maxBytes: number): Effect.Effect<string, Unread> => {
   const length = request.headers["content-length"]
-  if (length === undefined) return readUnknownLength(request, maxBytes)
+  if (length === undefined || !isPlain(request.headers["content-encoding"])) return readUnknownLength(request, maxBytes)
   // The server sees to it that the body is no longer than that. Where it is too large it is not even looked at.
   if (!(Number(length) <= maxBytes)) return Effect.fail(tooLarge)
   const bytes = maxBytes > maxBytesOfPlatform
@@ -204,7 +211,7 @@ const hasMoreBytes = (text: string, limit: number): boolean =>
 const mostDiscardedBytes = 64 * 1024 * 1024
 const longestDiscard = "30 seconds"
 
-/** Gives the pieces of the body, and `undefined` at its end. */
+/** Gives the pieces of the body, decompressed, and `undefined` at its end. */
 const withChunks = <A, E>(
   request: HttpServerRequest,
   use: (pull: Effect.Effect<Uint8Array | undefined, Unread>) => Effect.Effect<A, E>
@@ -238,7 +245,7 @@ const withChunks = <A, E>(
         return discarded > mostDiscardedBytes ? Effect.void : discard
       })
       const close = Scope.close(scope, Exit.void)
-      const exit = yield* Effect.exit(restore(use(pull)))
+      const exit = yield* Effect.exit(restore(withDecoded(request.headers["content-encoding"], pull, broken, use)))
       // Closing before the end cuts the connection: the answer would be lost.
       const isAnswered = Exit.isSuccess(exit) || !Exit.isInterrupted(exit)
       yield* !hasEnded && isAnswered

@@ -21,7 +21,7 @@ import {
   UnsupportedMediaType
 } from "../HttpError.ts"
 import type { Fault, Refusal } from "../HttpQueue.ts"
-import { forLines, type Unread } from "./body.ts"
+import { brokenBody, forLines, type Unread } from "./body.ts"
 import { fieldOf } from "./field.ts"
 import { Fingerprint } from "./fingerprint.ts"
 import { type Inexact, inexactIntegers } from "./integers.ts"
@@ -474,9 +474,15 @@ class Streaming {
     return Effect.map(Effect.all(this.unsettled, { discard: true }), () => {
       if (this.ended !== undefined) return this.ended
       if (unread === undefined) return this.complete()
-      if (unread._tag !== "NotText") return unreadable(unread, "line", maxLineBytes, this.position)
-      const fault = { position: this.position, field: "", reason: "text", message: "it is not UTF-8" }
-      return invalid(this.mounted, [fault], this.position)
+      const { position } = this
+      switch (unread._tag) {
+        case "NotText":
+          return invalid(this.mounted, [{ position, field: "", reason: "text", message: "it is not UTF-8" }], position)
+        case "Broken":
+          return invalid(this.mounted, [{ position, field: "", reason: "encoding", message: brokenBody }], position)
+        default:
+          return unreadable(unread, "line", maxLineBytes, position)
+      }
     })
   }
 
@@ -519,6 +525,8 @@ export const unreadable = (unread: Unread, what: "body" | "line", limit: number,
       return refuse(TooLarge, { what, limit, taken })
     case "NotText":
       return refuse(UnsupportedMediaType, { message: "the body must be text in UTF-8" })
+    case "Broken":
+      return refuse(InvalidRequest, { field: "body", message: brokenBody })
     case "Lost":
       return refuse(InvalidRequest, { field: "body", message: "it has ended too early" })
   }

@@ -3,7 +3,9 @@
  * server, would not say which field is wrong, and would leave out what it does not know: of a `where` with a slip of the
  * pen, everything would be left.
  */
-import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
+import * as HttpApp from "@effect/platform/HttpApp"
+import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Codec from "@sluice/core/Codec"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -11,7 +13,8 @@ import * as ParseResult from "effect/ParseResult"
 import { InvalidRequest, TooLarge, UnsupportedMediaType } from "../HttpError.ts"
 import type { LetterOptions, WhichLetters } from "../HttpQueue.ts"
 import { ByIds, ByQuery } from "../SluiceApi.ts"
-import { readText } from "./body.ts"
+import { brokenBody, readText } from "./body.ts"
+import { acceptEncoding, isKnown } from "./contentCoding.ts"
 import { fieldOf } from "./field.ts"
 
 /** How large the body of a command may be. */
@@ -35,12 +38,22 @@ export const readLetterCommand = (
     if (type !== "application/json") {
       return yield* new UnsupportedMediaType({ message: "the body must be application/json" })
     }
+    if (!isKnown(request.headers["content-encoding"])) {
+      yield* Effect.provideService(tellEncodings, HttpServerRequest, request)
+      return yield* new UnsupportedMediaType({
+        message: `the body must have one Content-Encoding of ${acceptEncoding}`
+      })
+    }
     const text = yield* Effect.mapError(readText(request, maxBodyBytes), (unread) =>
       unread._tag === "TooLarge"
         ? new TooLarge({ what: "body", limit: maxBodyBytes, taken: 0 })
-        : invalid("body", "it must be text in UTF-8"))
+        : invalid("body", unread._tag === "Broken" ? brokenBody : "it must be text in UTF-8"))
     return yield* decode(text)
   })
+
+const tellEncodings = HttpApp.appendPreResponseHandler((_, response) =>
+  Effect.succeed(HttpServerResponse.setHeader(response, "accept-encoding", acceptEncoding))
+)
 
 const invalid = (field: string, message: string): InvalidRequest =>
   new InvalidRequest({ field: field === "" ? "body" : field, message: message.slice(0, longestMessage) })
