@@ -104,11 +104,9 @@ export interface HttpQueue<in out A = any> {
   readonly unsafeIntegers?: UnsafeIntegers | undefined
   /** Offers one item at once. */
   readonly unsafeOffer: (item: A) => Outcome | "full" | "closed" | "malformed" | "invalid-weight" | "invalid-key"
-  /** Offers one item, and waits for room where the policy says so. */
+  /** Offers one item, and waits for room where the policy says so. An interruption while it waits takes it out. */
   readonly offer: (item: A) => Effect.Effect<Outcome, Refusal<A>>
-  /** Offers items in order, and takes a prefix: the error says how many. */
-  readonly offerAll: (items: ReadonlyArray<A>) => Effect.Effect<WriteBehindModule.Taken, Refusal<A>>
-  /** It waits for no room. */
+  /** Offers items in order, all or none. It waits for no room. */
   readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<WriteBehindModule.Taken, Refusal<A>>
   /** For a queue that has a store: this and the next, which waits for no room. */
   readonly offerStored?:
@@ -313,7 +311,6 @@ export const fromWriteBehind = <A, I>(
   unsafeIntegers: options.unsafeIntegers,
   unsafeOffer: queue.unsafeOffer,
   offer: queue.offer,
-  offerAll: queue.offerAll,
   offerAllOrNone: queue.offerAllOrNone,
   offerTracked: queue.offerTracked,
   events: Stream.map(queue.events, tell),
@@ -355,7 +352,6 @@ export const fromBatchQueue = <A, I>(
     unsafeIntegers: options.unsafeIntegers,
     unsafeOffer: queue.unsafeOffer,
     offer: queue.offer,
-    offerAll: queue.offerAll,
     offerAllOrNone: queue.offerAllOrNone,
     offerStored: queue.offerStored,
     offerStoredAllOrNone: queue.offerStoredAllOrNone,

@@ -37,7 +37,7 @@ export interface Queues {
 export class HttpQueues extends Context.Tag("@sluice/http/HttpQueues")<HttpQueues, Queues>() {}
 
 /**
- * How large a request may be.
+ * How large a request may be, and for how long it may wait.
  *
  * @since 0.1.0
  * @category models
@@ -45,6 +45,7 @@ export class HttpQueues extends Context.Tag("@sluice/http/HttpQueues")<HttpQueue
 export interface Limits {
   readonly maxBodyBytes: number
   readonly maxLineBytes: number
+  readonly maxStreamWaitMillis: number
 }
 
 /**
@@ -58,6 +59,14 @@ export interface Options {
   readonly maxBodyBytes?: number | undefined
   /** How large a line of NDJSON may be, in bytes; a stream may have any number of them. Default: 1 MiB. */
   readonly maxLineBytes?: number | undefined
+  /**
+   * For how long, in all, a stream of NDJSON may wait while its body is being sent: for room, where the policy of its queue
+   * is `suspend`, for the store, or for what is to be settled. Then it is answered with how many of its items are in, and
+   * when to come again. The server must allow a request more than that, and the time in which it is sent: `requestTimeout`
+   * of Node, or it cuts the request and says nothing of its items. More than 0; `Duration.infinity` is no limit.
+   * Default: 1 minute.
+   */
+  readonly maxStreamWait?: Duration.DurationInput | undefined
   /**
    * For how long an `Idempotency-Key` is remembered where the queue keeps its items in memory, and which body it belongs
    * to of every queue. A queue with a store remembers it there, for its own `idWindow`. Default: 1 hour.
@@ -133,6 +142,18 @@ export const layer = <const Mounts extends ReadonlyArray<Effect.Effect<HttpQueue
       )
       const windowMillis = yield* Check.millis("HttpQueues", "idempotencyWindow", options.idempotencyWindow ?? "1 hour")
       const stalledAfterMillis = yield* Check.millis("HttpQueues", "stalledAfter", options.stalledAfter ?? "1 minute")
+      const maxStreamWaitMillis = yield* Check.millis(
+        "HttpQueues",
+        "maxStreamWait",
+        options.maxStreamWait ?? "1 minute"
+      )
+      yield* Check.check(
+        maxStreamWaitMillis > 0,
+        "HttpQueues",
+        "maxStreamWait",
+        options.maxStreamWait,
+        "a duration of more than 0"
+      )
       const clock = yield* Effect.clock
       const tracing = yield* isTracing
       const byName = new Map<string, Mounted>()
@@ -154,6 +175,6 @@ export const layer = <const Mounts extends ReadonlyArray<Effect.Effect<HttpQueue
       const all = Array.from(byName.values())
       yield* measure(all)
       const log = yield* EventLog.make(all.map(({ queue }) => queue), recentEvents)
-      return { get: (name) => byName.get(name), all, log, limits: { maxBodyBytes, maxLineBytes } }
+      return { get: (name) => byName.get(name), all, log, limits: { maxBodyBytes, maxLineBytes, maxStreamWaitMillis } }
     })
   ) as Layer.Layer<HttpQueues, any, any>

@@ -89,8 +89,8 @@ const makeTake = (queues: Queues, token: Redacted.Redacted | undefined) =>
   const ask = askOf(mounted, request.headers["idempotency-key"], params["wait"])
   if ("field" in ask) return Effect.succeed(refuse(InvalidRequest, ask))
   if (mounted.isDraining) return Effect.succeed(unavailable(mounted, "draining", 0))
-  const { maxBodyBytes, maxLineBytes } = queues.limits
-  if (kind === "ndjson") return takeStream(mounted, request, ask, maxLineBytes)
+  const { maxBodyBytes } = queues.limits
+  if (kind === "ndjson") return takeStream(mounted, request, ask, queues.limits)
   return Effect.matchEffect(readText(request, maxBodyBytes), {
     onFailure: (unread) => Effect.succeed(unreadable(unread, "body", maxBodyBytes, 0)),
     onSuccess: (text) => takeWhole(mounted, text, ask)

@@ -21,6 +21,7 @@ import {
   UnsupportedMediaType
 } from "../HttpError.ts"
 import type { Fault, Refusal } from "../HttpQueue.ts"
+import type { Limits } from "../HttpQueues.ts"
 import { brokenBody, forLines, type Unread } from "./body.ts"
 import { fieldOf } from "./field.ts"
 import { Fingerprint } from "./fingerprint.ts"
@@ -311,10 +312,15 @@ class Streaming {
   /** The fingerprints at the positions from `printedFrom` on, where there is a key. */
   private prints: Array<string> = []
   private printedFrom = 0
+  /** For how long it may still wait while its body is being sent. */
+  private waitLeftMillis: number
+  /** Whether what is waited for is the store, and not room. */
+  private waitsForStore = false
 
-  constructor(mounted: Mounted, ask: Ask) {
+  constructor(mounted: Mounted, ask: Ask, maxWaitMillis: number) {
     this.mounted = mounted
     this.ask = ask
+    this.waitLeftMillis = maxWaitMillis
   }
 
   /** Takes the items of some lines. Answers whether to go on. */
@@ -332,7 +338,9 @@ class Streaming {
       }
       items.push(decoded.right)
     }
-    return Effect.map(this.offer(items), () => {
+    const offered = this.offer(items)
+    return Effect.map(items.length === 0 ? Effect.as(offered, true) : this.bounded(offered), (isInTime) => {
+      if (!isInTime) this.ended ??= this.tooLate()
       if (this.ended === undefined && fault !== undefined) {
         this.ended = invalid(this.mounted, [fault], this.position)
       }
@@ -360,6 +368,27 @@ class Streaming {
     return { items, position: this.position, printAt: (position) => prints[position - printedFrom], isLast }
   }
 
+  /**
+   * Waits while the body is being sent, for as long as the stream may in all: a server cuts a request that takes too long,
+   * and nobody would be told how many items are in. Answers whether it was in time.
+   */
+  private bounded(wait: Effect.Effect<void>): Effect.Effect<boolean> {
+    if (this.waitLeftMillis === Infinity) return Effect.as(wait, true)
+    return Effect.suspend(() => {
+      const began = this.mounted.now()
+      return Effect.map(Effect.timeoutOption(wait, this.waitLeftMillis), (ended) => {
+        this.waitLeftMillis = Math.max(0, this.waitLeftMillis - (this.mounted.now() - began))
+        return Option.isSome(ended)
+      })
+    })
+  }
+
+  private tooLate(): Response {
+    return this.waitsForStore
+      ? unavailable(this.mounted, "store", this.position)
+      : full(this.mounted, 1, this.position)
+  }
+
   private offer(items: ReadonlyArray<unknown>): Effect.Effect<void> {
     if (this.mounted.isDraining) {
       this.ended = unavailable(this.mounted, "draining", this.position)
@@ -377,13 +406,20 @@ class Streaming {
   /** One after the other. Where there is no room the policy says whether to wait: then the client waits too. */
   private offerEach(items: ReadonlyArray<unknown>): Effect.Effect<void> {
     if (this.ask.key !== undefined) return this.offerOnce(items, this.ask.key, 0)
-    return Effect.match(this.mounted.queue.offerAll(items), {
-      onFailure: (error) => {
-        this.position += error.taken
-        this.ended = refused(this.mounted, error, [error.notTaken[0]], this.position, this.position)
-      },
-      onSuccess: (taken) => this.taken({ items: items.length, ...taken })
+    const { queue } = this.mounted
+    let at = 0
+    const offers = Effect.whileLoop({
+      while: () => at < items.length,
+      body: () => queue.offer(items[at]),
+      step: (outcome) => {
+        at += 1
+        this.taken({ items: 1, [outcome]: 1 })
+      }
     })
+    return Effect.catchAll(offers, (error) =>
+      Effect.sync(() => {
+        this.ended = refused(this.mounted, error, [items[at]], this.position, this.position)
+      }))
   }
 
   /**
@@ -426,6 +462,7 @@ class Streaming {
     const slice = items.slice(from, from + most)
     const counts = nothing()
     const part = this.part(slice)
+    this.waitsForStore = most > 1 && this.ask.wait === "stored"
     const offered = most === 1 && this.ask.wait === "stored"
       ? Effect.as(this.offerOneStored(part, counts), Effect.void)
       : offerTogether(this.mounted, part, this.ask, counts)
@@ -471,7 +508,9 @@ class Streaming {
 
   /** What is to be answered once the body has ended, or could not be read on. */
   answer(unread: Unread | undefined, maxLineBytes: number): Effect.Effect<Response> {
-    return Effect.map(Effect.all(this.unsettled, { discard: true }), () => {
+    const settled = Effect.all(this.unsettled, { discard: true })
+    const isRead = this.ended === undefined && unread === undefined
+    return Effect.map(isRead ? settled : this.bounded(settled), () => {
       if (this.ended !== undefined) return this.ended
       if (unread === undefined) return this.complete()
       const { position } = this
@@ -503,10 +542,10 @@ export const takeStream = (
   mounted: Mounted,
   request: HttpServerRequest,
   ask: Ask,
-  maxLineBytes: number
+  { maxLineBytes, maxStreamWaitMillis }: Limits
 ): Effect.Effect<Response> =>
   Effect.suspend(() => {
-    const streaming = new Streaming(mounted, ask)
+    const streaming = new Streaming(mounted, ask, maxStreamWaitMillis)
     return Effect.matchEffect(forLines(request, maxLineBytes, streaming.take), {
       onFailure: (unread) => streaming.answer(unread, maxLineBytes),
       onSuccess: () => streaming.answer(undefined, maxLineBytes)

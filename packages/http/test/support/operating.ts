@@ -68,7 +68,6 @@ export const queueOf = (
     },
     unsafeOffer: () => "closed",
     offer: unused,
-    offerAll: unused,
     offerAllOrNone: unused,
     events: Stream.never,
     status: Effect.sync(() => ({ ...status, ...now })),
