@@ -9,7 +9,9 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
 import {
   IdempotencyKeyReused,
   InvalidItems,
@@ -27,7 +29,7 @@ import { fieldOf } from "./field.ts"
 import { Fingerprint } from "./fingerprint.ts"
 import { type Inexact, inexactIntegers } from "./integers.ts"
 import type { Mounted } from "./mounted.ts"
-import type { Part } from "./rememberedKeys.ts"
+import type { Span } from "./rememberedKeys.ts"
 import { refuse } from "./respond.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
@@ -40,6 +42,11 @@ export interface Ask {
   /** When it is to be answered. */
   readonly wait: "accepted" | "stored" | "settled"
   readonly key: string | undefined
+}
+
+/** Items of a request that are offered together. */
+interface Part extends Span {
+  readonly items: ReadonlyArray<unknown>
 }
 
 /** What became of the items of a request so far. */
@@ -153,7 +160,7 @@ const takeAll = (
     const fingerprint = new Fingerprint()
     const prints = [fingerprint.print]
     if (ask.key !== undefined) { for (const value of values) prints.push(fingerprint.add(value)) }
-    const part: Part = { items, position: 0, printAt: (position) => prints[position], isLast: true }
+    const part: Part = { items, size: items.length, position: 0, printAt: (position) => prints[position], isLast: true }
     return Effect.match(alone(mounted, ask, Effect.flatten(offerTogether(mounted, part, ask, counts))), {
       onSuccess: () => taken(counts),
       onFailure: (error) => refused(mounted, error, items, 0)
@@ -274,7 +281,7 @@ const count = (counts: Counts, more: { readonly [Name in keyof Counts]?: number 
 const idOf = (key: string, { position, printAt }: Part, index: number): string =>
   `http/${key}/${position + index}/${printAt(position + index + 1)}`
 
-const isOther = (mounted: Mounted, key: string | undefined, part: Part): boolean =>
+const isOther = (mounted: Mounted, key: string | undefined, part: Span): boolean =>
   key !== undefined && mounted.keys.isOther(key, part, mounted.now())
 
 /** How many of so many items, which begin at a position of the request with this key, are in already. */
@@ -365,7 +372,13 @@ class Streaming {
   /** The items that are next. */
   private part(items: ReadonlyArray<unknown>, isLast = false): Part {
     const { printedFrom, prints } = this
-    return { items, position: this.position, printAt: (position) => prints[position - printedFrom], isLast }
+    return {
+      items,
+      size: items.length,
+      position: this.position,
+      printAt: (position) => prints[position - printedFrom],
+      isLast
+    }
   }
 
   /**
@@ -374,13 +387,19 @@ class Streaming {
    */
   private bounded(wait: Effect.Effect<void>): Effect.Effect<boolean> {
     if (this.waitLeftMillis === Infinity) return Effect.as(wait, true)
-    return Effect.suspend(() => {
-      const began = this.mounted.now()
-      return Effect.map(Effect.timeoutOption(wait, this.waitLeftMillis), (ended) => {
-        this.waitLeftMillis = Math.max(0, this.waitLeftMillis - (this.mounted.now() - began))
-        return Option.isSome(ended)
-      })
-    })
+    return Effect.flatMap(Effect.runtime<never>(), (runtime) =>
+      Effect.uninterruptibleMask((restore) => {
+        // It runs at once. Mostly there is nothing to wait for, and then there is no timer.
+        const fiber = Runtime.runFork(runtime, wait)
+        const exit = fiber.unsafePoll()
+        if (exit !== null) return Effect.as(exit, true)
+        const began = this.mounted.now()
+        const ended = restore(Effect.timeoutOption(Fiber.join(fiber), this.waitLeftMillis))
+        return Effect.map(Effect.ensuring(ended, Fiber.interrupt(fiber)), (ended) => {
+          this.waitLeftMillis = Math.max(0, this.waitLeftMillis - (this.mounted.now() - began))
+          return Option.isSome(ended)
+        })
+      }))
   }
 
   private tooLate(): Response {
@@ -430,7 +449,7 @@ class Streaming {
     if (from >= items.length || this.ended !== undefined) return Effect.void
     const { keys, queue } = this.mounted
     const step = Effect.suspend(() => {
-      if (isOther(this.mounted, key, this.part(from === 0 ? items : items.slice(from)))) {
+      if (isOther(this.mounted, key, { ...this.part(items), size: items.length - from })) {
         this.ended = refused(this.mounted, { _tag: "OtherBody" }, [], this.position)
         return Effect.succeed(items.length)
       }

@@ -8,10 +8,11 @@ import * as Effect from "effect/Effect"
  * Items of a request that follow one another.
  * @internal
  */
-export interface Part {
-  readonly items: ReadonlyArray<unknown>
+export interface Span {
   /** That of the first of them in the request. */
   readonly position: number
+  /** How many they are. */
+  readonly size: number
   /** The fingerprint of the items of the request before a position, as far as these go. */
   readonly printAt: (position: number) => string
   /** Whether the request is known to have no more of them. */
@@ -59,26 +60,26 @@ export class RememberedKeys {
   }
 
   /** Whether these items are of another body than the one that has the key, as far as they tell. */
-  isOther(key: string, { isLast, items, position, printAt }: Part, nowMillis: number): boolean {
+  isOther(key: string, { isLast, position, printAt, size }: Span, nowMillis: number): boolean {
     const known = this.find(key, nowMillis)
     if (known === undefined) return false
-    const end = position + items.length
+    const end = position + size
     if (known.offered > end) return isLast
     if (known.offered >= position && printAt(known.offered) !== known.print) return true
     return known.isComplete && end > known.offered
   }
 
   /** Whether as many are in, of a body that only what comes next can tell from this one. */
-  isBehind(key: string, { items, position }: Part, nowMillis: number): boolean {
+  isBehind(key: string, { position, size }: Span, nowMillis: number): boolean {
     const { offered, taken } = this.find(key, nowMillis) ?? { offered: 0, taken: 0 }
-    const end = position + items.length
+    const end = position + size
     return end <= taken && end < offered
   }
 
-  /** The items of a request are in up to the end of this part, or may be, if there were not more before. */
-  remember(key: string, { isLast, items, position, printAt }: Part, isSure: boolean, nowMillis: number): void {
+  /** The items of a request are in up to the end of this span, or may be, if there were not more before. */
+  remember(key: string, { isLast, position, printAt, size }: Span, isSure: boolean, nowMillis: number): void {
     const before = this.find(key, nowMillis)
-    const end = position + items.length
+    const end = position + size
     const taken = Math.max(before?.taken ?? 0, isSure ? end : 0)
     const remembered = before !== undefined && before.offered > end
       ? before
