@@ -58,16 +58,17 @@ const inflates = makeInflates(process?.getBuiltinModule?.("node:zlib"))
  */
 export const acceptEncoding: string = [...inflates.keys(), "identity"].join(", ")
 
-/** The codings of a header, without those that change nothing. */
-const codingsOf = (header: string | undefined): ReadonlyArray<string> =>
-  header === undefined ? [] : header.toLowerCase().split(",").map((coding) => coding.trim().replace(/^x-gzip$/, "gzip"))
-    .filter((coding) => coding !== "identity" && coding !== "")
+const identity = "identity"
+
+/** The coding of a header. */
+const codingOf = (header: string | undefined): string =>
+  header === undefined ? identity : header.trim().toLowerCase().replace(/^x-gzip$/, "gzip")
 
 /**
  * Whether a header `Content-Encoding` says that the body comes as it is.
  * @internal
  */
-export const isPlain = (header: string | undefined): boolean => header === undefined || codingsOf(header).length === 0
+export const isPlain = (header: string | undefined): boolean => codingOf(header) === identity
 
 /**
  * Whether a body with this `Content-Encoding` can be read: with one coding at most, because what comes out of all but the
@@ -75,10 +76,7 @@ export const isPlain = (header: string | undefined): boolean => header === undef
  *
  * @internal
  */
-export const isKnown = (header: string | undefined): boolean => {
-  const [coding, ...others] = codingsOf(header)
-  return coding === undefined || inflates.has(coding) && others.length === 0
-}
+export const isKnown = (header: string | undefined): boolean => isPlain(header) || inflates.has(codingOf(header))
 
 /** @internal */
 export type Pull<E> = Effect.Effect<Uint8Array | undefined, E>
@@ -95,7 +93,7 @@ export const withDecoded = <A, E, F>(
   broken: F,
   use: (pull: Pull<F>) => Effect.Effect<A, E>
 ): Effect.Effect<A, E> => {
-  const make = inflates.get(codingsOf(header)[0])
+  const make = inflates.get(codingOf(header))
   if (make === undefined) return use(pull)
   return Effect.acquireUseRelease(
     Effect.sync(() => new Inflating(make(), pull, broken)),
