@@ -88,6 +88,11 @@ import * as MetricKey from "effect/MetricKey"
 import * as MetricLabel from "effect/MetricLabel"
 import { type Trigger, triggers } from "./Batch.ts"
 
+export {
+  /** @internal */
+  replicaOf
+} from "./internal/replicas.ts"
+
 /**
  * The counts of a queue at one moment: offered = refused + coalesced + dropped + settled + held.
  *
@@ -380,8 +385,8 @@ export const makeCounts = <Counter extends string, Gauge extends string>(
 export const makeDuration = (
   system: string,
   queue: string,
+  replica: number,
   name: string,
   description: string
 ): (millis: number) => void =>
-  labelled([MetricLabel.make("system", system), MetricLabel.make("queue", queue)])
-    .histogram(name, durationBoundaries, description)
+  labelled(labelsOf(system, queue, replica)).histogram(name, durationBoundaries, description)

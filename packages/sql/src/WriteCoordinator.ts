@@ -40,6 +40,7 @@ import { isStatementFor, SingleStatement, singleStatement } from "./internal/sin
 import { isTracing } from "./internal/tracing.ts"
 import { toSqlError, type Transaction } from "./internal/transaction.ts"
 import type { Transactions } from "./internal/transactions.ts"
+import { replicaOf } from "./internal/writeMetrics.ts"
 import { SqlTransaction } from "./SqlTransaction.ts"
 import type { WriteChange, WriteOptions } from "./Write.ts"
 import type { WriteError } from "./WriteError.ts"
@@ -331,7 +332,8 @@ export const make = (
     const scope = yield* Scope.make()
     const hub = yield* Scope.extend(EventHub.make<WriteChange>(), scope)
     const tracing = yield* isTracing
-    const writer = new GroupWriter({ ...checked, tracing }, transactions, hub, yield* Effect.clock)
+    const replica = yield* Scope.extend(replicaOf(checked.name), scope)
+    const writer = new GroupWriter({ ...checked, replica, tracing }, transactions, hub, yield* Effect.clock)
     const close = { drain: options.drain ?? false }
     const end = (exit: Exit.Exit<unknown, unknown>) =>
       Effect.withFiberRuntime<void>((fiber) => {
@@ -374,7 +376,7 @@ export const make = (
           }
           yield* Fiber.interruptAll([loop, ...timers])
           writer.unsafeEnd()
-          writer.metrics.close()
+          writer.metrics.publish()
           yield* writer.failure
         })
     ).pipe(Scope.extend(scope))

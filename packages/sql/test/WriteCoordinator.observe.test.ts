@@ -9,12 +9,13 @@ import { createTable, insert, tagOf, withStore } from "./database.ts"
 
 const withTable = <A, E, R>(effect: Effect.Effect<A, E, R>) => withStore(Effect.zipRight(createTable, effect))
 
-/** The value of a metric of the coordinators of a name. */
-const read = (name: string, queue: string) =>
+/** The value of a metric of the coordinator of a name, or of a further one. */
+const read = (name: string, queue: string, replica?: string) =>
   Effect.map(Metric.snapshot, (pairs) => {
-    const tags = { system: "write_coordinator", queue }
+    const tags = { system: "write_coordinator", queue, ...replica === undefined ? {} : { replica } }
     const found = pairs.find(({ metricKey }) =>
       metricKey.name === name
+      && metricKey.tags.some(({ key }) => key === "replica") === (replica !== undefined)
       && Object.entries(tags).every(([key, value]) =>
         metricKey.tags.some((tag) => tag.key === key && tag.value === value)
       )
@@ -23,16 +24,16 @@ const read = (name: string, queue: string) =>
     return state?.value ?? state?.count
   })
 
-const readAll = (queue: string) =>
+const readAll = (queue: string, replica?: string) =>
   Effect.all({
-    accepted: read("sluice_writes_accepted_total", queue),
-    completed: read("sluice_writes_completed_total", queue),
-    failed: read("sluice_writes_failed_total", queue),
-    cancelled: read("sluice_writes_cancelled_total", queue),
-    groups: read("sluice_write_groups_total", queue),
-    durations: read("sluice_write_group_duration_ms", queue),
-    waiting: read("sluice_writes_waiting", queue),
-    running: read("sluice_writes_running", queue)
+    accepted: read("sluice_writes_accepted_total", queue, replica),
+    completed: read("sluice_writes_completed_total", queue, replica),
+    failed: read("sluice_writes_failed_total", queue, replica),
+    cancelled: read("sluice_writes_cancelled_total", queue, replica),
+    groups: read("sluice_write_groups_total", queue, replica),
+    durations: read("sluice_write_group_duration_ms", queue, replica),
+    waiting: read("sluice_writes_waiting", queue, replica),
+    running: read("sluice_writes_running", queue, replica)
   })
 
 /** A write that says when it runs, and runs until it is told to go on. */
@@ -90,7 +91,7 @@ describe("metrics", () => {
       })
     })))
 
-  it.effect("of coordinators of one name are those of all together", () =>
+  it.effect("of coordinators of one name are told apart, while both are open", () =>
     withTable(withStore(
       Effect.gen(function*() {
         const name = "twice"
@@ -104,15 +105,16 @@ describe("metrics", () => {
         const last = yield* Effect.fork(two.submit(second.write, { name: "second" }))
         yield* Effect.zipRight(first.begun, second.begun)
         yield* TestClock.adjust("1 second")
-        expect(yield* readAll(name)).toMatchObject({ accepted: 2, completed: 0, running: 2 })
+        expect(yield* readAll(name)).toMatchObject({ accepted: 1, completed: 0, running: 1 })
+        expect(yield* readAll(name, "2")).toMatchObject({ accepted: 1, completed: 0, running: 1 })
         yield* first.goOn
         yield* Scope.close(scope, Exit.void)
-        // Whoever ends leaves what the other has.
-        expect(yield* readAll(name)).toMatchObject({ accepted: 2, completed: 1, groups: 1, running: 1 })
+        expect(yield* readAll(name)).toMatchObject({ completed: 1, groups: 1, running: 0 })
+        expect(yield* readAll(name, "2")).toMatchObject({ completed: 0, running: 1 })
         yield* second.goOn
         yield* Fiber.join(last)
         yield* TestClock.adjust("1 second")
-        expect(yield* readAll(name)).toMatchObject({ accepted: 2, completed: 2, groups: 2, running: 0 })
+        expect(yield* readAll(name, "2")).toMatchObject({ completed: 1, groups: 1, running: 0 })
       }).pipe(Effect.scoped)
     )))
 })

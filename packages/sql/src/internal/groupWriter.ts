@@ -34,6 +34,8 @@ import { WriteMetrics } from "./writeMetrics.ts"
 /** @internal */
 export interface Options {
   readonly name: string
+  /** Which of those of its name in this process it is. */
+  readonly replica: number
   readonly queueSize: number
   readonly maxGroup: number
   readonly maxWaitMillis: number
@@ -90,7 +92,7 @@ export class GroupWriter {
     this.options = options
     this.intake = new Intake(options.queueSize)
     this.alarm = new Alarm(transactions.breaks, options.writeTimeoutMillis)
-    this.metrics = new WriteMetrics(options.name, () => {
+    this.metrics = new WriteMetrics(options.name, options.replica, () => {
       const { queueDepth, waiting, ...counts } = this.snapshot()
       return { ...counts, waiting: queueDepth + waiting }
     })

@@ -18,29 +18,31 @@ export interface WriteCounts {
 
 const system = "write_coordinator"
 
-/** Those that are open, by their name: coordinators of one name share their gauges, which tell of all of them. */
-const open = new Map<string, Set<WriteMetrics>>()
+/**
+ * The number of a coordinator among those of its name that are open in this process.
+ * @internal
+ */
+export const replicaOf = (name: string) => QueueMetrics.replicaOf([system, name])
 
 /** @internal */
 export class WriteMetrics {
   /** Records how long a group took. */
   readonly groupDuration: (millis: number) => void
-  private readonly name: string
   private readonly read: () => WriteCounts
   private readonly update: (counts: WriteCounts) => void
   private readonly change = Effect.unsafeMakeLatch()
   private hasChanged = false
 
-  constructor(name: string, read: () => WriteCounts) {
-    this.name = name
+  constructor(name: string, replica: number, read: () => WriteCounts) {
     this.read = read
     this.groupDuration = QueueMetrics.makeDuration(
       system,
       name,
+      replica,
       "sluice_write_group_duration_ms",
       "Duration of a group of writes, from its beginning to the end of its commit"
     )
-    this.update = QueueMetrics.makeCounts(system, name, {
+    this.update = QueueMetrics.makeCounts(system, name, replica, {
       accepted: ["sluice_writes_accepted_total", "Writes that got into the queue"],
       completed: ["sluice_writes_completed_total", "Writes committed"],
       failed: ["sluice_writes_failed_total", "Writes that failed, or were refused"],
@@ -50,9 +52,6 @@ export class WriteMetrics {
       waiting: ["sluice_writes_waiting", "Writes waiting"],
       running: ["sluice_writes_running", "Writes in the group that is being written"]
     })
-    const others = open.get(name)
-    if (others === undefined) open.set(name, new Set([this]))
-    else others.add(this)
   }
 
   /** Something has changed since it was published. */
@@ -70,24 +69,9 @@ export class WriteMetrics {
     )
   )
 
-  /** Publishes for the last time. */
-  close(): void {
-    const all = open.get(this.name)
-    // Its gauges are what is left of the others.
-    if (all?.delete(this) && all.size === 0) open.delete(this.name)
-    this.publish()
-  }
-
-  private publish(): void {
+  publish(): void {
     this.hasChanged = false
     this.change.unsafeClose()
-    let waiting = 0
-    let running = 0
-    for (const { read } of open.get(this.name) ?? []) {
-      const counts = read()
-      waiting += counts.waiting
-      running += counts.running
-    }
-    this.update({ ...this.read(), waiting, running })
+    this.update(this.read())
   }
 }
