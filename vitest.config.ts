@@ -21,6 +21,9 @@ export default defineConfig({
   },
   test: {
     projects,
+    // One a core, the one of the runner too: it has little to do.
+    maxWorkers: "100%",
+    minWorkers: 1,
     // A guard against what hangs, and nothing else: how long a test takes says nothing about what it tests.
     testTimeout: 300_000,
     hookTimeout: 300_000,

@@ -57,28 +57,16 @@
  * | `sluice_keyed_loads_total` | counter | |
  * | `sluice_keyed_saves_total` | counter | |
  *
- * So does a `WriteCoordinator` of `@sluice/sql` with its writes and their groups:
- *
- * | metric | kind | tags |
- * | --- | --- | --- |
- * | `sluice_writes_accepted_total` | counter | |
- * | `sluice_writes_completed_total` | counter | |
- * | `sluice_writes_failed_total` | counter | |
- * | `sluice_writes_cancelled_total` | counter | |
- * | `sluice_write_groups_total` | counter | |
- * | `sluice_write_group_duration_ms` | histogram | |
- * | `sluice_writes_waiting` | gauge | |
- * | `sluice_writes_running` | gauge | |
+ * A `WriteCoordinator` of `@sluice/sql` has metrics of its writes, which are listed there.
  *
  * Each has the tags `system` (such as `write_behind`) and `queue` (its name). Where several of one name are open in a
  * process at the same time, the first has these alone, and each other one has the tag `replica` too: `2`, `3`, ..., the
  * lowest that is free. So no gauge is written by two of them. Several `BatchQueue`s of one name and one store are one
  * queue, and share their metrics; of two stores they are two.
  *
- * Numbers are counted in plain fields, and
- * published by a `WriteBehind` when it rests (under load every 10 ms, while its sink hangs every second), by the others
- * within a second of a change. The labels are part of the metric's key: an update of a tagged metric costs a thousand times
- * as much.
+ * Numbers are counted in plain fields, and published by a `WriteBehind` when it rests (under load every 10 ms, while its
+ * sink hangs every second), by the others within a second of a change. The labels are part of the metric's key: an update
+ * of a tagged metric costs a thousand times as much.
  *
  * @since 0.1.0
  */

@@ -7,9 +7,21 @@
  * back alone. Then it commits, and only then every caller gets its result. Committed writes are announced, and the
  * queries that depend on them run again.
  *
- * At every moment accepted = completed + failed + cancelled + queueDepth + running. The counts are published as metrics
- * too (see `QueueMetrics` of core), and where a tracer is provided, each group has a span that is linked to those that its
- * writes were submitted in.
+ * At every moment accepted = completed + failed + cancelled + queueDepth + running. The counts are published through
+ * Effect's `Metric` too, within a second of a change and with the tags that `QueueMetrics` of core tells of:
+ *
+ * | metric | kind |
+ * | --- | --- |
+ * | `sluice_writes_accepted_total` | counter |
+ * | `sluice_writes_completed_total` | counter |
+ * | `sluice_writes_failed_total` | counter |
+ * | `sluice_writes_cancelled_total` | counter |
+ * | `sluice_write_groups_total` | counter |
+ * | `sluice_write_group_duration_ms` | histogram |
+ * | `sluice_writes_waiting` | gauge |
+ * | `sluice_writes_running` | gauge |
+ *
+ * Where a tracer is provided, each group has a span that is linked to those that its writes were submitted in.
  *
  * @since 0.1.0
  */
