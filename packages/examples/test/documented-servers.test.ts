@@ -40,17 +40,18 @@ process.channel.unref()
 const whenTold = (make) => (...args) => Layer_.unwrapEffect(Effect_.as(Effect_.promise(() => told), make(...args)))
 `
 
-const replaced = (code: string, from: string, to: string): string => {
-  if (!code.includes(from)) throw new Error(`there is no ${from} in the program`)
-  return code.replaceAll(from, to)
+const replaced = (code: string, from: string | RegExp, to: string): string => {
+  const changed = code.replaceAll(from, to)
+  if (changed === code) throw new Error(`there is no ${String(from)} in the program`)
+  return changed
 }
 
 /** Starts it on a port of its own. */
 const start = async (page: string, slow: ReadonlyArray<string>) => {
   let code = serverOf(page)
   code = replaced(code, "{ port: 3000 }", "{ port: 0 }")
-  const listening = "createServer().on(\"listening\", function() { process.send(this.address().port) })"
-  code = replaced(code, "createServer()", listening)
+  const listening = "$&.on(\"listening\", function() { process.send(this.address().port) })"
+  code = replaced(code, /createServer\([^()]*\)/g, listening)
   for (const layer of slow) code = replaced(code, `${layer}(`, `whenTold(${layer})(`)
   const { outputText } = ts.transpileModule(prelude + code, {
     compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 }

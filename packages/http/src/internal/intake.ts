@@ -432,7 +432,7 @@ class Streaming {
       body: () => queue.offer(items[at]),
       step: (outcome) => {
         at += 1
-        this.taken({ items: 1, [outcome]: 1 })
+        this.takenOne(outcome)
       }
     })
     return Effect.catchAll(offers, (error) =>
@@ -464,7 +464,7 @@ class Streaming {
         },
         onSuccess: (outcome) => {
           remember(this.mounted, key, this.part([item]))
-          this.taken({ items: 1, [outcome]: 1 })
+          this.takenOne(outcome)
           return from + known + 1
         }
       })
@@ -518,6 +518,12 @@ class Streaming {
       onSuccess: (ending) =>
         Effect.sync(() => count(counts, ending === "stored" ? { items: 1, stored: 1 } : { items: 1, duplicates: 1 }))
     })
+  }
+
+  private takenOne(outcome: "accepted" | "coalesced" | "dropped"): void {
+    this.counts[outcome] += 1
+    this.counts.items += 1
+    this.position += 1
   }
 
   private taken(more: Partial<Counts>): void {
