@@ -260,8 +260,8 @@ export const dropOldest: DropOldest = {
  * (default: `dropOldest`).
  *
  * Keys are those of `Sharding`: `1` and `"1"` are the same, and an item without a valid key is refused with `InvalidKey`
- * (the offer to an Effect `Queue` dies of it). Items cannot be weighed. `merge` should be quick and pure; where it throws, the
- * offer dies with what it threw and the queue is as it was.
+ * (the offer to an Effect `Queue` dies of it). Items cannot be weighed. `merge` should be quick and pure; where it
+ * throws, the offer dies with what it threw and the queue is as it was.
  *
  * @example
  * ```ts

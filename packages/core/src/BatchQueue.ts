@@ -89,12 +89,12 @@ export interface BatchQueue<in out A> {
    * will be when its batch is due, and until then it is lost if the process dies.
    *
    * **Waits** under the policy `suspend` while the intake has no room, first come first served. **Errors**:
-   * `MalformedItem`, `InvalidKey`, `QueueClosed`: retrying makes no sense; `QueueFull` (policy `reject`, or `maxPending` that rejects)
-   * and `OfferTimeout`: retry later. The item is not in. **Interruption** while it waits takes the item out; once it is
-   * in, it stays. Inside a transaction of the store's database an offer that finds no room stores what waits as a part of
-   * that transaction, instead of waiting for it. Within a handler of this queue, and what that forks, it never waits for
-   * room, which may come only once the handler is done: the item goes past the policy and `maxPending`, as with
-   * `Handle.offer`, and may overtake others.
+   * `MalformedItem`, `InvalidKey`, `QueueClosed`: retrying makes no sense; `QueueFull` (policy `reject`, or `maxPending`
+   * that rejects) and `OfferTimeout`: retry later. The item is not in. **Interruption** while it waits takes the item
+   * out; once it is in, it stays. Inside a transaction of the store's database an offer that finds no room stores what
+   * waits as a part of that transaction, instead of waiting for it. Within a handler of this queue, and what that forks,
+   * it never waits for room, which may come only once the handler is done: the item goes past the policy and
+   * `maxPending`, as with `Handle.offer`, and may overtake others.
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, BatchOfferError<A>>
   /**
@@ -120,11 +120,12 @@ export interface BatchQueue<in out A> {
    * is committed.
    *
    * **Waits** like `offer`, and then until the commit, for as long as the store cannot be used; inside a transaction for
-   * nothing. Within a handler of this queue it does not wait for room in the store either. **Errors**: those of `offer`, and inside a transaction `QueueFull` where `maxPending` is reached, because
-   * there is nobody to wait for (but not within a handler, where it suspends); `StoreUnavailable`, inside a transaction only: it is not stored. `ItemDropped`: the
-   * policy has dropped it, or what it was merged into cannot be stored, or the queue was closed before the store had
-   * answered: then it may be stored nevertheless. **Interruption** while it waits for room takes the item out; later it
-   * ends only the waiting.
+   * nothing. Within a handler of this queue it does not wait for room in the store either. **Errors**: those of `offer`,
+   * and inside a transaction `QueueFull` where `maxPending` is reached, because there is nobody to wait for (but not
+   * within a handler, where it suspends); `StoreUnavailable`, inside a transaction only: it is not stored.
+   * `ItemDropped`: the policy has dropped it, or what it was merged into cannot be stored, or the queue was closed
+   * before the store had answered: then it may be stored nevertheless. **Interruption** while it waits for room takes
+   * the item out; later it ends only the waiting.
    */
   readonly offerStored: (
     item: A,
@@ -132,8 +133,8 @@ export interface BatchQueue<in out A> {
   ) => Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable>
   /**
    * Offers several items, at most 50,000 (`PolicyQueue.mostAllOrNone`), all of them or none. Where there are many, others
-   * get their turn while they are encoded; then they are put in at one go. It never waits for room: under `suspend` it fails with `QueueFull` too,
-   * also within a handler.
+   * get their turn while they are encoded; then they are put in at one go. It never waits for room: under `suspend` it
+   * fails with `QueueFull` too, also within a handler.
    *
    * **Errors**: `QueueFull` where there is no room for all of them, in the intake or under a `maxPending` that rejects:
    * retry later; `TooManyItems` where there can never be: retry with fewer; `MalformedItem`, whose `item` is the first
@@ -282,8 +283,8 @@ export interface Handle<in out A> {
   /**
    * Offers items back, past the policy and `maxPending`, because a handler must not wait for room that only its own end
    * can make. The queue's own methods wait for no such room within a handler either, but they are refused once the queue
-   * is closing, and where `maxPending` rejects. They are stored before the queue is closed. Where the handler fails afterwards they are in nevertheless,
-   * and will be offered again when it is retried.
+   * is closing, and where `maxPending` rejects. They are stored before the queue is closed. Where the handler fails
+   * afterwards they are in nevertheless, and will be offered again when it is retried.
    *
    * **Errors**: `MalformedItem`: none of them is in; `QueueClosed`: the queue has ended, and what calls is no handler any
    * more; those before `notTaken` are in. **Interruption** is put off until all of them are.
@@ -349,8 +350,8 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
   /** What happens to items inside a batch, before it is stored and again when several are claimed. Default: appended. */
   readonly buffer?: Buffer<A, any> | undefined
   /**
-   * How many items wait in the intake while the store is busy. The open batch, and those on their way into the store, have
-   * up to as many again each. Without a limit of size, a batch with as many items is due. Default: 10,000.
+   * How many items wait in the intake while the store is busy. The open batch, and those on their way into the store,
+   * have up to as many again each. Without a limit of size, a batch with as many items is due. Default: 10,000.
    */
   readonly capacity?: number | undefined
   /** What happens when the intake is full. Default: `Backpressure.suspend()`. */
@@ -376,8 +377,8 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
   readonly batches?: number | undefined
   /**
    * When what has failed is tried again. How many attempts have failed is stored. When it ends, each item becomes a dead
-   * letter, unless there is a `cooldown`. A delay that is infinite ends it. Where it has more than 100 attempts without a delay, 10 ms are
-   * waited between them.
+   * letter, unless there is a `cooldown`. A delay that is infinite ends it. Where it has more than 100 attempts without
+   * a delay, 10 ms are waited between them.
    * Default: after 1 second, doubling, at most 1 hour, 10 % more or less, without limit.
    */
   readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
@@ -749,8 +750,8 @@ const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> 
  * Where the scope is closed inside a transaction of the store's database, closing waits for nothing, because that
  * transaction has the writer: what is buffered becomes a part of it, and everything else, also storing what was rolled
  * back with it, is done in the background once it is over, in the same times. The end of `events` tells when. The store
- * must still be open then, or what is left is dropped. This is seen from the context of the fiber that closes: a finalizer
- * of `Effect.acquireRelease` has that of whoever acquired instead.
+ * must still be open then, or what is left is dropped. This is seen from the context of the fiber that closes: a
+ * finalizer of `Effect.acquireRelease` has that of whoever acquired instead.
  *
  * A handler that closes its own queue is not waited for. It may go on until its batch is settled, as far as its lease and
  * the store last.

@@ -33,8 +33,9 @@ export interface BatchStore {
   /** Whether what is stored outlives the process. */
   readonly persistent: boolean
   /**
-   * The part of the store that belongs to the queue of this name. Queues of other names never see its batches. Asking what
-   * is there makes nothing in the store: a queue of a name that is misspelt is empty, until something is written to it.
+   * The part of the store that belongs to the queue of this name. Queues of other names never see its batches. Asking
+   * what is there makes nothing in the store: a queue of a name that is misspelt is empty, until something is written to
+   * it.
    */
   readonly queue: (name: string) => Effect.Effect<QueueStore, StoreUnavailable>
   /**

@@ -67,8 +67,8 @@ export interface MergingBuffer<in out A> extends Buffer<A, Merging<A>> {
 }
 
 /**
- * Merges an item into the one of the same key. Keys keep the order in which they first came. They are those of `Sharding`:
- * `1` and `"1"` are the same.
+ * Merges an item into the one of the same key. Keys keep the order in which they first came. They are those of
+ * `Sharding`: `1` and `"1"` are the same.
  *
  * @example
  * ```ts

@@ -195,7 +195,8 @@ export const version: number = envelopeVersion
 
 /**
  * Makes a codec. The schema is compiled once. It must not need anything, nor be asynchronous: an item whose encoding
- * is asynchronous is refused as malformed. Throws an `InvalidOption` where the schema is none, or a function of the format.
+ * is asynchronous is refused as malformed. Throws an `InvalidOption` where the schema is none, or a function of the
+ * format.
  *
  * @example
  * ```ts

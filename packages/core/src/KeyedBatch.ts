@@ -66,8 +66,8 @@ export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
    * batch, and for the save. **Errors**: those of load and save come through untouched, defects too: nothing that the
    * batch did is saved as far as they say, and the next operation loads again. `BatchTimeout`: the batch took longer
    * than `maxDuration`; `phase` says whether it may be saved. `ProcessorStopped`, `InvalidKey`: it has not run, and a
-   * retry makes no sense. What `shardOf` throws, the call dies of. **Interruption** while it waits takes it out, and it does not run; once it has run, the call
-   * waits for the end of the batch.
+   * retry makes no sense. What `shardOf` throws, the call dies of. **Interruption** while it waits takes it out, and it
+   * does not run; once it has run, the call waits for the end of the batch.
    */
   readonly modify: <A>(
     key: K,

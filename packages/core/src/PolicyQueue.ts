@@ -94,9 +94,9 @@ export interface PolicyQueue<in out A> {
    *
    * **Waits** under `suspend` while there is no room, first come first served. **Errors**: `QueueFull` (policy
    * `reject`; retry later), `OfferTimeout` (retry later), `QueueClosed`, `InvalidWeight` and `InvalidKey` (retrying makes
-   * no sense); each carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer dies
-   * of. **Interruption** while it waits takes the item out; where room came in the same moment, the item stays in, and
-   * a caller that is uninterruptible gets its outcome.
+   * no sense); each carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the
+   * offer dies of. **Interruption** while it waits takes the item out; where room came in the same moment, the item
+   * stays in, and a caller that is uninterruptible gets its outcome.
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
   /**

@@ -24,7 +24,8 @@ const withoutStack = <E>(construct: () => E): E => {
 }
 
 /**
- * An option that cannot work, found when a queue, a coordinator or a store is made. Retrying makes no sense: change the option.
+ * An option that cannot work, found when a queue, a coordinator or a store is made. Retrying makes no sense: change the
+ * option.
  *
  * @since 0.1.0
  * @category errors
@@ -168,8 +169,8 @@ export class InvalidWeight<out A = unknown> extends Data.TaggedError("InvalidWei
 }
 
 /**
- * Items that are to be taken all or none are more than the queue can hold, or than can be put in at one go. None of them is in. Retrying makes no sense:
- * offer fewer at a time.
+ * Items that are to be taken all or none are more than the queue can hold, or than can be put in at one go. None of them
+ * is in. Retrying makes no sense: offer fewer at a time.
  *
  * @since 0.1.0
  * @category errors
@@ -427,7 +428,8 @@ export class CommandDropped<out C = unknown> extends Data.TaggedError("CommandDr
 
 /**
  * The version that a command was given is taken already: somebody else has written to the same key. Fail with it in
- * `execute` of a `ShardPool`, with the key of the command, which then asks for the current version again and runs the command once more.
+ * `execute` of a `ShardPool`, with the key of the command, which then asks for the current version again and runs the
+ * command once more.
  *
  * @since 0.1.0
  * @category errors

@@ -112,8 +112,8 @@ export interface ShardPool<in out C, out A, out E = never> {
    * Drains the pool, in two phases: takes no more commands (`PoolClosed`, also for those that wait for room), then runs
    * everything that was accepted. The pool is closed then.
    *
-   * **Waits** until all of it has run, for at most `timeout` (default: the pool's `drainTimeout`); a command must not wait
-   * for it. **Errors**:
+   * **Waits** until all of it has run, for at most `timeout` (default: the pool's `drainTimeout`); a command must not
+   * wait for it. **Errors**:
    * `DrainTimeout` names what is left. Nothing is given up by that: it goes on, and `drain` can be called again; where
    * the scope was closed meanwhile, it names what was given up then.
    * **Interruption** ends only the waiting: the pool takes no more commands.

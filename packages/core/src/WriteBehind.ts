@@ -81,8 +81,9 @@ export interface WriteBehind<in out A> {
    * Offers one item and answers what became of it: `"accepted"`, `"coalesced"` or `"dropped"`.
    *
    * **Waits** under the policy `suspend` while its shard has no room, first come first served. **Errors**: `QueueFull`
-   * (policy `reject`) and `OfferTimeout`: retry later; `QueueClosed`, `InvalidWeight`, `InvalidKey`: retrying makes no sense. Each
-   * carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer dies of.
+   * (policy `reject`) and `OfferTimeout`: retry later; `QueueClosed`, `InvalidWeight`, `InvalidKey`: retrying makes no
+   * sense. Each carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer
+   * dies of.
    * **Interruption** while it waits takes the item out; where room came in the same moment it stays in. An
    * `OfferInterrupted` event says which.
    */
@@ -102,12 +103,14 @@ export interface WriteBehind<in out A> {
    */
   readonly unsafeOffer: (item: A) => UnsafeOutcome
   /**
-   * Offers several items, at most 50,000 (`PolicyQueue.mostAllOrNone`), all of them or none. It never waits for room: under `suspend` it fails with `QueueFull` too.
+   * Offers several items, at most 50,000 (`PolicyQueue.mostAllOrNone`), all of them or none. It never waits for room:
+   * under `suspend` it fails with `QueueFull` too.
    *
    * **Errors**: `QueueFull` where there is no room for all of them: retry later; `TooManyItems` where there can never be:
-   * retry with fewer; `QueueClosed`, `InvalidWeight`, `InvalidKey`. None of the items is in (of a policy of your own that refuses what
-   * there is room for: those before are). Of a backing queue of your own the length and the capacity decide. What the
-   * policy's key, `merge` or `weigh` throws, the offer dies of; where `merge` throws, the items before that one are in.
+   * retry with fewer; `QueueClosed`, `InvalidWeight`, `InvalidKey`. None of the items is in (of a policy of your own
+   * that refuses what there is room for: those before are). Of a backing queue of your own the length and the capacity
+   * decide. What the policy's key, `merge` or `weigh` throws, the offer dies of; where `merge` throws, the items before
+   * that one are in.
    */
   readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<Taken, AllOrNoneError<A>>
   /**

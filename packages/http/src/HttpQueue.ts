@@ -170,9 +170,9 @@ export type LetterOptions = BatchQueueModule.LetterOptions
 /**
  * The dead letters of a queue.
  *
- * **Errors**: `StoreUnavailable` is answered with 503, `InvalidOption` with 400: nothing was done then, and its `field` is
- * that of the request. **Interruption** comes when the client goes away, also while `rate` is waited for: what has begun
- * must be done to its end, and nothing after it.
+ * **Errors**: `StoreUnavailable` is answered with 503, `InvalidOption` with 400: nothing was done then, and its `field`
+ * is that of the request. **Interruption** comes when the client goes away, also while `rate` is waited for: what has
+ * begun must be done to its end, and nothing after it.
  *
  * @since 0.1.0
  * @category models
@@ -229,8 +229,8 @@ export interface Options<A, I> {
   /** What an item may be. Default: 1 MiB, and nested 64 deep. */
   readonly limits?: Partial<Codec.Limits> | undefined
   /**
-   * What becomes of an item with an integer that would have other digits once it was read as a number: one of those beyond
-   * 2^53, without a fraction and an exponent. Default: `"refuse"`.
+   * What becomes of an item with an integer that would have other digits once it was read as a number: one of those
+   * beyond 2^53, without a fraction and an exponent. Default: `"refuse"`.
    */
   readonly unsafeIntegers?: UnsafeIntegers | undefined
 }

@@ -60,11 +60,11 @@ export interface Options {
   /** How large a line of NDJSON may be, in bytes; a stream may have any number of them. Default: 1 MiB. */
   readonly maxLineBytes?: number | undefined
   /**
-   * For how long, in all, a stream of NDJSON may wait while its body is being sent: for room, where the policy of its queue
-   * is `suspend`, for the store, or for what is to be settled. Then it is answered with how many of its items are in, and
-   * when to come again. The server must allow a request more than that, and the time in which it is sent: `requestTimeout`
-   * of Node, or it cuts the request and says nothing of its items. More than 0; `Duration.infinity` is no limit.
-   * Default: 1 minute.
+   * For how long, in all, a stream of NDJSON may wait while its body is being sent: for room, where the policy of its
+   * queue is `suspend`, for the store, or for what is to be settled. Then it is answered with how many of its items are
+   * in, and when to come again. The server must allow a request more than that, and the time in which it is sent:
+   * `requestTimeout` of Node, or it cuts the request and says nothing of its items. More than 0; `Duration.infinity` is
+   * no limit. Default: 1 minute.
    */
   readonly maxStreamWait?: Duration.DurationInput | undefined
   /**

@@ -1,8 +1,9 @@
 /**
  * Opens a SQLite file so that it can be relied on: every error of opening is typed, and so is what "stored" means.
  *
- * There are two connections to a file, however often it is opened in a process. One writes, for one transaction at a time. The other only reads, and sees what is
- * committed, whatever the first is doing. Two processes may have the same file open.
+ * There are two connections to a file, however often it is opened in a process. One writes, for one transaction at a
+ * time. The other only reads, and sees what is committed, whatever the first is doing. Two processes may have the same
+ * file open.
  *
  * @since 0.1.0
  */
@@ -320,8 +321,8 @@ const describe = (value: unknown): string => typeof value === "function" ? "anot
  * Opens the file in a scope, whose closing closes it. Who opens a file that is open in this process shares it, whatever
  * its path looks like, and the last one closes it: the options must be alike, but for `filename` and `create`.
  *
- * **Waits** for a lock that another process holds, at most `busyTimeout`. **Errors**: `InvalidOption`, also where the same
- * file is open with another value of the option that it names; `StoreUnavailable`, with the path and the reason:
+ * **Waits** for a lock that another process holds, at most `busyTimeout`. **Errors**: `InvalidOption`, also where the
+ * same file is open with another value of the option that it names; `StoreUnavailable`, with the path and the reason:
  * `"missing-directory"`, `"missing-file"`, `"cannot-open"`, `"permission"`, `"not-a-database"`, `"corrupt"`,
  * `"read-only"`, `"locked"`, `"full"`, `"io"`.
  *

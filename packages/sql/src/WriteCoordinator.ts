@@ -450,14 +450,14 @@ export const layerConfig = <I>(
 /**
  * A `SqlClient` whose writes go through a coordinator, so that an app whose queries do not change gains one. Outside of a
  * transaction a `SELECT` or `VALUES` reads past the writer, what has been committed, on a connection that sees nothing of
- * what is temporary on the writer's; what does not work in a transaction (`PRAGMA`, `VACUUM`, `ATTACH`) waits for its turn and runs by
- * itself; every other statement is a write, with the name `"sql.statement"`. `withTransaction` submits its whole effect
- * as one write, with the name `"sql.transaction"`: it runs with the context and the fiber refs of its caller, what it
- * changes in them is not seen outside, what it forks ends with it, and `writeTimeout` is its time.
+ * what is temporary on the writer's; what does not work in a transaction (`PRAGMA`, `VACUUM`, `ATTACH`) waits for its
+ * turn and runs by itself; every other statement is a write, with the name `"sql.statement"`. `withTransaction` submits
+ * its whole effect as one write, with the name `"sql.transaction"`: it runs with the context and the fiber refs of its
+ * caller, what it changes in them is not seen outside, what it forks ends with it, and `writeTimeout` is its time.
  *
- * What asks for the state of a connection, or sets it, would be silently wrong by itself, because others use the same ones
- * (`last_insert_rowid()`, `changes()`, `BEGIN`, `CREATE TEMP`, a `PRAGMA` that the store relies on): it fails, and says what
- * to do instead.
+ * What asks for the state of a connection, or sets it, would be silently wrong by itself, because others use the same
+ * ones (`last_insert_rowid()`, `changes()`, `BEGIN`, `CREATE TEMP`, a `PRAGMA` that the store relies on): it fails, and
+ * says what to do instead.
  *
  * **Waits** like `submit`. **Errors**: those of the coordinator come as the `cause` of a `SqlError`. **Interruption** as
  * for `submit`: a transaction that has started is committed.

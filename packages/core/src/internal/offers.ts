@@ -286,8 +286,8 @@ export class Offers<in out A> {
   }
 
   /**
-   * Before an offer waits for room: in a transaction the fiber that makes room would wait for that very transaction. Where
-   * it cannot be done, the offer waits all the same.
+   * Before an offer waits for room: in a transaction the fiber that makes room would wait for that very transaction.
+   * Where it cannot be done, the offer waits all the same.
    */
   private readonly makeRoomWithin: Effect.Effect<void> = Effect.suspend(() =>
     Effect.flatMap(

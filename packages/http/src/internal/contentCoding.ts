@@ -82,8 +82,8 @@ export const isKnown = (header: string | undefined): boolean => isPlain(header) 
 export type Pull<E> = Effect.Effect<Uint8Array | undefined, E>
 
 /**
- * Gives what a body with this `Content-Encoding` is, piece by piece as it is asked for, and fails where it is not that, is
- * not all of it, or goes on behind its end.
+ * Gives what a body with this `Content-Encoding` is, piece by piece as it is asked for, and fails where it is not that,
+ * is not all of it, or goes on behind its end.
  *
  * @internal
  */

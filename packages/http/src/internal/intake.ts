@@ -382,8 +382,8 @@ class Streaming {
   }
 
   /**
-   * Waits while the body is being sent, for as long as the stream may in all: a server cuts a request that takes too long,
-   * and nobody would be told how many items are in. Answers whether it was in time.
+   * Waits while the body is being sent, for as long as the stream may in all: a server cuts a request that takes too
+   * long, and nobody would be told how many items are in. Answers whether it was in time.
    */
   private bounded(wait: Effect.Effect<void>): Effect.Effect<boolean> {
     if (this.waitLeftMillis === Infinity) return Effect.as(wait, true)
@@ -473,8 +473,8 @@ class Streaming {
   }
 
   /**
-   * Many together, which share a commit, or a wait. Where there is no room for as many, one after the other: one that is to
-   * be stored may wait for room.
+   * Many together, which share a commit, or a wait. Where there is no room for as many, one after the other: one that is
+   * to be stored may wait for room.
    */
   private offerSlices(items: ReadonlyArray<unknown>, from: number, most: number): Effect.Effect<void> {
     if (from >= items.length) return Effect.void

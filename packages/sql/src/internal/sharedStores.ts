@@ -49,8 +49,9 @@ export class SharedStores<in out O, in out A, in out E> {
   private readonly oneAtATime = Effect.unsafeMakeSemaphore(1)
 
   /**
-   * What is open of a file, for as long as the scope is; opened with these options where nothing is. `check` may refuse to
-   * share what was opened with others. Who is interrupted while it opens takes nothing from others who wait for it too.
+   * What is open of a file, for as long as the scope is; opened with these options where nothing is. `check` may refuse
+   * to share what was opened with others. Who is interrupted while it opens takes nothing from others who wait for it
+   * too.
    */
   share<E2>(
     identity: string,

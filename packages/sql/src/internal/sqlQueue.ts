@@ -196,8 +196,8 @@ export class SqlQueue implements QueueStore {
   }
 
   /**
-   * Reads what is committed, past the writers, and in a transaction what that has written. Answers `absent` where there is
-   * no such queue.
+   * Reads what is committed, past the writers, and in a transaction what that has written. Answers `absent` where there
+   * is no such queue.
    */
   private read<A>(absent: A, step: Step<A>): Effect.Effect<A, StoreUnavailable> {
     const { database } = this.transactions
