@@ -4,7 +4,8 @@
 import { SqlClient } from "@effect/sql"
 import { describe, expect, it } from "@effect/vitest"
 import { SqliteStore, WriteCoordinator } from "@sluice/sql"
-import { Deferred, Effect, Exit, Fiber, Layer, Metric, Scope, TestClock, Tracer } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Metric, Scope, TestClock, type Tracer } from "effect"
+import { recording } from "../../core/test/support/tracing.ts"
 import { createTable, insert, tagOf, withStore } from "./database.ts"
 
 const withTable = <A, E, R>(effect: Effect.Effect<A, E, R>) => withStore(Effect.zipRight(createTable, effect))
@@ -126,19 +127,11 @@ const elsewhere = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     (context) => Effect.provide(effect, context)
   )
 
-/** Effect's own tracer, and the spans that it has made. */
-const recording = Effect.map(Effect.tracer, (own) => {
-  const spans: Array<Tracer.Span> = []
-  const tracer = Tracer.make({
-    span: (...args) => {
-      const span = own.span(...args)
-      spans.push(span)
-      return span
-    },
-    context: (f) => f()
-  })
-  return { groups: () => spans.filter(({ name }) => name === "WriteCoordinator.group"), tracer }
-})
+/** A tracer, and the spans of groups that it has made. */
+const recordingGroups = Effect.map(recording, ({ spans, tracer }) => ({
+  groups: () => spans.filter(({ name }) => name === "WriteCoordinator.group"),
+  tracer
+}))
 
 describe("spans", () => {
   const submitted = Effect.gen(function*() {
@@ -160,7 +153,7 @@ describe("spans", () => {
 
   it.effect("there is one for each group, linked to those that its writes were submitted in", () =>
     Effect.gen(function*() {
-      const { groups, tracer } = yield* recording
+      const { groups, tracer } = yield* recordingGroups
       yield* withTable(Effect.scoped(submitted)).pipe(Effect.withTracer(tracer))
       const linked = groups().flatMap(({ links }) => links.map(({ span }) => (span as Tracer.Span).name))
       expect(linked.sort()).toEqual(["first", "second", "third"])
@@ -175,7 +168,7 @@ describe("spans", () => {
 
   it.effect("says where the group was rolled back", () =>
     Effect.gen(function*() {
-      const { groups, tracer } = yield* recording
+      const { groups, tracer } = yield* recordingGroups
       yield* withTable(Effect.scoped(Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         yield* sql`CREATE TABLE child (v TEXT REFERENCES t (v) DEFERRABLE INITIALLY DEFERRED)`
@@ -190,7 +183,7 @@ describe("spans", () => {
 
   it.effect("there are none where tracing is off", () =>
     Effect.gen(function*() {
-      const { groups, tracer } = yield* recording
+      const { groups, tracer } = yield* recordingGroups
       yield* withTable(Effect.scoped(submitted)).pipe(Effect.withTracerEnabled(false), Effect.withTracer(tracer))
       expect(groups()).toEqual([])
     }))
