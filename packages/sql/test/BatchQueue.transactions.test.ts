@@ -44,21 +44,27 @@ describe("inside a transaction", () => {
       }).pipe(Effect.provide(context))
     }))
 
-  it.scopedLive("flush takes everything along, and gives it back where it is rolled back", () =>
+  it.scopedLive("flush takes everything along that is not being stored yet, and gives it back where it is rolled back", () =>
     Effect.gen(function*() {
       const { context, queue } = yield* numbers({ capacity: 5000, flush: { size: 3000 } })
+      const offer = (count: number) => queue.offerAll(Array.from({ length: count }, (_, n) => n))
+      const isBeingStored = Effect.map(queue.metrics, ({ waiting }) => waiting === 0)
       yield* Effect.gen(function*() {
         yield* withTransaction(Effect.gen(function*() {
-          yield* queue.offerAll(Array.from({ length: 5000 }, (_, n) => n))
+          // The fiber that stores is at these, and waits for the transaction: what comes next is left to `flush`.
+          yield* offer(3000)
+          yield* Effect.repeat(Effect.zipRight(Effect.sleep(0), isBeingStored), { until: (is) => is })
+          yield* offer(5000)
           yield* queue.flush
-          expect(yield* queue.metrics).toMatchObject({ waiting: 0, stored: 0, buffered: 5000 })
+          expect(yield* queue.metrics).toMatchObject({ waiting: 0, stored: 0, buffered: 8000 })
           expect(yield* stored(queue)).toBe(5000)
         }))
-        expect(yield* queue.metrics).toMatchObject({ stored: 5000, buffered: 0 })
+        yield* queue.flush
+        expect(yield* queue.metrics).toMatchObject({ stored: 8000, buffered: 0 })
         yield* rolledBack(Effect.zipRight(queue.offer(1), queue.flush))
         yield* queue.flush
-        expect(yield* stored(queue)).toBe(5001)
-        expect(yield* queue.metrics).toMatchObject({ offered: 5001, stored: 5001, buffered: 0 })
+        expect(yield* stored(queue)).toBe(8001)
+        expect(yield* queue.metrics).toMatchObject({ offered: 8001, stored: 8001, buffered: 0 })
       }).pipe(Effect.provide(context))
     }))
 
