@@ -24,7 +24,7 @@ import { type Guard, makeGuard } from "./internal/guard.ts"
 import { keyLimit } from "./internal/keys.ts"
 import { Macrotask } from "./Macrotask.ts"
 import * as Check from "./OptionCheck.ts"
-import { monotonicMillis } from "./internal/sleeping.ts"
+import { monotonicMillis } from "./unstable/Sleep.ts"
 import { isWeight } from "./internal/weight.ts"
 import { type Ending, isOutcome, wait } from "./internal/waitingRoom.ts"
 import {

@@ -3,7 +3,8 @@
  */
 import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, BatchQueue, BatchStore, Decision, KeyedBatch, ShardPool, WriteBehind } from "@sluice/core"
-import { Clock, Duration, Effect, Exit, Fiber, Schedule, Schema, Scope } from "effect"
+import { timeoutOption } from "@sluice/core/unstable/Sleep"
+import { Clock, Duration, Effect, Exit, Fiber, Option, Schedule, Schema, Scope } from "effect"
 
 /** It jumps from one time to another, and sleeps as the live one does: what is too long for a timer never ends. */
 class JumpingClock implements Clock.Clock {
@@ -89,6 +90,12 @@ const numbers = { name: "q", schema: Schema.Number, metrics: false } as const
 const commands = { name: "p", shards: 1, drainTimeout: 0, key: (command: string) => command } as const
 
 describe("a wait of two months", () => {
+  it.live("is what a timeout waits, and it takes an answer that comes before", () =>
+    Effect.gen(function*() {
+      expect(yield* lastsTwoMonths(timeoutOption(Effect.never, twoMonths))).toEqual(Option.none())
+      expect(yield* timeoutOption(Effect.succeed(1), twoMonths)).toEqual(Option.some(1))
+    }).pipe(jumping))
+
   it.live("is what a retry of a WriteBehind waits", () =>
     Effect.gen(function*() {
       const handle = failingOnce()

@@ -28,6 +28,7 @@ import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
 import * as Check from "@sluice/core/OptionCheck"
 import type { InvalidOption } from "@sluice/core/QueueError"
+import { timeoutOption } from "@sluice/core/unstable/Sleep"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -82,7 +83,7 @@ export interface Options {
 export type { Cors } from "./internal/cors.ts"
 
 /** How long those that were interrupted may take to answer, and the server to close. */
-const lastWords = "1 second"
+const lastWordsMillis = 1000
 
 const notYet = refuse(ServerStarting, { message: "the server is starting" }, { "retry-after": "1" })
 
@@ -137,7 +138,7 @@ class Gate implements Signal {
       if (this.running.size === 0) return Effect.void
       const end = Effect.suspend(() => {
         for (const fiber of this.running) fiber.unsafeInterruptAsFork(FiberId.none)
-        return within(this.idle.await, lastWords)
+        return within(this.idle.await, lastWordsMillis)
       })
       return Effect.zipRight(within(this.idle.await, graceMillis), Effect.when(end, () => this.running.size > 0))
     })
@@ -152,8 +153,8 @@ const asAnswer = (response: HttpServerResponse): HttpApp.Default =>
       : Effect.flatMap(HttpServerRequest, (request) => Effect.orDie(handler.value(request, response))))
 
 /** A finalizer cannot be interrupted, and then a timeout would do nothing. */
-const within = (effect: Effect.Effect<unknown>, duration: Duration.DurationInput): Effect.Effect<void> =>
-  Effect.asVoid(Effect.timeoutOption(Effect.interruptible(effect), duration))
+const within = (effect: Effect.Effect<unknown>, millis: number): Effect.Effect<void> =>
+  Effect.asVoid(timeoutOption(Effect.interruptible(effect), millis))
 
 /**
  * Puts it around a server, wherever that stands among the layers: nothing needs to be built before it.
@@ -190,7 +191,8 @@ export const layer = <A, E, R>(
       const scope = yield* Effect.acquireRelease(
         Scope.make(),
         (scope, exit) =>
-          Effect.flatMap(Effect.forkDaemon(Scope.close(scope, exit)), (fiber) => within(Fiber.await(fiber), lastWords))
+          Effect.flatMap(Effect.forkDaemon(Scope.close(scope, exit)), (fiber) =>
+            within(Fiber.await(fiber), lastWordsMillis))
       )
       const context = yield* Layer.buildWithScope(server, scope)
       const inner = Context.get(context as Context.Context<HttpServer.HttpServer>, HttpServer.HttpServer)

@@ -30,7 +30,7 @@ import { makeBreaks } from "./internal/breaks.ts"
 import { makeClient } from "./internal/client.ts"
 import { fileAt, isThere, watchFile } from "./internal/sqliteFile.ts"
 import { Line } from "./internal/line.ts"
-import { sleepLong } from "./internal/longSleep.ts"
+import { sleepFor } from "@sluice/core/unstable/Sleep"
 import { SharedStores } from "./internal/sharedStores.ts"
 import { sqliteConnection } from "./internal/sqliteConnection.ts"
 import { toSqlError } from "./internal/transaction.ts"
@@ -280,7 +280,7 @@ const open = (options: Options, checked: Checked): Effect.Effect<Opened, StoreUn
       yield* Effect.forkScoped(
         // Or closing would wait for it for ever, where the store is opened in an uninterruptible region.
         Effect.interruptible(Effect.forever(Effect.zipRight(
-          sleepLong(checked.checkpointMillis),
+          sleepFor(checked.checkpointMillis),
           // Whatever it is: otherwise there would be no other, and nobody would know.
           Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", cause))
         )))

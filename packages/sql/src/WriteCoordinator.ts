@@ -47,7 +47,7 @@ import { waitsInLease } from "./internal/bounds.ts"
 import { makeClient } from "./internal/client.ts"
 import { GroupWriter, withoutDefects } from "./internal/groupWriter.ts"
 import { Pending } from "./internal/intake.ts"
-import { sleepLong } from "./internal/longSleep.ts"
+import { sleepFor } from "@sluice/core/unstable/Sleep"
 import { isStatementFor, SingleStatement, singleStatement } from "./internal/singleStatement.ts"
 import { isTracing } from "./internal/tracing.ts"
 import { toSqlError, type Transaction } from "./internal/transaction.ts"
@@ -382,7 +382,7 @@ export const make = (
             // A finalizer cannot be interrupted, and then a timeout would do nothing.
             const ended = yield* Effect.raceFirst(
               Effect.as(Effect.interruptible(Fiber.await(loop)), true),
-              Effect.as(Effect.interruptible(sleepLong(checked.drainTimeoutMillis)), false)
+              Effect.as(Effect.interruptible(sleepFor(checked.drainTimeoutMillis)), false)
             )
             if (!ended) writer.unsafeCutShort()
           }

@@ -5,7 +5,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { SqliteStore, WriteCoordinator } from "@sluice/sql"
 import { Deferred, Duration, Effect, Exit, Fiber, Metric, Scope, TestClock } from "effect"
 import { statSync } from "node:fs"
-import { sleepLong } from "../src/internal/longSleep.ts"
+import { sleepFor } from "@sluice/core/unstable/Sleep"
 import { createTable, foreign, insert, tagOf, temporaryFile, values, withStore } from "./database.ts"
 import { insertInto, scripted } from "./scriptedDatabase.ts"
 
@@ -30,8 +30,8 @@ describe("a wait of more than 24.8 days", () => {
   it.effect("is not woken by the clock itself, and comes to its end in parts", () =>
     withTimers(Effect.gen(function*() {
       const inOne = yield* Effect.fork(Effect.sleep("30 days"))
-      const inParts = yield* Effect.fork(sleepLong(Duration.toMillis("30 days")))
-      const endless = yield* Effect.fork(sleepLong(Infinity))
+      const inParts = yield* Effect.fork(sleepFor(Duration.toMillis("30 days")))
+      const endless = yield* Effect.fork(sleepFor(Infinity))
       yield* TestClock.adjust("29 days")
       expect(inParts.unsafePoll()).toBeNull()
       yield* TestClock.adjust("1 days")

@@ -7,7 +7,7 @@
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import { sleepFor } from "./sleeping.ts"
+import { sleepFor } from "../unstable/Sleep.ts"
 
 /** @internal */
 export const withAlarm = <A, E, R>(

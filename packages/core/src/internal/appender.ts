@@ -22,7 +22,8 @@ import { withAlarm } from "./alarm.ts"
 import { Breaks } from "./breaks.ts"
 import { bytesWith, type Closed, type Ending, type Entry, type Gathering, open } from "./gathering.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
-import { monotonicMillis, Timekeeper } from "./timekeeper.ts"
+import { Timekeeper } from "./timekeeper.ts"
+import { monotonicMillis } from "../unstable/Sleep.ts"
 
 /** What the fiber is at. Changed by `become` alone. */
 type State<A> =

@@ -25,7 +25,7 @@ import { everyMillis, Macrotask } from "../Macrotask.ts"
 import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
 import { delayOf } from "./retrying.ts"
-import { longestSleepMillis, monotonicMillis } from "./timekeeper.ts"
+import { longestSleepMillis, monotonicMillis } from "../unstable/Sleep.ts"
 
 /** What the fiber is at. Changed by `become` alone. */
 type State<A> =

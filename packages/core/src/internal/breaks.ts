@@ -4,7 +4,7 @@
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { everyMillis } from "../Macrotask.ts"
-import { monotonicMillis } from "./timekeeper.ts"
+import { monotonicMillis } from "../unstable/Sleep.ts"
 
 /** @internal */
 export class Breaks {

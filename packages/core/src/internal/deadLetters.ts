@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import type { StoreUnavailable } from "../QueueError.ts"
 import type { Amount, DeadLetterFilter, Portion, Portioned } from "../QueueStore.ts"
 import type { Breaks } from "./breaks.ts"
-import { sleepFor } from "./sleeping.ts"
+import { sleepFor } from "../unstable/Sleep.ts"
 
 /** How many are done with in one step of the store. */
 const mostAtOnce = 500

@@ -3,7 +3,8 @@
  * the one that began first is always the next.
  */
 import type * as Clock from "effect/Clock"
-import { monotonicMillis, Timekeeper } from "./timekeeper.ts"
+import { Timekeeper } from "./timekeeper.ts"
+import { monotonicMillis } from "../unstable/Sleep.ts"
 
 /**
  * Something whose batch has a time.

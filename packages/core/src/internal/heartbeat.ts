@@ -4,7 +4,7 @@
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Claim, QueueStore } from "../QueueStore.ts"
-import { sleepFor } from "./sleeping.ts"
+import { sleepFor } from "../unstable/Sleep.ts"
 
 /**
  * Somebody who has batches in hand.

@@ -41,7 +41,7 @@ import { type Ending, Entry } from "./gathering.ts"
 import { inStretches, Stretches } from "./breaks.ts"
 import { isKey, keyLimit } from "./keys.ts"
 import type { Own } from "./own.ts"
-import { monotonicMillis } from "./sleeping.ts"
+import { monotonicMillis } from "../unstable/Sleep.ts"
 
 /**
  * What the queue as a whole is at.

@@ -4,9 +4,7 @@
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { withAlarm } from "./alarm.ts"
-import { longestSleepMillis, monotonicMillis } from "./sleeping.ts"
-
-export { longestSleepMillis, monotonicMillis } from "./sleeping.ts"
+import { longestSleepMillis, monotonicMillis } from "../unstable/Sleep.ts"
 
 /** @internal */
 export class Timekeeper {

@@ -25,7 +25,7 @@ import { isSame } from "./heartbeat.ts"
 import { Persistence } from "./persistence.ts"
 import type { Pool } from "./pool.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
-import { monotonicMillis } from "./timekeeper.ts"
+import { monotonicMillis } from "../unstable/Sleep.ts"
 import type { Busy } from "./turns.ts"
 import type { Bundle, FailedItem, Verdict } from "./verdict.ts"
 

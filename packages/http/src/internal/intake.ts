@@ -5,6 +5,7 @@ import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type { Storing } from "@sluice/core/BatchQueue"
 import type { ItemDropped, StoreUnavailable } from "@sluice/core/QueueError"
+import { timeoutOption } from "@sluice/core/unstable/Sleep"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -394,7 +395,7 @@ class Streaming {
         const exit = fiber.unsafePoll()
         if (exit !== null) return Effect.as(exit, true)
         const began = this.mounted.now()
-        const ended = restore(Effect.timeoutOption(Fiber.join(fiber), this.waitLeftMillis))
+        const ended = restore(timeoutOption(Fiber.join(fiber), this.waitLeftMillis))
         return Effect.map(Effect.ensuring(ended, Fiber.interrupt(fiber)), (ended) => {
           this.waitLeftMillis = Math.max(0, this.waitLeftMillis - (this.mounted.now() - began))
           return Option.isSome(ended)

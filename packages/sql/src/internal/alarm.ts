@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { Breaks } from "./breaks.ts"
-import { longestSleepMillis } from "./longSleep.ts"
+import { longestSleepMillis } from "@sluice/core/unstable/Sleep"
 
 /** @internal */
 export interface Deadline {

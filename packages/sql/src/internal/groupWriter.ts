@@ -25,7 +25,7 @@ import { CoordinatorClosed, WriteDied, WriteTimeout } from "../WriteError.ts"
 import { Alarm } from "./alarm.ts"
 import { Intake, type Pending } from "./intake.ts"
 import { SingleStatement } from "./singleStatement.ts"
-import { sleepLong } from "./longSleep.ts"
+import { sleepFor } from "@sluice/core/unstable/Sleep"
 import { linksTo } from "./tracing.ts"
 import type { Restore, Transaction } from "./transaction.ts"
 import type { OpenTransaction, Transactions } from "./transactions.ts"
@@ -199,7 +199,7 @@ export class GroupWriter {
         resume(Effect.void)
       }
     })
-    const timer = Effect.map(sleepLong(this.options.maxWaitMillis), () => {
+    const timer = Effect.map(sleepFor(this.options.maxWaitMillis), () => {
       isOver = true
       this.endWait?.()
     })
