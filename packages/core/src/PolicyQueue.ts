@@ -19,7 +19,7 @@ import * as Queue from "effect/Queue"
 import * as BackingQueue from "./BackingQueue.ts"
 import * as Backpressure from "./Backpressure.ts"
 import { DrainRate } from "./DrainRate.ts"
-import { Stretches } from "./internal/breaks.ts"
+import { inStretches, Stretches } from "./internal/breaks.ts"
 import { type Guard, makeGuard } from "./internal/guard.ts"
 import { keyLimit } from "./internal/keys.ts"
 import { Macrotask } from "./Macrotask.ts"
@@ -517,7 +517,7 @@ export class PolicyQueueImpl<in out A> implements PolicyQueue<A> {
   }
 
   /** For a call with many items. */
-  private get stretches(): Stretches {
+  get stretches(): Stretches {
     return new Stretches(this.clock, this.macrotask, 0)
   }
 
@@ -825,9 +825,16 @@ export const offerEach = <A>(
   origin?: unknown
 ): Effect.Effect<Taken, OfferError<A>> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.suspend(() =>
-      PolicyQueueImpl.offerFrom(Array.from(items), 0, route, { accepted: 0, coalesced: 0, dropped: 0 }, origin, restore)
-    )
+    Effect.suspend(() => {
+      const offer = (all: ReadonlyArray<A>) =>
+        PolicyQueueImpl.offerFrom(all, 0, route, { accepted: 0, coalesced: 0, dropped: 0 }, origin, restore)
+      if (Array.isArray(items)) return offer(items.slice())
+      // It may be a generator that takes its time for each.
+      const all: Array<A> = []
+      let stretches: Stretches | undefined
+      const next = () => (stretches ??= route(all[0]).stretches).next()
+      return Effect.flatMap(inStretches(items, { next }, (item) => void all.push(item)), () => offer(all))
+    })
   )
 
 /** @internal */

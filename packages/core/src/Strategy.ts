@@ -12,7 +12,9 @@ import * as MutableQueue from "effect/MutableQueue"
 import * as MutableRef from "effect/MutableRef"
 import * as Queue from "effect/Queue"
 import type { Report } from "./BackingQueue.ts"
+import { inStretches, Stretches } from "./internal/breaks.ts"
 import { wait, type WaitingRoom } from "./internal/waitingRoom.ts"
+import { Macrotask } from "./Macrotask.ts"
 
 const variance = { _A: (_: any) => _ }
 
@@ -20,11 +22,25 @@ type Takers<A> = MutableQueue.MutableQueue<Deferred.Deferred<A>>
 
 /**
  * Reports everything that is still in the queue as dropped, one after the other: who is told may look at the counts.
+ * Where it is much, others get their turn in between.
  */
 const reportLeft = <A>(backing: Queue.BackingQueue<A>, report: Report<A>): Effect.Effect<void> =>
-  Effect.sync(() => {
-    for (let left = backing.length(); left > 0; left--) report.dropped(backing.poll(undefined) as A, "shutdown")
-  })
+  Effect.flatMap(
+    Effect.zip(Effect.clock, Macrotask),
+    ([clock, macrotask]) =>
+      inStretches(
+        polled(backing),
+        new Stretches(clock, macrotask, fewItems),
+        (item) => report.dropped(item, "shutdown")
+      )
+  )
+
+/** So many are reported without a look at the clock. */
+const fewItems = 128
+
+function* polled<A>(backing: Queue.BackingQueue<A>): Generator<A> {
+  while (backing.length() > 0) yield backing.poll(undefined) as A
+}
 
 class Answering<in out A> implements Queue.Strategy<A> {
   readonly [Queue.QueueStrategyTypeId] = variance

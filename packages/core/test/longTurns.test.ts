@@ -3,8 +3,9 @@
  * each item, so that nothing depends on how fast this machine is.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Backpressure, BatchQueue, BatchStore, PolicyQueue, WriteBehind } from "@sluice/core"
-import { Clock, Duration, Effect, Schema } from "effect"
+import { Backpressure, BatchQueue, BatchStore, Codec, PolicyQueue, WriteBehind } from "@sluice/core"
+import * as FaultyStore from "@sluice/core/testing/FaultyStore"
+import { Clock, Duration, Effect, Exit, Iterable, Layer, Schema, Scope } from "effect"
 import { Macrotask } from "../src/Macrotask.ts"
 
 /** No call may hold the others up for longer, in milliseconds. */
@@ -47,6 +48,11 @@ class WorkClock implements Clock.Clock {
   }
 }
 
+/** A clock by which whoever sleeps wakes soon, and no time has passed. */
+class ImpatientClock extends WorkClock {
+  override readonly sleep = () => Effect.async<void>((resume) => void setTimeout(() => resume(Effect.void), 1))
+}
+
 const on = <A, E, R>(clock: WorkClock, effect: Effect.Effect<A, E, R>) =>
   effect.pipe(Effect.withClock(clock), Effect.provideService(Macrotask, clock.macrotask))
 
@@ -87,6 +93,35 @@ describe("others have their turn while", () => {
       )
       isCut(yield* clock.measure(queue.offerAll(many)))
     }).pipe(Effect.scoped))
+
+  it.live("a generator takes its time for each of very many items", () =>
+    Effect.gen(function*() {
+      const clock = new WorkClock()
+      const queue = yield* on(clock, PolicyQueue.make<number>({ capacity: 10, policy: Backpressure.dropOldest }))
+      const measured = yield* clock.measure(queue.offerAll(Iterable.map(many, clock.work)))
+      expect(measured.answer).toEqual({ accepted: 100_000, coalesced: 0, dropped: 0 })
+      isCut(measured)
+    }))
+
+  it.live("a WriteBehind that has no more time drops very many", () =>
+    Effect.gen(function*() {
+      const clock = new WorkClock()
+      const dropped: Array<number> = []
+      const scope = yield* Scope.make()
+      const queue = yield* on(
+        clock,
+        WriteBehind.make<number, never, never>({
+          name: "q",
+          capacity: 100_000,
+          drainTimeout: 0,
+          onDrop: (item) => dropped.push(clock.work(item)),
+          flush: () => Effect.never
+        })
+      ).pipe(Scope.extend(scope))
+      yield* queue.offerAll(many)
+      isCut(yield* on(clock, clock.measure(Scope.close(scope, Exit.void))))
+      expect([...dropped].sort((a, b) => a - b)).toEqual(many)
+    }))
 
   const batchQueue = (clock: WorkClock, options?: object) =>
     on(
@@ -148,6 +183,38 @@ describe("others have their turn while", () => {
       yield* done.await
       isCut(measured)
       expect(yield* queue.metrics).toMatchObject({ offered: 200_001, refused: 0 })
+    }).pipe(Effect.scoped, Effect.provide(BatchStore.layerMemory)))
+
+  const hanging = Layer.provide(
+    FaultyStore.layer(({ operation }) => operation === "append" ? { _tag: "Hangs" } : undefined),
+    BatchStore.layerMemory
+  )
+
+  it.live("a BatchQueue that has no more time drops very many", () =>
+    Effect.gen(function*() {
+      const clock = new ImpatientClock()
+      const dropped: Array<number> = []
+      const scope = yield* Scope.make()
+      const onDrop = (item: number) => dropped.push(clock.work(item))
+      const queue = yield* Scope.extend(batchQueue(clock, { onDrop }), scope)
+      yield* queue.offerAll(many)
+      isCut(yield* on(clock, clock.measure(Scope.close(scope, Exit.void))))
+      expect([...dropped].sort((a, b) => a - b)).toEqual(many)
+    }).pipe(Effect.provide(hanging)))
+
+  it.live("very much is encoded for one transaction", () =>
+    Effect.gen(function*() {
+      const clock = new WorkClock()
+      const format = {
+        ...Codec.json,
+        name: "slow",
+        encode: (values: ReadonlyArray<unknown>) => Codec.json.encode(values.map(clock.work))
+      }
+      const queue = yield* batchQueue(clock, { schema: Schema.Number, flush: { size: 100, linger: "1 day" }, format })
+      yield* queue.offerAll(many)
+      const measured = yield* clock.measure(queue.flush)
+      expect(yield* queue.metrics).toMatchObject({ stored: 100_000 })
+      isCut(measured)
     }).pipe(Effect.scoped, Effect.provide(BatchStore.layerMemory)))
 
   it.live("50,000 dead letters are listed", () =>

@@ -10,6 +10,7 @@ import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Iterable from "effect/Iterable"
 import type { Trigger } from "../Batch.ts"
 import type { Buffer } from "../Buffer.ts"
 import type { Codec, EncodedItem, Fault } from "../Codec.ts"
@@ -19,7 +20,7 @@ import type { StoreUnavailable } from "../QueueError.ts"
 import type { DropReason } from "../QueueEvent.ts"
 import type { Appended, NewBatch, QueueStore } from "../QueueStore.ts"
 import { withAlarm } from "./alarm.ts"
-import { Breaks } from "./breaks.ts"
+import { Breaks, inStretches, Stretches } from "./breaks.ts"
 import { bytesWith, type Closed, type Ending, type Entry, type Gathering, open } from "./gathering.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
 import { Timekeeper } from "./timekeeper.ts"
@@ -389,11 +390,10 @@ export class Appender<in out A> {
 
   /** Appends batches, and goes on with those that are still to be. */
   private append(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<void, unknown> {
-    return Effect.suspend(() => {
+    return Effect.flatMap(this.encodeAll(batches), (encoded) => {
       const { idWindowMillis, maxPendingItems, store } = this.options
       // One may have become exempt since: the others would come with it.
       const mayExceed = this.isDraining || batches.every(({ isExempt }) => isExempt)
-      const encoded = this.encodeAll(batches)
       if (!Arr.isNonEmptyReadonlyArray(encoded) || encoded.length < batches.length) {
         this.goOn(batches.filter(({ payload }) => payload !== undefined))
         return Effect.void
@@ -429,13 +429,23 @@ export class Appender<in out A> {
   }
 
   /** What the store is given of batches, without the items that the user's format throws at: those are given up. */
-  private encodeAll(batches: ReadonlyArray<Closed<A>>): ReadonlyArray<NewBatch> {
-    return batches.flatMap((batch) => {
-      const payload = batch.payload ??= this.encodeBatch(batch)
-      if (payload === undefined) return []
-      const { ids, oldestAtMillis, values } = batch
-      return [{ payload, items: values.length, oldestAtMillis, ids: ids?.filter((id) => id !== undefined) }]
+  private encodeAll(batches: ReadonlyArray<Closed<A>>): Effect.Effect<ReadonlyArray<NewBatch>> {
+    return Effect.suspend(() => {
+      const encoded: Array<NewBatch> = []
+      const encoding = this.forEach(batches, (batch) => {
+        const payload = batch.payload ??= this.encodeBatch(batch)
+        if (payload === undefined) return
+        const { ids, oldestAtMillis, values } = batch
+        encoded.push({ payload, items: values.length, oldestAtMillis, ids: ids?.filter((id) => id !== undefined) })
+      })
+      return Effect.as(encoding, encoded)
     })
+  }
+
+  /** Does a step for each; others get their turn in between. */
+  private forEach<B>(all: Iterable<B>, step: (one: B) => void): Effect.Effect<void> {
+    const { clock, macrotask } = this.options
+    return inStretches(all, new Stretches(clock, macrotask, 1), step)
   }
 
   /** The bytes of a batch, or of what is left of it, if anything is. */
@@ -614,11 +624,20 @@ export class Appender<in out A> {
   }
 
   private appendWithin(batches: ReadonlyArray<Closed<A>>, unsafeOnEnd: OnEnd): Effect.Effect<void, StoreUnavailable> {
+    for (const batch of batches) this.within.add(batch)
+    return Effect.flatMap(this.encodeAll(batches), (encoded) => {
+      for (const batch of batches) if (batch.payload === undefined) this.within.delete(batch)
+      const left = batches.filter(({ payload }) => payload !== undefined)
+      return Arr.isNonEmptyReadonlyArray(encoded) ? this.appendEncoded(left, encoded, unsafeOnEnd) : Effect.void
+    })
+  }
+
+  private appendEncoded(
+    left: ReadonlyArray<Closed<A>>,
+    encoded: Arr.NonEmptyReadonlyArray<NewBatch>,
+    unsafeOnEnd: OnEnd
+  ): Effect.Effect<void, StoreUnavailable> {
     const { idWindowMillis, observer, store } = this.options
-    const encoded = this.encodeAll(batches)
-    const left = batches.filter(({ payload }) => payload !== undefined)
-    if (!Arr.isNonEmptyReadonlyArray(encoded)) return Effect.void
-    for (const batch of left) this.within.add(batch)
     return Effect.matchCauseEffect(store.append({ batches: encoded, idWindowMillis }), {
       onFailure: (cause) => Effect.zipRight(Effect.sync(() => this.giveBack(left)), Effect.failCause(cause)),
       onSuccess: ({ duplicates }) => {
@@ -666,21 +685,33 @@ export class Appender<in out A> {
   }
 
   /** Drops everything that is still held. What an append that is running does is not told any more. */
-  readonly abandon: Effect.Effect<void> = Effect.suspend(() => {
+  readonly abandon: Effect.Effect<void> = Effect.uninterruptible(Effect.suspend(() => {
     const storing = this.state._tag === "Storing" ? this.state.batches : []
     this.become(stopped)
     if (this.batch !== undefined) this.close("shutdown")
-    for (const batch of [...storing, ...this.closed.splice(0)]) this.giveUp(batch, "shutdown")
-    for (const flusher of this.flushers.splice(0)) flusher.onGathered()
-    // Their transactions say later what becomes of them; nobody waits for that any more.
-    for (const { onDone } of this.within) for (const done of onDone.splice(0)) done()
-    return this.options.intake.shutdown
-  })
+    const givingUp = [...storing, ...this.closed.splice(0)].map((batch) => this.givingUp(batch, "shutdown"))
+    return Effect.zipRight(
+      this.forEach(Iterable.flatten(givingUp), () => {}),
+      Effect.suspend(() => {
+        for (const flusher of this.flushers.splice(0)) flusher.onGathered()
+        // Their transactions say later what becomes of them; nobody waits for that any more.
+        for (const { onDone } of this.within) for (const done of onDone.splice(0)) done()
+        return this.options.intake.shutdown
+      })
+    )
+  }))
 
-  /** Drops the items of a batch. */
   private giveUp(batch: Closed<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
-    this.leave(batch)
-    for (const value of batch.values) this.tellDropped(value, reason, cause)
+    for (const _ of this.givingUp(batch, reason, cause)) { /* one item */ }
+  }
+
+  /** Drops the items of a batch, one at each step. */
+  private *givingUp(batch: Closed<A>, reason: DropReason, cause?: Cause.Cause<unknown>): Generator<void> {
+    for (const value of batch.values) {
+      this.closedItems -= 1
+      yield this.tellDropped(value, reason, cause)
+    }
+    this.closedBytes -= batch.bytes
     this.end(batch.awaited, { _tag: "Dropped", reason })
     for (const done of batch.onDone) done()
   }

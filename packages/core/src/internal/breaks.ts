@@ -112,7 +112,7 @@ const mostStepsBetweenLooks = 1024
  */
 export const inStretches = <A>(
   items: Iterable<A>,
-  stretches: Stretches,
+  stretches: Pick<Stretches, "next">,
   step: (item: A, index: number) => boolean | void
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
