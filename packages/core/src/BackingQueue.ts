@@ -11,10 +11,10 @@
  */
 import * as Chunk from "effect/Chunk"
 import * as Queue from "effect/Queue"
-import { KeyIndex } from "./internal/keyIndex.ts"
-import { identityIn } from "./internal/keys.ts"
-import { Ring } from "./internal/ring.ts"
-import { isWeight } from "./internal/weight.ts"
+import { KeyIndex } from "./internal/intake/keyIndex.ts"
+import { identityIn } from "./internal/intake/keys.ts"
+import { Ring } from "./internal/shapes/ring.ts"
+import { isWeight } from "./internal/intake/weight.ts"
 import type { DropReason } from "./QueueEvent.ts"
 import type { Key } from "./Sharding.ts"
 

@@ -17,7 +17,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { makeMemoryStore } from "./internal/memoryStore.ts"
+import { makeMemoryStore } from "./internal/store/memoryStore.ts"
 import type { StoreUnavailable } from "./QueueError.ts"
 import type { QueueStore } from "./QueueStore.ts"
 

@@ -16,7 +16,7 @@ import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
 import type { Trigger } from "./Batch.ts"
-import { aliases, Copying } from "./internal/copying.ts"
+import { aliases, Copying } from "./internal/codec/copying.ts"
 import {
   broken,
   lineOf,
@@ -25,8 +25,8 @@ import {
   seal,
   type Unreadable,
   version as envelopeVersion
-} from "./internal/envelope.ts"
-import { type Fault, Inspection } from "./internal/inspection.ts"
+} from "./internal/codec/envelope.ts"
+import { type Fault, Inspection } from "./internal/codec/inspection.ts"
 import { InvalidOption } from "./QueueError.ts"
 
 // Of every platform that JavaScript runs on; the standard library of the language alone does not declare them.
@@ -163,8 +163,8 @@ export interface Codec<in out A> {
   readonly decodeBatch: (bytes: Uint8Array) => Either.Either<DecodedBatch<A>, Unreadable>
 }
 
-export type { Unreadable } from "./internal/envelope.ts"
-export type { Fault } from "./internal/inspection.ts"
+export type { Unreadable } from "./internal/codec/envelope.ts"
+export type { Fault } from "./internal/codec/inspection.ts"
 
 /**
  * Looks at a plain value before a schema does, such as JSON that comes from outside: whether its text is well-formed, how

@@ -14,7 +14,7 @@ import * as Fiber from "effect/Fiber"
 import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Ring } from "./internal/ring.ts"
+import { Ring } from "./internal/shapes/ring.ts"
 import type { Missed } from "./QueueEvent.ts"
 
 /**

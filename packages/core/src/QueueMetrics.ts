@@ -79,7 +79,7 @@ import { type Trigger, triggers } from "./Batch.ts"
 export {
   /** @internal */
   replicaOf
-} from "./internal/replicas.ts"
+} from "./internal/metrics/replicas.ts"
 
 /**
  * The counts of a queue at one moment: offered = refused + coalesced + dropped + settled + held.

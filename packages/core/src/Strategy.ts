@@ -12,8 +12,8 @@ import * as MutableQueue from "effect/MutableQueue"
 import * as MutableRef from "effect/MutableRef"
 import * as Queue from "effect/Queue"
 import type { Report } from "./BackingQueue.ts"
-import { inStretches, Stretches } from "./internal/breaks.ts"
-import { wait, type WaitingRoom } from "./internal/waitingRoom.ts"
+import { inStretches, Stretches } from "./internal/fibers/breaks.ts"
+import { wait, type WaitingRoom } from "./internal/intake/waitingRoom.ts"
 import { Macrotask } from "./Macrotask.ts"
 
 const variance = { _A: (_: any) => _ }

@@ -4,7 +4,7 @@ import * as SeededRun from "@sluice/core/testing/SeededRun"
 import { Clock, Effect, Exit, Fiber, Option, Schedule, Schema, Scope } from "effect"
 import { describe, expect, it } from "vitest"
 import { BatchStore } from "../src/BatchStore.ts"
-import { makeMemoryStore } from "../src/internal/memoryStore.ts"
+import { makeMemoryStore } from "../src/internal/store/memoryStore.ts"
 import { longestClose } from "./support/batchPrograms.ts"
 import { forSeeds, valueOf } from "./support/campaigns.ts"
 

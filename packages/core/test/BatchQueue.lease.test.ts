@@ -2,7 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { BatchStore } from "@sluice/core"
 import * as FaultyStore from "@sluice/core/testing/FaultyStore"
 import { Effect, Schedule, Stream, TestClock } from "effect"
-import { Heartbeat } from "../src/internal/heartbeat.ts"
+import { Heartbeat } from "../src/internal/batchQueue/heartbeat.ts"
 import { callingThrough, numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
 import { failing } from "./support/sink.ts"
 

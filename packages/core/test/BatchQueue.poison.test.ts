@@ -1,7 +1,7 @@
 import { Batch, type BatchStore as Stores, Decision, Retry } from "@sluice/core"
 import { Clock, Effect, Fiber, Schedule } from "effect"
 import { describe, expect, it } from "vitest"
-import { makeMemoryStore } from "../src/internal/memoryStore.ts"
+import { makeMemoryStore } from "../src/internal/store/memoryStore.ts"
 import { choices } from "./support/batchPrograms.ts"
 import { openOn, type Options } from "./support/batchQueue.ts"
 import { atLeast, forSeeds, valueOf } from "./support/campaigns.ts"

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { BatchQueue, BatchStore, Buffer, Codec, Retry } from "@sluice/core"
 import { Cause, Clock, Effect, Either, Fiber, Option, Schedule, Schema, TestClock } from "effect"
-import { seal } from "../src/internal/envelope.ts"
+import { seal } from "../src/internal/codec/envelope.ts"
 import { numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
 import { failing, failingSome } from "./support/sink.ts"
 

@@ -3,7 +3,7 @@ import * as FaultyStore from "@sluice/core/testing/FaultyStore"
 import { Cause, Effect, Exit, Fiber, Schedule, Schema, type Scope } from "effect"
 import { describe, expect, it } from "vitest"
 import { BatchStore } from "../src/BatchStore.ts"
-import { makeMemoryStore } from "../src/internal/memoryStore.ts"
+import { makeMemoryStore } from "../src/internal/store/memoryStore.ts"
 import { choices, leasedIn } from "./support/batchPrograms.ts"
 import { atLeast, type Campaign, forSeeds } from "./support/campaigns.ts"
 

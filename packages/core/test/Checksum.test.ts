@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { xxHash32 } from "../src/internal/checksum.ts"
+import { xxHash32 } from "../src/internal/codec/checksum.ts"
 
 const bytesOf = (text: string) => new TextEncoder().encode(text)
 

@@ -1,7 +1,7 @@
 import { Codec } from "@sluice/core"
 import { Either, FastCheck, Schema } from "effect"
 import { describe, expect, it } from "vitest"
-import { seal } from "../src/internal/envelope.ts"
+import { seal } from "../src/internal/codec/envelope.ts"
 
 const at = 1_700_000_000_000
 const bytesOf = (text: string) => new TextEncoder().encode(text)

@@ -1,6 +1,6 @@
 import * as FastCheck from "effect/FastCheck"
 import { describe, expect, it } from "vitest"
-import { Ring } from "../src/internal/ring.ts"
+import { Ring } from "../src/internal/shapes/ring.ts"
 
 describe("a ring", () => {
   it("is a queue, and an item keeps its position from push to shift", () => {

@@ -1,6 +1,6 @@
 import * as FastCheck from "effect/FastCheck"
 import { describe, expect, it } from "vitest"
-import { Turns } from "../src/internal/turns.ts"
+import { Turns } from "../src/internal/batchQueue/turns.ts"
 
 // One worker or several that claim again and again, where both kinds are always there.
 

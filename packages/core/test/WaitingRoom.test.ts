@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { Died, type Ending, type Waiter, WaitingRoom } from "../src/internal/waitingRoom.ts"
+import { Died, type Ending, type Waiter, WaitingRoom } from "../src/internal/intake/waitingRoom.ts"
 
 /** A room before a queue with so much room; items are written as key and value, such as "a1". */
 const make = (options?: { readonly keyed?: boolean }) => {

@@ -142,7 +142,7 @@ const stall = (where: "memory" | "SQLite") =>
 /** The checksum of an envelope, which is core's own affair: only this file writes an envelope of a version to come. */
 const checksum: Effect.Effect<(bytes: Uint8Array, seed: number, from: number, to?: number) => number> = Effect.promise(
   async () => {
-    const at = new URL("internal/checksum.js", import.meta.resolve("@sluice/core"))
+    const at = new URL("internal/codec/checksum.js", import.meta.resolve("@sluice/core"))
     return (await import(at.href)).xxHash32
   }
 )

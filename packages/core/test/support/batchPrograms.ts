@@ -3,7 +3,7 @@ import * as FaultyStore from "@sluice/core/testing/FaultyStore"
 import * as SeededScheduler from "@sluice/core/testing/SeededScheduler"
 import { Cause, Clock, Effect, Exit, Fiber, Option, Schedule, Schema, Scope } from "effect"
 import { BatchStore as BatchStoreTag } from "../../src/BatchStore.ts"
-import { makeMemoryStore } from "../../src/internal/memoryStore.ts"
+import { makeMemoryStore } from "../../src/internal/store/memoryStore.ts"
 
 // Random programs on one store: a first process that is closed at some moment, and a second one that handles the rest.
 // What became of each item is known from what callers, handlers and `onDrop` were told, and from what is in the store.

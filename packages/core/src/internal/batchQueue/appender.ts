@@ -1,0 +1,720 @@
+/**
+ * The way in: an intake under a policy, an open batch that items gather in, and one fiber that stores what is due.
+ *
+ * The fiber takes whatever waits, closes every batch that is due, and appends them all in one transaction, so that
+ * everybody who came while it was busy shares the next commit. It never waits in a `take`: it waits for a signal, and
+ * then removes items in one synchronous step, so that an interruption cannot lose any.
+ */
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Iterable from "effect/Iterable"
+import type { Trigger } from "../../Batch.ts"
+import type { Buffer } from "../../Buffer.ts"
+import type { Codec, EncodedItem, Fault } from "../../Codec.ts"
+import * as FlushPolicy from "../../FlushPolicy.ts"
+import type { PolicyQueueImpl } from "../../PolicyQueue.ts"
+import type { StoreUnavailable } from "../../QueueError.ts"
+import type { DropReason } from "../../QueueEvent.ts"
+import type { Appended, NewBatch, QueueStore } from "../../QueueStore.ts"
+import { withAlarm } from "../fibers/alarm.ts"
+import { Breaks, inStretches, Stretches } from "../fibers/breaks.ts"
+import { bytesWith, type Closed, type Ending, type Entry, type Gathering, open } from "./gathering.ts"
+import { storeBackoffMillis } from "./storeBackoff.ts"
+import { Timekeeper } from "../fibers/timekeeper.ts"
+import { monotonicMillis } from "../../unstable/Sleep.ts"
+
+/** What the fiber is at. Changed by `become` alone. */
+type State<A> =
+  | { readonly _tag: "Gathering" }
+  /** Batches are being appended, or wait to be tried again. */
+  | { readonly _tag: "Storing"; readonly batches: Arr.NonEmptyReadonlyArray<Closed<A>>; readonly failures: number }
+  /** Drained, or given up. */
+  | { readonly _tag: "Stopped" }
+
+const gathering = { _tag: "Gathering" } as const
+const stopped = { _tag: "Stopped" } as const
+
+/** How much is stored in one transaction, or little more. */
+const mostBatches = 256
+const mostBytes = 32 * 1024 * 1024
+
+/** A batch of several items has no more bytes, because databases have limits of their own. */
+const mostBytesInBatch = 16 * 1024 * 1024
+
+/** How many items are taken from the intake at a time. */
+const takenAtOnce = 1024
+
+/**
+ * Who is told what becomes of items. It must not throw.
+ * @internal
+ */
+export interface Observer<in A> {
+  /** A batch was stored: so many items, of so many that were offered. */
+  readonly stored: (items: number, trigger: Trigger) => void
+  readonly coalesced: (count: number) => void
+  readonly duplicate: () => void
+  readonly dropped: (item: A, reason: DropReason, cause: Cause.Cause<unknown> | undefined) => void
+  readonly failed: (operation: "append", cause: Cause.Cause<unknown>) => Effect.Effect<void>
+  /** The store has got something to claim. */
+  readonly available: (batches: number) => void
+}
+
+/** @internal */
+export interface Options<in out A> {
+  readonly intake: PolicyQueueImpl<Entry<A>>
+  readonly store: QueueStore
+  readonly codec: Codec<A>
+  readonly buffer: Buffer<A, any> | undefined
+  readonly flushPolicy: FlushPolicy.FlushPolicy
+  /** An open batch is due when it has so many items, whatever the policy says: it must fit into memory and store. */
+  readonly mostInBatch: number
+  /** How many items are held, besides those of the intake and of one batch, before they are stored. */
+  readonly mostClosed: number
+  readonly maxPendingItems: number | undefined
+  readonly idWindowMillis: number
+  /** How often it is looked whether a store that was full has room again. */
+  readonly pollMillis: number
+  readonly observer: Observer<A>
+  readonly clock: Clock.Clock
+  readonly macrotask: (task: () => void) => void
+}
+
+/** Calls back when it is clear whether a transaction is committed. */
+type OnEnd = (listener: (committed: boolean) => void) => void
+
+/** A caller that waits until everything offered before is stored. */
+interface Flusher {
+  /** How many entries must have left the intake. */
+  readonly upTo: number
+  readonly onGathered: () => void
+}
+
+/** @internal */
+export class Appender<in out A> {
+  private readonly options: Options<A>
+  private state: State<A> = gathering
+  private batch: Gathering<A> | undefined
+  /** Due, in the order in which they are to be stored. */
+  private closed: Array<Closed<A>> = []
+  /** Those with an id that are not stored yet. */
+  private readonly identified = new Map<string, Entry<A>>()
+  private flushers: Array<Flusher> = []
+  /** How many entries have left the intake to be stored. */
+  private taken = 0
+  /** Of the entries that leave the intake, those up to this one are stored past the bound: a handler waits for them. */
+  private exemptUpTo = 0
+  /** Those that are a part of a transaction of somebody's, which has not ended yet. */
+  private readonly within = new Set<Closed<A>>()
+  /** What is in batches that are closed or being stored. */
+  private closedItems = 0
+  private closedBytes = 0
+  private isDraining = false
+  /** Whether nothing more will come, so that the fiber ends when everything is stored. */
+  private isFinishing = false
+  /** Whether the store has as many items as it may, as far as is known. */
+  private isFull = false
+  private wake: (() => void) | undefined
+  private readonly breaks: Breaks
+  /** Keeps the time until the open batch is due. */
+  readonly lingering: Timekeeper
+  /** Keeps the time until it is looked for room: others may settle what is stored, which nobody tells us of. */
+  readonly polling: Timekeeper
+
+  constructor(options: Options<A>) {
+    this.options = options
+    this.breaks = new Breaks(options.clock, options.macrotask)
+    this.lingering = new Timekeeper(options.clock, () => this.signal())
+    this.polling = new Timekeeper(options.clock, () => this.onRoom())
+  }
+
+  private readonly now = (): number => monotonicMillis(this.options.clock)
+
+  // --- numbers ------------------------------------------------------------------------------------------------------
+
+  /** Items that wait to get in, or are in and not stored yet. */
+  get held(): number {
+    const { intake } = this.options
+    return intake.unsafeLength() + intake.unsafeWaiting() + this.buffered
+  }
+
+  /** Items that no policy touches any more, and that are not stored yet. */
+  get buffered(): number {
+    return (this.batch?.size ?? 0) + this.closedItems
+  }
+
+  /** Items of the open batch that are merged into others already; they are reported when it is closed. */
+  get merged(): number {
+    return this.batch === undefined ? 0 : this.batch.pushes - this.batch.size
+  }
+
+  // --- signals ------------------------------------------------------------------------------------------------------
+
+  /** Lets the fiber look again, if it is parked. */
+  signal(): void {
+    const wake = this.wake
+    if (wake === undefined) return
+    this.wake = undefined
+    wake()
+  }
+
+  /** There may be room in a store that was full. */
+  onRoom(): void {
+    if (!this.isFull) return
+    this.isFull = false
+    this.signal()
+  }
+
+  /** Puts an item in past the intake: a handler must not wait for room that only its own end can make. */
+  unsafePut(entry: Entry<A>): void {
+    this.gather(entry, true)
+    this.signal()
+  }
+
+  /** Whether nothing more is taken. */
+  get isOver(): boolean {
+    return this.state._tag === "Stopped"
+  }
+
+  private become(state: State<A>): void {
+    this.state = state
+  }
+
+  // --- gathering ----------------------------------------------------------------------------------------------------
+
+  /** Runs until everything is stored, and nothing more will come. */
+  readonly run: Effect.Effect<void> = Effect.whileLoop({
+    while: () => this.state._tag !== "Stopped",
+    body: () => this.step(),
+    step: () => {}
+  })
+
+  private step(): Effect.Effect<void> {
+    if (this.state._tag === "Storing") return this.store(this.state.batches)
+    if (this.breaks.isDue) return this.breaks.take
+    this.takeAll()
+    const [first, ...others] = this.nextRound()
+    if (first !== undefined) {
+      this.become({ _tag: "Storing", batches: [first, ...others], failures: 0 })
+      return Effect.void
+    }
+    if (this.isFinishing && this.held === 0) {
+      this.become(stopped)
+      return Effect.void
+    }
+    return this.park
+  }
+
+  /** Takes what waits, and closes what is due. */
+  private takeAll(): void {
+    const { intake } = this.options
+    while (this.mayTake) {
+      const isExempt = this.taken < this.exemptUpTo
+      const entries = intake.unsafeTakeUpTo(
+        isExempt ? Math.min(takenAtOnce, this.exemptUpTo - this.taken) : takenAtOnce
+      )
+      if (entries.length === 0) break
+      this.taken += entries.length
+      for (const entry of entries) this.gather(entry, isExempt)
+      // Nothing that came later may be in what that handler waits for.
+      if (isExempt && (this.isIntakeEmpty || this.taken >= this.exemptUpTo)) this.tellFlushers()
+    }
+    // Some may have left the intake otherwise.
+    if (this.isIntakeEmpty) this.exemptUpTo = this.taken
+    const trigger = this.due()
+    if (trigger !== undefined) this.close(trigger)
+    this.tellFlushers()
+    if (this.batch !== undefined && this.options.flushPolicy.lingerMillis > 0) {
+      this.lingering.within(this.batch.openedAt + this.options.flushPolicy.lingerMillis - this.now())
+    }
+  }
+
+  private get mayTake(): boolean {
+    return this.closed.length === 0
+      || !this.isFull && this.closedItems < this.options.mostClosed && this.closedBytes < mostBytes
+        && this.closed.length < mostBatches
+  }
+
+  /** Why the open batch is to be stored now, if it is. */
+  private due(): Trigger | undefined {
+    const { batch } = this
+    if (batch === undefined) return undefined
+    const decision = FlushPolicy.decide(this.options.flushPolicy, batch, this.now())
+    if (decision._tag === "Due") return decision.trigger
+    if (batch.size >= this.options.mostInBatch) return "size"
+    if (batch.isWanted || this.flushers.length > 0 && this.isIntakeEmpty) return "manual"
+    return this.isDraining ? "shutdown" : undefined
+  }
+
+  private get isIntakeEmpty(): boolean {
+    return this.options.intake.unsafeLength() === 0
+  }
+
+  private gather(entry: Entry<A>, isExempt: boolean): void {
+    const { buffer, clock } = this.options
+    const first = entry.id === undefined ? undefined : this.identified.get(entry.id)
+    if (first !== undefined) {
+      this.options.observer.duplicate()
+      first.repeat(entry)
+      if (isExempt) this.exemptId(first.id)
+      return
+    }
+    // An item that counts once must not be merged: it may turn out to be in already.
+    const kept = entry.id === undefined ? buffer : undefined
+    if (this.batch !== undefined && this.isOfOtherKind(kept, isExempt)) this.close("manual")
+    if (kept === undefined && entry.encoded === undefined) {
+      const encoded = this.encode(entry.item)
+      if ("reason" in encoded) return this.drop(entry, "malformed", faultCause(encoded))
+      entry.encoded = encoded
+    }
+    for (const each of entry.joined) each.encoded = entry.encoded
+    const limit = this.options.flushPolicy.bytes || mostBytesInBatch
+    if (this.batch !== undefined && this.batch.bytes + bytesWith(entry) > limit) this.close("bytes")
+    this.batch ??= open<A>(kept, this.now(), clock.unsafeCurrentTimeMillis())
+    this.batchBuffer = kept
+    const { batch } = this
+    try {
+      batch.push(entry)
+    } catch (error) {
+      return this.drop(entry, "malformed", Cause.die(error))
+    }
+    if (entry.id !== undefined) this.identified.set(entry.id, entry)
+    if (isExempt) batch.isExempt = true
+    if (batch.size >= this.options.mostInBatch) return this.close("size")
+    const { pushes, size } = this.options.flushPolicy
+    if (size > 0 && batch.size >= size) this.close("size")
+    else if (pushes > 0 && batch.pushes >= pushes) this.close("pushes")
+    else if (batch.bytes >= limit) this.close("bytes")
+  }
+
+  /** Stores the batch past the bound that has the item with this id: a handler waits for it. */
+  private exemptId(id: string | undefined): void {
+    const batch = this.unstored.find(({ ids }) => ids?.includes(id)) ?? this.batch
+    if (batch !== undefined) batch.isExempt = true
+  }
+
+  /** The batches that are not stored yet, or not known to be. */
+  private get unstored(): ReadonlyArray<Closed<A>> {
+    const storing = this.state._tag === "Storing" ? this.state.batches : []
+    return [...storing, ...this.closed, ...this.within]
+  }
+
+  /** What the open batch was opened with. */
+  private batchBuffer: Buffer<A, any> | undefined
+
+  private isOfOtherKind(buffer: Buffer<A, any> | undefined, isExempt: boolean): boolean {
+    return this.batchBuffer !== buffer || this.isBounded && this.batch!.isExempt !== isExempt
+  }
+
+  private encode(item: A): EncodedItem | Fault {
+    return Either.merge(this.options.codec.encodeItem(item))
+  }
+
+  private close(trigger: Trigger): void {
+    const batch = this.batch!
+    this.batch = undefined
+    const { awaited, broken, ids, isMerged, offeredAtMillis, values } = batch.close((item) => this.encode(item))
+    this.options.observer.coalesced(batch.pushes - values.length - broken.length)
+    for (const { fault, item } of broken) this.options.observer.dropped(item, "malformed", faultCause(fault))
+    // Whose item it was nobody can tell any more: whoever waits for one of these batches is told the worse.
+    if (broken.length > 0) this.end(awaited, { _tag: "Dropped", reason: "malformed" })
+    // The buffer has made nothing of them, so that there is nothing left to be stored.
+    if (values.length === 0) return this.end(awaited, { _tag: "Stored" })
+    this.closedItems += values.length
+    this.closedBytes += batch.bytes
+    this.closed.push({
+      bytes: batch.bytes,
+      trigger,
+      openedAtMillis: batch.openedAtMillis,
+      oldestAtMillis: batch.oldestAtMillis,
+      isExempt: batch.isExempt,
+      isMerged,
+      values,
+      offeredAtMillis,
+      ids,
+      awaited,
+      payload: undefined,
+      onDone: []
+    })
+  }
+
+  private drop(entry: Entry<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
+    this.options.observer.dropped(entry.item, reason, cause)
+    entry.end({ _tag: "Dropped", reason })
+  }
+
+  private readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
+    // Looking and parking are one step, so that no signal is lost in between.
+    if (this.hasWork) return resume(Effect.void)
+    this.wake = () => resume(Effect.void)
+  })
+
+  private get hasWork(): boolean {
+    return this.mayTake && (!this.isIntakeEmpty || this.flushers.length > 0)
+      || this.mayStore
+      || this.due() !== undefined
+      || this.isFinishing && this.held === 0
+  }
+
+  // --- storing ------------------------------------------------------------------------------------------------------
+
+  /** Batches that may be stored whatever there is already are stored by themselves: the others would come with them. */
+  private nextRound(): ReadonlyArray<Closed<A>> {
+    if (!this.mayStore) return []
+    const [bounded, exempt] = Arr.partition(this.closed, ({ isExempt }) => isExempt)
+    if (!this.isBounded || exempt.length === 0) return this.closed.splice(0)
+    this.closed = bounded
+    return exempt
+  }
+
+  private get isBounded(): boolean {
+    return this.options.maxPendingItems !== undefined && !this.isDraining
+  }
+
+  private get mayStore(): boolean {
+    return this.closed.length > 0 && (!this.isFull || this.isDraining || this.closed.some(({ isExempt }) => isExempt))
+  }
+
+  private store(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<void> {
+    return Effect.matchCauseEffect(this.append(batches), {
+      onSuccess: () => Effect.void,
+      onFailure: (cause) => {
+        if (this.state._tag !== "Storing") return Effect.void
+        this.become({ _tag: "Storing", batches, failures: this.state.failures + 1 })
+        return Effect.zipRight(this.options.observer.failed("append", cause), this.backOff)
+      }
+    })
+  }
+
+  /** Appends batches, and goes on with those that are still to be. */
+  private append(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<void, unknown> {
+    return Effect.flatMap(this.encodeAll(batches), (encoded) => {
+      const { idWindowMillis, maxPendingItems, store } = this.options
+      // One may have become exempt since: the others would come with it.
+      const mayExceed = this.isDraining || batches.every(({ isExempt }) => isExempt)
+      if (!Arr.isNonEmptyReadonlyArray(encoded) || encoded.length < batches.length) {
+        this.goOn(batches.filter(({ payload }) => payload !== undefined))
+        return Effect.void
+      }
+      return Effect.map(
+        store.append({
+          batches: encoded,
+          maxPendingItems: mayExceed ? undefined : maxPendingItems,
+          idWindowMillis
+        }),
+        (answer) => this.appended(batches, answer)
+      )
+    })
+  }
+
+  /** Counts what was stored and goes on, in one step: whoever closes in between would drop it as well. */
+  private appended(batches: ReadonlyArray<Closed<A>>, { appended, duplicates }: Appended): void {
+    if (this.state._tag === "Stopped") return
+    if (duplicates.length > 0) return this.goOn(this.withoutDuplicates(batches, new Set(duplicates)))
+    for (const batch of batches.slice(0, appended)) this.onStored(batch)
+    if (appended > 0) this.options.observer.available(appended)
+    const left = batches.slice(appended)
+    if (left.length > 0) {
+      this.isFull = true
+      this.polling.within(this.options.pollMillis)
+    }
+    this.goOn(left)
+  }
+
+  private goOn(left: ReadonlyArray<Closed<A>>): void {
+    this.closed = [...left, ...this.closed]
+    this.become(gathering)
+  }
+
+  /** What the store is given of batches, without the items that the user's format throws at: those are given up. */
+  private encodeAll(batches: ReadonlyArray<Closed<A>>): Effect.Effect<ReadonlyArray<NewBatch>> {
+    return Effect.suspend(() => {
+      const encoded: Array<NewBatch> = []
+      const encoding = this.forEach(batches, (batch) => {
+        const payload = batch.payload ??= this.encodeBatch(batch)
+        if (payload === undefined) return
+        const { ids, oldestAtMillis, values } = batch
+        encoded.push({ payload, items: values.length, oldestAtMillis, ids: ids?.filter((id) => id !== undefined) })
+      })
+      return Effect.as(encoding, encoded)
+    })
+  }
+
+  /** Does a step for each; others get their turn in between. */
+  private forEach<B>(all: Iterable<B>, step: (one: B) => void): Effect.Effect<void> {
+    const { clock, macrotask } = this.options
+    return inStretches(all, new Stretches(clock, macrotask, 1), step)
+  }
+
+  /** The bytes of a batch, or of what is left of it, if anything is. */
+  private encodeBatch(batch: Closed<A>): Uint8Array | undefined {
+    const { codec } = this.options
+    try {
+      return codec.encodeBatch(batch.values, batch)
+    } catch (error) {
+      const faulty = batch.values.map((value, i) => this.whyNot(value, batch.offeredAtMillis[i], batch))
+      const left = faulty.some((fault) => fault === undefined) && faulty.some((fault) => fault !== undefined)
+      // Each by itself is fine, or none is.
+      if (!left) {
+        this.giveUp(batch, "malformed", faulty.find((fault) => fault !== undefined) ?? Cause.die(error))
+        return undefined
+      }
+      this.giveUpSome(batch, faulty)
+      return this.encodeBatch(batch)
+    }
+  }
+
+  /** Why the user's format cannot carry a value by itself, if it cannot. */
+  private whyNot(value: unknown, offeredAt: number, batch: Closed<A>): Cause.Cause<unknown> | undefined {
+    try {
+      this.options.codec.encodeBatch([value], { ...batch, offeredAtMillis: [offeredAt] })
+      return undefined
+    } catch (error) {
+      return Cause.die(error)
+    }
+  }
+
+  /** Drops those items of a batch that have a cause. Others are left. */
+  private giveUpSome(batch: Closed<A>, causes: ReadonlyArray<Cause.Cause<unknown> | undefined>): void {
+    const { awaited, ids, isMerged, values } = batch
+    const isKept = (_: unknown, i: number) => causes[i] === undefined
+    batch.values = values.filter(isKept)
+    batch.offeredAtMillis = batch.offeredAtMillis.filter(isKept)
+    batch.ids = ids?.filter(isKept)
+    this.closedItems -= values.length - batch.values.length
+    const stored = new Set(batch.values)
+    // Where nobody can tell whose they are, everybody is told the worse.
+    const [lost, others] = Arr.partition(awaited, ({ encoded }) => !isMerged && stored.has(encoded?.value))
+    batch.awaited = others
+    values.forEach((value, i) => {
+      if (causes[i] !== undefined) this.tellDropped(value, "malformed", causes[i])
+    })
+    this.end(lost, { _tag: "Dropped", reason: "malformed" })
+  }
+
+  /** It may have been merged: it is told as it would have been read, or as it is stored where nobody can read it. */
+  private tellDropped(value: unknown, reason: DropReason, cause: Cause.Cause<unknown> | undefined): void {
+    const { codec, observer } = this.options
+    observer.dropped(Either.getOrElse(codec.decodeItem(value), () => value as A), reason, cause)
+  }
+
+  private leave(batch: Closed<A>): void {
+    this.closedItems -= batch.values.length
+    this.closedBytes -= batch.bytes
+  }
+
+  private onStored(batch: Closed<A>): void {
+    this.leave(batch)
+    this.options.observer.stored(batch.values.length, batch.trigger)
+    this.end(batch.awaited, { _tag: "Stored" })
+    for (const done of batch.onDone) done()
+  }
+
+  private end(entries: ReadonlyArray<Entry<A>>, ending: Ending): void {
+    for (const entry of entries) {
+      if (entry.id !== undefined) this.identified.delete(entry.id)
+      entry.end(ending)
+    }
+  }
+
+  /** Takes items out that are stored from before. What is left is tried again. */
+  private withoutDuplicates(
+    batches: ReadonlyArray<Closed<A>>,
+    duplicates: ReadonlySet<string>
+  ): ReadonlyArray<Closed<A>> {
+    return batches.filter((batch) => {
+      const { ids } = batch
+      if (ids === undefined) return true
+      const isKept = (_: unknown, i: number) => ids[i] === undefined || !duplicates.has(ids[i])
+      const kept = batch.values.filter(isKept)
+      if (kept.length === batch.values.length) return true
+      this.closedItems -= batch.values.length - kept.length
+      const [fresh, known] = Arr.partition(
+        batch.awaited,
+        ({ id }) => id !== undefined && duplicates.has(id)
+      )
+      batch.values = kept
+      batch.offeredAtMillis = batch.offeredAtMillis.filter(isKept)
+      batch.ids = ids.filter(isKept)
+      batch.awaited = fresh
+      batch.payload = undefined
+      for (const _ of known) this.options.observer.duplicate()
+      this.end(known, { _tag: "Duplicate" })
+      if (kept.length > 0) return true
+      this.leave(batch)
+      for (const done of batch.onDone) done()
+      return false
+    })
+  }
+
+  private endBackOff: (() => void) | undefined
+
+  private readonly backOff: Effect.Effect<void> = Effect.suspend(() => {
+    // Closing begins anew, or it could be over before the store is tried once more.
+    const failures = this.state._tag === "Storing" ? this.state.failures : 0
+    const over = Effect.unsafeMakeLatch()
+    this.endBackOff = () => over.unsafeOpen()
+    return withAlarm(over.await, storeBackoffMillis(failures), this.endBackOff)
+  })
+
+  // --- from outside -------------------------------------------------------------------------------------------------
+
+  /**
+   * Calls back once everything that is held now is stored, or given up; past the bound, where a handler waits for it.
+   * Answers how to take that back.
+   */
+  unsafeFlush(onDone: () => void, isExempt = false): () => void {
+    let missing = 1
+    const isDone = () => {
+      missing -= 1
+      if (missing === 0) onDone()
+    }
+    const { intake } = this.options
+    const flusher: Flusher = {
+      upTo: this.taken + intake.unsafeLength() + intake.unsafeWaiting(),
+      onGathered: () => {
+        for (const batch of this.unstored) {
+          missing += 1
+          batch.onDone.push(isDone)
+        }
+        isDone()
+      }
+    }
+    this.flushers.push(flusher)
+    if (isExempt) {
+      this.exemptUpTo = flusher.upTo
+      if (this.batch !== undefined) this.batch.isExempt = true
+      for (const batch of this.unstored) batch.isExempt = true
+      // At once, where the intake is empty: what comes later is not to be in what this handler waits for.
+      this.tellFlushers()
+    }
+    this.signal()
+    return () => {
+      this.flushers = this.flushers.filter((other) => other !== flusher)
+    }
+  }
+
+  /** Those whose items have all left the intake now wait for batches only. */
+  private tellFlushers(): void {
+    if (this.flushers.length === 0) return
+    const isEmpty = this.isIntakeEmpty
+    const [left, gathered] = Arr.partition(this.flushers, ({ upTo }) => isEmpty || upTo <= this.taken)
+    if (gathered.length === 0) return
+    if (this.batch !== undefined) this.close("manual")
+    this.flushers = left
+    for (const flusher of gathered) flusher.onGathered()
+  }
+
+  /**
+   * Stores what waits, and is not being stored yet, as a part of the transaction that the caller is in. Where that is
+   * rolled back the fiber stores it. Not interruptible, because nobody could tell then whether it is in.
+   */
+  flushWithin(unsafeOnEnd: OnEnd): Effect.Effect<void, StoreUnavailable> {
+    return Effect.uninterruptible(Effect.suspend(() => {
+      this.takeAll()
+      if (this.batch !== undefined) this.close("manual")
+      const batches = this.closed.splice(0)
+      return batches.length === 0
+        ? Effect.void
+        // The intake may have more than was taken at once.
+        : Effect.zipRight(this.appendWithin(batches, unsafeOnEnd), this.flushWithin(unsafeOnEnd))
+    }))
+  }
+
+  private appendWithin(batches: ReadonlyArray<Closed<A>>, unsafeOnEnd: OnEnd): Effect.Effect<void, StoreUnavailable> {
+    for (const batch of batches) this.within.add(batch)
+    return Effect.flatMap(this.encodeAll(batches), (encoded) => {
+      for (const batch of batches) if (batch.payload === undefined) this.within.delete(batch)
+      const left = batches.filter(({ payload }) => payload !== undefined)
+      return Arr.isNonEmptyReadonlyArray(encoded) ? this.appendEncoded(left, encoded, unsafeOnEnd) : Effect.void
+    })
+  }
+
+  private appendEncoded(
+    left: ReadonlyArray<Closed<A>>,
+    encoded: Arr.NonEmptyReadonlyArray<NewBatch>,
+    unsafeOnEnd: OnEnd
+  ): Effect.Effect<void, StoreUnavailable> {
+    const { idWindowMillis, observer, store } = this.options
+    return Effect.matchCauseEffect(store.append({ batches: encoded, idWindowMillis }), {
+      onFailure: (cause) => Effect.zipRight(Effect.sync(() => this.giveBack(left)), Effect.failCause(cause)),
+      onSuccess: ({ duplicates }) => {
+        if (duplicates.length > 0) {
+          // An id may be remembered by this very transaction, which may be rolled back: the fiber finds out afterwards.
+          const [others, identified] = Arr.partition(left, ({ ids }) => ids !== undefined)
+          for (const batch of others) this.within.delete(batch)
+          unsafeOnEnd(() => this.giveBack(identified))
+          return this.appendWithin(others, unsafeOnEnd)
+        }
+        unsafeOnEnd((committed) => {
+          if (!committed) return this.giveBack(left)
+          for (const batch of left) {
+            this.within.delete(batch)
+            this.onStored(batch)
+          }
+          observer.available(left.length)
+        })
+        return Effect.void
+      }
+    })
+  }
+
+  /** Leaves batches to the fiber, which may have ended in the meantime. */
+  private giveBack(batches: ReadonlyArray<Closed<A>>): void {
+    for (const batch of batches) this.within.delete(batch)
+    if (this.isOver) { for (const batch of batches) this.giveUp(batch, "shutdown") }
+    else this.closed = [...batches, ...this.closed]
+    this.signal()
+  }
+
+  /** Stores everything that is held; a backoff is cut short. The intake has been closed. */
+  unsafeDrain(): void {
+    this.isDraining = true
+    if (this.state._tag === "Storing") this.become({ ...this.state, failures: 0 })
+    this.endBackOff?.()
+    this.signal()
+  }
+
+  /** Nothing more will come: `run` ends when everything is stored. */
+  unsafeFinish(): void {
+    this.isFinishing = true
+    this.endBackOff?.()
+    this.signal()
+  }
+
+  /** Drops everything that is still held. What an append that is running does is not told any more. */
+  readonly abandon: Effect.Effect<void> = Effect.uninterruptible(Effect.suspend(() => {
+    const storing = this.state._tag === "Storing" ? this.state.batches : []
+    this.become(stopped)
+    if (this.batch !== undefined) this.close("shutdown")
+    const givingUp = [...storing, ...this.closed.splice(0)].map((batch) => this.givingUp(batch, "shutdown"))
+    return Effect.zipRight(
+      this.forEach(Iterable.flatten(givingUp), () => {}),
+      Effect.suspend(() => {
+        for (const flusher of this.flushers.splice(0)) flusher.onGathered()
+        // Their transactions say later what becomes of them; nobody waits for that any more.
+        for (const { onDone } of this.within) for (const done of onDone.splice(0)) done()
+        return this.options.intake.shutdown
+      })
+    )
+  }))
+
+  private giveUp(batch: Closed<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
+    for (const _ of this.givingUp(batch, reason, cause)) { /* one item */ }
+  }
+
+  /** Drops the items of a batch, one at each step. */
+  private *givingUp(batch: Closed<A>, reason: DropReason, cause?: Cause.Cause<unknown>): Generator<void> {
+    for (const value of batch.values) {
+      this.closedItems -= 1
+      yield this.tellDropped(value, reason, cause)
+    }
+    this.closedBytes -= batch.bytes
+    this.end(batch.awaited, { _tag: "Dropped", reason })
+    for (const done of batch.onDone) done()
+  }
+}
+
+const faultCause = (fault: Fault): Cause.Cause<unknown> => Cause.fail(fault)

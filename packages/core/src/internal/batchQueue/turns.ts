@@ -1,0 +1,93 @@
+/**
+ * Whose turn it is at a claim, so that what fails holds up nothing, and is not forgotten either.
+ *
+ * What comes back gets a turn only while it has had no more claims than what is fresh, and half as much of the workers'
+ * time: however much fails, and however long that takes, the others get two thirds. Time that a worker only waits, before
+ * it tries something again itself, counts as well; so does the time of claiming and settling.
+ */
+import type { Turn } from "../../QueueStore.ts"
+
+/** How much more time what is fresh gets than what comes back, where both are there. */
+const shareOfFresh = 2
+
+/** What one kind has had so far. */
+interface Share {
+  claims: number
+  millis: number
+}
+
+/**
+ * A worker that is busy with something of one kind.
+ * @internal
+ */
+export interface Busy {
+  readonly turn: Turn
+  readonly since: number
+}
+
+/** @internal */
+export class Turns {
+  private readonly now: () => number
+  /** How much more time than what is fresh the rest may take for waiting. */
+  private readonly slackMillis: number
+  private fresh: Share = { claims: 0, millis: 0 }
+  private returned: Share = { claims: 0, millis: 0 }
+  private readonly busy = new Set<Busy>()
+
+  constructor(now: () => number, slackMillis: number) {
+    this.now = now
+    this.slackMillis = slackMillis
+  }
+
+  /** Which kind is to be asked for at the next claim. */
+  get next(): Turn {
+    const { fresh, returned } = this
+    const isBehind = returned.claims < fresh.claims
+      && shareOfFresh * this.millisOf("returned") <= this.millisOf("fresh")
+    return isBehind ? "returned" : "fresh"
+  }
+
+  /** Something of a kind was claimed, where another may have been asked for. */
+  claimed(asked: Turn, got: Turn): void {
+    if (asked === "fresh" && got === "returned") {
+      // Nothing is fresh: nobody is kept waiting.
+      this.reset()
+    } else if (asked === "returned" && got === "fresh") {
+      // Nothing comes back now: its turn is over, and what it saved up meanwhile would be many turns in a row.
+      this.fresh.claims = this.returned.claims
+      this.fresh.millis = Math.min(this.fresh.millis, this.returned.millis)
+      return
+    }
+    this[got].claims += 1
+  }
+
+  /** Nothing could be claimed: nobody is kept waiting. */
+  reset(): void {
+    this.fresh = { claims: 0, millis: 0 }
+    this.returned = { claims: 0, millis: 0 }
+  }
+
+  /** Whether a worker may wait for so long itself, and then go on with something that has failed. */
+  mayWait(millis: number): boolean {
+    return this.millisOf("returned") + millis <= this.millisOf("fresh") + this.slackMillis
+  }
+
+  /** A worker is busy with something of a kind from this moment on, until it says that it is not. */
+  begin(turn: Turn, since: number): Busy {
+    const busy = { turn, since }
+    this.busy.add(busy)
+    return busy
+  }
+
+  end(busy: Busy, at: number): void {
+    if (this.busy.delete(busy)) this[busy.turn].millis += at - busy.since
+  }
+
+  private millisOf(turn: Turn): number {
+    let { millis } = this[turn]
+    if (this.busy.size === 0) return millis
+    const now = this.now()
+    for (const busy of this.busy) if (busy.turn === turn) millis += now - busy.since
+    return millis
+  }
+}

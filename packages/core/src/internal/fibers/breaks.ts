@@ -1,0 +1,132 @@
+/**
+ * Breaks for timers and I/O in a loop that may go on for long without waiting for anything.
+ */
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import { everyMillis } from "../../Macrotask.ts"
+import { monotonicMillis } from "../../unstable/Sleep.ts"
+
+/** @internal */
+export class Breaks {
+  private readonly clock: Clock.Clock
+  private readonly macrotask: (task: () => void) => void
+  private takenAt: number
+
+  constructor(clock: Clock.Clock, macrotask: (task: () => void) => void) {
+    this.clock = clock
+    this.macrotask = macrotask
+    this.takenAt = monotonicMillis(clock)
+  }
+
+  /** Whether the last one was long enough ago. */
+  get isDue(): boolean {
+    return monotonicMillis(this.clock) - this.takenAt >= everyMillis
+  }
+
+  /** Milliseconds that only ever grow. */
+  get now(): number {
+    return monotonicMillis(this.clock)
+  }
+
+  readonly take: Effect.Effect<void> = Effect.async<void>((resume) =>
+    this.macrotask(() => {
+      this.takenAt = monotonicMillis(this.clock)
+      resume(Effect.void)
+    })
+  )
+}
+
+/**
+ * Looks at the clock now and then, because looking costs as much as a quick step: seldom where steps are quick, at each
+ * of them where they are slow.
+ *
+ * @internal
+ */
+export class Pace {
+  private readonly breaks: Breaks
+  private readonly most: number
+  /** How many steps there are from one look to the next, and how many are left. */
+  private every = 1
+  private left = 1
+  private lookedAt: number
+
+  constructor(breaks: Breaks, most: number) {
+    this.breaks = breaks
+    this.most = most
+    this.lookedAt = breaks.now
+  }
+
+  /** To be asked at each step: whether a break is due. */
+  step(): boolean {
+    this.left -= 1
+    if (this.left > 0) return false
+    const { now } = this.breaks
+    this.every = now - this.lookedAt < everyMillis / 2
+      ? Math.min(this.most, this.every * 2)
+      : Math.max(1, this.every >> 2)
+    this.left = this.every
+    this.lookedAt = now
+    return this.breaks.isDue
+  }
+}
+
+/**
+ * The steps of one call, which is cut into stretches where it takes long: others get their turn in between.
+ *
+ * @internal
+ */
+export class Stretches {
+  private readonly clock: Clock.Clock
+  private readonly macrotask: (task: () => void) => void
+  /** So many steps are quick, and not worth a look at the clock. */
+  private free: number
+  private breaks: Breaks | undefined
+  private pace: Pace | undefined
+
+  constructor(clock: Clock.Clock, macrotask: (task: () => void) => void, free: number) {
+    this.clock = clock
+    this.macrotask = macrotask
+    this.free = free
+  }
+
+  /** To be asked before each step: what to wait for first, if there is anything. */
+  next(): Effect.Effect<void> | undefined {
+    if (this.free > 0) {
+      this.free -= 1
+      return undefined
+    }
+    // Of this call: what was done before it is none of its affair.
+    this.breaks ??= new Breaks(this.clock, this.macrotask)
+    this.pace ??= new Pace(this.breaks, mostStepsBetweenLooks)
+    return this.pace.step() ? this.breaks.take : undefined
+  }
+}
+
+/** After so many steps of a call the clock is looked at. */
+const mostStepsBetweenLooks = 1024
+
+/**
+ * Does a step for each of many, in order, until one answers false.
+ *
+ * @internal
+ */
+export const inStretches = <A>(
+  items: Iterable<A>,
+  stretches: Pick<Stretches, "next">,
+  step: (item: A, index: number) => boolean | void
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const iterator = items[Symbol.iterator]()
+    let index = 0
+    const goOn = (): Effect.Effect<void> => {
+      for (let next = iterator.next(); !next.done; next = iterator.next()) {
+        const { value } = next
+        if (step(value, index) === false) return Effect.void
+        index += 1
+        const due = stretches.next()
+        if (due !== undefined) return Effect.flatMap(due, goOn)
+      }
+      return Effect.void
+    }
+    return goOn()
+  })

@@ -1,0 +1,53 @@
+/**
+ * What a failed handler means for its batch.
+ */
+import * as Cause from "effect/Cause"
+import * as Either from "effect/Either"
+import { HandlerDefect, PartialFailure } from "../../QueueError.ts"
+
+/**
+ * A cause as text. An error of the user's may be one that there is no text of, such as a plain object with a `bigint` in
+ * it, or one with a getter that throws: its queue must not die of that.
+ * @internal
+ */
+export const prettyOf = (cause: Cause.Cause<unknown>): string => {
+  try {
+    return Cause.pretty(cause)
+  } catch {
+    return `Error: ${jsonOf(Cause.squash(cause)) ?? "there is no text of it"}`
+  }
+}
+
+const jsonOf = (error: unknown): string | undefined => {
+  try {
+    return JSON.stringify(error, (_, value: unknown) => typeof value === "bigint" ? `${value}` : value)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * What a retry schedule is told, and which items have failed: all of them, or those at `indexes`, each with its own of
+ * `errors`.
+ * @internal
+ */
+export const failureOf = (
+  cause: Cause.Cause<unknown>,
+  size: number
+): {
+  readonly error: unknown
+  readonly indexes?: ReadonlyArray<number>
+  readonly errors?: ReadonlyArray<unknown>
+} => {
+  const failure = Cause.failureOrCause(cause)
+  if (Either.isRight(failure)) return { error: new HandlerDefect({ defect: Cause.squash(failure.right) }) }
+  const error = failure.left
+  if (!(error instanceof PartialFailure)) return { error }
+  // Beside a defect, an interruption or another failure nobody knows what became of the rest.
+  const known = Cause.size(cause) === 1
+    && new Set(error.indexes).size === error.indexes.length
+    && error.indexes.every((index) => Number.isInteger(index) && index >= 0 && index < size)
+    && (error.errors === undefined || error.errors.length === error.indexes.length)
+  const { errors = error.indexes.map(() => error.error), indexes } = error
+  return known ? { error: error.error, indexes, errors } : { error: new HandlerDefect({ defect: error }) }
+}

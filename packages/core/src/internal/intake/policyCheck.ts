@@ -1,0 +1,27 @@
+/**
+ * Whether what is given as a policy is one: each of its functions is there, and a function.
+ */
+import * as Effect from "effect/Effect"
+import * as Check from "../../OptionCheck.ts"
+
+const whenFullTags = ["suspend", "reject", "dropNewest", "dropOldest"]
+
+const tagOf = (policy: unknown): unknown =>
+  typeof policy === "object" && policy !== null && "_tag" in policy ? policy._tag : undefined
+
+/**
+ * Whether it is a policy that takes no functions of the user's.
+ * @internal
+ */
+export const isPlain = (policy: unknown): boolean => whenFullTags.some((tag) => tag === tagOf(policy))
+
+/** @internal */
+export const checkPolicy = (queue: string, policy: unknown): Check.Check => {
+  const { whenFull } = Object(policy) as { readonly whenFull?: unknown }
+  return tagOf(policy) === "coalesceByKey"
+    ? Effect.all([
+      Check.withFunctions(queue, "policy", policy, ["pair", "key"], ["merge"]),
+      Check.check(isPlain(whenFull), queue, "policy.whenFull", whenFull, `a policy that is ${whenFullTags.join(", ")}`)
+    ], { discard: true })
+    : Check.withFunctions(queue, "policy", policy, ["pair"])
+}

@@ -1,0 +1,110 @@
+/**
+ * Counts what happens to the operations and batches of a `KeyedBatch`, and tells it as records and metrics.
+ */
+import type * as Cause from "effect/Cause"
+import type { EventHub } from "../../EventHub.ts"
+import { makeCounts } from "../../QueueMetrics.ts"
+import type { KeyedObserver, Told } from "./shard.ts"
+
+/** @internal */
+export class KeyedTally<in out Record> implements KeyedObserver {
+  readonly counts = {
+    offered: 0,
+    refused: 0,
+    cancelled: 0,
+    succeeded: 0,
+    failed: 0,
+    held: 0,
+    batches: 0,
+    batchesFailed: 0,
+    loads: 0,
+    saves: 0
+  }
+  private readonly hub: EventHub<Record>
+  private readonly recordOf: (told: Told) => Record
+  private readonly published: (counts: KeyedTally<Record>["counts"]) => void
+  private readonly onChange: () => void
+  private hasChanged = false
+
+  constructor(options: {
+    readonly name: string
+    readonly replica: number
+    readonly hub: EventHub<Record>
+    readonly recordOf: (told: Told) => Record
+    /** Something has changed since the metrics were published. */
+    readonly onChange: () => void
+  }) {
+    this.hub = options.hub
+    this.recordOf = options.recordOf
+    this.onChange = options.onChange
+    this.published = makeCounts("keyed_batch", options.name, options.replica, {
+      offered: ["sluice_operations_offered_total", "Operations offered"],
+      refused: ["sluice_operations_refused_total", "Operations refused"],
+      cancelled: ["sluice_operations_cancelled_total", "Operations taken out by their callers"],
+      succeeded: ["sluice_operations_succeeded_total", "Operations that succeeded"],
+      failed: ["sluice_operations_failed_total", "Operations that failed"],
+      batches: ["sluice_keyed_batches_total", "Batches ended"],
+      batchesFailed: ["sluice_keyed_batches_failed_total", "Batches failed"],
+      loads: ["sluice_keyed_loads_total", "Resources loaded"],
+      saves: ["sluice_keyed_saves_total", "Resources saved"]
+    }, { held: ["sluice_operations_held", "Operations not ended"] })
+  }
+
+  get isHeard(): boolean {
+    return this.hub.active
+  }
+
+  private changed(): void {
+    if (this.hasChanged) return
+    this.hasChanged = true
+    this.onChange()
+  }
+
+  entered(): void {
+    this.counts.offered += 1
+    this.counts.held += 1
+    this.changed()
+  }
+
+  refused(): void {
+    this.counts.offered += 1
+    this.counts.refused += 1
+    this.changed()
+  }
+
+  cancelled(): void {
+    this.counts.cancelled += 1
+    this.counts.held -= 1
+    this.changed()
+  }
+
+  ended(isSuccess: boolean): void {
+    if (isSuccess) this.counts.succeeded += 1
+    else this.counts.failed += 1
+    this.counts.held -= 1
+    this.changed()
+  }
+
+  loaded(): void {
+    this.counts.loads += 1
+  }
+
+  saved(): void {
+    this.counts.saves += 1
+  }
+
+  batchEnded(cause: Cause.Cause<unknown> | undefined): void {
+    this.counts.batches += 1
+    if (cause !== undefined) this.counts.batchesFailed += 1
+    this.changed()
+  }
+
+  tell(told: Told): void {
+    this.hub.emit(this.recordOf(told))
+  }
+
+  publish(): void {
+    this.hasChanged = false
+    this.published(this.counts)
+  }
+}

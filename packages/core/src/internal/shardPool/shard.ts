@@ -1,0 +1,312 @@
+/**
+ * One shard of a pool: the commands that wait there, and the workers that run them, one fiber each.
+ *
+ * A command runs in the fiber of its worker, which costs nothing. To interrupt a command is therefore to interrupt that
+ * fiber, and the worker goes on with a new one.
+ */
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import type { PolicyQueueImpl } from "../../PolicyQueue.ts"
+import { VersionConflict } from "../../QueueError.ts"
+import { identityOf, type Key } from "../../Sharding.ts"
+import { type Breaks, Pace } from "../fibers/breaks.ts"
+import type { Fork } from "../fibers/forking.ts"
+import type { Lanes, Owner, Submission } from "./lanes.ts"
+import type { OnInterrupt } from "../fibers/pending.ts"
+
+/**
+ * Told of what happens to commands, in the step in which it happens.
+ * @internal
+ */
+export interface ShardObserver<in out C> {
+  readonly dispatched: (submission: Submission<C>, version: number) => void
+  readonly completed: (submission: Submission<C>, version: number) => void
+  readonly rejected: (submission: Submission<C>, error: unknown) => void
+  readonly failed: (submission: Submission<C>, cause: Cause.Cause<unknown>) => void
+  readonly cancelled: (submission: Submission<C>) => void
+  /** A command is run once more, because its version was taken. */
+  readonly conflicted: () => void
+}
+
+/** @internal */
+export interface ShardOptions<in out C> {
+  readonly index: number
+  readonly workers: number
+  readonly execute: (submission: Submission<C>, version: number) => Effect.Effect<unknown, unknown>
+  readonly currentVersion: ((key: Key) => Effect.Effect<number, unknown>) | undefined
+  readonly isRejection: (error: unknown) => boolean
+  readonly fork: Fork<never>
+  readonly breaks: Breaks
+  readonly observer: ShardObserver<C>
+  /** Everything has run that was there. */
+  readonly onIdle: () => void
+  /** A fiber of ours has died of something that is no fault of the user's code. */
+  readonly onBroken: (cause: Cause.Cause<never>) => void
+}
+
+/** @internal */
+export class Shard<in out C> implements Owner<C> {
+  readonly index: number
+  readonly options: ShardOptions<C>
+  readonly lanes: Lanes<C>
+  readonly intake: PolicyQueueImpl<Submission<C>>
+  /** Whether it is waited for that everything has run. */
+  isDraining = false
+  isStopping = false
+  private readonly workers: ReadonlyArray<Worker<C>>
+  private readonly parked: Array<() => void> = []
+
+  constructor(options: ShardOptions<C>, lanes: Lanes<C>, intake: PolicyQueueImpl<Submission<C>>) {
+    this.options = options
+    this.index = options.index
+    this.lanes = lanes
+    this.intake = intake
+    this.workers = Array.from({ length: options.workers }, () => new Worker(this))
+  }
+
+  start(): void {
+    for (const worker of this.workers) worker.start()
+  }
+
+  /** What is running now. */
+  get running(): ReadonlyArray<Submission<C>> {
+    return this.workers.flatMap(({ current }) => current === undefined ? [] : [current])
+  }
+
+  get isIdle(): boolean {
+    return this.intake.unsafeLength() === 0 && this.workers.every(({ current }) => current === undefined)
+  }
+
+  /** There is a command that may run now. */
+  wake(): void {
+    this.parked.pop()?.()
+  }
+
+  readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
+    // Looking and parking are one step, so that no command is missed in between.
+    if (this.lanes.hasReady || this.isStopping) resume(Effect.void)
+    else this.parked.push(() => resume(Effect.void))
+  })
+
+  /** Its caller was interrupted while it waited or ran. */
+  interrupted(submission: Submission<C>): OnInterrupt {
+    if (submission.isWaiting) {
+      this.lanes.remove(submission)
+      this.options.observer.cancelled(submission)
+      this.intake.unsafeAdmit()
+      this.lookIdle()
+      return "leave"
+    }
+    if (submission.isDetached) {
+      submission.isAwaited = false
+      return "leave"
+    }
+    this.workers.find(({ current }) => current === submission)?.interrupt()
+    return "wait"
+  }
+
+  /** To be called when something has left, or the draining has begun. */
+  lookIdle(): void {
+    if (this.isDraining && this.isIdle) this.options.onIdle()
+  }
+
+  /** Ends the workers; one that runs a command ends after it. */
+  unsafeStop(): void {
+    this.isStopping = true
+    for (const wake of this.parked.splice(0)) wake()
+  }
+
+  /** Ends the workers at once, and answers what they ran: it is interrupted, and not waited for. */
+  unsafeAbort(): ReadonlyArray<Submission<C>> {
+    const { running } = this
+    this.unsafeStop()
+    for (const worker of this.workers) worker.abandon()
+    return running
+  }
+}
+
+/** After so many commands the clock is looked at. */
+const mostCommandsBetweenLooks = 32
+
+class Worker<in out C> {
+  /** What it runs. */
+  current: Submission<C> | undefined
+  private readonly shard: Shard<C>
+  private fiber: Fiber.RuntimeFiber<void> | undefined
+  /** Whether its fiber has been interrupted, and will be followed by another. */
+  private isInterrupted = false
+  private readonly pace: Pace
+
+  constructor(shard: Shard<C>) {
+    this.shard = shard
+    this.pace = new Pace(shard.options.breaks, mostCommandsBetweenLooks)
+  }
+
+  start(): void {
+    this.isInterrupted = false
+    const loop = Effect.whileLoop({
+      while: () => !this.isInterrupted && !(this.shard.isStopping && !this.shard.lanes.hasReady),
+      body: () => this.next() ?? this.shard.park,
+      step: () => {}
+    })
+    // Not at once: fibers that follow one another would pile up on the stack.
+    // And what a command forks is not ours: it would end with the fiber, when another command is interrupted.
+    this.fiber = this.shard.options.fork(Effect.daemonChildren(Effect.zipRight(Effect.yieldNow(), loop)))
+    this.fiber.addObserver((exit) => this.ended(exit))
+  }
+
+  interrupt(): void {
+    this.isInterrupted = true
+    this.fiber?.unsafeInterruptAsFork(FiberId.none)
+  }
+
+  abandon(): void {
+    this.current = undefined
+    this.interrupt()
+  }
+
+  /** Goes on with the next command; there is nothing where none may run now. */
+  private next(): Effect.Effect<void> | undefined {
+    if (this.pace.step()) return this.shard.options.breaks.take
+    const submission = this.shard.intake.unsafeTake()
+    if (submission === undefined) return undefined
+    this.current = submission
+    return this.attempt(submission)
+  }
+
+  // No generator: this is where the time goes.
+  private attempt(submission: Submission<C>): Effect.Effect<void> {
+    const { version } = submission.lane!
+    const run = version === undefined
+      ? Effect.flatMap(this.ask(submission), (version) => {
+        submission.lane!.version = version
+        return this.execute(submission, version + 1)
+      })
+      : this.execute(submission, version + 1)
+    return Effect.matchCauseEffect(run, this.ending)
+  }
+
+  private execute(submission: Submission<C>, version: number): Effect.Effect<unknown, unknown> {
+    const { execute, observer } = this.shard.options
+    observer.dispatched(submission, version)
+    try {
+      return execute(submission, version)
+    } catch (defect) {
+      return Effect.die(defect)
+    }
+  }
+
+  /** Asks for the current version of the key. */
+  private ask({ key }: Submission<C>): Effect.Effect<number, unknown> {
+    const { currentVersion } = this.shard.options
+    return Effect.flatMap(
+      Effect.suspend(() => currentVersion!(key)),
+      (version) =>
+        Number.isSafeInteger(version) && version >= 0
+          ? Effect.succeed(version)
+          : Effect.die(
+            new RangeError(`the current version of ${JSON.stringify(key)} is ${version}, but must be an integer from 0`)
+          )
+    )
+  }
+
+  private readonly ending = {
+    onSuccess: (value: unknown): Effect.Effect<void> => {
+      const submission = this.leave()
+      if (submission === undefined) return Effect.void
+      const lane = submission.lane!
+      lane.version! += 1
+      this.shard.options.observer.completed(submission, lane.version!)
+      this.settle(submission, Exit.succeed(value))
+      return this.onwards()
+    },
+    onFailure: (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+      const { currentVersion } = this.shard.options
+      const submission = this.current
+      if (submission === undefined) return Effect.void
+      const all = errorsOf(cause)
+      const isConflict = all.length > 0 && all.every((error) => isConflictOf(submission, error))
+      if (isConflict && currentVersion !== undefined && !submission.isRerun) {
+        submission.isRerun = true
+        this.shard.options.observer.conflicted()
+        this.doubt(submission)
+        return this.attempt(submission)
+      }
+      // Where its version could not be found out, it has not run.
+      const errors = submission.lane!.version === undefined ? [] : all
+      const isRejected = errors.length > 0 && errors.every((error) => this.isRejection(error))
+      this.leave()
+      if (isRejected) {
+        if (isConflict) this.doubt(submission)
+        this.shard.options.observer.rejected(submission, errors[0])
+        this.settle(submission, Exit.failCause(cause))
+      } else this.fail(submission, cause)
+      return this.onwards()
+    }
+  }
+
+  private isRejection(error: unknown): boolean {
+    try {
+      return this.shard.options.isRejection(error)
+    } catch {
+      return false
+    }
+  }
+
+  /** Nobody knows what has become of a command. */
+  private fail(submission: Submission<C>, cause: Cause.Cause<unknown>): void {
+    this.doubt(submission)
+    this.shard.options.observer.failed(submission, cause)
+    this.settle(submission, Exit.failCause(cause))
+  }
+
+  /** Has the version asked for again. Without anybody to ask, what has failed counts as not done. */
+  private doubt(submission: Submission<C>): void {
+    if (this.shard.options.currentVersion !== undefined) submission.lane!.version = undefined
+  }
+
+  /** What it ran has ended; there is nothing where it was given up before. */
+  private leave(): Submission<C> | undefined {
+    const submission = this.current
+    this.current = undefined
+    return submission
+  }
+
+  private settle(submission: Submission<C>, exit: Exit.Exit<unknown, unknown>): void {
+    const { shard } = this
+    submission.end(exit)
+    shard.lanes.release(submission.lane!)
+    shard.lookIdle()
+  }
+
+  /** Goes on at once, which saves a turn through the loop; where nothing is to be run, the loop parks. */
+  private onwards(): Effect.Effect<void> {
+    return this.isInterrupted ? Effect.void : this.next() ?? Effect.void
+  }
+
+  /** Its fiber has ended: with the command that was interrupted, or because there is nothing more to come. */
+  private ended(exit: Exit.Exit<void>): void {
+    const { isStopping, options } = this.shard
+    const submission = this.current
+    if (submission !== undefined) {
+      this.current = undefined
+      this.fail(submission, Exit.isFailure(exit) ? exit.cause : Cause.empty)
+    } else if (Exit.isFailure(exit) && !Cause.isInterruptedOnly(exit.cause)) {
+      return options.onBroken(exit.cause)
+    }
+    if (!isStopping) this.start()
+  }
+}
+
+/** Whether the version of this command was taken, and not that of another, which it has run itself. */
+const isConflictOf = <C>({ id }: Submission<C>, error: unknown): boolean =>
+  error instanceof VersionConflict && identityOf(error.key) === id
+
+/** The errors of a command, where there is nothing beside them that leaves its outcome unknown. */
+const errorsOf = (cause: Cause.Cause<unknown>): ReadonlyArray<unknown> =>
+  // Where several effects ran at once, the error of one has interrupted the others.
+  Chunk.isNonEmpty(Cause.defects(cause)) ? [] : Chunk.toReadonlyArray(Cause.failures(cause))
