@@ -114,7 +114,7 @@ export default {
       name: "sql-imports-core-and-effect-sql",
       comment: "sql imports core, effect, the packages for SQL, and MessagePack.",
       severity: "error",
-      from: { path: "^packages/sql/src/", pathNot: "^packages/sql/src/internal/sqliteFile\\.ts$" },
+      from: { path: "^packages/sql/src/", pathNot: "^packages/sql/src/internal/sqlite/file\\.ts$" },
       to: {
         pathNot: [
           "^packages/(core|sql)/(src|dist)/",
@@ -129,7 +129,7 @@ export default {
       comment:
         "Where the file of SQLite is looked at, Node's builtins for files are imported as well: the driver runs on Node.",
       severity: "error",
-      from: { path: "^packages/sql/src/internal/sqliteFile\\.ts$" },
+      from: { path: "^packages/sql/src/internal/sqlite/file\\.ts$" },
       to: { pathNot: ["^packages/(core|sql)/(src|dist)/", effect, "^(node:)?(fs|path)$"] }
     },
     {

@@ -68,7 +68,7 @@ describe("import rule", () => {
     plant(bad, "packages/http/src/Fine.ts", `export const fine = true\n`)
     plant(bad, "packages/http/src/PlantedNode.ts", `export * from "node:http"\n`)
     plant(bad, "packages/sql/src/PlantedNode.ts", `export * from "node:fs"\n`)
-    plant(bad, "packages/sql/src/internal/sqliteFile.ts", `export * from "node:http"\nexport * from "node:fs"\n`)
+    plant(bad, "packages/sql/src/internal/sqlite/file.ts", `export * from "node:http"\nexport * from "node:fs"\n`)
     plant(bad, "packages/benchmarks/src/PlantedExample.ts", `export * from "../../examples/src/main.ts"\n`)
     plant(bad, `${core}/Effectful.ts`, `export const effectful = true\n`)
     for (const name of pureModules) {
@@ -112,14 +112,14 @@ describe("import rule", () => {
     ["sql-not-http", "packages/sql/src/Planted.ts"],
     ["http-not-sql", "packages/http/src/Planted.ts"],
     ["sql-imports-core-and-effect-sql", "packages/sql/src/PlantedNode.ts"],
-    ["sqlite-file-imports-files", "packages/sql/src/internal/sqliteFile.ts"],
+    ["sqlite-file-imports-files", "packages/sql/src/internal/sqlite/file.ts"],
     ["http-imports-core-and-effect-platform", "packages/http/src/PlantedNode.ts"]
   ])("%s reports %s", (rule, from) => {
     expect(found(rule, from)).not.toEqual([])
   })
 
   it("the file of SQLite may be looked at with what Node has for files", () => {
-    expect(found("sqlite-file-imports-files", "packages/sql/src/internal/sqliteFile.ts")).toEqual(["http"])
+    expect(found("sqlite-file-imports-files", "packages/sql/src/internal/sqlite/file.ts")).toEqual(["http"])
   })
 
   describe.each(pureModules)("%s is pure", (name) => {

@@ -26,7 +26,7 @@ import type {
 import type * as Arr from "effect/Array"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import type { Damage } from "./internal/damage.ts"
+import type { Damage } from "./internal/store/damage.ts"
 
 /**
  * A dialect.

@@ -12,7 +12,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import { identity } from "effect/Function"
-import type { Transactions } from "./internal/transactions.ts"
+import type { Transactions } from "./internal/writer/transactions.ts"
 import type { TransactionError } from "./TransactionError.ts"
 
 /**

@@ -12,11 +12,11 @@
  * @since 0.1.0
  */
 import type { BatchStoreDialect } from "./BatchStoreDialect.ts"
-import { makeClaims } from "./internal/sqliteClaims.ts"
-import { makeDeadLetters } from "./internal/sqliteDeadLetters.ts"
-import { makeHeld } from "./internal/sqliteHeld.ts"
-import { makeIntake } from "./internal/sqliteIntake.ts"
-import { migrations } from "./internal/sqliteSchema.ts"
+import { makeClaims } from "./internal/sqlite/claims.ts"
+import { makeDeadLetters } from "./internal/sqlite/deadLetters.ts"
+import { makeHeld } from "./internal/sqlite/held.ts"
+import { makeIntake } from "./internal/sqlite/appends.ts"
+import { migrations } from "./internal/sqlite/schema.ts"
 
 /**
  * The dialect.

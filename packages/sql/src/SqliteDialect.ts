@@ -7,7 +7,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type { UnavailableReason } from "@sluice/core/QueueError"
 import * as Effect from "effect/Effect"
 import { type Dialect, firstWord, type SqlKind } from "./Dialect.ts"
-import { isForAllConnections, isOfTransaction, whyMisplaced } from "./internal/sqliteSession.ts"
+import { isForAllConnections, isOfTransaction, whyMisplaced } from "./internal/sqlite/session.ts"
 
 /** Codes of SQLite have extensions: SQLITE_IOERR_WRITE is a kind of SQLITE_IOERR. */
 const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]> = [

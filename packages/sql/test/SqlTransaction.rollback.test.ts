@@ -3,8 +3,8 @@
  */
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit, type Scope } from "effect"
-import { makeGroupCommit } from "../src/internal/groupCommit.ts"
-import type { Transactions } from "../src/internal/transactions.ts"
+import { makeGroupCommit } from "../src/internal/store/groupCommit.ts"
+import type { Transactions } from "../src/internal/writer/transactions.ts"
 import { tagOf } from "./database.ts"
 import { insertInto, scripted } from "./scriptedDatabase.ts"
 

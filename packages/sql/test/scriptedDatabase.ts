@@ -4,8 +4,8 @@
 import { type SqlConnection, SqlError, Statement } from "@effect/sql"
 import Sqlite from "better-sqlite3"
 import { Effect, Stream } from "effect"
-import { makeBreaks } from "../src/internal/breaks.ts"
-import { Transactions } from "../src/internal/transactions.ts"
+import { makeBreaks } from "../src/internal/writer/breaks.ts"
+import { Transactions } from "../src/internal/writer/transactions.ts"
 import { SqliteDialect } from "../src/index.ts"
 
 const driverError = (code: string) => Object.assign(new Error(code), { code })

@@ -10,9 +10,9 @@ import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as FiberRefs from "effect/FiberRefs"
-import type { WriteOptions } from "../Write.ts"
-import type { WriteError } from "../WriteError.ts"
-import type { SingleStatement } from "./singleStatement.ts"
+import type { WriteOptions } from "../../Write.ts"
+import type { WriteError } from "../../WriteError.ts"
+import type { SingleStatement } from "../writer/singleStatement.ts"
 
 /**
  * A write on its way.

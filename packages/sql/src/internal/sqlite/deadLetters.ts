@@ -7,11 +7,11 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import type { DeadLetter, DeadLetterFilter, Portion, Portioned, Stats } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Operations, Run } from "../BatchStoreDialect.ts"
-import type { Damage } from "./damage.ts"
-import { bytesOf } from "./sqliteClaims.ts"
-import { isWhole, orStuck, walkOf, walkThrough } from "./sqliteDamage.ts"
-import { gone, mostRows, putBack, ready, span, spanBits, tables } from "./sqliteSchema.ts"
+import type { Operations, Run } from "../../BatchStoreDialect.ts"
+import type { Damage } from "../store/damage.ts"
+import { bytesOf } from "./claims.ts"
+import { isWhole, orStuck, walkOf, walkThrough } from "./damage.ts"
+import { gone, mostRows, putBack, ready, span, spanBits, tables } from "./schema.ts"
 
 /** How many letters one statement looks at: a few milliseconds, where each has a page of its own. */
 const lookedAtOnce = 1000

@@ -7,10 +7,10 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { ClaimedBatch } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
-import type { Claiming, Operations, Run } from "../BatchStoreDialect.ts"
-import type { Damage } from "./damage.ts"
-import { isWhole, walkOf, walkThrough } from "./sqliteDamage.ts"
-import { gone, mostRows, putBack, ready, span, spanBits, tables } from "./sqliteSchema.ts"
+import type { Claiming, Operations, Run } from "../../BatchStoreDialect.ts"
+import type { Damage } from "../store/damage.ts"
+import { isWhole, walkOf, walkThrough } from "./damage.ts"
+import { gone, mostRows, putBack, ready, span, spanBits, tables } from "./schema.ts"
 
 /** What a lease ends at that never ends: beyond, SQLite would keep a fraction, or the driver read another number. */
 const never = Number.MAX_SAFE_INTEGER

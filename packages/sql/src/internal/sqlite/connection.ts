@@ -7,7 +7,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import { Lock } from "./lock.ts"
+import { Lock } from "../writer/lock.ts"
 
 /**
  * A statement that is kept prepared: an Effect of the stock connection that can be run again and again, with whatever

@@ -27,11 +27,11 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { ChangeDead, Claims, HeldOperations, Operations } from "../BatchStoreDialect.ts"
+import type { ChangeDead, Claims, HeldOperations, Operations } from "../../BatchStoreDialect.ts"
 import { Damage } from "./damage.ts"
 import { type GroupCommit, toUnavailable } from "./groupCommit.ts"
 import { isStorable, kept } from "./storableText.ts"
-import type { Transactions } from "./transactions.ts"
+import type { Transactions } from "../writer/transactions.ts"
 
 type Step<A> = (connection: Connection, id: number, now: number) => Effect.Effect<A, SqlError>
 

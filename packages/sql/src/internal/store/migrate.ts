@@ -9,9 +9,9 @@ import { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { BatchStoreDialect, MigrationStep } from "../BatchStoreDialect.ts"
+import type { BatchStoreDialect, MigrationStep } from "../../BatchStoreDialect.ts"
 import { toUnavailable } from "./groupCommit.ts"
-import type { Transactions } from "./transactions.ts"
+import type { Transactions } from "../writer/transactions.ts"
 
 /** @internal */
 export const migrate = (

@@ -12,7 +12,7 @@ import * as Retry from "@sluice/core/Retry"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import type { Dialect } from "../Dialect.ts"
+import type { Dialect } from "../../Dialect.ts"
 import type { Breaks } from "./breaks.ts"
 import { Lock, Waiter } from "./lock.ts"
 

@@ -5,7 +5,7 @@
  * in one place when it comes, is claimed and goes. What comes back, and what is dead, is elsewhere: a claim never has to
  * pass it.
  */
-import type { MigrationStep } from "../BatchStoreDialect.ts"
+import type { MigrationStep } from "../../BatchStoreDialect.ts"
 
 /**
  * What `due_ms` is of a batch that is fresh. Not NULL and not 0: a column that keeps its size is changed in place, and

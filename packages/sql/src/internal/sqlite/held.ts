@@ -10,11 +10,11 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { Claim, Failure, Part, ReleaseOptions } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
-import type { Claims, HeldOperations, Run } from "../BatchStoreDialect.ts"
-import type { Damage } from "./damage.ts"
-import { due } from "./sqliteClaims.ts"
-import { isWhole, orStuck, walkOf } from "./sqliteDamage.ts"
-import { gone, putBack, ready, span, tables } from "./sqliteSchema.ts"
+import type { Claims, HeldOperations, Run } from "../../BatchStoreDialect.ts"
+import type { Damage } from "../store/damage.ts"
+import { due } from "./claims.ts"
+import { isWhole, orStuck, walkOf } from "./damage.ts"
+import { gone, putBack, ready, span, tables } from "./schema.ts"
 
 const noClaims: ReadonlyArray<Claim> = []
 const noRows: ReadonlyArray<any> = []

@@ -8,8 +8,8 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { Append, Appended, NewBatch } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
-import type { Operations, Run } from "../BatchStoreDialect.ts"
-import { span, tables } from "./sqliteSchema.ts"
+import type { Operations, Run } from "../../BatchStoreDialect.ts"
+import { span, tables } from "./schema.ts"
 
 /** How many rows one INSERT has at most. Texts are few, as each is a prepared statement: all powers of two up to here. */
 const mostRows = 64

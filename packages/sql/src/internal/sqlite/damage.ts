@@ -10,10 +10,10 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import type { Run } from "../BatchStoreDialect.ts"
-import { unavailableReason } from "../SqliteDialect.ts"
-import type { Damage, Kind } from "./damage.ts"
-import { span } from "./sqliteSchema.ts"
+import type { Run } from "../../BatchStoreDialect.ts"
+import { unavailableReason } from "../../SqliteDialect.ts"
+import type { Damage, Kind } from "../store/damage.ts"
+import { span } from "./schema.ts"
 
 /** @internal */
 export const isCorrupt = (error: SqlError): boolean => unavailableReason(error.cause) === "corrupt"

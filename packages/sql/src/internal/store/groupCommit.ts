@@ -20,10 +20,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type { Dialect } from "../Dialect.ts"
-import type { TransactionError } from "../TransactionError.ts"
-import type { Transaction } from "./transaction.ts"
-import type { Transactions } from "./transactions.ts"
+import type { Dialect } from "../../Dialect.ts"
+import type { TransactionError } from "../../TransactionError.ts"
+import type { Transaction } from "../writer/transaction.ts"
+import type { Transactions } from "../writer/transactions.ts"
 
 /**
  * What is to be done.
