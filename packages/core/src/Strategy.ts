@@ -14,7 +14,7 @@ import * as Queue from "effect/Queue"
 import type { Report } from "./BackingQueue.ts"
 import { inStretches, Stretches } from "./internal/fibers/breaks.ts"
 import { wait, type WaitingRoom } from "./internal/intake/waitingRoom.ts"
-import { Macrotask } from "./Macrotask.ts"
+import { Macrotask } from "./unstable/Macrotask.ts"
 
 const variance = { _A: (_: any) => _ }
 

@@ -22,16 +22,10 @@ export * as Codec from "./Codec.ts"
 export * as Decision from "./Decision.ts"
 /** How fast a queue drains. @since 0.1.0 */
 export * as DrainRate from "./DrainRate.ts"
-/** Announces events to whoever listens. @since 0.1.0 */
-export * as EventHub from "./EventHub.ts"
 /** When an open batch is due. @since 0.1.0 */
 export * as FlushPolicy from "./FlushPolicy.ts"
 /** Load once, run what waits, save once, answer everybody. @since 0.1.0 */
 export * as KeyedBatch from "./KeyedBatch.ts"
-/** The break for timers and I/O. @since 0.1.0 */
-export * as Macrotask from "./Macrotask.ts"
-/** Checks of options. @since 0.1.0 */
-export * as OptionCheck from "./OptionCheck.ts"
 /** A bounded queue under a policy. @since 0.1.0 */
 export * as PolicyQueue from "./PolicyQueue.ts"
 /** The one taxonomy of errors. @since 0.1.0 */

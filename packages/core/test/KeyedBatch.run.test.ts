@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { KeyedBatch, type Sharding } from "@sluice/core"
 import { Chunk, Clock, Effect, Exit, Fiber, Runtime, TestClock } from "effect"
-import { Macrotask } from "../src/Macrotask.ts"
+import { Macrotask } from "../src/unstable/Macrotask.ts"
 import { add, calling, defectOf, failureOf, gated, numbers, type Options, settleDown } from "./support/keyedBatch.ts"
 
 const all = <A, E>(calls: ReadonlyArray<Effect.Effect<A, E>>) => Effect.all(calls, { concurrency: "unbounded" })

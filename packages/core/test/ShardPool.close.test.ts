@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Backpressure, Macrotask, type ShardPool } from "@sluice/core"
+import { Backpressure, type ShardPool } from "@sluice/core"
+import * as Macrotask from "@sluice/core/unstable/Macrotask"
 import { Cause, Deferred, Effect, Exit, Fiber, Logger, LogLevel, TestClock } from "effect"
 import {
   accounted,

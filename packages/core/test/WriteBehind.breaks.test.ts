@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, WriteBehind } from "@sluice/core"
 import { Clock, Effect, Fiber, TestClock } from "effect"
-import { Macrotask } from "../src/Macrotask.ts"
+import { Macrotask } from "../src/unstable/Macrotask.ts"
 
 /** A clock on which a millisecond passes whenever somebody looks. */
 const passing = Effect.map(Effect.clock, (own): Clock.Clock & { readonly pass: (millis: bigint) => void } => {

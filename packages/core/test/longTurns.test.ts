@@ -6,7 +6,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, BatchQueue, BatchStore, Codec, PolicyQueue, WriteBehind } from "@sluice/core"
 import * as FaultyStore from "@sluice/core/testing/FaultyStore"
 import { Clock, Duration, Effect, Exit, Iterable, Layer, Schema, Scope } from "effect"
-import { Macrotask } from "../src/Macrotask.ts"
+import { Macrotask } from "../src/unstable/Macrotask.ts"
 
 /** No call may hold the others up for longer, in milliseconds. */
 const longestTurn = 50

@@ -4,7 +4,7 @@
  *
  * @since 0.1.0
  */
-import * as Check from "@sluice/core/OptionCheck"
+import * as Check from "@sluice/core/unstable/OptionCheck"
 import { InvalidOption } from "@sluice/core/QueueError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"

@@ -8,7 +8,7 @@
  *
  * @since 0.1.0
  */
-import * as Check from "@sluice/core/OptionCheck"
+import * as Check from "@sluice/core/unstable/OptionCheck"
 import type { InvalidOption } from "@sluice/core/QueueError"
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import type * as HttpApi from "@effect/platform/HttpApi"

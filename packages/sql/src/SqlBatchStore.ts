@@ -9,7 +9,7 @@
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
 import * as BatchStore from "@sluice/core/BatchStore"
-import * as Check from "@sluice/core/OptionCheck"
+import * as Check from "@sluice/core/unstable/OptionCheck"
 import { InvalidOption, type StoreUnavailable } from "@sluice/core/QueueError"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"

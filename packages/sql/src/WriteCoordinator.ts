@@ -27,8 +27,8 @@
  */
 import { SafeIntegers, SqlClient } from "@effect/sql/SqlClient"
 import { currentTransformer } from "@effect/sql/Statement"
-import * as EventHub from "@sluice/core/EventHub"
-import * as Check from "@sluice/core/OptionCheck"
+import * as EventHub from "@sluice/core/unstable/EventHub"
+import * as Check from "@sluice/core/unstable/OptionCheck"
 import { InvalidOption } from "@sluice/core/QueueError"
 import type { Missed } from "@sluice/core/QueueEvent"
 import * as Cause from "effect/Cause"

@@ -3,7 +3,8 @@
  */
 import { SqlClient, type SqlConnection, SqlError } from "@effect/sql"
 import { describe, expect, it } from "@effect/vitest"
-import { BatchStore, Macrotask } from "@sluice/core"
+import { BatchStore } from "@sluice/core"
+import * as Macrotask from "@sluice/core/unstable/Macrotask"
 import { SqlBatchStore, SqliteBatchStore, SqliteStore } from "@sluice/sql"
 import Sqlite from "better-sqlite3"
 import { Clock, Context, Effect, Layer, Stream } from "effect"

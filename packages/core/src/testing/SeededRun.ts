@@ -25,7 +25,7 @@ import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as RuntimeFlags from "effect/RuntimeFlags"
-import { Macrotask } from "../Macrotask.ts"
+import { Macrotask } from "../unstable/Macrotask.ts"
 import * as SeededScheduler from "./SeededScheduler.ts"
 import * as VirtualClock from "./VirtualClock.ts"
 

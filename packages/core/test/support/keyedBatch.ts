@@ -1,6 +1,6 @@
 import { KeyedBatch, type Sharding } from "@sluice/core"
 import { Cause, Chunk, Clock, Effect, Exit, Fiber, Option, Runtime, Scope, Stream, TestClock } from "effect"
-import { Macrotask } from "../../src/Macrotask.ts"
+import { Macrotask } from "../../src/unstable/Macrotask.ts"
 import { choices } from "./batchPrograms.ts"
 
 // --- for tests of single cases ---------------------------------------------------------------------------------------

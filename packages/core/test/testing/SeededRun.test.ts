@@ -16,7 +16,7 @@ import * as Ref from "effect/Ref"
 import * as Runtime from "effect/Runtime"
 import * as Schedule from "effect/Schedule"
 import { describe, expect, it } from "vitest"
-import { Macrotask } from "../../src/Macrotask.ts"
+import { Macrotask } from "../../src/unstable/Macrotask.ts"
 
 class Seen extends Context.Tag("test/Seen")<Seen, unknown>() {}
 

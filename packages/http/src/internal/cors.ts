@@ -3,7 +3,7 @@
  * take and give.
  */
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
-import * as Check from "@sluice/core/OptionCheck"
+import * as Check from "@sluice/core/unstable/OptionCheck"
 import type { InvalidOption } from "@sluice/core/QueueError"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

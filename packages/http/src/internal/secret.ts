@@ -1,7 +1,7 @@
 /**
  * Compares a token with a secret in a time that tells nothing of the secret.
  */
-import * as Check from "@sluice/core/OptionCheck"
+import * as Check from "@sluice/core/unstable/OptionCheck"
 import * as Redacted from "effect/Redacted"
 
 /** The shortest token that may be configured, in characters. */

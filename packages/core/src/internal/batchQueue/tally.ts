@@ -4,7 +4,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Batch, Trigger } from "../../Batch.ts"
-import type { EventHub } from "../../EventHub.ts"
+import type { EventHub } from "../../unstable/EventHub.ts"
 import type { Counts } from "../../PolicyQueue.ts"
 import { LeaseLost } from "../../QueueError.ts"
 import type { BatchQueueEvent, DropReason, Lease } from "../../QueueEvent.ts"

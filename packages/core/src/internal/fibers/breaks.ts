@@ -3,7 +3,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { everyMillis } from "../../Macrotask.ts"
+import { everyMillis } from "../../unstable/Macrotask.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
 
 /** @internal */

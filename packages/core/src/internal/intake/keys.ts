@@ -2,7 +2,7 @@
  * What a key may be, and which shard it has, for the queues that go by keys.
  */
 import * as Effect from "effect/Effect"
-import * as Check from "../../OptionCheck.ts"
+import * as Check from "../../unstable/OptionCheck.ts"
 import { InvalidKey, type InvalidOption } from "../../QueueError.ts"
 import * as Sharding from "../../Sharding.ts"
 import { malformed, utf8Bytes } from "../codec/inspection.ts"

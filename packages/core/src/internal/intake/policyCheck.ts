@@ -2,7 +2,7 @@
  * Whether what is given as a policy is one: each of its functions is there, and a function.
  */
 import * as Effect from "effect/Effect"
-import * as Check from "../../OptionCheck.ts"
+import * as Check from "../../unstable/OptionCheck.ts"
 
 const whenFullTags = ["suspend", "reject", "dropNewest", "dropOldest"]
 

@@ -2,7 +2,7 @@
  * Counts what happens to the operations and batches of a `KeyedBatch`, and tells it as records and metrics.
  */
 import type * as Cause from "effect/Cause"
-import type { EventHub } from "../../EventHub.ts"
+import type { EventHub } from "../../unstable/EventHub.ts"
 import { makeCounts } from "../../QueueMetrics.ts"
 import type { KeyedObserver, Told } from "./shard.ts"
 

@@ -3,7 +3,7 @@
  */
 import type * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
-import type { EventHub } from "../../EventHub.ts"
+import type { EventHub } from "../../unstable/EventHub.ts"
 import { CommandDropped } from "../../QueueError.ts"
 import type { DropReason, ShardPoolEvent } from "../../QueueEvent.ts"
 import { makeCounts } from "../../QueueMetrics.ts"

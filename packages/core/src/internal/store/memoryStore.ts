@@ -4,7 +4,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { Macrotask } from "../../Macrotask.ts"
+import { Macrotask } from "../../unstable/Macrotask.ts"
 import { LeaseLost } from "../../QueueError.ts"
 import type {
   Append,

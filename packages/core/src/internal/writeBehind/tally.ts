@@ -5,7 +5,7 @@ import type * as Cause from "effect/Cause"
 import type { DropReason, QueueEvent } from "../../QueueEvent.ts"
 import * as QueueMetrics from "../../QueueMetrics.ts"
 import type { Batcher, Observer } from "./batcher.ts"
-import type { EventHub } from "../../EventHub.ts"
+import type { EventHub } from "../../unstable/EventHub.ts"
 import { addUp, countsByTrigger, sum } from "../shapes/counts.ts"
 import { Settlements } from "./settlements.ts"
 

@@ -9,7 +9,7 @@
  */
 import { SafeIntegers } from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
-import type { EventHub } from "@sluice/core/EventHub"
+import type { EventHub } from "@sluice/core/unstable/EventHub"
 import { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"

@@ -2,7 +2,7 @@
  * Breaks for the event loop. A statement of SQLite is done when the call returns, so that a loop of them never gives
  * timers and I/O a turn.
  */
-import { everyMillis, Macrotask } from "@sluice/core/Macrotask"
+import { everyMillis, Macrotask } from "@sluice/core/unstable/Macrotask"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 

@@ -1,13 +1,15 @@
 /**
  * Checks of options. Each fails with an `InvalidOption` that names the queue, the field, the value and the limit.
  *
+ * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import { InvalidOption } from "./QueueError.ts"
+import { InvalidOption } from "../QueueError.ts"
 
 /**
  * Succeeds where an option holds.

@@ -7,6 +7,8 @@
  * Every event comes from one `publishAll` of one fiber, because `unsafeOffer` of a sliding PubSub drops the newest
  * where it should drop the oldest.
  *
+ * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
@@ -14,8 +16,8 @@ import * as Fiber from "effect/Fiber"
 import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Ring } from "./internal/shapes/ring.ts"
-import type { Missed } from "./QueueEvent.ts"
+import { Ring } from "../internal/shapes/ring.ts"
+import type { Missed } from "../QueueEvent.ts"
 
 /**
  * How many events a subscriber may be behind before it misses some.

@@ -2,6 +2,8 @@
  * The break for timers and I/O. A loop that only ever yields to other fibers starves them, so the loops of Sluice
  * leave the event loop a turn every `everyMillis`.
  *
+ * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
@@ -24,7 +26,7 @@ export const everyMillis = 10
  * @since 0.1.0
  * @category references
  */
-export class Macrotask extends Context.Reference<Macrotask>()("@sluice/core/Macrotask", {
+export class Macrotask extends Context.Reference<Macrotask>()("@sluice/core/unstable/Macrotask", {
   defaultValue: () => (task: () => void): void => {
     if (typeof setImmediate === "function") setImmediate(task)
     else setTimeout(task, 0)
