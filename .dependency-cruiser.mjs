@@ -62,6 +62,17 @@ const effectData = [
   "Utils"
 ].join("|")
 
+// Each system has a room, which its own door opens: nobody else goes in.
+const rooms = { writeBehind: "WriteBehind", batchQueue: "BatchQueue", keyedBatch: "KeyedBatch", shardPool: "ShardPool" }
+
+const roomOfOneSystem = Object.entries(rooms).map(([room, door]) => ({
+  name: `room-of-${room}`,
+  comment: `Only ${door} and its own files use what is in its room.`,
+  severity: "error",
+  from: { pathNot: [`^packages/core/src/(${door}\\.ts$|internal/${room}/)`, "^packages/core/test/"] },
+  to: { path: `^packages/core/src/internal/${room}/` }
+}))
+
 /** @type {import("dependency-cruiser").IConfiguration} */
 export default {
   forbidden: [
@@ -95,6 +106,28 @@ export default {
         pathNot: [`^packages/core/src/${pure}\\.ts$`, `${effect}dist/(esm|dts)/(${effectData})\\.(js|d\\.ts)$`],
         dependencyTypesNot: ["type-only"]
       }
+    },
+    ...roomOfOneSystem,
+    {
+      name: "fibers-not-intake",
+      comment: "The ground floor carries the intake, not the other way round.",
+      severity: "error",
+      from: { path: "^packages/core/src/internal/fibers/" },
+      to: { path: "^packages/core/src/internal/intake/" }
+    },
+    {
+      name: "shapes-import-nothing",
+      comment: "Shapes of data know nobody. Types may come from anywhere.",
+      severity: "error",
+      from: { path: "^packages/core/src/internal/shapes/" },
+      to: { pathNot: "^packages/core/src/internal/shapes/", dependencyTypesNot: ["type-only"] }
+    },
+    {
+      name: "database-not-coordinator",
+      comment: "A database serves the coordinator, and knows nothing of it.",
+      severity: "error",
+      from: { path: "^packages/sql/src/internal/(sqlite|postgres|mysql)/" },
+      to: { path: "^packages/sql/src/(internal/coordinator/|WriteCoordinator\\.ts$)" }
     },
     {
       name: "sql-not-http",

@@ -61,6 +61,18 @@ describe("import rule", () => {
     plant(bad, `${core}/PlantedNowhere.ts`, `export * from "effect/Nowhere"\n`)
     plant(bad, `${core}/internal/plantedA.ts`, `export * from "./plantedB.ts"\n`)
     plant(bad, `${core}/internal/plantedB.ts`, `export * from "./plantedA.ts"\n`)
+    const rooms = `${core}/internal`
+    plant(bad, `${rooms}/writeBehind/planted.ts`, `export * from "../batchQueue/turns.ts"\n`)
+    plant(bad, `${rooms}/batchQueue/planted.ts`, `export * from "../keyedBatch/deadlines.ts"\n`)
+    plant(bad, `${rooms}/keyedBatch/planted.ts`, `export * from "../shardPool/lanes.ts"\n`)
+    plant(bad, `${rooms}/shardPool/planted.ts`, `export * from "../writeBehind/origins.ts"\n`)
+    plant(bad, `${core}/PlantedDoor.ts`, `export type * from "./internal/writeBehind/origins.ts"\n`)
+    plant(bad, `${rooms}/fibers/planted.ts`, `export * from "../intake/weight.ts"\n`)
+    plant(bad, `${rooms}/shapes/planted.ts`, `export * from "../../Batch.ts"\n`)
+    plant(bad, `${rooms}/shapes/plantedType.ts`, `export type * from "../../Batch.ts"\n`)
+    plant(bad, "packages/sql/src/internal/coordinator/fine.ts", `export const fine = true\n`)
+    plant(bad, "packages/sql/src/internal/sqlite/planted.ts", `export * from "../coordinator/fine.ts"\n`)
+    plant(bad, "packages/sql/src/internal/postgres/planted.ts", `export * from "../coordinator/fine.ts"\n`)
     plant(bad, "packages/examples/src/main.ts", `export const ran = true\n`)
     plant(bad, "packages/sql/src/Planted.ts", `export * from "../../http/src/Fine.ts"\n`)
     plant(bad, "packages/sql/src/Fine.ts", `export const fine = true\n`)
@@ -109,6 +121,15 @@ describe("import rule", () => {
     ["nothing-imports-examples-benchmarks-scratchpad", "packages/benchmarks/src/PlantedExample.ts"],
     ["no-unresolvable", "packages/core/src/PlantedNowhere.ts"],
     ["no-circular", "packages/core/src/internal/plantedA.ts"],
+    ["room-of-batchQueue", "packages/core/src/internal/writeBehind/planted.ts"],
+    ["room-of-keyedBatch", "packages/core/src/internal/batchQueue/planted.ts"],
+    ["room-of-shardPool", "packages/core/src/internal/keyedBatch/planted.ts"],
+    ["room-of-writeBehind", "packages/core/src/internal/shardPool/planted.ts"],
+    ["room-of-writeBehind", "packages/core/src/PlantedDoor.ts"],
+    ["fibers-not-intake", "packages/core/src/internal/fibers/planted.ts"],
+    ["shapes-import-nothing", "packages/core/src/internal/shapes/planted.ts"],
+    ["database-not-coordinator", "packages/sql/src/internal/sqlite/planted.ts"],
+    ["database-not-coordinator", "packages/sql/src/internal/postgres/planted.ts"],
     ["sql-not-http", "packages/sql/src/Planted.ts"],
     ["http-not-sql", "packages/http/src/Planted.ts"],
     ["sql-imports-core-and-effect-sql", "packages/sql/src/PlantedNode.ts"],
@@ -116,6 +137,10 @@ describe("import rule", () => {
     ["http-imports-core-and-effect-platform", "packages/http/src/PlantedNode.ts"]
   ])("%s reports %s", (rule, from) => {
     expect(found(rule, from)).not.toEqual([])
+  })
+
+  it("shapes may be of types that stand elsewhere", () => {
+    expect(found("shapes-import-nothing", "packages/core/src/internal/shapes/plantedType.ts")).toEqual([])
   })
 
   it("the file of SQLite may be looked at with what Node has for files", () => {
