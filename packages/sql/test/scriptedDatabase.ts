@@ -4,7 +4,7 @@
 import { type SqlConnection, SqlError, Statement } from "@effect/sql"
 import Sqlite from "better-sqlite3"
 import { Effect, Stream } from "effect"
-import { makeBreaks } from "../src/internal/writer/breaks.ts"
+import { makeBreaks } from "@sluice/core/unstable/Fibers"
 import { Transactions } from "../src/internal/writer/transactions.ts"
 import { SqliteDialect } from "../src/index.ts"
 

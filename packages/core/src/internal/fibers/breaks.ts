@@ -1,26 +1,31 @@
 /**
- * Breaks for timers and I/O in a loop that may go on for long without waiting for anything.
+ * Breaks for timers and I/O in loops that may go on for long without waiting for anything.
+ *
+ * A break is due when the event loop owes a turn: one was asked for, and has not come for `everyMillis`. A loop that was
+ * parked meanwhile, or that waits in between, has had its turns and takes no break.
  */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { everyMillis } from "../../unstable/Macrotask.ts"
+import { everyMillis, Macrotask } from "../../unstable/Macrotask.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
 
-/** @internal */
+/** Of one loop, or of several that share their time. */
 export class Breaks {
   private readonly clock: Clock.Clock
   private readonly macrotask: (task: () => void) => void
-  private takenAt: number
+  /** When the turn was asked for that has not come yet. */
+  private askedAt: number | undefined
+  /** Those in a break. */
+  private resting: Array<() => void> = []
 
   constructor(clock: Clock.Clock, macrotask: (task: () => void) => void) {
     this.clock = clock
     this.macrotask = macrotask
-    this.takenAt = monotonicMillis(clock)
   }
 
-  /** Whether the last one was long enough ago. */
-  get isDue(): boolean {
-    return monotonicMillis(this.clock) - this.takenAt >= everyMillis
+  /** The clock on the wall, which is cheap to read. Where it jumps, there is a break more, or one comes later. */
+  look(): number {
+    return this.clock.unsafeCurrentTimeMillis()
   }
 
   /** Milliseconds that only ever grow. */
@@ -28,13 +33,50 @@ export class Breaks {
     return monotonicMillis(this.clock)
   }
 
-  readonly take: Effect.Effect<void> = Effect.async<void>((resume) =>
-    this.macrotask(() => {
-      this.takenAt = monotonicMillis(this.clock)
-      resume(Effect.void)
-    })
-  )
+  get isDue(): boolean {
+    return this.isDueAt(this.look())
+  }
+
+  isDueAt(now: number): boolean {
+    if (this.askedAt !== undefined) return Math.abs(now - this.askedAt) >= everyMillis
+    this.ask(now)
+    return false
+  }
+
+  private ask(now: number): void {
+    this.askedAt = now
+    this.macrotask(this.onTurn)
+  }
+
+  private readonly onTurn = (): void => {
+    this.askedAt = undefined
+    this.endAll()
+  }
+
+  private endAll(): void {
+    for (const goOn of this.resting.splice(0)) goOn()
+  }
+
+  /** Ends breaks early: what goes on has as much time again. */
+  cutShort(): void {
+    if (this.resting.length === 0) return
+    this.askedAt = this.look()
+    this.endAll()
+  }
+
+  /** Waits until timers and I/O have had their turn. */
+  readonly take: Effect.Effect<void> = Effect.async<void>((resume) => {
+    this.resting.push(() => resume(Effect.void))
+    if (this.askedAt === undefined) this.ask(this.look())
+  })
+
+  readonly whenDue: Effect.Effect<void> = Effect.suspend(() => this.isDue ? this.take : Effect.void)
 }
+
+/** By the clock of the fiber. */
+export const makeBreaks: Effect.Effect<Breaks> = Effect.gen(function*() {
+  return new Breaks(yield* Effect.clock, yield* Macrotask)
+})
 
 /**
  * Looks at the clock now and then, because looking costs as much as a quick step: seldom where steps are quick, at each
@@ -53,20 +95,20 @@ export class Pace {
   constructor(breaks: Breaks, most: number) {
     this.breaks = breaks
     this.most = most
-    this.lookedAt = breaks.now
+    this.lookedAt = breaks.look()
   }
 
   /** To be asked at each step: whether a break is due. */
   step(): boolean {
     this.left -= 1
     if (this.left > 0) return false
-    const { now } = this.breaks
+    const now = this.breaks.look()
     this.every = now - this.lookedAt < everyMillis / 2
       ? Math.min(this.most, this.every * 2)
       : Math.max(1, this.every >> 2)
     this.left = this.every
     this.lookedAt = now
-    return this.breaks.isDue
+    return this.breaks.isDueAt(now)
   }
 }
 

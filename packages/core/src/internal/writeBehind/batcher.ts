@@ -20,8 +20,8 @@ import { InvalidOption } from "../../QueueError.ts"
 import type { DropReason } from "../../QueueEvent.ts"
 import { withAlarm } from "../fibers/alarm.ts"
 import { type Barrier, Barriers } from "./barriers.ts"
+import { type Breaks, makeBreaks } from "../fibers/breaks.ts"
 import { failureOf } from "../fibers/failure.ts"
-import { everyMillis, Macrotask } from "../../unstable/Macrotask.ts"
 import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
 import { delayOf } from "../fibers/retrying.ts"
@@ -97,7 +97,6 @@ export class Batcher<in out A> {
   readonly intake: PolicyQueueImpl<A>
   private readonly options: Options<A>
   private readonly clock: Clock.Clock
-  private readonly macrotask: (task: () => void) => void
   private state: State<A> = gathering
   /** How many items have ever been put into the intake: the sequence number of the newest. */
   private admitted = 0
@@ -111,22 +110,20 @@ export class Batcher<in out A> {
   /** Resume the loop, and the time keeper, where they are parked. */
   private wakeLoop: (() => void) | undefined
   private wakeTimer: (() => void) | undefined
-  /** Ends a break of the loop, or a backoff, early. */
-  private endBreak: (() => void) | undefined
+  /** Ends a backoff early. */
   private endBackOff: (() => void) | undefined
-  private brokeAt: number
+  private readonly breaks: Breaks
 
   constructor(
     options: Options<A>,
     intake: PolicyQueueImpl<A>,
     clock: Clock.Clock,
-    macrotask: (task: () => void) => void
+    breaks: Breaks
   ) {
     this.options = options
     this.intake = intake
     this.clock = clock
-    this.macrotask = macrotask
-    this.brokeAt = this.now()
+    this.breaks = breaks
     // Where bytes end a batch, every item may be the first of one.
     this.open = new OpenBatch(options.flushPolicy.bytes > 0 ? 1 : options.batchSize)
   }
@@ -214,7 +211,7 @@ export class Batcher<in out A> {
 
   onDropped(item: A, reason: DropReason): void {
     // A producer that leaves no time for timers must not be the reason that items are lost.
-    this.endBreak?.()
+    this.breaks.cutShort()
     this.options.intake.onDrop?.(item, reason)
   }
 
@@ -263,12 +260,11 @@ export class Batcher<in out A> {
   }
 
   private gather(): Effect.Effect<void> {
-    const now = this.now()
-    if (now - this.brokeAt >= everyMillis) {
+    if (this.breaks.isDue) {
       this.options.observer.resting()
-      return this.takeBreak
+      return this.breaks.take
     }
-    const trigger = this.due(now)
+    const trigger = this.due(this.now())
     if (trigger !== undefined) return this.handle(this.takeBatch(trigger))
     this.options.observer.resting()
     if (!this.isDraining) return this.park
@@ -320,18 +316,6 @@ export class Batcher<in out A> {
       scheduleState: this.options.retry.initial
     }
   }
-
-  /** Lets timers and I/O run. */
-  private readonly takeBreak: Effect.Effect<void> = Effect.async<void>((resume) => {
-    const goOn = () => {
-      if (this.endBreak === goOn) this.endBreak = undefined
-      // Not when it began: where a turn of the event loop takes as long as the loop may work, it would only take breaks.
-      this.brokeAt = this.now()
-      resume(Effect.void)
-    }
-    this.endBreak = goOn
-    this.macrotask(goOn)
-  })
 
   private readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
     // Looking and parking are one step, so that no signal is lost in between.
@@ -499,7 +483,6 @@ export class Batcher<in out A> {
 export const makeBatcher = <A>(options: Options<A>): Effect.Effect<Batcher<A>, InvalidOption> =>
   Effect.gen(function*() {
     const clock = yield* Effect.clock
-    const macrotask = yield* Macrotask
     const intake = yield* makeImpl<A>(
       { ...options.intake, onDrop: (item, reason) => batcher.onDropped(item, reason) },
       {
@@ -516,6 +499,6 @@ export const makeBatcher = <A>(options: Options<A>): Effect.Effect<Batcher<A>, I
         limit: "one that makes its backing queue of the options that it is given, where there is batchBytes"
       })
     }
-    const batcher: Batcher<A> = new Batcher(options, intake, clock, macrotask)
+    const batcher: Batcher<A> = new Batcher(options, intake, clock, yield* makeBreaks)
     return batcher
   })

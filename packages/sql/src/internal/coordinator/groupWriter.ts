@@ -230,7 +230,7 @@ export class GroupWriter {
       const group = this.group = this.takeGroup()
       // Whoever was waiting may have left while the lock was waited for.
       if (group.length === 0) return open.rollback
-      const beganAt = this.transactions.breaks.now()
+      const beganAt = this.transactions.breaks.now
       const written = Effect.zipRight(this.runGroup(open.transaction), this.commit(open))
       return Effect.match(this.options.tracing ? this.inSpan(group, written) : written, {
         onFailure: (error) => this.ended(beganAt, error),
@@ -253,7 +253,7 @@ export class GroupWriter {
   private runGroup(transaction: Transaction): Effect.Effect<void> {
     const { group } = this
     const { breaks } = this.transactions
-    const until = breaks.now() + this.options.writeTimeoutMillis * partForMore
+    const until = breaks.now + this.options.writeTimeoutMillis * partForMore
     let index = 0
     return Effect.whileLoop({
       while: () => {
@@ -261,7 +261,7 @@ export class GroupWriter {
         while (index < group.length && group[index].started) index += 1
         if (index === group.length || transaction.isOver || this.lifecycle._tag === "Closed") return false
         // Each group gets on by one write at least.
-        return index === 0 || !this.transactions.hasFirst && breaks.now() < until
+        return index === 0 || !this.transactions.hasFirst && breaks.now < until
       },
       body: () => {
         const write = group[index]
@@ -292,7 +292,7 @@ export class GroupWriter {
     this.group = []
     this.counts.groups += 1
     this.metrics.changed()
-    this.metrics.groupDuration(this.transactions.breaks.now() - beganAt)
+    this.metrics.groupDuration(this.transactions.breaks.now - beganAt)
     if (error === undefined) this.committed(group)
     else this.rolledBack(group, error)
   }

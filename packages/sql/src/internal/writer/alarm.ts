@@ -3,7 +3,7 @@
  * ends looks for how long what is running then has left.
  */
 import * as Effect from "effect/Effect"
-import type { Breaks } from "./breaks.ts"
+import type { Breaks } from "@sluice/core/unstable/Fibers"
 import { longestSleepMillis } from "@sluice/core/unstable/Sleep"
 
 /** @internal */
@@ -27,7 +27,7 @@ export class Alarm {
   }
 
   start(ring: Deadline["ring"]): Deadline {
-    const deadline = { atMillis: this.breaks.now() + this.timeoutMillis, ring }
+    const deadline = { atMillis: this.breaks.now + this.timeoutMillis, ring }
     this.deadline = deadline
     this.wake?.()
     return deadline
@@ -48,7 +48,7 @@ export class Alarm {
   /** Keeps the time, until it is interrupted. */
   readonly run: Effect.Effect<void> = Effect.forever(Effect.suspend(() => {
     if (this.deadline === undefined) return this.whenStarted
-    const left = this.deadline.atMillis - this.breaks.now()
+    const left = this.deadline.atMillis - this.breaks.now
     if (left > 0) return Effect.sleep(Math.min(Math.ceil(left), longestSleepMillis))
     this.ringNow(this.timeoutMillis)
     return Effect.void

@@ -13,7 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { Dialect } from "../../Dialect.ts"
-import type { Breaks } from "./breaks.ts"
+import type { Breaks } from "@sluice/core/unstable/Fibers"
 import { Lock, Waiter } from "./lock.ts"
 
 /**
@@ -70,7 +70,7 @@ export class Line {
 
   /** How long somebody else's lock has been waited for, all in all, in milliseconds. */
   get waitedMillis(): number {
-    return this.wait === undefined ? this.waited : this.waited + this.breaks.now() - this.wait.from
+    return this.wait === undefined ? this.waited : this.waited + this.breaks.now - this.wait.from
   }
 
   /** Whether those who came at this point have waited as long as there is a bound. */
@@ -187,7 +187,7 @@ export class Line {
     this.lastBusy = error
     if (this.wait?.by !== by) {
       this.waited = this.waitedMillis
-      this.wait = { by, from: this.breaks.now() }
+      this.wait = { by, from: this.breaks.now }
     }
     const over = this.waitedMillis - this.bound.busyTimeoutMillis
     for (const waiter of this.lock.waiting) {

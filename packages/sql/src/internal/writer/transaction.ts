@@ -14,7 +14,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type { Dialect, SqlKind } from "../../Dialect.ts"
 import { TransactionEnded, type TransactionError, TransactionFailed } from "../../TransactionError.ts"
-import type { Breaks } from "./breaks.ts"
+import type { Breaks } from "@sluice/core/unstable/Fibers"
 import { GuardedConnection } from "./guardedConnection.ts"
 import { Lock } from "./lock.ts"
 

@@ -1,0 +1,8 @@
+/**
+ * The ground floor that the loops of all systems stand on.
+ *
+ * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ *
+ * @since 0.1.0
+ */
+export { Breaks, makeBreaks } from "../internal/fibers/breaks.ts"
