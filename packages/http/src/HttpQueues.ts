@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { HttpQueue } from "./HttpQueue.ts"
 import * as EventLog from "./internal/eventLog.ts"
-import { isTracing } from "./internal/tracing.ts"
+import { isTracing } from "@sluice/core/unstable/Fibers"
 import { measure, Mounted } from "./internal/mounted.ts"
 
 /**

@@ -49,7 +49,7 @@ import { GroupWriter, withoutDefects } from "./internal/coordinator/groupWriter.
 import { Pending } from "./internal/coordinator/waitingWrites.ts"
 import { sleepFor } from "@sluice/core/unstable/Sleep"
 import { isStatementFor, SingleStatement, singleStatement } from "./internal/writer/singleStatement.ts"
-import { isTracing } from "./internal/writer/tracing.ts"
+import { isTracing } from "@sluice/core/unstable/Fibers"
 import { toSqlError, type Transaction } from "./internal/writer/transaction.ts"
 import type { Transactions } from "./internal/writer/transactions.ts"
 import { replicaOf } from "./internal/coordinator/metrics.ts"

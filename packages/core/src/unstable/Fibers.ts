@@ -6,3 +6,4 @@
  * @since 0.1.0
  */
 export { Breaks, makeBreaks } from "../internal/fibers/breaks.ts"
+export { isTraced, isTracing } from "../internal/fibers/tracing.ts"

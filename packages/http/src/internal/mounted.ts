@@ -7,6 +7,7 @@ import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { DrainRate } from "@sluice/core"
+import { monotonicMillis } from "@sluice/core/unstable/Sleep"
 import type { HttpQueue, Status } from "../HttpQueue.ts"
 import { RememberedKeys } from "./rememberedKeys.ts"
 
@@ -50,7 +51,7 @@ export class Mounted {
 
   /** By the clock that only grows. */
   now(): number {
-    return Number(this.clock.unsafeCurrentTimeNanos() / 1_000_000n)
+    return Math.floor(monotonicMillis(this.clock))
   }
 
   // --- progress -----------------------------------------------------------------------------------------------------

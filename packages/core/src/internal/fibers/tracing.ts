@@ -7,14 +7,17 @@ import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Tracer from "effect/Tracer"
 
-/**
- * Whether spans go anywhere: a tracer other than Effect's own, which keeps them to itself, has been provided.
- * @internal
- */
+/** Effect's own tracer keeps its spans to itself. */
+const ownTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+/** Whether the spans of this tracer go anywhere. */
+export const isTraced = (tracer: Tracer.Tracer, enabled: boolean): boolean => enabled && tracer !== ownTracer
+
+/** Whether spans go anywhere: a tracer other than Effect's own has been provided, and is enabled. */
 export const isTracing: Effect.Effect<boolean> = Effect.zipWith(
   Effect.tracer,
   FiberRef.get(FiberRef.currentTracerEnabled),
-  (tracer, enabled) => enabled && tracer !== Context.get(DefaultServices.liveServices, Tracer.Tracer)
+  isTraced
 )
 
 /**

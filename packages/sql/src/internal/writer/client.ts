@@ -16,7 +16,7 @@ import * as FiberRef from "effect/FiberRef"
 import * as Stream from "effect/Stream"
 import type { Dialect } from "../../Dialect.ts"
 import { type OwnStatement, setOwner } from "./singleStatement.ts"
-import { isTraced } from "./tracing.ts"
+import { isTraced } from "@sluice/core/unstable/Fibers"
 import { refusal, refused } from "./transaction.ts"
 import type { Transactions } from "./transactions.ts"
 
