@@ -12,7 +12,7 @@
 import * as Chunk from "effect/Chunk"
 import * as Queue from "effect/Queue"
 import { KeyIndex } from "./internal/intake/keyIndex.ts"
-import { identityIn } from "./internal/intake/keys.ts"
+import { byKey, type Identity } from "./internal/intake/keys.ts"
 import { Ring } from "./internal/shapes/ring.ts"
 import { isWeight } from "./internal/intake/weight.ts"
 import type { DropReason } from "./QueueEvent.ts"
@@ -245,26 +245,27 @@ export type WhenFull = "refuse" | "drop-newest" | "drop-oldest"
  */
 class Coalescing<in out A> extends RingBackingQueue<A> {
   private readonly index = new KeyIndex()
-  private readonly keyOf: (item: A) => unknown
+  private readonly identity: Identity<A>
   private readonly merge: ((queued: A, offered: A) => A) | undefined
   private readonly full: WhenFull
 
   constructor(
     options: Options<A>,
-    keyOf: (item: A) => unknown,
+    identity: Identity<A>,
     merge: ((queued: A, offered: A) => A) | undefined,
     full: WhenFull
   ) {
     super(options)
-    this.keyOf = keyOf
+    this.identity = identity
     this.merge = merge
     this.full = full
   }
 
   override offer(item: A): boolean {
-    const key = this.keyOf(item)
-    const position = this.index.get(key, this.ring.head)
-    if (position === undefined) return this.fits(1) ? this.pushKey(key, item) : this.newKeyWhenFull(key, item)
+    const key = this.identity.of(item)
+    const position = this.index.get(key)
+    if (position < 0) this.identity.check(key)
+    if (position < this.ring.head) return this.fits(1) ? this.pushKey(key, item) : this.newKeyWhenFull(key, item)
     const queued = this.ring.at(position)
     this.replace(position, this.merge === undefined ? item : this.merge(queued, item))
     this.report.coalesced(queued, item)
@@ -273,11 +274,11 @@ class Coalescing<in out A> extends RingBackingQueue<A> {
 
   override roomFor(items: ReadonlyArray<A>): Room {
     if (this.full !== "refuse") return "now"
-    const keys = new Set(items.map(this.keyOf))
+    const keys = new Set(items.map(this.identity.of))
     // As many as that are in at once in the end.
     if (keys.size > this.limit) return "never"
     let fresh = 0
-    for (const key of keys) if (this.index.get(key, this.ring.head) === undefined) fresh += 1
+    for (const key of keys) if (this.index.get(key) < this.ring.head) fresh += 1
     return this.roomForWeight(fresh)
   }
 
@@ -397,7 +398,7 @@ export const coalescing = <A>(
     readonly merge?: ((queued: A, offered: A) => A) | undefined
     readonly whenFull: WhenFull
   }
-): Queue.BackingQueue<A> => coalescingBy(options, (item) => identityIn("queue", options.key(item)))
+): Queue.BackingQueue<A> => coalescingBy(options, byKey("queue", options.key))
 
 /**
  * Keeps the latest item of each of those that are known by the same.
@@ -409,5 +410,5 @@ export const coalescingBy = <A>(
     readonly merge?: ((queued: A, offered: A) => A) | undefined
     readonly whenFull: WhenFull
   },
-  identityOf: (item: A) => unknown
-): Queue.BackingQueue<A> => new Coalescing(options, identityOf, options.merge, options.whenFull)
+  identity: Identity<A>
+): Queue.BackingQueue<A> => new Coalescing(options, identity, options.merge, options.whenFull)

@@ -15,7 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as BackingQueue from "./BackingQueue.ts"
 import { makeGuard } from "./internal/fibers/guard.ts"
-import { identityIn } from "./internal/intake/keys.ts"
+import { byKey, type Identity } from "./internal/intake/keys.ts"
 import { checkPolicy } from "./internal/intake/policyCheck.ts"
 import * as Check from "./unstable/OptionCheck.ts"
 import { WaitingRoom } from "./internal/intake/waitingRoom.ts"
@@ -296,8 +296,7 @@ export const coalesceByKey = <A>(
     key,
     merge,
     whenFull,
-    pair: (pairOptions) =>
-      coalescingPair(pairOptions, { merge, whenFull, identityOf: (item) => identityIn(pairOptions.name, key(item)) })
+    pair: (pairOptions) => coalescingPair(pairOptions, { merge, whenFull, identity: byKey(pairOptions.name, key) })
   }
 }
 
@@ -308,8 +307,8 @@ export const coalesceByKey = <A>(
  */
 export const coalescingPair = <A>(
   options: PairOptions<A>,
-  { identityOf, merge, whenFull }: {
-    readonly identityOf: (item: A) => unknown
+  { identity, merge, whenFull }: {
+    readonly identity: Identity<A>
     readonly merge: ((queued: A, offered: A) => A) | undefined
     readonly whenFull: CoalesceByKey<any>["whenFull"]
   }
@@ -325,9 +324,14 @@ export const coalescingPair = <A>(
   const pair = pairOver(
     whenFull,
     options,
-    (backing, whenFull) => BackingQueue.coalescingBy({ ...backing, merge, whenFull }, identityOf),
-    identityOf
+    (backing, whenFull) => BackingQueue.coalescingBy({ ...backing, merge, whenFull }, identity),
+    identity.of
   )
+  const identityOf = (item: A) => {
+    const known = identity.of(item)
+    identity.check(known)
+    return known
+  }
   return { ...pair, identityOf }
 }
 

@@ -50,7 +50,7 @@ import {
   type Storing,
   type UnsafeBatchOutcome
 } from "./internal/batchQueue/offers.ts"
-import { identityIn } from "./internal/intake/keys.ts"
+import { byKey } from "./internal/intake/keys.ts"
 import { Repeats } from "./internal/batchQueue/repeats.ts"
 import { Retrying } from "./internal/fibers/retrying.ts"
 import { Own } from "./internal/batchQueue/own.ts"
@@ -725,13 +725,18 @@ const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> 
     merge === undefined
       ? Entry.merged(next.item, next.encoded, held, next)
       : Entry.merged(merge(held.item, next.item) as A, undefined, held, next)
-  const pair = (options: Backpressure.PairOptions<Entry<A>>) =>
-    Backpressure.coalescingPair(options, {
+  const pair = (options: Backpressure.PairOptions<Entry<A>>) => {
+    const { check, of } = byKey<Entry<A>>(options.name, ({ item }) => key(item))
+    return Backpressure.coalescingPair(options, {
       whenFull,
       merge: mergeEntries,
       // An item that counts once is known by itself: merged with others it would lose its id.
-      identityOf: (entry) => entry.id === undefined ? identityIn(options.name, key(entry.item)) : entry
+      identity: {
+        of: (entry) => entry.id === undefined ? of(entry) : entry,
+        check: (known) => known instanceof Entry ? undefined : check(known)
+      }
     })
+  }
   return { _tag: "coalesceByEntry", pair: pair as Backpressure.Policy<Entry<A>>["pair"] }
 }
 

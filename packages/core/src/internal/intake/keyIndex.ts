@@ -15,10 +15,9 @@ export class KeyIndex {
   /** Every position in `old` is before this one. */
   private oldEnd = 0
 
-  /** The position of the key, where that is not before `head`. */
-  get(key: unknown, head: number): number | undefined {
-    const position = this.young.get(key) ?? this.old.get(key)
-    return position !== undefined && position >= head ? position : undefined
+  /** Where the key was last; -1: nobody knows. It is not there any more where that is before the head. */
+  get(key: unknown): number {
+    return this.young.get(key) ?? this.old.get(key) ?? -1
   }
 
   /** Positions must grow from one call to the next. */

@@ -12,8 +12,17 @@ const mostBytes = 512
 /** @internal */
 export const isKey = (key: unknown): key is Sharding.Key =>
   typeof key === "string"
-    ? key.length <= mostBytes && !key.includes("\0") && isWithinBytes(utf8Bytes(key))
+    ? key.length <= mostBytes && (isPlain(key) || !key.includes("\0") && isWithinBytes(utf8Bytes(key)))
     : Number.isFinite(key)
+
+/** ASCII without NUL, as most keys are: as many bytes as letters, and found out in one go. */
+const isPlain = (text: string): boolean => {
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i)
+    if (unit === 0 || unit > 0x7f) return false
+  }
+  return true
+}
 
 const isWithinBytes = (bytes: number): boolean => bytes !== malformed && bytes <= mostBytes
 
@@ -30,6 +39,41 @@ export const keyLimit = "well-formed text of at most 512 bytes, without NUL, or 
 export const identityIn = (queue: string, key: unknown): string => {
   if (!isKey(key)) throw InvalidKey.of({ queue, key, limit: keyLimit })
   return Sharding.identityOf(key)
+}
+
+/**
+ * How items are told apart.
+ *
+ * @internal
+ */
+export interface Identity<in A> {
+  /** What an item is known by in a Map. */
+  readonly of: (item: A) => unknown
+  /** Throws an `InvalidKey` where that cannot be. It need not be asked about what the Map knows already. */
+  readonly check: (known: unknown) => void
+}
+
+/**
+ * Items with the same key are the same.
+ *
+ * @internal
+ */
+export const byKey = <A>(queue: string, key: (item: A) => unknown): Identity<A> => ({
+  of: (item) => inMap(key(item)),
+  check: (known) => {
+    if (!isKey(known)) throw InvalidKey.of({ queue, key: known, limit: keyLimit })
+  }
+})
+
+/** What finds a key in a Map: texts that are written like a number are that number, which is quick to find. */
+const inMap = (key: unknown): unknown => typeof key === "string" && mayBeNumber(key.charCodeAt(0)) ? asNumber(key) : key
+
+/** A digit or a minus. */
+const mayBeNumber = (unit: number): boolean => unit <= 0x39 && unit >= 0x30 || unit === 0x2d
+
+const asNumber = (text: string): string | number => {
+  const number = Number(text)
+  return Number.isFinite(number) && String(number) === text ? number : text
 }
 
 /** @internal */
