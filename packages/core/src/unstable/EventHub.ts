@@ -16,6 +16,7 @@ import * as Fiber from "effect/Fiber"
 import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { Bell } from "../internal/fibers/bell.ts"
 import { Ring } from "../internal/shapes/ring.ts"
 import type { Missed } from "../QueueEvent.ts"
 
@@ -43,7 +44,7 @@ export class EventHub<in out E> {
   private nextNumber = 0
   private subscribers = 0
   private ended = false
-  private wake: (() => void) | undefined
+  private readonly bell = new Bell(() => this.collected.length > 0)
 
   /** @internal */
   constructor(pubsub: PubSub.PubSub<Numbered<E>>) {
@@ -65,10 +66,7 @@ export class EventHub<in out E> {
   private collect(event: E | undefined): void {
     if (this.collected.length === capacity) this.collected.shift()
     this.collected.push({ number: this.nextNumber++, event })
-    const wake = this.wake
-    if (wake === undefined) return
-    this.wake = undefined
-    wake()
+    this.bell.ring()
   }
 
   /**
@@ -82,10 +80,7 @@ export class EventHub<in out E> {
   })
 
   private readonly publish: Effect.Effect<void> = Effect.zipRight(
-    Effect.async<void>((resume) => {
-      if (this.collected.length > 0) resume(Effect.void)
-      else this.wake = () => resume(Effect.void)
-    }),
+    this.bell.wait,
     Effect.suspend(() => PubSub.publishAll(this.pubsub, this.collected.shiftUpTo(capacity)))
   )
 

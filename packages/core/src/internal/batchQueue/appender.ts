@@ -20,6 +20,7 @@ import type { StoreUnavailable } from "../../QueueError.ts"
 import type { DropReason } from "../../QueueEvent.ts"
 import type { Appended, NewBatch, QueueStore } from "../../QueueStore.ts"
 import { withAlarm } from "../fibers/alarm.ts"
+import { Bell } from "../fibers/bell.ts"
 import { Breaks, inStretches, Stretches } from "../fibers/breaks.ts"
 import { bytesWith, type Closed, type Ending, type Entry, type Gathering, open } from "./gathering.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
@@ -116,7 +117,7 @@ export class Appender<in out A> {
   private isFinishing = false
   /** Whether the store has as many items as it may, as far as is known. */
   private isFull = false
-  private wake: (() => void) | undefined
+  private readonly bell = new Bell(() => this.hasWork)
   private readonly breaks: Breaks
   /** Keeps the time until the open batch is due. */
   readonly lingering: Timekeeper
@@ -154,10 +155,7 @@ export class Appender<in out A> {
 
   /** Lets the fiber look again, if it is parked. */
   signal(): void {
-    const wake = this.wake
-    if (wake === undefined) return
-    this.wake = undefined
-    wake()
+    this.bell.ring()
   }
 
   /** There may be room in a store that was full. */
@@ -204,7 +202,7 @@ export class Appender<in out A> {
       this.become(stopped)
       return Effect.void
     }
-    return this.park
+    return this.bell.wait
   }
 
   /** Takes what waits, and closes what is due. */
@@ -344,12 +342,6 @@ export class Appender<in out A> {
     this.options.observer.dropped(entry.item, reason, cause)
     entry.end({ _tag: "Dropped", reason })
   }
-
-  private readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
-    // Looking and parking are one step, so that no signal is lost in between.
-    if (this.hasWork) return resume(Effect.void)
-    this.wake = () => resume(Effect.void)
-  })
 
   private get hasWork(): boolean {
     return this.mayTake && (!this.isIntakeEmpty || this.flushers.length > 0)

@@ -4,6 +4,7 @@
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Claim, QueueStore } from "../../QueueStore.ts"
+import { Bell } from "../fibers/bell.ts"
 import { sleepFor } from "../../unstable/Sleep.ts"
 
 /**
@@ -35,7 +36,7 @@ export class Heartbeat {
   private readonly failed: (operation: "extend", cause: Cause.Cause<unknown>) => Effect.Effect<void>
   /** Since when their leases run at least, by the clock that only grows. */
   private readonly holders = new Map<Holder, number>()
-  private wake: (() => void) | undefined
+  private readonly bell = new Bell(() => this.holders.size > 0)
 
   constructor(
     store: QueueStore,
@@ -51,9 +52,7 @@ export class Heartbeat {
 
   add(holder: Holder): void {
     this.holders.set(holder, this.now())
-    const wake = this.wake
-    this.wake = undefined
-    wake?.()
+    this.bell.ring()
   }
 
   remove(holder: Holder): void {
@@ -79,14 +78,9 @@ export class Heartbeat {
   /** Beats until it is interrupted, and rests while nobody holds anything. */
   readonly run: Effect.Effect<never> = Effect.suspend(() =>
     Effect.forever(
-      Effect.zipRight(this.whenHeld, Effect.zipRight(sleepFor(this.leaseMillis / beatsPerLease), this.beat))
+      Effect.zipRight(this.bell.wait, Effect.zipRight(sleepFor(this.leaseMillis / beatsPerLease), this.beat))
     )
   )
-
-  private readonly whenHeld: Effect.Effect<void> = Effect.async<void>((resume) => {
-    if (this.holders.size > 0) return resume(Effect.void)
-    this.wake = () => resume(Effect.void)
-  })
 
   private readonly beat: Effect.Effect<void> = Effect.suspend(() => {
     const holders = Array.from(this.holders.keys())

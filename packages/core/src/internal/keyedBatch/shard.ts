@@ -17,7 +17,8 @@ import { type Breaks, Pace } from "../fibers/breaks.ts"
 import { Chain, type Link } from "../shapes/chain.ts"
 import type { Deadlines, Timed } from "./deadlines.ts"
 import type { Fork } from "../fibers/forking.ts"
-import { type OnInterrupt, Pending } from "../fibers/pending.ts"
+import { Bell } from "../fibers/bell.ts"
+import { Call, type OnInterrupt } from "../fibers/call.ts"
 import { Ring } from "../shapes/ring.ts"
 
 /**
@@ -34,7 +35,7 @@ export type Action<S> =
  * An operation on its way: waiting -> running -> ran, with an outcome that its caller gets after the save.
  * @internal
  */
-export class Operation<in out S> extends Pending implements Link<Operation<S>> {
+export class Operation<in out S> extends Call implements Link<Operation<S>> {
   readonly action: Action<S>
   readonly resource: Resource<S>
   /** The span that it was called in, where there is tracing. */
@@ -177,7 +178,7 @@ export class KeyedShard<in out S> {
   private readonly resources = new Map<string, Resource<S>>()
   /** The resources that have something to do. */
   private readonly agenda = new Ring<Resource<S>>()
-  private wake: (() => void) | undefined
+  private readonly bell = new Bell(() => this.agenda.length > 0 || this.hasEnded)
   private readonly pace: Pace
   private isBreakDue = false
   /** How many batches were aborted, and have not ended. */
@@ -230,7 +231,7 @@ export class KeyedShard<in out S> {
     if (resource.isOnAgenda) return
     resource.isOnAgenda = true
     this.agenda.push(resource)
-    this.wakeUp()
+    this.bell.ring()
   }
 
   /** How many keys have operations. */
@@ -256,7 +257,7 @@ export class KeyedShard<in out S> {
   /** Ends the fiber. */
   unsafeEnd(): void {
     this.hasEnded = true
-    this.wakeUp()
+    this.bell.ring()
   }
 
   /** Ends every operation, and gives every batch up: a fiber of ours has died. Nothing of them may run or be saved later. */
@@ -277,12 +278,6 @@ export class KeyedShard<in out S> {
     }
   }
 
-  private wakeUp(): void {
-    const { wake } = this
-    this.wake = undefined
-    wake?.()
-  }
-
   // --- the fiber ----------------------------------------------------------------------------------------------------
 
   /** Does what is on the agenda, until it is ended. */
@@ -290,7 +285,7 @@ export class KeyedShard<in out S> {
     while: () => !this.hasEnded || this.agenda.length > 0,
     body: () => {
       const { breaks } = this.options
-      if (this.agenda.length === 0) return this.park
+      if (this.agenda.length === 0) return this.bell.wait
       if (this.isBreakDue || this.pace.step()) {
         this.isBreakDue = false
         return breaks.take
@@ -304,12 +299,6 @@ export class KeyedShard<in out S> {
       return Effect.void
     },
     step: () => {}
-  })
-
-  private readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
-    // Looking and parking are one step, so that nothing is missed in between.
-    if (this.agenda.length > 0 || this.hasEnded) resume(Effect.void)
-    else this.wake = () => resume(Effect.void)
   })
 
   /** Takes a resource as far as it can go now. */

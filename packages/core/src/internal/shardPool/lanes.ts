@@ -11,7 +11,7 @@ import * as Queue from "effect/Queue"
 import type { Options, Report, WhenFull } from "../../BackingQueue.ts"
 import { identityOf, type Key } from "../../Sharding.ts"
 import { Chain, type Link } from "../shapes/chain.ts"
-import { type OnInterrupt, Pending } from "../fibers/pending.ts"
+import { Call, type OnInterrupt } from "../fibers/call.ts"
 
 /** @internal */
 export interface SubmissionOptions {
@@ -37,7 +37,7 @@ export interface Owner<in out C> {
  * A command on its way: new, or waiting in a lane -> running -> ended.
  * @internal
  */
-export class Submission<in out C> extends Pending implements Link<Submission<C>> {
+export class Submission<in out C> extends Call implements Link<Submission<C>> {
   readonly command: C
   readonly key: Key
   readonly id: string

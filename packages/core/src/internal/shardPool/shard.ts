@@ -16,7 +16,7 @@ import { identityOf, type Key } from "../../Sharding.ts"
 import { type Breaks, Pace } from "../fibers/breaks.ts"
 import type { Fork } from "../fibers/forking.ts"
 import type { Lanes, Owner, Submission } from "./lanes.ts"
-import type { OnInterrupt } from "../fibers/pending.ts"
+import type { OnInterrupt } from "../fibers/call.ts"
 
 /**
  * Told of what happens to commands, in the step in which it happens.

@@ -20,6 +20,7 @@ import { InvalidOption } from "../../QueueError.ts"
 import type { DropReason } from "../../QueueEvent.ts"
 import { withAlarm } from "../fibers/alarm.ts"
 import { type Barrier, Barriers } from "./barriers.ts"
+import { Bell } from "../fibers/bell.ts"
 import { type Breaks, makeBreaks } from "../fibers/breaks.ts"
 import { failureOf } from "../fibers/failure.ts"
 import { OpenBatch } from "./openBatch.ts"
@@ -107,9 +108,17 @@ export class Batcher<in out A> {
   private readonly barriers = new Barriers()
   /** Whether the intake has been closed, and what is held is to be flushed. */
   private isDraining = false
-  /** Resume the loop, and the time keeper, where they are parked. */
-  private wakeLoop: (() => void) | undefined
-  private wakeTimer: (() => void) | undefined
+  /** Wakes the loop. */
+  private readonly bell = new Bell(
+    () => this.isDraining || this.due(this.now()) !== undefined,
+    () => {
+      if (this.open.openedAt !== undefined) this.timerBell.ring()
+    }
+  )
+  /** Wakes the time keeper: the loop waits for the time of a batch, or is busy with one. */
+  private readonly timerBell = new Bell(() =>
+    this.bell.isAwaited ? this.open.openedAt !== undefined && this.lingers : this.inFlight > 0
+  )
   /** Ends a backoff early. */
   private endBackOff: (() => void) | undefined
   private readonly breaks: Breaks
@@ -168,9 +177,9 @@ export class Batcher<in out A> {
     // It was taken before this was told.
     if (length === 0) return
     const opened = this.open.accepted(this.admitted, this.left + 1, this.now)
-    if (this.wakeLoop === undefined) return
+    if (!this.bell.isAwaited) return
     if (length >= this.options.batchSize || this.hasManyBytes) this.signal()
-    else if (opened) this.startTimer()
+    else if (opened) this.timerBell.ring()
   }
 
   private get hasManyBytes(): boolean {
@@ -192,7 +201,7 @@ export class Batcher<in out A> {
   onCoalesced(origin: unknown): void {
     if (origin !== undefined) this.origins.add(this.admitted, origin)
     // What it was merged to may be larger.
-    if (this.wakeLoop !== undefined && this.hasManyBytes) this.signal()
+    if (this.bell.isAwaited && this.hasManyBytes) this.signal()
   }
 
   /** The policy has dropped items that were in, and this many are left. */
@@ -217,15 +226,7 @@ export class Batcher<in out A> {
 
   /** Lets the loop look again, if it is parked. */
   signal(): void {
-    const wake = this.wakeLoop
-    this.wakeLoop = undefined
-    wake?.()
-  }
-
-  private startTimer(): void {
-    const wake = this.wakeTimer
-    this.wakeTimer = undefined
-    wake?.()
+    this.bell.ring()
   }
 
   private become(state: State<A>): void {
@@ -267,7 +268,7 @@ export class Batcher<in out A> {
     const trigger = this.due(this.now())
     if (trigger !== undefined) return this.handle(this.takeBatch(trigger))
     this.options.observer.resting()
-    if (!this.isDraining) return this.park
+    if (!this.isDraining) return this.bell.wait
     this.become(stopped)
     return Effect.void
   }
@@ -317,37 +318,34 @@ export class Batcher<in out A> {
     }
   }
 
-  private readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
-    // Looking and parking are one step, so that no signal is lost in between.
-    if (this.isDraining || this.due(this.now()) !== undefined) return resume(Effect.void)
-    this.wakeLoop = () => resume(Effect.void)
-    if (this.open.openedAt !== undefined) this.startTimer()
-  })
-
   /** Keeps the time. Runs for ever. */
   readonly keepTime: Effect.Effect<never> = Effect.forever(
-    Effect.flatMap(
-      // Looking and parking are one step here too.
-      Effect.async<number>((resume) => {
+    Effect.zipRight(
+      this.timerBell.wait,
+      Effect.suspend(() => {
         const millis = this.untilNextLook()
-        if (millis !== undefined) return resume(Effect.succeed(millis))
-        this.wakeTimer = () => resume(Effect.succeed(this.untilNextLook() ?? 0))
-      }),
-      (millis) => millis > 0 ? Effect.sleep(millis) : Effect.sync(() => this.signal())
+        return millis > 0 ? Effect.sleep(millis) : Effect.sync(() => this.signal())
+      })
     )
   )
+
+  private get lingers(): boolean {
+    const { lingerMillis } = this.options.flushPolicy
+    return lingerMillis > 0 && lingerMillis < Infinity
+  }
 
   /**
    * How long the time keeper may sleep: until the open batch is due, where the loop waits for that. While the loop is
    * busy it looks for itself when it has done; then the keeper only sees to it that the numbers of a queue whose sink
    * hangs are told. It must not sleep past the time at which a batch that is open then will be due.
    */
-  private untilNextLook(): number | undefined {
+  private untilNextLook(): number {
     const { openedAt } = this.open
     const linger = this.options.flushPolicy.lingerMillis || Infinity
     const untilDue = openedAt === undefined ? Infinity : openedAt + linger - this.now()
-    if (this.wakeLoop !== undefined) return untilDue === Infinity ? undefined : Math.min(untilDue, longestSleepMillis)
-    if (this.inFlight === 0) return undefined
+    // What it was woken for may be over: then it waits for the next.
+    if (this.bell.isAwaited) return untilDue === Infinity ? 0 : Math.min(untilDue, longestSleepMillis)
+    if (this.inFlight === 0) return 0
     this.options.observer.resting()
     return Math.min(tellEveryMillis, linger, untilDue > 0 ? untilDue : Infinity)
   }
@@ -358,7 +356,7 @@ export class Batcher<in out A> {
     const { batch, origins } = inFlight
     this.become({ _tag: "Handling", inFlight })
     this.options.observer.flushed(batch)
-    this.startTimer()
+    this.timerBell.ring()
     const startedAt = this.now()
     return Effect.matchCauseEffect(Effect.suspend(() => this.options.handle(batch, origins)), {
       onSuccess: () => {
