@@ -263,14 +263,7 @@ class WriteCoordinatorImpl implements WriteCoordinator {
     return Effect.uninterruptibleMask((restore) => {
       if (!this.writer.isOpen) return this.writer.refuse(write)
       this.writer.add(write)
-      const ended = Effect.async<unknown, unknown>((resume) => {
-        if (write.exit !== undefined) resume(write.exit)
-        else write.onExit = resume
-      })
-      return Effect.catchAllCause(restore(ended), (cause) => {
-        const interrupted = Effect.failCause(cause)
-        return this.writer.cancel(write) ? interrupted : Effect.zipRight(Effect.exit(ended), interrupted)
-      })
+      return write.wait(restore)
     })
   }
 

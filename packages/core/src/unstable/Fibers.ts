@@ -5,5 +5,7 @@
  *
  * @since 0.1.0
  */
+export { Bell } from "../internal/fibers/bell.ts"
 export { Breaks, makeBreaks } from "../internal/fibers/breaks.ts"
+export { Call, type OnInterrupt, type Restore } from "../internal/fibers/call.ts"
 export { isTraced, isTracing } from "../internal/fibers/tracing.ts"

@@ -11,6 +11,7 @@ import { SafeIntegers } from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import type { EventHub } from "@sluice/core/unstable/EventHub"
 import { StoreUnavailable } from "@sluice/core/QueueError"
+import { Bell } from "@sluice/core/unstable/Fibers"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -79,9 +80,11 @@ export class GroupWriter {
   private readonly counts = { completed: 0, failed: 0, cancelled: 0, groups: 0 }
   private submitted = 0
   private announced = 0
-  /** Resumes the fiber where it waits for work, or for more of it. */
-  private wake: (() => void) | undefined
-  private endWait: (() => void) | undefined
+  /** Wakes the fiber where it waits for work, or for more of it. */
+  private readonly bell = new Bell(() => !this.isIdle || this.lifecycle._tag !== "Open")
+  private readonly enoughBell = new Bell(() => this.isWaitOver || this.hasEnough || this.lifecycle._tag !== "Open")
+  /** Whether the first of a group has waited for others as long as it may. */
+  private isWaitOver = false
 
   constructor(
     options: Options,
@@ -130,16 +133,16 @@ export class GroupWriter {
 
   add(write: Pending): void {
     write.sequence = this.submitted++
+    write.cancel = this.cancel
     write.since = this.transactions.waitedMillis
     this.intake.add(write)
     this.metrics.changed()
-    this.wake?.()
-    if (this.intake.size >= this.enough) this.endWait?.()
+    this.bell.ring()
+    if (this.hasEnough) this.enoughBell.ring()
   }
 
   /** Takes a write out that has not started; answers whether its submitter need not wait for its end. */
-  cancel(write: Pending): boolean {
-    if (write.exit !== undefined) return true
+  private readonly cancel = (write: Pending): boolean => {
     if (write.started) return false
     write.started = true
     this.metrics.changed()
@@ -151,9 +154,9 @@ export class GroupWriter {
     return true
   }
 
-  /** How many writes are worth no more waiting. */
-  private get enough(): number {
-    return Math.min(this.options.maxGroup, this.options.queueSize)
+  /** Whether more waiting is worth nothing. */
+  private get hasEnough(): boolean {
+    return this.intake.size >= Math.min(this.options.maxGroup, this.options.queueSize)
   }
 
   // --- the fiber ----------------------------------------------------------------------------------------------------
@@ -162,7 +165,7 @@ export class GroupWriter {
   readonly run: Effect.Effect<void> = Effect.uninterruptibleMask((restore) =>
     Effect.gen(this, function*() {
       while (true) {
-        yield* restore(this.whenWork)
+        yield* restore(this.bell.wait)
         if (this.isIdle) {
           if (this.lifecycle._tag === "Open") continue
           return
@@ -182,28 +185,13 @@ export class GroupWriter {
     return this.intake.size === 0 && this.again.length === 0
   }
 
-  private readonly whenWork: Effect.Effect<void> = Effect.async<void>((resume) => {
-    if (!this.isIdle || this.lifecycle._tag !== "Open") return resume(Effect.void)
-    this.wake = () => {
-      this.wake = undefined
-      resume(Effect.void)
-    }
-  })
-
   private readonly whenEnough: Effect.Effect<void> = Effect.suspend(() => {
-    let isOver = false
-    const enough = Effect.async<void>((resume) => {
-      if (isOver || this.intake.size >= this.enough || this.lifecycle._tag !== "Open") return resume(Effect.void)
-      this.endWait = () => {
-        this.endWait = undefined
-        resume(Effect.void)
-      }
-    })
+    this.isWaitOver = false
     const timer = Effect.map(sleepFor(this.options.maxWaitMillis), () => {
-      isOver = true
-      this.endWait?.()
+      this.isWaitOver = true
+      this.enoughBell.ring()
     })
-    return Effect.scoped(Effect.zipRight(Effect.forkScoped(timer), enough))
+    return Effect.scoped(Effect.zipRight(Effect.forkScoped(timer), this.enoughBell.wait))
   })
 
   private writeGroup(restore: Restore): Effect.Effect<void> {
@@ -311,8 +299,7 @@ export class GroupWriter {
     if (told.length < group.length) {
       this.again = [...group.filter(({ outcome }) => outcome === undefined && !isClosed), ...this.again]
     }
-    for (const write of told) this.count(write, write.outcome ?? this.refuse(write))
-    for (const write of told) write.onExit?.(write.exit!)
+    this.finishAll(told, (write) => write.outcome ?? this.refuse(write))
   }
 
   /** The transaction has failed as a whole. Those that failed by themselves keep their own error. */
@@ -328,12 +315,12 @@ export class GroupWriter {
         write.outcome = undefined
         again.push(write)
       } else {
-        this.count(write, Exit.isSuccess(outcome) ? Exit.fail(onError(error)) : outcome)
+        write.outcome = Exit.isSuccess(outcome) ? Exit.fail(onError(error)) : outcome
         told.push(write)
       }
     }
     this.again = [...again, ...this.again]
-    for (const write of told) write.onExit?.(write.exit!)
+    this.finishAll(told, (write) => write.outcome!)
   }
 
   /** A transaction that a full or broken disk has ended says so. */
@@ -350,13 +337,22 @@ export class GroupWriter {
 
   private finish(write: Pending, exit: Exit.Exit<unknown, unknown>): void {
     this.count(write, exit)
-    write.onExit?.(exit)
+    write.end(exit)
+  }
+
+  /** Who is told may look at the counts: those of the group come first. */
+  private finishAll(
+    group: ReadonlyArray<Pending>,
+    exitOf: (write: Pending) => Exit.Exit<unknown, unknown>
+  ): void {
+    const exits = group.map(exitOf)
+    group.forEach((write, index) => this.count(write, exits[index]))
+    group.forEach((write, index) => write.end(exits[index]))
   }
 
   private count(write: Pending, exit: Exit.Exit<unknown, unknown>): void {
     this.metrics.changed()
     write.started = true
-    write.exit = exit
     if (Exit.isSuccess(exit)) this.counts.completed += 1
     else this.counts.failed += 1
   }
@@ -449,8 +445,8 @@ export class GroupWriter {
     if (this.lifecycle._tag !== "Open") return
     this.lifecycle = { _tag: "Draining" }
     if (!options.drain) this.refuseQueued()
-    this.wake?.()
-    this.endWait?.()
+    this.bell.ring()
+    this.enoughBell.ring()
   }
 
   /** Closing has taken too long: the write that is running is cut off, and no other begins. */

@@ -5,6 +5,7 @@
  * Both are one linked list. A Set would read better, but makes a new table every few writes.
  */
 import type { SqlError } from "@effect/sql/SqlError"
+import { Call, type OnInterrupt } from "@sluice/core/unstable/Fibers"
 import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -18,7 +19,7 @@ import type { SingleStatement } from "../writer/singleStatement.ts"
  * A write on its way.
  * @internal
  */
-export class Pending {
+export class Pending extends Call<unknown, unknown> {
   readonly options: WriteOptions
   readonly work: Effect.Effect<unknown, unknown> | SingleStatement<unknown, SqlError>
   /** What the submitter's fiber had, so that the write runs as it would have there. */
@@ -36,10 +37,8 @@ export class Pending {
   outcome: Exit.Exit<unknown, unknown> | undefined = undefined
   /** Whether it runs again, in a transaction of its own. */
   alone = false
-  /** How it ended, once that is final. */
-  exit: Exit.Exit<unknown, unknown> | undefined = undefined
-  /** Called once it is. */
-  onExit: ((exit: Exit.Exit<unknown, unknown>) => void) | undefined = undefined
+  /** Takes it out where it has not started; answers whether it has. */
+  cancel: (write: Pending) => boolean = () => true
   /** Where it waits, while it does. */
   place: "queue" | "outside" | undefined = undefined
   previous: Pending | undefined = undefined
@@ -51,11 +50,16 @@ export class Pending {
     fiber: Pick<Fiber.RuntimeFiber<unknown, unknown>, "currentContext" | "getFiberRefs">,
     onError: (error: WriteError) => unknown
   ) {
+    super()
     this.options = options
     this.work = work
     this.context = fiber.currentContext
     this.fiberRefs = fiber.getFiberRefs()
     this.onError = onError
+  }
+
+  protected interrupted(): OnInterrupt {
+    return this.cancel(this) ? "leave" : "wait"
   }
 }
 

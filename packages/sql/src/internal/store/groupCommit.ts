@@ -15,6 +15,7 @@ import { SafeIntegers } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import { StoreUnavailable } from "@sluice/core/QueueError"
+import { Bell, Call, type OnInterrupt } from "@sluice/core/unstable/Fibers"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -36,13 +37,25 @@ export interface Operation<A> {
 }
 
 /** An operation that somebody waits for. */
-interface Waiting {
+class Waiting extends Call<any, StoreUnavailable> {
   readonly operation: Operation<any>
   /** From which point on the wait for somebody else's lock counts. */
   readonly since: number
-  begun: boolean
-  exit: Exit.Exit<any, StoreUnavailable> | undefined
-  resume: ((exit: Exit.Exit<any, StoreUnavailable>) => void) | undefined
+  begun = false
+  private readonly takeBack: (waiting: Waiting) => void
+
+  constructor(operation: Operation<any>, since: number, takeBack: (waiting: Waiting) => void) {
+    super()
+    this.operation = operation
+    this.since = since
+    this.takeBack = takeBack
+  }
+
+  protected interrupted(): OnInterrupt {
+    if (this.begun) return "wait"
+    this.takeBack(this)
+    return "leave"
+  }
 }
 
 /** How many operations share a transaction at most: a bound to how long others wait for the lock. */
@@ -73,8 +86,7 @@ class OperationLine {
   private closed = false
   /** How many have begun and are not answered. */
   private running = 0
-  /** Resumes the fiber where it waits for work. */
-  private wake: (() => void) | undefined
+  private readonly bell = new Bell(() => this.waiting.size > 0 || this.closed)
   /** Resumes whoever closes it. */
   private whenIdle: (() => void) | undefined
 
@@ -90,23 +102,16 @@ class OperationLine {
     // It is put in, and its exit waited for, in one step: an interruption cannot come between.
     return Effect.uninterruptibleMask((restore) => {
       if (this.closed) return Effect.fail(this.whenClosed())
-      const since = this.transactions.waitedMillis
-      const waiting: Waiting = { operation, since, begun: false, exit: undefined, resume: undefined }
+      const waiting = new Waiting(operation, this.transactions.waitedMillis, this.takeBack)
       this.waiting.add(waiting)
-      this.wake?.()
-      const answered = Effect.async<A, StoreUnavailable>((resume) => {
-        if (waiting.exit !== undefined) resume(waiting.exit)
-        else waiting.resume = resume
-      })
-      return Effect.catchAllCause(restore(answered), (cause) => {
-        // Either it has failed, or its caller was interrupted.
-        if (waiting.exit !== undefined) return Effect.failCause(cause)
-        if (waiting.begun) return Effect.zipRight(Effect.exit(answered), Effect.failCause(cause))
-        this.waiting.delete(waiting)
-        this.lookIdle()
-        return Effect.failCause(cause)
-      })
+      this.bell.ring()
+      return waiting.wait(restore)
     })
+  }
+
+  private readonly takeBack = (waiting: Waiting): void => {
+    this.waiting.delete(waiting)
+    this.lookIdle()
   }
 
   // --- the fiber ----------------------------------------------------------------------------------------------------
@@ -116,7 +121,7 @@ class OperationLine {
     Effect.whileLoop({
       while: () => this.waiting.size > 0 || !this.closed,
       body: () => {
-        if (this.waiting.size === 0) return this.whenWork
+        if (this.waiting.size === 0) return this.bell.wait
         const [first] = this.waiting
         return this.waiting.size === 1 && first.operation.single ? this.runSingle(first) : this.runGroup
       },
@@ -130,7 +135,7 @@ class OperationLine {
     const closed = Exit.fail(this.whenClosed())
     for (const waiting of this.waiting) this.answer(waiting, closed)
     this.waiting.clear()
-    this.wake?.()
+    this.bell.ring()
   }
 
   /**
@@ -159,14 +164,6 @@ class OperationLine {
     const { store } = this.transactions.database
     return new StoreUnavailable({ store, reason: "closed", cause: new Error("the store of batches is closed") })
   }
-
-  private readonly whenWork: Effect.Effect<void> = Effect.async<void>((resume) => {
-    if (this.waiting.size > 0 || this.closed) return resume(Effect.void)
-    this.wake = () => {
-      this.wake = undefined
-      resume(Effect.void)
-    }
-  })
 
   /** One that needs no transaction around it. While somebody else has the lock, it has not begun. */
   private runSingle(waiting: Waiting): Effect.Effect<void> {
@@ -287,8 +284,7 @@ class OperationLine {
     if (waiting.exit !== undefined) return
     if (waiting.begun) this.running -= 1
     waiting.begun = true
-    waiting.exit = exit
-    waiting.resume?.(exit)
+    waiting.end(exit)
     this.lookIdle()
   }
 }

@@ -3,7 +3,7 @@
  * ends looks for how long what is running then has left.
  */
 import * as Effect from "effect/Effect"
-import type { Breaks } from "@sluice/core/unstable/Fibers"
+import { Bell, type Breaks } from "@sluice/core/unstable/Fibers"
 import { longestSleepMillis } from "@sluice/core/unstable/Sleep"
 
 /** @internal */
@@ -19,7 +19,7 @@ export class Alarm {
   private readonly timeoutMillis: number
   /** When what is running has had its time, and what happens then. */
   private deadline: Deadline | undefined
-  private wake: (() => void) | undefined
+  private readonly bell = new Bell(() => this.deadline !== undefined)
 
   constructor(breaks: Breaks, timeoutMillis: number) {
     this.breaks = breaks
@@ -29,7 +29,7 @@ export class Alarm {
   start(ring: Deadline["ring"]): Deadline {
     const deadline = { atMillis: this.breaks.now + this.timeoutMillis, ring }
     this.deadline = deadline
-    this.wake?.()
+    this.bell.ring()
     return deadline
   }
 
@@ -47,18 +47,10 @@ export class Alarm {
 
   /** Keeps the time, until it is interrupted. */
   readonly run: Effect.Effect<void> = Effect.forever(Effect.suspend(() => {
-    if (this.deadline === undefined) return this.whenStarted
+    if (this.deadline === undefined) return this.bell.wait
     const left = this.deadline.atMillis - this.breaks.now
     if (left > 0) return Effect.sleep(Math.min(Math.ceil(left), longestSleepMillis))
     this.ringNow(this.timeoutMillis)
     return Effect.void
   }))
-
-  private readonly whenStarted: Effect.Effect<void> = Effect.async<void>((resume) => {
-    if (this.deadline !== undefined) return resume(Effect.void)
-    this.wake = () => {
-      this.wake = undefined
-      resume(Effect.void)
-    }
-  })
 }
