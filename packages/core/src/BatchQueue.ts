@@ -45,7 +45,6 @@ import { Entry } from "./internal/batchQueue/gathering.ts"
 import { makeGuard } from "./internal/fibers/guard.ts"
 import {
   type BatchAllOrNoneError,
-  type Lifecycle,
   Offers,
   type Storing,
   type UnsafeBatchOutcome
@@ -54,6 +53,7 @@ import { byKey } from "./internal/intake/keys.ts"
 import { Repeats } from "./internal/batchQueue/repeats.ts"
 import { Retrying } from "./internal/fibers/retrying.ts"
 import { Own } from "./internal/batchQueue/own.ts"
+import { forkLoop, Lifecycle } from "./internal/fibers/lifecycle.ts"
 import { isTracing } from "./internal/fibers/tracing.ts"
 import { Judge } from "./internal/batchQueue/verdict.ts"
 import { Workers } from "./internal/batchQueue/workers.ts"
@@ -484,6 +484,7 @@ interface Parts<in out A> {
   readonly workers: Workers<A>
   readonly tally: BatchTally<A>
   readonly breaks: Breaks
+  readonly lifecycle: Lifecycle
   readonly drainTimeoutMillis: number
   readonly events: Stream.Stream<BatchQueueEvent<A>>
 }
@@ -501,7 +502,6 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   readonly flush: BatchQueue<A>["flush"]
   private readonly parts: Parts<A>
   /** Changed by `become` alone. */
-  lifecycle: Lifecycle = { _tag: "Open" }
   /** How many items are stored and not done, as far as is known here. */
   pending = 0
 
@@ -517,10 +517,6 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
     this.offerAllOrNone = parts.offers.offerAllOrNone
     this.offerStoredAllOrNone = parts.offers.offerStoredAllOrNone
     this.flush = parts.offers.flush
-  }
-
-  private become(lifecycle: Lifecycle): void {
-    this.lifecycle = lifecycle
   }
 
   // --- operating ----------------------------------------------------------------------------------------------------
@@ -632,27 +628,19 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
 
   // --- ending -------------------------------------------------------------------------------------------------------
 
-  /**
-   * A fiber of ours has died. It is logged, and whoever waits, and whoever closes the scope, dies of it too; what was not
-   * stored is reported as dropped.
-   */
+  /** A fiber of ours has died: what was not stored is reported as dropped. */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      if (this.lifecycle._tag === "Closed" || this.lifecycle._tag === "Failed") return Effect.void
-      this.become({ _tag: "Failed", cause })
-      this.parts.workers.unsafeStop()
-      this.parts.workers.unsafeInterrupt()
-      return Effect.zipRight(
-        Effect.logFatal(`${this.name}: a fiber of the queue died; what was not stored is dropped`, cause),
-        Effect.exit(this.parts.appender.abandon)
-      )
+    const { appender, lifecycle, name, workers } = this.parts
+    return lifecycle.fail(cause, `${name}: a fiber of the queue died; what was not stored is dropped`, () => {
+      workers.unsafeStop()
+      workers.unsafeInterrupt()
+      return Effect.exit(appender.abandon)
     })
   }
 
   /** Refuses offers, and claims nothing more. */
   private unsafeStop(): void {
-    if (this.lifecycle._tag !== "Open") return
-    this.become({ _tag: "Closing" })
+    if (!this.parts.lifecycle.beginToClose()) return
     this.parts.intake.unsafeClose()
     this.parts.workers.unsafeStop()
   }
@@ -664,7 +652,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   closeWithin(transaction: StoreTransaction, close: Effect.Effect<void>): Effect.Effect<void> {
     const { unsafeOnEnd, unsafeOnOver = (listener) => unsafeOnEnd(() => listener()) } = transaction
     return Effect.suspend(() => {
-      if (this.lifecycle._tag === "Failed") return close
+      if (this.parts.lifecycle.hasFailed) return close
       this.unsafeStop()
       const over = Effect.unsafeMakeLatch()
       // Where it fails, everything is still held.
@@ -676,9 +664,9 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
 
   /** `closer`: the worker whose handler closes the queue, and cannot end before that is done. */
   close({ loop, timers, workers: loops }: Fibers, closer: number | undefined): Effect.Effect<void> {
-    const { appender, drainTimeoutMillis, intake, tally, workers } = this.parts
+    const { appender, drainTimeoutMillis, intake, lifecycle, tally, workers } = this.parts
     return Effect.gen(this, function*() {
-      if (this.lifecycle._tag !== "Failed") {
+      if (!lifecycle.hasFailed) {
         this.unsafeStop()
         appender.unsafeDrain()
         const others = loops.filter((_, worker) => worker !== closer)
@@ -695,12 +683,9 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
       workers.unsafeInterruptAllBut(closer)
       // First of all: a strategy may die of its shutdown, and no fiber may be left behind then.
       yield* Effect.forEach([loop, ...loops, ...timers], Fiber.interruptFork, { discard: true })
-      if (this.lifecycle._tag !== "Failed") {
-        this.become({ _tag: "Closed" })
-        yield* appender.abandon
-      }
+      if (lifecycle.close()) yield* appender.abandon
       tally.publish(intake.unsafeCounts())
-      if (this.lifecycle._tag === "Failed") yield* Effect.failCause(this.lifecycle.cause)
+      yield* lifecycle.failure
     })
   }
 }
@@ -826,6 +811,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       ? undefined
       : yield* Scope.extend(makeMetrics(name, options.metrics, stores), scope)
     const breaks = new Breaks(clock, macrotask)
+    const lifecycle = new Lifecycle()
     const repeats = new Repeats(() => breaks.now)
     const tally = new BatchTally<A>({
       name,
@@ -889,7 +875,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       macrotask,
       keyOf: Predicate.hasProperty(buffer, "key") ? buffer.key as (item: A) => unknown : undefined,
       isMerging: buffer !== undefined || options.policy?._tag === "coalesceByKey" && options.policy.merge !== undefined,
-      lifecycle: () => queue.lifecycle,
+      lifecycle,
       pending: () => queue.pending
     })
     const handle: Handle<A> = { name, offer: (items) => offers.offerBack(items) }
@@ -929,17 +915,13 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       workers,
       tally,
       breaks,
+      lifecycle,
       drainTimeoutMillis: checked.drainTimeoutMillis,
       events: hub.stream
     })
     const isRead = metrics !== undefined || maxPending?.whenFull === "reject"
     const fork = (loop: Effect.Effect<void>, worker?: number) =>
-      Effect.forkDaemon(
-        Effect.interruptible(loop).pipe(
-          Effect.catchAllDefect((defect) => queue.fail(Cause.die(defect))),
-          Effect.provide(own.mark(context, worker))
-        )
-      )
+      forkLoop(loop, own.mark(context, worker), (cause) => queue.fail(cause))
     let closer: number | undefined
     const end = (exit: Exit.Exit<unknown, unknown>) =>
       Effect.flatMap(store.transaction, (transaction) =>

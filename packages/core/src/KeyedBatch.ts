@@ -25,6 +25,7 @@ import type * as Stream from "effect/Stream"
 import * as EventHub from "./unstable/EventHub.ts"
 import { Breaks } from "./internal/fibers/breaks.ts"
 import { Deadlines } from "./internal/keyedBatch/deadlines.ts"
+import { Lifecycle } from "./internal/fibers/lifecycle.ts"
 import { makeFork, supervise } from "./internal/fibers/forking.ts"
 import { type Action, KeyedShard, type Operation } from "./internal/keyedBatch/shard.ts"
 import { KeyedTally } from "./internal/keyedBatch/tally.ts"
@@ -220,14 +221,6 @@ export interface CommonOptions<K extends Key, S, E2, R2> {
   readonly shardOf?: ShardOf | undefined
 }
 
-/** What the processor as a whole is at. Changed by `become` alone. */
-type Lifecycle =
-  | { readonly _tag: "Open" }
-  | { readonly _tag: "Closing" }
-  | { readonly _tag: "Closed" }
-  /** A fiber of ours has died: a bug of this library. */
-  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
-
 interface Checked {
   readonly router: Router
   readonly shards: number
@@ -284,7 +277,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
   private readonly router: Router
   private readonly tracing: boolean
   private readonly idle = Effect.unsafeMakeLatch()
-  private lifecycle: Lifecycle = { _tag: "Open" }
+  private readonly lifecycle = new Lifecycle()
 
   constructor(options: {
     readonly name: string
@@ -322,7 +315,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
   /** It is put in, and its end waited for, within one mask: an interruption cannot come between. */
   private runFrom(key: K, action: Action<S>, origin: unknown): Effect.Effect<any, any> {
     return Effect.uninterruptibleMask((restore): Effect.Effect<any, any> => {
-      if (this.lifecycle._tag !== "Open") return this.refuse(ProcessorStopped.of(this.name))
+      if (!this.lifecycle.isOpen) return this.refuse(ProcessorStopped.of(this.name))
       const index = this.router.route(key)
       if (typeof index !== "number") return this.refuse(index)
       this.tally.entered()
@@ -332,7 +325,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
 
   private refuse(error: RunError): Effect.Effect<never, RunError> {
     this.tally.refused()
-    return this.lifecycle._tag === "Failed" ? Effect.failCause(this.lifecycle.cause) : Effect.fail(error)
+    return this.lifecycle.refuse(() => error)
   }
 
   get metrics(): Effect.Effect<Metrics> {
@@ -342,29 +335,19 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
     }))
   }
 
-  private become(lifecycle: Lifecycle): void {
-    this.lifecycle = lifecycle
-  }
-
   /** To be called when nothing may go on any more. */
   lookIdle(): void {
-    const { _tag } = this.lifecycle
-    if (_tag === "Closing" && this.tally.counts.held === 0 && this.shards.every(({ isQuiet }) => isQuiet)) {
+    if (this.lifecycle.isClosing && this.tally.counts.held === 0 && this.shards.every(({ isQuiet }) => isQuiet)) {
       this.idle.unsafeOpen()
     }
   }
 
-  /**
-   * A fiber of ours has died. It is logged, and everybody who waits, now or later, and whoever closes the scope, dies
-   * of it too.
-   */
+  /** A fiber of ours has died. */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      if (this.lifecycle._tag === "Closed" || this.lifecycle._tag === "Failed") return Effect.void
-      this.become({ _tag: "Failed", cause })
+    return this.lifecycle.fail(cause, `${this.name}: a fiber of the processor died; what it held has failed`, () => {
       for (const shard of this.shards) shard.unsafeFail(Exit.failCause(cause))
       this.idle.unsafeOpen()
-      return Effect.logFatal(`${this.name}: a fiber of the processor died; what it held has failed`, cause)
+      return Effect.void
     })
   }
 
@@ -375,8 +358,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
    */
   close(timers: ReadonlyArray<Fiber.RuntimeFiber<unknown>>): Effect.Effect<void> {
     return Effect.gen(this, function*() {
-      if (this.lifecycle._tag === "Open") {
-        this.become({ _tag: "Closing" })
+      if (this.lifecycle.beginToClose()) {
         for (const shard of this.shards) shard.unsafeClose()
         this.lookIdle()
         yield* this.idle.await
@@ -384,8 +366,8 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
       for (const shard of this.shards) shard.unsafeEnd()
       yield* Effect.forEach(timers, Fiber.interruptFork, { discard: true })
       this.tally.publish()
-      if (this.lifecycle._tag === "Failed") return yield* Effect.failCause(this.lifecycle.cause)
-      this.become({ _tag: "Closed" })
+      this.lifecycle.close()
+      yield* this.lifecycle.failure
     })
   }
 }

@@ -29,6 +29,7 @@ import { withAlarm } from "./internal/fibers/alarm.ts"
 import { Breaks } from "./internal/fibers/breaks.ts"
 import { checkCount, makeRouter, type Router } from "./internal/intake/keys.ts"
 import { Lanes, type LanesOptions, Submission, type SubmissionOptions } from "./internal/shardPool/lanes.ts"
+import { Lifecycle } from "./internal/fibers/lifecycle.ts"
 import { makeFork, supervise } from "./internal/fibers/forking.ts"
 import { Shard, type ShardOptions } from "./internal/shardPool/shard.ts"
 import { ShardTally } from "./internal/shardPool/tally.ts"
@@ -249,15 +250,6 @@ export interface Options<C, A, E, R, E2 = never, R2 = never, K extends Key = Key
   readonly drainTimeout?: Duration.DurationInput | undefined
 }
 
-/** What the pool as a whole is at. Changed by `become` alone. */
-type Lifecycle =
-  | { readonly _tag: "Open" }
-  | { readonly _tag: "Draining" }
-  /** `left` is what was given up. */
-  | { readonly _tag: "Closed"; readonly left: ReadonlyArray<Undrained<any>> }
-  /** A fiber of ours has died: a bug of this library. */
-  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
-
 /**
  * The policies that a pool can be under.
  *
@@ -322,7 +314,9 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   private readonly tracing: boolean
   private readonly drainTimeoutMillis: number
   private readonly waiters = new Set<() => void>()
-  private lifecycle: Lifecycle = { _tag: "Open" }
+  private readonly lifecycle = new Lifecycle()
+  /** What was given up at the end. */
+  private leftAtEnd: ReadonlyArray<Undrained<C>> = []
 
   constructor(options: {
     readonly name: string
@@ -406,9 +400,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
       case "OfferTimeout":
         return Effect.fail(OfferTimeout.of(refusal, error.timeoutMillis, error.retryAfterMillis))
       default:
-        return this.lifecycle._tag === "Failed"
-          ? Effect.failCause(this.lifecycle.cause)
-          : Effect.fail(PoolClosed.of(this.name, command))
+        return this.lifecycle.refuse(() => PoolClosed.of(this.name, command))
     }
   }
 
@@ -420,19 +412,15 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     return Effect.sync(() => this.tally.snapshot())
   }
 
-  private become(lifecycle: Lifecycle): void {
-    this.lifecycle = lifecycle
-  }
-
   readonly drain = (timeout?: Duration.DurationInput): Effect.Effect<void, DrainTimeout<C> | InvalidOption> =>
     Effect.flatMap(
       Check.millis(this.name, "timeout", timeout ?? this.drainTimeoutMillis),
       (timeoutMillis) =>
         Effect.flatMap(this.awaitDrained(timeoutMillis), (): Effect.Effect<void, DrainTimeout<C>> => {
-          if (this.lifecycle._tag === "Failed") return Effect.failCause(this.lifecycle.cause)
-          const left = this.lifecycle._tag === "Closed" ? this.lifecycle.left : this.left
-          return this.lifecycle._tag === "Closed" && left.length === 0
-            ? Effect.void
+          const { failure, hasFailed, isClosed } = this.lifecycle
+          const left = isClosed ? this.leftAtEnd : this.left
+          return hasFailed || isClosed && left.length === 0
+            ? failure
             : Effect.fail(new DrainTimeout<C>({ pool: this.name, timeoutMillis, left }))
         })
     )
@@ -441,7 +429,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   private awaitDrained(timeoutMillis: number): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.beginToDrain()
-      if (this.isOver) return Effect.void
+      if (this.lifecycle.isOver) return Effect.void
       const waiter = Effect.unsafeMakeLatch()
       const end = () => waiter.unsafeOpen()
       this.waiters.add(end)
@@ -450,10 +438,6 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
         Effect.sync(() => this.waiters.delete(end))
       )
     })
-  }
-
-  private get isOver(): boolean {
-    return this.lifecycle._tag === "Closed" || this.lifecycle._tag === "Failed"
   }
 
   private get left(): ReadonlyArray<Undrained<C>> {
@@ -470,8 +454,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   }
 
   private beginToDrain(): void {
-    if (this.lifecycle._tag !== "Open") return
-    this.become({ _tag: "Draining" })
+    if (!this.lifecycle.beginToClose()) return
     for (const shard of this.shards) {
       shard.isDraining = true
       shard.intake.unsafeClose()
@@ -481,28 +464,22 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
 
   /** To be called when a shard may have nothing left. */
   lookDrained(): void {
-    if (this.lifecycle._tag === "Draining" && this.shards.every(({ isIdle }) => isIdle)) {
-      this.end({ _tag: "Closed", left: [] })
-    }
+    if (this.lifecycle.isClosing && this.shards.every(({ isIdle }) => isIdle)) this.end([])
   }
 
-  private end(lifecycle: Lifecycle): void {
-    this.become(lifecycle)
+  private end(left: ReadonlyArray<Undrained<C>>): void {
+    this.lifecycle.close()
+    this.leftAtEnd = left
     for (const shard of this.shards) shard.unsafeStop()
     this.hub.unsafeEnd()
     for (const end of Array.from(this.waiters)) end()
   }
 
-  /**
-   * A fiber of ours has died. It is logged, and everybody who waits, now or later, and whoever closes the scope, dies
-   * of it too.
-   */
+  /** A fiber of ours has died. */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      if (this.isOver) return Effect.void
-      this.giveUp()
-      this.end({ _tag: "Failed", cause })
-      return Effect.logFatal(`${this.name}: a fiber of the pool died; what it held is dropped`, cause)
+    return this.lifecycle.fail(cause, `${this.name}: a fiber of the pool died; what it held is dropped`, () => {
+      this.end(this.giveUp())
+      return Effect.void
     })
   }
 
@@ -525,14 +502,14 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   close(timers: ReadonlyArray<Fiber.RuntimeFiber<unknown>>): Effect.Effect<void> {
     return Effect.gen(this, function*() {
       yield* this.awaitDrained(this.drainTimeoutMillis)
-      if (!this.isOver) {
+      if (!this.lifecycle.isOver) {
         const left = this.giveUp()
-        this.end({ _tag: "Closed", left })
+        this.end(left)
         yield* Effect.logWarning(`${this.name}: closed with ${left.length} commands left, which are dropped`)
       }
       yield* Effect.forEach(timers, Fiber.interruptFork, { discard: true })
       this.tally.publish()
-      if (this.lifecycle._tag === "Failed") yield* Effect.failCause(this.lifecycle.cause)
+      yield* this.lifecycle.failure
     })
   }
 }

@@ -10,7 +10,7 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
@@ -34,6 +34,7 @@ import { replicaOf } from "./internal/metrics/replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
 import { sum } from "./internal/shapes/counts.ts"
 import { Tally } from "./internal/writeBehind/tally.ts"
+import { forkLoop, Lifecycle } from "./internal/fibers/lifecycle.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/fibers/tracing.ts"
 import type { Settlement } from "./internal/writeBehind/settlements.ts"
 import {
@@ -268,14 +269,6 @@ export const defaultRetry: Schedule.Schedule<number> = Retry.exponential({
   retries: 3
 })
 
-/** What the queue as a whole is at. Changed by `become` alone. */
-type Lifecycle =
-  | { readonly _tag: "Open" }
-  | { readonly _tag: "Draining" }
-  | { readonly _tag: "Closed" }
-  /** A fiber of ours has died: a bug of this library. */
-  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
-
 interface Checked {
   readonly batchSize: number
   readonly shards: number
@@ -326,7 +319,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   readonly offerSettled: (items: ReadonlyArray<A>) => Effect.Effect<Settlement, AllOrNoneError<A>>
   private readonly shards: ReadonlyArray<Batcher<A>>
   private readonly tally: Tally<A>
-  private lifecycle: Lifecycle = { _tag: "Open" }
+  private readonly lifecycle = new Lifecycle()
 
   constructor(name: string, shards: ReadonlyArray<Batcher<A>>, tally: Tally<A>, route: Route<A>, tracing: boolean) {
     this.name = name
@@ -398,7 +391,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
 
   private awaitDone(options: { readonly flush: boolean }): Effect.Effect<Flushed, QueueClosed> {
     return Effect.suspend(() => {
-      if (this.lifecycle._tag !== "Open") return this.whenNotOpen
+      if (!this.lifecycle.isOpen) return this.whenNotOpen
       const reached = Effect.unsafeMakeLatch()
       let missing = this.shards.length
       const onReached = () => {
@@ -407,7 +400,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
       }
       const barriers = this.shards.map((shard) => shard.unsafeAwait(options, onReached))
       const done = Effect.suspend(() =>
-        this.lifecycle._tag === "Failed"
+        this.lifecycle.hasFailed
           ? this.whenNotOpen
           : Effect.succeed({
             settled: sum(barriers, ({ settled }) => settled),
@@ -420,9 +413,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   }
 
   private get whenNotOpen(): Effect.Effect<never, QueueClosed> {
-    return this.lifecycle._tag === "Failed"
-      ? Effect.failCause(this.lifecycle.cause)
-      : Effect.fail(QueueClosed.of<never>(this.name, 0, []))
+    return this.lifecycle.refuse(() => QueueClosed.of<never>(this.name, 0, []))
   }
 
   get depth(): Effect.Effect<number> {
@@ -437,27 +428,11 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
     return Effect.sync(() => this.tally.snapshot())
   }
 
-  private hasFailed(): boolean {
-    return this.lifecycle._tag === "Failed"
-  }
-
-  private become(lifecycle: Lifecycle): void {
-    this.lifecycle = lifecycle
-  }
-
-  /**
-   * A fiber of ours has died. It is logged, and everybody who waits, now or later, and whoever closes the scope, dies
-   * of it too; what is held is reported as dropped.
-   */
+  /** A fiber of ours has died: what is held is reported as dropped. */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      if (this.lifecycle._tag === "Closed" || this.lifecycle._tag === "Failed") return Effect.void
-      this.become({ _tag: "Failed", cause })
-      return Effect.logFatal(`${this.name}: a fiber of the queue died; what it held is dropped`, cause).pipe(
-        // Giving up releases everybody who waits; what died may be needed for it.
-        Effect.zipRight(Effect.forEach(this.shards, (shard) => Effect.exit(shard.abandon), { discard: true }))
-      )
-    })
+    return this.lifecycle.fail(cause, `${this.name}: a fiber of the queue died; what it held is dropped`, () =>
+      // Giving up releases everybody who waits; what died may be needed for it.
+      Effect.forEach(this.shards, (shard) => Effect.exit(shard.abandon), { discard: true }))
   }
 
   /**
@@ -468,20 +443,19 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
    */
   close({ loops, timers }: Fibers, timeoutMillis: number): Effect.Effect<void> {
     return Effect.gen(this, function*() {
-      if (this.lifecycle._tag === "Open") {
-        this.become({ _tag: "Draining" })
+      if (this.lifecycle.beginToClose()) {
         for (const shard of this.shards) shard.unsafeDrain()
         yield* awaitAllWithin(loops, timeoutMillis)
       }
       // First of all: a strategy of the user may die of its shutdown, and no fiber may be left behind then.
       yield* Effect.forEach([...loops, ...timers], Fiber.interruptFork, { discard: true })
       // Where a fiber of ours has died, everything has been given up already.
-      if (!this.hasFailed()) {
+      if (!this.lifecycle.hasFailed) {
         yield* Effect.forEach(this.shards, (shard) => shard.abandon, { discard: true })
-        this.become({ _tag: "Closed" })
+        this.lifecycle.close()
       }
       this.tally.publish()
-      if (this.lifecycle._tag === "Failed") yield* Effect.failCause(this.lifecycle.cause)
+      yield* this.lifecycle.failure
     })
   }
 }
@@ -584,13 +558,7 @@ export const make = <A, E, R, R2 = never>(
     )
     tally.watch(shards)
     const queue = new WriteBehindImpl(name, shards, tally, makeRoute<A>(checked), tracing)
-    const fork = (loop: Effect.Effect<void>) =>
-      Effect.forkDaemon(
-        Effect.interruptible(loop).pipe(
-          Effect.catchAllDefect((defect) => queue.fail(Cause.die(defect))),
-          Effect.provide(context)
-        )
-      )
+    const fork = (loop: Effect.Effect<void>) => forkLoop(loop, context, (cause) => queue.fail(cause))
     yield* Effect.acquireRelease(
       Effect.all({
         loops: Effect.forEach(shards, (shard) => fork(shard.run)),

@@ -31,10 +31,9 @@ import * as EventHub from "@sluice/core/unstable/EventHub"
 import * as Check from "@sluice/core/unstable/OptionCheck"
 import { InvalidOption } from "@sluice/core/QueueError"
 import type { Missed } from "@sluice/core/QueueEvent"
-import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -49,7 +48,7 @@ import { GroupWriter, withoutDefects } from "./internal/coordinator/groupWriter.
 import { Pending } from "./internal/coordinator/waitingWrites.ts"
 import { sleepFor } from "@sluice/core/unstable/Sleep"
 import { isStatementFor, SingleStatement, singleStatement } from "./internal/writer/singleStatement.ts"
-import { isTracing } from "@sluice/core/unstable/Fibers"
+import { forkLoop, isTracing } from "@sluice/core/unstable/Fibers"
 import { toSqlError, type Transaction } from "./internal/writer/transaction.ts"
 import type { Transactions } from "./internal/writer/transactions.ts"
 import { replicaOf } from "./internal/coordinator/metrics.ts"
@@ -353,18 +352,8 @@ export const make = (
       })
     // A release of `acquireRelease` would run in the context of this fiber, and not of the one that closes.
     yield* Effect.flatMap(Effect.scope, (outer) => Scope.addFinalizerExit(outer, end))
-    const fork = (loop: Effect.Effect<void>) =>
-      Effect.forkDaemon(
-        Effect.interruptible(loop).pipe(
-          Effect.provideService(SafeIntegers, false),
-          Effect.catchAllDefect((defect) =>
-            Effect.zipRight(
-              Effect.sync(() => writer.unsafeFail(Cause.die(defect))),
-              Effect.logFatal(`${checked.name}: a fiber of the coordinator died`, defect)
-            )
-          )
-        )
-      )
+    const context = Context.add(yield* Effect.context<never>(), SafeIntegers, false)
+    const fork = (loop: Effect.Effect<void>) => forkLoop(loop, context, (cause) => writer.fail(cause))
     yield* Effect.acquireRelease(
       Effect.all([fork(writer.run), fork(writer.alarm.run), fork(writer.metrics.run)]),
       ([loop, ...timers]) =>

@@ -8,4 +8,5 @@
 export { Bell } from "../internal/fibers/bell.ts"
 export { Breaks, makeBreaks } from "../internal/fibers/breaks.ts"
 export { Call, type OnInterrupt, type Restore } from "../internal/fibers/call.ts"
+export { forkLoop, Lifecycle } from "../internal/fibers/lifecycle.ts"
 export { isTraced, isTracing } from "../internal/fibers/tracing.ts"

@@ -38,22 +38,11 @@ import type { Appender } from "./appender.ts"
 import { type Checked, isText } from "./options.ts"
 import type { BatchTally } from "./tally.ts"
 import { type Ending, Entry } from "./gathering.ts"
+import type { Lifecycle } from "../fibers/lifecycle.ts"
 import { inStretches, Stretches } from "../fibers/breaks.ts"
 import { isKey, keyLimit } from "../intake/keys.ts"
 import type { Own } from "./own.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
-
-/**
- * What the queue as a whole is at.
- * @internal
- */
-export type Lifecycle =
-  | { readonly _tag: "Open" }
-  /** Offers are refused, but for those of handlers that still run. */
-  | { readonly _tag: "Closing" }
-  | { readonly _tag: "Closed" }
-  /** A fiber of ours has died: a bug of this library. */
-  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
 
 type QueueOfferError<A> = Exclude<BatchOfferError<A>, MalformedItem<A>>
 
@@ -152,7 +141,7 @@ export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "max
   readonly own: Own
   readonly appender: Appender<A>
   readonly tally: BatchTally<A>
-  readonly lifecycle: () => Lifecycle
+  readonly lifecycle: Lifecycle
   /** Whether items are merged with others before they are stored, and kept for that. */
   readonly isMerging: boolean
   /** The key of an item, where the buffer merges by it. */
@@ -674,18 +663,14 @@ export class Offers<in out A> {
   })
 
   private get isOpen(): boolean {
-    return this.options.lifecycle()._tag === "Open"
+    return this.options.lifecycle.isOpen
   }
 
   private get isOver(): boolean {
-    const { _tag } = this.options.lifecycle()
-    return _tag === "Closed" || _tag === "Failed"
+    return this.options.lifecycle.isOver
   }
 
   private get whenNotOpen(): Effect.Effect<never, QueueClosed> {
-    const lifecycle = this.options.lifecycle()
-    return lifecycle._tag === "Failed"
-      ? Effect.failCause(lifecycle.cause)
-      : Effect.fail(QueueClosed.of<never>(this.options.name, 0, []))
+    return this.options.lifecycle.refuse(() => QueueClosed.of<never>(this.options.name, 0, []))
   }
 }

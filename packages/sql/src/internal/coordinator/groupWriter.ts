@@ -11,7 +11,7 @@ import { SafeIntegers } from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import type { EventHub } from "@sluice/core/unstable/EventHub"
 import { StoreUnavailable } from "@sluice/core/QueueError"
-import { Bell } from "@sluice/core/unstable/Fibers"
+import { Bell, Lifecycle } from "@sluice/core/unstable/Fibers"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -47,15 +47,6 @@ export interface Options {
   readonly tracing: boolean
 }
 
-/** What the fiber does when there is nothing to do. */
-type Lifecycle =
-  | { readonly _tag: "Open" }
-  /** Nothing more is taken in; what is queued is run. */
-  | { readonly _tag: "Draining" }
-  | { readonly _tag: "Closed" }
-  /** A fiber of ours has died: a bug of this library. */
-  | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
-
 /**
  * For which part of `writeTimeout` a group begins further writes. The last one has all of it, so that a group as a whole
  * holds the writer hardly longer than one write may; a commit costs next to nothing against that part.
@@ -72,7 +63,7 @@ export class GroupWriter {
   private readonly transactions: Transactions
   private readonly hub: EventHub<WriteChange>
   private readonly clock: Clock.Clock
-  private lifecycle: Lifecycle = { _tag: "Open" }
+  private readonly lifecycle = new Lifecycle()
   /** What is being written now, in order. */
   private group: ReadonlyArray<Pending> = []
   /** What was in a group that failed as a whole, and goes before everything that is queued. */
@@ -81,8 +72,8 @@ export class GroupWriter {
   private submitted = 0
   private announced = 0
   /** Wakes the fiber where it waits for work, or for more of it. */
-  private readonly bell = new Bell(() => !this.isIdle || this.lifecycle._tag !== "Open")
-  private readonly enoughBell = new Bell(() => this.isWaitOver || this.hasEnough || this.lifecycle._tag !== "Open")
+  private readonly bell = new Bell(() => !this.isIdle || !this.lifecycle.isOpen)
+  private readonly enoughBell = new Bell(() => this.isWaitOver || this.hasEnough || !this.lifecycle.isOpen)
   /** Whether the first of a group has waited for others as long as it may. */
   private isWaitOver = false
 
@@ -121,14 +112,12 @@ export class GroupWriter {
   // --- submitters ---------------------------------------------------------------------------------------------------
 
   get isOpen(): boolean {
-    return this.lifecycle._tag === "Open"
+    return this.lifecycle.isOpen
   }
 
   /** How a write ends that cannot run any more. */
   refuse({ onError }: Pending): Exit.Exit<never, unknown> {
-    return this.lifecycle._tag === "Failed"
-      ? Exit.failCause(this.lifecycle.cause)
-      : Exit.fail(onError(new CoordinatorClosed({ coordinator: this.options.name })))
+    return this.lifecycle.refuse(() => onError(new CoordinatorClosed({ coordinator: this.options.name })))
   }
 
   add(write: Pending): void {
@@ -167,7 +156,7 @@ export class GroupWriter {
       while (true) {
         yield* restore(this.bell.wait)
         if (this.isIdle) {
-          if (this.lifecycle._tag === "Open") continue
+          if (this.lifecycle.isOpen) continue
           return
         }
         if (this.again.length === 0 && this.options.maxWaitMillis > 0) yield* restore(this.whenEnough)
@@ -247,7 +236,7 @@ export class GroupWriter {
       while: () => {
         // Those that were taken out in the meantime count as started.
         while (index < group.length && group[index].started) index += 1
-        if (index === group.length || transaction.isOver || this.lifecycle._tag === "Closed") return false
+        if (index === group.length || transaction.isOver || this.lifecycle.isClosed) return false
         // Each group gets on by one write at least.
         return index === 0 || !this.transactions.hasFirst && breaks.now < until
       },
@@ -294,7 +283,7 @@ export class GroupWriter {
   /** The transaction has ended well, for all whose write has. */
   private committed(group: ReadonlyArray<Pending>): void {
     // Closing may have cut the group short, or its time was over: then the rest goes into the next one.
-    const isClosed = this.lifecycle._tag === "Closed"
+    const { isClosed } = this.lifecycle
     const told = group.filter(({ outcome }) => outcome !== undefined || isClosed)
     if (told.length < group.length) {
       this.again = [...group.filter(({ outcome }) => outcome === undefined && !isClosed), ...this.again]
@@ -442,8 +431,7 @@ export class GroupWriter {
 
   /** Takes nothing more in. What is queued is run first, or refused at once. */
   unsafeClose(options: { readonly drain: boolean }): void {
-    if (this.lifecycle._tag !== "Open") return
-    this.lifecycle = { _tag: "Draining" }
+    if (!this.lifecycle.beginToClose()) return
     if (!options.drain) this.refuseQueued()
     this.bell.ring()
     this.enoughBell.ring()
@@ -451,13 +439,13 @@ export class GroupWriter {
 
   /** Closing has taken too long: the write that is running is cut off, and no other begins. */
   unsafeCutShort(): void {
-    if (this.lifecycle._tag === "Draining") this.lifecycle = { _tag: "Closed" }
+    if (this.lifecycle.isClosing) this.lifecycle.close()
     this.alarm.ringNow(this.options.drainTimeoutMillis)
   }
 
   /** The fibers have ended: whatever is still here will not be run. */
   unsafeEnd(): void {
-    if (this.lifecycle._tag !== "Failed") this.lifecycle = { _tag: "Closed" }
+    this.lifecycle.close()
     this.refuseQueued()
     for (const write of [...this.group, ...this.again]) this.finish(write, this.refuse(write))
     this.group = []
@@ -465,15 +453,14 @@ export class GroupWriter {
   }
 
   /** Of what the coordinator has died, if it has. */
-  readonly failure: Effect.Effect<void> = Effect.suspend(() =>
-    this.lifecycle._tag === "Failed" ? Effect.failCause(this.lifecycle.cause) : Effect.void
-  )
+  readonly failure: Effect.Effect<void> = this.lifecycle.failure
 
-  /** A fiber of ours has died. Everybody who waits, now or later, dies of it too. */
-  unsafeFail(cause: Cause.Cause<never>): void {
-    if (this.lifecycle._tag === "Closed" || this.lifecycle._tag === "Failed") return
-    this.lifecycle = { _tag: "Failed", cause }
-    this.unsafeEnd()
+  /** A fiber of ours has died. */
+  fail(cause: Cause.Cause<never>): Effect.Effect<void> {
+    return this.lifecycle.fail(cause, `${this.options.name}: a fiber of the coordinator died`, () => {
+      this.unsafeEnd()
+      return Effect.void
+    })
   }
 
   private refuseQueued(): void {
