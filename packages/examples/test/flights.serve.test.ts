@@ -247,15 +247,18 @@ describe("npm start -- --serve", () => {
   })
 
   it("ends at once when a signal comes again later", async () => {
-    const server = await serve({}, "--file", few)
+    const server = await serve({ SLUICE_GRACE: "1 hour" }, "--file", few)
     const socket = connect(server.port, "127.0.0.1")
     socket.on("error", () => {})
-    // Half a body, which would be waited for.
+    // Half a body, which would be waited for. The server says when the half is there.
+    const isThere = new Promise((resolve) => socket.once("data", resolve))
     socket.write(
-      "POST /queues/flights HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
+      "POST /queues/flights HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n"
+        + "expect: 100-continue\r\n\r\n{"
     )
-    await pause(300)
+    expect(String(await isThere)).toContain("100 Continue")
     server.child.kill("SIGTERM")
+    while ((await server.ask("/health/ready")).status === 200) await pause(20)
     // One that comes within a second is the same: npm sends Ctrl-C once more.
     await pause(1200)
     const { code, stderr } = await server.stop()
@@ -296,6 +299,11 @@ describe("npm start -- --serve", () => {
       stdout: "",
       stderr: "flights: SLUICE_ADMIN_TOKEN must be at least 16 characters of ASCII, without space around them\n"
     })
+  })
+
+  it("a grace that is no time is told in one line: exit code 2", async () => {
+    const { ended } = startIn({ SLUICE_GRACE: "soon" }, "--serve", "--port", "0", "--file", few)
+    expect(await ended).toEqual({ code: 2, stdout: "", stderr: "flights: SLUICE_GRACE must be a duration\n" })
   })
 
   it("a file that cannot be read is told before anything is served: exit code 2", async () => {

@@ -17,6 +17,7 @@ import * as Option from "effect/Option"
 import * as SlotBook from "../airports/SlotBook.ts"
 import * as StatisticsTable from "../airports/StatisticsTable.ts"
 import * as Database from "../database.ts"
+import { BadOption } from "../errors.ts"
 import { serveUntilInterrupted } from "../exit.ts"
 import * as Failures from "../failures.ts"
 import * as Ledger from "../Ledger.ts"
@@ -27,7 +28,7 @@ import * as Source from "../source.ts"
 import { welcome } from "./help.ts"
 import * as Rounds from "./rounds.ts"
 import * as Routes from "./routes.ts"
-import { adminToken, layer as layerServer } from "./server.ts"
+import { adminToken, grace, layer as layerServer } from "./server.ts"
 
 const say = (line: string) => Effect.sync(() => process.stderr.write(`flights: ${line}\n`))
 
@@ -70,13 +71,14 @@ export const serve = (options: ReplayOptions, address: Address) =>
     // What is wrong with the file is told before anything is replaced or served.
     yield* Source.open(options.file)
     const token = yield* Effect.orDie(Config.option(Config.redacted(adminToken)))
+    const timeToEnd = yield* Effect.mapError(grace, () => new BadOption({ problem: "SLUICE_GRACE must be a duration" }))
     const queues: Array<WriteBehind.WriteBehind<any>> = []
     const serving = Effect.gen(function*() {
       queues.push(yield* FlightsQueue, yield* BoardQueue)
       const listening = yield* Effect.makeLatch()
       // The first to be begun is the last to be ended: while requests still run, the replay goes on.
       const replaying = yield* Effect.forkScoped(Effect.zipRight(listening.await, Rounds.run(options)))
-      const server = Context.get(yield* Layer.build(layerServer(address, token)), HttpServer.HttpServer)
+      const server = Context.get(yield* Layer.build(layerServer(address, token, timeToEnd)), HttpServer.HttpServer)
       yield* Effect.sync(() => process.stderr.write(welcome(server.address, Option.isSome(token))))
       yield* listening.open
       return yield* Fiber.join(replaying)

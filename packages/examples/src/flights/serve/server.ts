@@ -5,6 +5,8 @@ import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import * as HttpApiSwagger from "@effect/platform/HttpApiSwagger"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Admin, GracefulServer, Ingest, Watch } from "@sluice/http"
+import * as Config from "effect/Config"
+import * as Duration from "effect/Duration"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
@@ -16,7 +18,7 @@ import { Api, queues } from "./api.ts"
 export const adminToken = "SLUICE_ADMIN_TOKEN"
 
 /** How long running requests may take once a signal has come. */
-const grace = "5 seconds"
+export const grace = Config.withDefault(Config.duration("SLUICE_GRACE"), Duration.seconds(5))
 
 const admin = (token: Option.Option<Redacted.Redacted>) =>
   Layer.catchAll(
@@ -37,7 +39,7 @@ const node = (address: Address) =>
   )
 
 /** Closing it refuses new requests, and lets running ones end. The queues must be in a scope around it. */
-export const layer = (address: Address, token: Option.Option<Redacted.Redacted>) => {
+export const layer = (address: Address, token: Option.Option<Redacted.Redacted>, grace: Duration.Duration) => {
   const api = HttpApiBuilder.api(Api).pipe(
     Layer.provide([Ingest.layer(Api), admin(token), Watch.layer(Api)]),
     Layer.provide(queues)
