@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import { withAlarm } from "./alarm.ts"
 import { longestSleepMillis, monotonicMillis } from "../../unstable/Sleep.ts"
 
-/** @internal */
+/** The time of one who waits for it. */
 export class Timekeeper {
   private readonly clock: Clock.Clock
   private readonly ring: () => void

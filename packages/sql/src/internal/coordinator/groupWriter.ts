@@ -85,7 +85,7 @@ export class GroupWriter {
   ) {
     this.options = options
     this.intake = new Intake(options.queueSize)
-    this.alarm = new Alarm(transactions.breaks, options.writeTimeoutMillis)
+    this.alarm = new Alarm(clock, options.writeTimeoutMillis)
     this.metrics = new WriteMetrics(options.name, options.replica, () => {
       const { queueDepth, waiting, ...counts } = this.snapshot()
       return { ...counts, waiting: queueDepth + waiting }

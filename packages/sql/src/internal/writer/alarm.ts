@@ -2,9 +2,10 @@
  * Cuts off what takes too long, one thing at a time. One timer serves all of them: it is never cut short, and when it
  * ends looks for how long what is running then has left.
  */
-import * as Effect from "effect/Effect"
-import { Bell, type Breaks } from "@sluice/core/unstable/Fibers"
-import { longestSleepMillis } from "@sluice/core/unstable/Sleep"
+import { Timekeeper } from "@sluice/core/unstable/Fibers"
+import { monotonicMillis } from "@sluice/core/unstable/Sleep"
+import type * as Clock from "effect/Clock"
+import type * as Effect from "effect/Effect"
 
 /** @internal */
 export interface Deadline {
@@ -15,21 +16,25 @@ export interface Deadline {
 
 /** @internal */
 export class Alarm {
-  private readonly breaks: Breaks
+  private readonly clock: Clock.Clock
   private readonly timeoutMillis: number
   /** When what is running has had its time, and what happens then. */
   private deadline: Deadline | undefined
-  private readonly bell = new Bell(() => this.deadline !== undefined)
+  private readonly keeper: Timekeeper
+  /** Keeps the time, until it is interrupted. */
+  readonly run: Effect.Effect<never>
 
-  constructor(breaks: Breaks, timeoutMillis: number) {
-    this.breaks = breaks
+  constructor(clock: Clock.Clock, timeoutMillis: number) {
+    this.clock = clock
     this.timeoutMillis = timeoutMillis
+    this.keeper = new Timekeeper(clock, () => this.look())
+    this.run = this.keeper.run
   }
 
   start(ring: Deadline["ring"]): Deadline {
-    const deadline = { atMillis: this.breaks.now + this.timeoutMillis, ring }
+    const deadline = { atMillis: monotonicMillis(this.clock) + this.timeoutMillis, ring }
     this.deadline = deadline
-    this.bell.ring()
+    this.keeper.within(this.timeoutMillis)
     return deadline
   }
 
@@ -45,12 +50,11 @@ export class Alarm {
     deadline?.ring(timeoutMillis)
   }
 
-  /** Keeps the time, until it is interrupted. */
-  readonly run: Effect.Effect<void> = Effect.forever(Effect.suspend(() => {
-    if (this.deadline === undefined) return this.bell.wait
-    const left = this.deadline.atMillis - this.breaks.now
-    if (left > 0) return Effect.sleep(Math.min(Math.ceil(left), longestSleepMillis))
-    this.ringNow(this.timeoutMillis)
-    return Effect.void
-  }))
+  /** What is running now may have begun later than what the time was kept for. */
+  private look(): void {
+    if (this.deadline === undefined) return
+    const left = this.deadline.atMillis - monotonicMillis(this.clock)
+    if (left > 0) this.keeper.within(left)
+    else this.ringNow(this.timeoutMillis)
+  }
 }
