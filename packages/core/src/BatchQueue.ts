@@ -37,6 +37,7 @@ import type * as Decision from "./Decision.ts"
 import * as EventHub from "./unstable/EventHub.ts"
 import { awaitAllWithin } from "./internal/fibers/alarm.ts"
 import { Appender } from "./internal/batchQueue/appender.ts"
+import { Backlog } from "./internal/batchQueue/backlog.ts"
 import { checkLease, checkOptions } from "./internal/batchQueue/options.ts"
 import { BatchTally, type Totals } from "./internal/batchQueue/tally.ts"
 import { Breaks } from "./internal/fibers/breaks.ts"
@@ -483,6 +484,7 @@ interface Parts<in out A> {
   readonly appender: Appender<A>
   readonly workers: Workers<A>
   readonly tally: BatchTally<A>
+  readonly backlog: Backlog
   readonly breaks: Breaks
   readonly lifecycle: Lifecycle
   readonly drainTimeoutMillis: number
@@ -501,9 +503,6 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   readonly offerStoredAllOrNone: BatchQueue<A>["offerStoredAllOrNone"]
   readonly flush: BatchQueue<A>["flush"]
   private readonly parts: Parts<A>
-  /** Changed by `become` alone. */
-  /** How many items are stored and not done, as far as is known here. */
-  pending = 0
 
   constructor(parts: Parts<A>) {
     this.name = parts.name
@@ -526,7 +525,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   readonly isPaused: Effect.Effect<boolean> = Effect.sync(() => this.parts.workers.isPaused)
 
   private makeDeadLetters(): DeadLetters<A> {
-    const { appender, breaks, codec, name, store, tally, workers } = this.parts
+    const { backlog, breaks, codec, name, store, tally } = this.parts
     // Whoever is interrupted when it is done must not leave it uncounted; in a transaction it is done when that commits.
     const counted = <B extends Amount>(
       operation: Effect.Effect<B, StoreUnavailable>,
@@ -584,13 +583,14 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
         change(which, options, (portion) =>
           counted(store.redrive(portion), (amount) => {
             tally.redrove(amount)
-            workers.wake(amount.batches)
+            backlog.stored(amount.items)
+            backlog.claimable(amount.batches)
           })),
       discard: (which, options = {}) =>
         change(which, options, (portion) =>
           counted(store.discard(portion), (amount) => {
             tally.discardedDead(amount)
-            appender.onRoom()
+            backlog.room()
           }))
     }
   }
@@ -615,9 +615,9 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
 
   /** Reads the gauges, for as long as the queue is open. */
   get readings(): Effect.Effect<void> {
-    const { intake, store, tally } = this.parts
+    const { backlog, intake, store, tally } = this.parts
     const read = Effect.map(store.stats, (stats) => {
-      this.pending = stats.pending.items
+      backlog.read(stats.pending.items)
       tally.publishStats(stats)
     })
     const publish = Effect.sync(() => tally.publish(intake.unsafeCounts()))
@@ -819,13 +819,9 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       clock,
       onDrop: options.onDrop ? guard("onDrop", options.onDrop) : () => {},
       onProcessError: guarded(name, "onProcessError", options.onProcessError ?? logProcessError(name, repeats)),
-      onInternalError: guarded(name, "onInternalError", options.onInternalError ?? logInternalError(name, repeats)),
-      available: (batches) => workers.wake(batches),
-      room: () => appender.onRoom(),
-      pending: (items) => {
-        queue.pending += items
-      }
+      onInternalError: guarded(name, "onInternalError", options.onInternalError ?? logInternalError(name, repeats))
     }, hub)
+    const backlog = new Backlog()
     const intake = yield* makeImpl<Entry<A>>(
       {
         name,
@@ -848,6 +844,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const appender: Appender<A> = new Appender({
       intake,
       store,
+      backlog,
       codec,
       buffer,
       flushPolicy,
@@ -876,13 +873,14 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       keyOf: Predicate.hasProperty(buffer, "key") ? buffer.key as (item: A) => unknown : undefined,
       isMerging: buffer !== undefined || options.policy?._tag === "coalesceByKey" && options.policy.merge !== undefined,
       lifecycle,
-      pending: () => queue.pending
+      backlog
     })
     const handle: Handle<A> = { name, offer: (items) => offers.offerBack(items) }
     const process = (batch: Batch<A>) => options.process(batch, handle)
     const workers: Workers<A> = new Workers({
       ...checked,
       store,
+      backlog,
       codec,
       buffer,
       // Both run in the fibers of workers, which have the context.
@@ -914,6 +912,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       appender,
       workers,
       tally,
+      backlog,
       breaks,
       lifecycle,
       drainTimeoutMillis: checked.drainTimeoutMillis,

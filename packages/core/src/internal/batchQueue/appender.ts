@@ -22,6 +22,7 @@ import type { Appended, NewBatch, QueueStore } from "../../QueueStore.ts"
 import { withAlarm } from "../fibers/alarm.ts"
 import { Bell } from "../fibers/bell.ts"
 import { Breaks, inStretches, Stretches } from "../fibers/breaks.ts"
+import type { Backlog } from "./backlog.ts"
 import { bytesWith, type Closed, type Ending, type Entry, type Gathering, open } from "./gathering.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
 import { Timekeeper } from "../fibers/timekeeper.ts"
@@ -59,14 +60,13 @@ export interface Observer<in A> {
   readonly duplicate: () => void
   readonly dropped: (item: A, reason: DropReason, cause: Cause.Cause<unknown> | undefined) => void
   readonly failed: (operation: "append", cause: Cause.Cause<unknown>) => Effect.Effect<void>
-  /** The store has got something to claim. */
-  readonly available: (batches: number) => void
 }
 
 /** @internal */
 export interface Options<in out A> {
   readonly intake: PolicyQueueImpl<Entry<A>>
   readonly store: QueueStore
+  readonly backlog: Backlog
   readonly codec: Codec<A>
   readonly buffer: Buffer<A, any> | undefined
   readonly flushPolicy: FlushPolicy.FlushPolicy
@@ -115,8 +115,6 @@ export class Appender<in out A> {
   private isDraining = false
   /** Whether nothing more will come, so that the fiber ends when everything is stored. */
   private isFinishing = false
-  /** Whether the store has as many items as it may, as far as is known. */
-  private isFull = false
   private readonly bell = new Bell(() => this.hasWork)
   private readonly breaks: Breaks
   /** Keeps the time until the open batch is due. */
@@ -128,7 +126,8 @@ export class Appender<in out A> {
     this.options = options
     this.breaks = new Breaks(options.clock, options.macrotask)
     this.lingering = new Timekeeper(options.clock, () => this.signal())
-    this.polling = new Timekeeper(options.clock, () => this.onRoom())
+    this.polling = new Timekeeper(options.clock, () => options.backlog.room())
+    options.backlog.onRoom(() => this.signal())
   }
 
   private readonly now = (): number => monotonicMillis(this.options.clock)
@@ -156,13 +155,6 @@ export class Appender<in out A> {
   /** Lets the fiber look again, if it is parked. */
   signal(): void {
     this.bell.ring()
-  }
-
-  /** There may be room in a store that was full. */
-  onRoom(): void {
-    if (!this.isFull) return
-    this.isFull = false
-    this.signal()
   }
 
   /** Puts an item in past the intake: a handler must not wait for room that only its own end can make. */
@@ -231,7 +223,7 @@ export class Appender<in out A> {
 
   private get mayTake(): boolean {
     return this.closed.length === 0
-      || !this.isFull && this.closedItems < this.options.mostClosed && this.closedBytes < mostBytes
+      || !this.options.backlog.isFull && this.closedItems < this.options.mostClosed && this.closedBytes < mostBytes
         && this.closed.length < mostBatches
   }
 
@@ -366,7 +358,8 @@ export class Appender<in out A> {
   }
 
   private get mayStore(): boolean {
-    return this.closed.length > 0 && (!this.isFull || this.isDraining || this.closed.some(({ isExempt }) => isExempt))
+    return this.closed.length > 0
+      && (!this.options.backlog.isFull || this.isDraining || this.closed.some(({ isExempt }) => isExempt))
   }
 
   private store(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<void> {
@@ -406,10 +399,10 @@ export class Appender<in out A> {
     if (this.state._tag === "Stopped") return
     if (duplicates.length > 0) return this.goOn(this.withoutDuplicates(batches, new Set(duplicates)))
     for (const batch of batches.slice(0, appended)) this.onStored(batch)
-    if (appended > 0) this.options.observer.available(appended)
+    this.options.backlog.claimable(appended)
     const left = batches.slice(appended)
     if (left.length > 0) {
-      this.isFull = true
+      this.options.backlog.fill()
       this.polling.within(this.options.pollMillis)
     }
     this.goOn(left)
@@ -499,6 +492,7 @@ export class Appender<in out A> {
 
   private onStored(batch: Closed<A>): void {
     this.leave(batch)
+    this.options.backlog.stored(batch.values.length)
     this.options.observer.stored(batch.values.length, batch.trigger)
     this.end(batch.awaited, { _tag: "Stored" })
     for (const done of batch.onDone) done()
@@ -629,7 +623,7 @@ export class Appender<in out A> {
     encoded: Arr.NonEmptyReadonlyArray<NewBatch>,
     unsafeOnEnd: OnEnd
   ): Effect.Effect<void, StoreUnavailable> {
-    const { idWindowMillis, observer, store } = this.options
+    const { backlog, idWindowMillis, store } = this.options
     return Effect.matchCauseEffect(store.append({ batches: encoded, idWindowMillis }), {
       onFailure: (cause) => Effect.zipRight(Effect.sync(() => this.giveBack(left)), Effect.failCause(cause)),
       onSuccess: ({ duplicates }) => {
@@ -646,7 +640,7 @@ export class Appender<in out A> {
             this.within.delete(batch)
             this.onStored(batch)
           }
-          observer.available(left.length)
+          backlog.claimable(left.length)
         })
         return Effect.void
       }

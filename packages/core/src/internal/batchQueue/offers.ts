@@ -35,6 +35,7 @@ import {
 import type { Outcome } from "../../QueueEvent.ts"
 import type { QueueStore } from "../../QueueStore.ts"
 import type { Appender } from "./appender.ts"
+import type { Backlog } from "./backlog.ts"
 import { type Checked, isText } from "./options.ts"
 import type { BatchTally } from "./tally.ts"
 import { type Ending, Entry } from "./gathering.ts"
@@ -140,14 +141,13 @@ export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "max
   readonly suspends: boolean
   readonly own: Own
   readonly appender: Appender<A>
+  readonly backlog: Backlog
   readonly tally: BatchTally<A>
   readonly lifecycle: Lifecycle
   /** Whether items are merged with others before they are stored, and kept for that. */
   readonly isMerging: boolean
   /** The key of an item, where the buffer merges by it. */
   readonly keyOf: ((item: A) => unknown) | undefined
-  /** How many items are stored and not done, as far as is known here. */
-  readonly pending: () => number
 }
 
 /** @internal */
@@ -192,9 +192,9 @@ export class Offers<in out A> {
 
   /** Whether the store will have as many items as it may, with so many more, so that offers are to be rejected. */
   private isBacklogFull(more = 0): boolean {
-    const { appender, maxPending } = this.options
+    const { appender, backlog, maxPending } = this.options
     return maxPending !== undefined && maxPending.whenFull === "reject"
-      && this.options.pending() + appender.held + more >= maxPending.items
+      && backlog.pending + appender.held + more >= maxPending.items
   }
 
   /** The store has as many items as it may: there is room once some of them are done. */
@@ -205,7 +205,7 @@ export class Offers<in out A> {
 
   /** To be called when items have been done. */
   noteDone(): void {
-    this.rate.note(this.options.tally.done)
+    this.rate.note(this.options.backlog.left)
   }
 
   readonly unsafeOffer = (item: A): UnsafeBatchOutcome => {
@@ -563,7 +563,7 @@ export class Offers<in out A> {
     isBounded: boolean
   ): Effect.Effect<"stored" | "duplicate", QueueClosed<A> | QueueFull<A> | ItemDropped<A> | StoreUnavailable> {
     return Effect.suspend((): ReturnType<typeof this.offerWithin> => {
-      const { codec, idWindowMillis, maxPending, store, tally } = this.options
+      const { backlog, codec, idWindowMillis, maxPending, store, tally } = this.options
       if (!this.isOpen) {
         tally.refusedAside()
         return Effect.fail(QueueClosed.of(this.options.name, 0, [item]))
@@ -599,8 +599,9 @@ export class Offers<in out A> {
           tally.offeredAside()
           unsafeOnEnd((committed) => {
             if (!committed) return tally.tookBack()
+            backlog.stored(1)
             tally.stored(1, "manual")
-            tally.available(1)
+            backlog.claimable(1)
           })
           return Effect.succeed("stored" as const)
         }

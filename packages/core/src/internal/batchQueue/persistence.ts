@@ -68,11 +68,12 @@ export class Persistence<in out A> {
   }
 
   deadLetter(claimed: ClaimedBatch, reason: DeadLetterReason, { attempts, failedAtMillis, ...failed }: Failure) {
-    const { observer, store } = this.pool.options
+    const { backlog, observer, store } = this.pool.options
     const error = failed.error.slice(0, longestError)
     const failure = { attempts, failedAtMillis, error }
     return Effect.flatMap(this.ask("deadLetter", store.deadLetter([claimed], { reason, failure })), (asked) => {
-      observer.room()
+      if (asked !== undefined && Either.isRight(asked)) backlog.leave(claimed.items)
+      backlog.room()
       if (asked === undefined) return Effect.void
       if (Either.isLeft(asked)) return this.lost(asked.left)
       observer.deadLettered(this.index, claimed.sequence, claimed.items, reason, error)
@@ -252,15 +253,18 @@ export class Persistence<in out A> {
     placed: ReadonlyArray<Claim>
   ): void {
     const { batch, stored } = group
-    const { clock, observer } = this.pool.options
+    const { backlog, clock, observer } = this.pool.options
     const size = batch.items.length
     const left = bundles.reduce((sum, { indexes }) => sum + indexes.length, discarded.length)
     if (left < size || stored > size) observer.settled(this.index, size - left, stored - size, batch, 0)
+    // What had been merged when it was claimed has left as well.
+    backlog.leave(stored - left + discarded.length)
     for (const { cause, index } of discarded) observer.discarded(batch.items[index], cause)
     bundles.forEach((bundle, index) => {
       const { fate } = bundle
       const { sequence } = placed[index]
       if (fate._tag === "Dies") {
+        backlog.leave(parts[index].items)
         observer.deadLettered(this.index, sequence, parts[index].items, fate.reason, fate.failure.error)
         return
       }
@@ -270,7 +274,7 @@ export class Persistence<in out A> {
         this.pool.lookAgainAt(clock.unsafeCurrentTimeMillis() + fate.delayMillis)
       }
     })
-    observer.room()
+    backlog.room()
   }
 
   // --- asking -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import type { Decision } from "../../Decision.ts"
 import type { DeadLetterReason } from "../../QueueEvent.ts"
 import type { Claim, ClaimedBatch, QueueStore } from "../../QueueStore.ts"
 import type { Breaks } from "../fibers/breaks.ts"
+import type { Backlog } from "./backlog.ts"
 import type { Heartbeat } from "./heartbeat.ts"
 import type { Turns } from "./turns.ts"
 import type { Judge } from "./verdict.ts"
@@ -39,8 +40,6 @@ export interface Observer<in A> {
   /** An attempt has failed: the user's handler of errors. */
   readonly processFailed: (cause: Cause.Cause<unknown>, batch: Batch<A>) => Effect.Effect<void>
   readonly failed: (operation: Operation, cause: Cause.Cause<unknown>) => Effect.Effect<void>
-  /** Items have left the store: there may be room for others. */
-  readonly room: () => void
 }
 
 /**
@@ -63,6 +62,7 @@ export type Operation =
 /** @internal */
 export interface Options<in out A> {
   readonly store: QueueStore
+  readonly backlog: Backlog
   readonly codec: Codec<A>
   readonly buffer: Buffer<A, any> | undefined
   readonly workers: number

@@ -43,11 +43,6 @@ export interface Options<in A> {
   readonly onDrop: (item: A, reason: DropReason) => void
   readonly onProcessError: (cause: Cause.Cause<any>, batch: Batch<any>) => Effect.Effect<void>
   readonly onInternalError: (cause: Cause.Cause<unknown>, operation: string) => Effect.Effect<void>
-  /** Something may be claimed now; there may be room in the store now. */
-  readonly available: (batches: number) => void
-  readonly room: () => void
-  /** So many items more, or fewer, are stored and not done. */
-  readonly pending: (items: number) => void
   readonly clock: { readonly unsafeCurrentTimeMillis: () => number }
 }
 
@@ -74,11 +69,6 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
   constructor(options: Options<A>, hub: EventHub<BatchQueueEvent<A>>) {
     this.options = options
     this.hub = hub
-  }
-
-  /** How many items are not to be handled any more, so that they have made room in the store. */
-  get done(): number {
-    return this.settledItems + this.deadItems + sum(Object.values(this.droppedLater), (count) => count)
   }
 
   // --- offers -------------------------------------------------------------------------------------------------------
@@ -114,7 +104,6 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
 
   stored(items: number, trigger: Trigger): void {
     this.storedItems += items
-    this.options.pending(items)
     this.flushedByTrigger[trigger] += items
     if (this.hub.active) this.hub.emit({ _tag: "Stored", size: items, trigger })
   }
@@ -133,14 +122,6 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
       this.hub.emit(cause === undefined ? { _tag: "Dropped", item, reason } : { _tag: "Dropped", item, reason, cause })
     }
     this.options.onDrop(item, reason)
-  }
-
-  available(batches: number): void {
-    this.options.available(batches)
-  }
-
-  room(): void {
-    this.options.room()
   }
 
   failed(operation: string, cause: Cause.Cause<unknown>): Effect.Effect<void> {
@@ -164,7 +145,6 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
 
   settled(shard: number, size: number, merged: number, { attempt }: Batch<A>, durationMillis: number): void {
     this.settledItems += size
-    this.options.pending(-size - merged)
     this.merged += merged
     if (size > 0 && this.hub.active) this.hub.emit({ _tag: "Settled", shard, size, attempt, durationMillis })
   }
@@ -180,13 +160,11 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
 
   deadLettered: WorkersObserver<A>["deadLettered"] = (shard, sequence, size, reason, error) => {
     this.deadItems += size
-    this.options.pending(-size)
     if (this.hub.active) this.hub.emit({ _tag: "DeadLettered", shard, sequence, size, reason, error })
   }
 
   /** It is lost like everything that is dropped, and told like it. */
   discarded(item: A, cause: Cause.Cause<unknown>): void {
-    this.options.pending(-1)
     this.dropped(item, "discarded", cause)
   }
 
@@ -207,7 +185,6 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
 
   redrove({ items }: Amount): void {
     this.redriven += items
-    this.options.pending(items)
   }
 
   discardedDead({ items }: Amount): void {

@@ -643,18 +643,21 @@ export class Worker<in out A> {
     lost: ReadonlyArray<Claim>,
     isLast = true
   ): Effect.Effect<void> | undefined {
-    const { observer } = this.pool.options
+    const { backlog, observer } = this.pool.options
     const { batch, claims, stored } = held
     if (isLast) this.letGo(held)
     const size = batch.items.length
-    if (lost.length === 0) observer.settled(this.index, size, stored - size, batch, durationMillis)
-    else {
+    if (lost.length === 0) {
+      backlog.leave(stored)
+      observer.settled(this.index, size, stored - size, batch, durationMillis)
+    } else {
       // What was merged of several batches is counted where they are settled.
       const isLeft = (claim: Claim) => !lost.some((other) => isSame(claim, other))
       const items = claims.reduce((sum, claim) => isLeft(claim) ? sum + claim.items : sum, 0)
+      backlog.leave(items)
       if (items > 0) observer.settled(this.index, items, 0, batch, durationMillis)
     }
-    observer.room()
+    backlog.room()
     return lost.length === 0 ? undefined : this.persistence.lost(lost)
   }
 }

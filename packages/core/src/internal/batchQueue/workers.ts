@@ -42,6 +42,7 @@ export class Workers<in out A> implements Pool<A> {
       (operation, cause) => options.observer.failed(operation, cause)
     )
     this.polling = new Timekeeper(options.clock, () => this.wake(1))
+    options.backlog.onClaimable((batches) => this.wake(batches))
     this.breaks = new Breaks(options.clock, options.macrotask)
     this.workers = Array.from({ length: options.workers }, (_, index) => new Worker(this, index))
   }
