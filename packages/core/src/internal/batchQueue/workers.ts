@@ -11,6 +11,17 @@ import { Turns } from "./turns.ts"
 import type { Options, Pool } from "./pool.ts"
 import { Worker } from "./worker.ts"
 
+/** What the workers are at, all together. Changed by `become` alone. */
+type Phase =
+  | { readonly _tag: "Claiming" }
+  | { readonly _tag: "Paused" }
+  /** No more is claimed. What is being handled goes on. */
+  | { readonly _tag: "Stopping" }
+  /** Handlers have been interrupted, because the time to end was over. */
+  | { readonly _tag: "Interrupting" }
+  /** Nobody waits for the store any more. */
+  | { readonly _tag: "Over"; readonly wasInterrupted: boolean }
+
 /** @internal */
 export class Workers<in out A> implements Pool<A> {
   readonly options: Options<A>
@@ -20,12 +31,7 @@ export class Workers<in out A> implements Pool<A> {
   readonly polling: Timekeeper
   /** Changes whenever there may be something to claim that was not there before. */
   version = 0
-  isPaused = false
-  isStopping = false
-  /** Whether handlers have been interrupted, because the time to end was over. */
-  isInterrupting = false
-  /** Whether nobody waits for the store any more. */
-  isOver = false
+  private phase: Phase = { _tag: "Claiming" }
   private readonly workers: ReadonlyArray<Worker<A>>
   private idle: Array<() => void> = []
   private readonly pauses = new Set<() => void>()
@@ -58,7 +64,27 @@ export class Workers<in out A> implements Pool<A> {
   }
 
   get mayClaim(): boolean {
-    return !this.isPaused && !this.isStopping
+    return this.phase._tag === "Claiming"
+  }
+
+  get isPaused(): boolean {
+    return this.phase._tag === "Paused"
+  }
+
+  get isStopping(): boolean {
+    return !this.mayClaim && !this.isPaused
+  }
+
+  get isInterrupting(): boolean {
+    return this.phase._tag === "Interrupting" || this.phase._tag === "Over" && this.phase.wasInterrupted
+  }
+
+  get isOver(): boolean {
+    return this.phase._tag === "Over"
+  }
+
+  private become(phase: Phase): void {
+    this.phase = phase
   }
 
   // --- waiting ------------------------------------------------------------------------------------------------------
@@ -109,24 +135,24 @@ export class Workers<in out A> implements Pool<A> {
   // --- from outside -------------------------------------------------------------------------------------------------
 
   unsafePause(): void {
-    this.isPaused = true
+    if (this.mayClaim) this.become({ _tag: "Paused" })
   }
 
   unsafeResume(): void {
-    this.isPaused = false
+    if (this.isPaused) this.become({ _tag: "Claiming" })
     this.wake(Infinity)
   }
 
   /** No more is claimed, and whoever waits for something ends. What is being handled goes on. */
   unsafeStop(): void {
-    this.isStopping = true
+    if (!this.isStopping) this.become({ _tag: "Stopping" })
     this.wake(Infinity)
     for (const end of Array.from(this.pauses)) end()
   }
 
   /** Interrupts what is being handled; it is put back. */
   unsafeInterrupt(): void {
-    this.isInterrupting = true
+    this.become({ _tag: "Interrupting" })
     this.unsafeInterruptAllBut(undefined)
   }
 
@@ -137,7 +163,7 @@ export class Workers<in out A> implements Pool<A> {
 
   /** Nobody waits for the store any more. */
   unsafeGiveUp(): void {
-    this.isOver = true
+    this.become({ _tag: "Over", wasInterrupted: this.isInterrupting })
     for (const end of Array.from(this.pauses)) end()
   }
 }
