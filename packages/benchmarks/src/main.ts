@@ -1,13 +1,14 @@
 import * as Effect from "effect/Effect"
 import { batchQueue } from "./batch-queue.ts"
 import { run } from "./cli.ts"
+import { busy } from "./busy.ts"
 import { failure, toMarkdown } from "./failure.ts"
 import { http } from "./http.ts"
 import { keyed } from "./keyed.ts"
 import { writeBehind } from "./write-behind.ts"
 import { writeCoordinator } from "./write-coordinator.ts"
 
-const benchmarks = [writeBehind, writeCoordinator, batchQueue, keyed, http]
+const benchmarks = [writeBehind, writeCoordinator, batchQueue, keyed, http, busy]
 
 const args = process.argv.slice(2)
 const print = (text: string) => process.stdout.write(`${text}\n`)
