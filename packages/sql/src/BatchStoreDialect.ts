@@ -75,9 +75,9 @@ export interface Operations extends HeldOperations {
   readonly isSingle: (append: Append) => boolean
   readonly append: (connection: Connection, queueId: number, append: Append, now: number) => Run<Appended>
   /** The clock may have been set back: ids that were remembered later than now were remembered now. */
-  readonly clipIds: (connection: Connection, queueId: number, now: number) => Run<void>
+  readonly clipIds: ClipPart
   /** The clock may have been set back: nothing is due later than now and the time that it was given. */
-  readonly clip: (connection: Connection, queueId: number, now: number) => Run<void>
+  readonly clip: ClipPart
   /** Each of its statements may be committed by itself. */
   readonly claim: (
     connection: Connection,
@@ -119,6 +119,30 @@ export interface Operations extends HeldOperations {
   /** The counters alone: for a file in which nothing else can be read. */
   readonly counters: (connection: Connection, queueId: number, now: number) => Run<Stats>
 }
+
+/**
+ * A part of a clip, which looks at a bounded number of rows: others have their turn before the next one. Answers where
+ * that begins; undefined once everything is clipped. Without a mark it is the first part.
+ *
+ * What is clipped stays so, whatever becomes of the rest, and each of its statements may be committed by itself.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ClipPart = (
+  connection: Connection,
+  queueId: number,
+  from: ClipMark | undefined,
+  now: number
+) => Run<ClipMark | undefined>
+
+/**
+ * Where a part of a clip begins: only the dialect knows what it means.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ClipMark = ReadonlyArray<number | string>
 
 /**
  * What is done with claims.

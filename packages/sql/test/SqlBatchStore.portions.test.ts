@@ -7,8 +7,8 @@ import { BatchStore } from "@sluice/core"
 import * as Macrotask from "@sluice/core/unstable/Macrotask"
 import { SqlBatchStore, SqliteBatchStore, SqliteStore } from "@sluice/sql"
 import Sqlite from "better-sqlite3"
-import { Clock, Context, Effect, Layer, Stream } from "effect"
-import { store } from "./batchStores.ts"
+import { Clock, Context, Effect, Fiber, Layer, Stream, TestClock } from "effect"
+import { batch, store } from "./batchStores.ts"
 import { temporaryFile } from "./database.ts"
 
 const span = 2 ** 40
@@ -18,6 +18,38 @@ const lettersOf = (count: number, bytes: number) =>
   `INSERT INTO sluice_dead (seq, items, oldest_ms, died_ms, reason, error, payload)
     WITH RECURSIVE places (place) AS (SELECT 1 UNION ALL SELECT place + 1 FROM places WHERE place < ${count})
     SELECT ${span} + place, 1, 1, 1, 'rejected', 'error', zeroblob(${bytes}) FROM places`
+
+/** Since when something rests, is leased or is remembered that comes from a clock that was ahead. */
+const ahead = 1_000_000
+
+const numbersTo = (count: number) =>
+  `WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ${count})`
+
+/** Makes 8,000 that rest, of three versions, with many that are due at once, and 4,000 that are leased. */
+const lateBatches = [
+  `INSERT INTO sluice_resting (seq, items, oldest_ms, due_ms, since_ms, leased, version, payload) ${numbersTo(8000)}
+    SELECT ${span} + n, 1, 1, ${ahead} + 500 + (n * 7919) % 3, ${ahead}, 0, n % 3, x'00' FROM numbers`,
+  `INSERT INTO sluice_batches (seq, items, oldest_ms, due_ms, since_ms, payload) ${numbersTo(4000)}
+    SELECT ${span} + 8000 + n, 1, 1, ${ahead} + 500, ${ahead}, x'00' FROM numbers`
+]
+
+/** How many of them are as they would be if the clock had been right at that time, and how many are not. */
+const clippedAt = (now: number) =>
+  ["sluice_resting", "sluice_batches"].map((table) =>
+    `SELECT count(*) FILTER (WHERE since_ms = ${now} AND due_ms - since_ms BETWEEN 500 AND 502) AS clipped,
+      count(*) AS count FROM ${table}`
+  ).join(" UNION ALL ")
+
+const allClipped = [{ clipped: 8000, count: 8000 }, { clipped: 4000, count: 4000 }]
+const noneClipped = [{ clipped: 0, count: 8000 }, { clipped: 0, count: 4000 }]
+
+/** Makes 6,000 ids in the first bucket of 2^14 ms, and 6,000 in one that is ahead. */
+const lateIds = ["current", "ahead"].map((which, bucket) =>
+  `INSERT INTO sluice_ids (queue_id, bucket, id, at_ms) ${numbersTo(6000)}
+    SELECT 1, ${14 * 2 ** 43 + 61 * bucket}, '${which} ' || n, ${bucket === 0 ? 9000 : ahead} FROM numbers`
+)
+
+const countIds = `SELECT bucket % ${2 ** 43} AS bucket, at_ms, count(*) AS count FROM sluice_ids GROUP BY 1, 2`
 
 /** The tables in memory, and a connection that notes how many rows a statement has answered or changed. */
 const noted = Effect.map(
@@ -88,6 +120,40 @@ describe("one statement", () => {
       expect(yield* operations.redrive(connection, 1, all, 2, undefined)).toEqual({ batches: 1, items: 1, last: 1 })
       expect(yield* operations.redrive(connection, 1, { ...all, after: 2 }, 2, undefined))
         .toEqual({ batches: 1, items: 1, last: undefined })
+    }))
+
+  it.scoped("of a clip looks at most at 1,000 rows, and changes at most half a megabyte, or one row that is larger", () =>
+    Effect.gen(function*() {
+      const { connection, db, operations, takeMost } = yield* noted
+      makeTables(db)
+      for (const statement of [...lateBatches, ...lateIds]) db.exec(statement)
+      db.exec("UPDATE sluice_queues SET bucket_bits = 14")
+      for (const clip of [operations.clip, operations.clipIds]) {
+        let parts = 0
+        let mark = yield* clip(connection, 1, undefined, 1000)
+        for (; mark !== undefined; parts++) mark = yield* clip(connection, 1, mark, 1000)
+        expect(parts).toBeGreaterThanOrEqual(11)
+      }
+      expect(takeMost()).toBe(1000)
+      expect(db.prepare(clippedAt(1000)).all()).toEqual(allClipped)
+      expect(db.prepare(countIds).all()).toEqual([{ bucket: 0, at_ms: 1000, count: 12_000 }])
+      db.exec("UPDATE sluice_resting SET payload = zeroblob(1048576) WHERE version = 0 AND seq % 500 = 0")
+      // Those are before the others, and are as they should be.
+      db.exec(`INSERT INTO sluice_resting (seq, items, oldest_ms, due_ms, since_ms, leased, payload) ${numbersTo(2500)}
+        SELECT ${span} + 20000 + n, 1, 1, 600, 400, 0, x'00' FROM numbers`)
+      const bytes = db.prepare("SELECT total(length(payload)) FROM sluice_resting WHERE since_ms = 500").pluck()
+      const changed: Array<number> = []
+      let mark = yield* operations.clip(connection, 1, undefined, 500)
+      while (mark !== undefined) {
+        changed.push(Number(bytes.get()))
+        mark = yield* operations.clip(connection, 1, mark, 500)
+      }
+      const most = changed.map((sum, index) => sum - (changed[index - 1] ?? 0))
+      expect(Math.max(...most)).toBeLessThan(2 * 1024 * 1024)
+      expect(db.prepare(clippedAt(500)).all()).toEqual([{ clipped: 8000, count: 10_500 }, {
+        clipped: 4000,
+        count: 4000
+      }])
     }))
 
   it.scoped("of a migration moves at most 100 batches", () =>
@@ -184,5 +250,75 @@ describe("others get their turn", () => {
       expect(yield* queue.stats).toMatchObject({ pending: { batches: 2000, items: 2000 } })
       const sql = Context.get(context, SqlClient.SqlClient)
       expect(yield* sql`SELECT count(*) AS count FROM sluice_batches`).toEqual([{ count: 2000 }])
+    }))
+})
+
+describe("where the clock was set back", () => {
+  const lease = { limit: 1, leaseMillis: 1000 }
+
+  const late = Effect.gen(function*() {
+    yield* TestClock.setTime(1000)
+    const made = yield* store()
+    yield* made.queue.append({ batches: [batch(1, { ids: ["first"] })], idWindowMillis: 10_000 })
+    yield* made.queue.claim({ ...lease, settle: (yield* made.queue.claim(lease)).batches })
+    // Another process looks for the first time.
+    const { queue, sql, withTransaction } = yield* store({ filename: made.filename })
+    for (const statement of [...lateBatches, ...lateIds]) yield* sql.unsafe(statement)
+    const append = (...ids: ReadonlyArray<string>) =>
+      queue.append({ batches: [batch(2, { ids })], idWindowMillis: 10_000 })
+    return { queue, sql, withTransaction, append }
+  })
+
+  it.scoped("everything is clipped, in many parts, also where several want it at once", () =>
+    Effect.gen(function*() {
+      const { append, queue, sql } = yield* late
+      const claims = yield* Effect.all(Array.from({ length: 5 }, () => queue.claim(lease)), { concurrency: 5 })
+      expect(claims.map(({ nextAtMillis }) => nextAtMillis)).toEqual(Array.from({ length: 5 }, () => 1500))
+      expect(yield* sql.unsafe(clippedAt(1000))).toEqual(allClipped)
+      const known = yield* Effect.all(["current 6000", "ahead 6000"].map((id) => append(id)), { concurrency: 2 })
+      expect(known.map(({ duplicates }) => duplicates)).toEqual([["current 6000"], ["ahead 6000"]])
+      expect(yield* sql.unsafe(countIds)).toEqual([{ bucket: 0, at_ms: 1000, count: 12_001 }])
+    }))
+
+  it.scoped("everything is clipped inside a transaction, and again after one that is rolled back", () =>
+    Effect.gen(function*() {
+      const { append, queue, sql, withTransaction } = yield* late
+      const inside = Effect.gen(function*() {
+        expect((yield* queue.claim(lease)).nextAtMillis).toBe(1500)
+        expect((yield* append("ahead 6000")).duplicates).toEqual(["ahead 6000"])
+        expect(yield* sql.unsafe(clippedAt(1000))).toEqual(allClipped)
+        expect(yield* sql.unsafe(countIds)).toEqual([{ bucket: 0, at_ms: 1000, count: 12_001 }])
+      })
+      yield* Effect.flip(withTransaction(Effect.zipRight(inside, Effect.fail("rolled back"))))
+      expect(yield* sql.unsafe(clippedAt(1000))).toEqual(noneClipped)
+      expect(yield* sql.unsafe(countIds)).toHaveLength(3)
+      yield* withTransaction(inside)
+      expect(yield* sql.unsafe(clippedAt(1000))).toEqual(allClipped)
+      expect((yield* queue.claim(lease)).nextAtMillis).toBe(1500)
+    }))
+
+  it.scoped("everything is clipped after a transaction that is rolled back", () =>
+    Effect.gen(function*() {
+      const { append, queue, sql, withTransaction } = yield* late
+      const inside = Effect.zipRight(queue.claim(lease), append("ahead 6000"))
+      yield* Effect.flip(withTransaction(Effect.zipRight(inside, Effect.fail("rolled back"))))
+      expect((yield* queue.claim(lease)).nextAtMillis).toBe(1500)
+      expect((yield* append("ahead 6000")).duplicates).toEqual(["ahead 6000"])
+      expect(yield* sql.unsafe(clippedAt(1000))).toEqual(allClipped)
+    }))
+
+  it.scoped("others write between two parts", () =>
+    Effect.gen(function*() {
+      const { queue, sql } = yield* late
+      const claim = yield* Effect.fork(queue.claim(lease))
+      let clipped = 0
+      while (clipped === 0) {
+        yield* queue.hold(0)
+        const rows = yield* sql.unsafe<{ readonly clipped: number }>(clippedAt(1000))
+        clipped = rows.reduce((sum, { clipped }) => sum + clipped, 0)
+      }
+      expect(clipped).toBeLessThan(6000)
+      yield* Fiber.join(claim)
+      expect(yield* sql.unsafe(clippedAt(1000))).toEqual(allClipped)
     }))
 })

@@ -8,7 +8,7 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { Append, Appended, NewBatch } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
-import type { Operations, Run } from "../../BatchStoreDialect.ts"
+import type { ClipPart, Operations, Run } from "../../BatchStoreDialect.ts"
 import { span, tables } from "./schema.ts"
 
 /** How many rows one INSERT has at most. Texts are few, as each is a prepared statement: all powers of two up to here. */
@@ -16,6 +16,9 @@ const mostRows = 64
 
 /** How many ids are forgotten at once, besides twice as many as are added. */
 const forgottenAtOnce = 1000
+
+/** How many of them a part of a clip looks at. */
+const clippedAtOnce = 1000
 
 /** The number of a bucket begins with its width, so that buckets of two widths never mix. */
 const perWidth = 2 ** 43
@@ -45,6 +48,8 @@ type Names = "append" | "clipIds" | "findQueue" | "isSingle" | "queueId"
 export const makeIntake = (prefix: string): Pick<Operations, Names> => {
   const { appends, batches, ids, queues } = tables(prefix)
   const into = `INSERT INTO ${appends} (queue_id, items, oldest_ms, payload)`
+  const firstAhead = `(SELECT queue_id, bucket, id FROM ${ids} WHERE queue_id = ? AND bucket > ? ORDER BY bucket, id
+      LIMIT ${clippedAtOnce})`
   const sql = {
     addQueue: `INSERT INTO ${queues} (name) VALUES (?) ON CONFLICT DO NOTHING`,
     queueId: `SELECT id FROM ${queues} WHERE name = ?`,
@@ -64,11 +69,15 @@ export const makeIntake = (prefix: string): Pick<Operations, Names> => {
     widen: `INSERT INTO ${ids} (queue_id, bucket, id, at_ms)
       SELECT queue_id, ? + (at_ms >> ?), id, at_ms FROM ${ids} WHERE queue_id = ? AND bucket < ?
       ON CONFLICT DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)`,
-    // Those of a clock that was ahead are in this bucket, or behind it.
-    clip: `INSERT INTO ${ids} (queue_id, bucket, id, at_ms)
-      SELECT queue_id, ?, id, ? FROM ${ids} WHERE queue_id = ? AND bucket >= ? AND at_ms > ?
-      ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms`,
-    dropAhead: `DELETE FROM ${ids} WHERE queue_id = ? AND bucket > ?`,
+    // Those of a clock that was ahead are behind this bucket, or in it.
+    ahead: `SELECT 1 FROM ${ids} WHERE queue_id = ? AND bucket > ? LIMIT 1`,
+    clipAhead: `INSERT INTO ${ids} (queue_id, bucket, id, at_ms) SELECT queue_id, ?, id, ? FROM ${firstAhead}
+      WHERE true ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms`,
+    dropAhead: `DELETE FROM ${ids} WHERE (queue_id, bucket, id) IN ${firstAhead}`,
+    nextPart: `SELECT id FROM ${ids} WHERE queue_id = ? AND bucket = ? AND id >= ? ORDER BY id
+      LIMIT 1 OFFSET ${clippedAtOnce}`,
+    clip: `UPDATE ${ids} SET at_ms = ? WHERE queue_id = ? AND bucket = ? AND id >= ? AND id < coalesce(?, x'') AND
+      at_ms > ?`,
     dropNarrow: `DELETE FROM ${ids} WHERE queue_id = ? AND bucket < ?`,
     setBits: `UPDATE ${queues} SET bucket_bits = ? WHERE id = ?`
   }
@@ -157,6 +166,25 @@ export const makeIntake = (prefix: string): Pick<Operations, Names> => {
       return yield* insertAll(connection, queueId, fitting)
     })
 
+  const clipIds: ClipPart = (connection, queueId, from, now) =>
+    Effect.gen(function*() {
+      const run = (statement: string, ...params: ReadonlyArray<unknown>) =>
+        connection.execute(statement, params, undefined)
+      const [{ bucket_bits }] = yield* run(sql.room, queueId)
+      const bucket = bucketAt(bucket_bits, now)
+      // Meanwhile the time may have come to the next bucket. What is in those before is not late any more.
+      const first = from?.[0] === bucket ? from[1] : ""
+      if ((yield* run(sql.ahead, queueId, bucket)).length > 0) {
+        // They are there before they are deleted, for those who watch.
+        yield* run(sql.clipAhead, bucket, now, queueId, bucket)
+        yield* run(sql.dropAhead, queueId, bucket)
+        return [bucket, first]
+      }
+      const [next] = yield* run(sql.nextPart, queueId, bucket, first)
+      yield* run(sql.clip, now, queueId, bucket, first, next?.id ?? null, now)
+      return next === undefined ? undefined : [bucket, next.id]
+    })
+
   const findQueue = (connection: Connection, name: string): Run<number | undefined> =>
     Effect.map(connection.execute(sql.queueId, [name], undefined), ([found]) => found?.id)
 
@@ -170,14 +198,7 @@ export const makeIntake = (prefix: string): Pick<Operations, Names> => {
             connection.execute(sql.addQueue, [name], undefined),
             Effect.map(connection.execute(sql.queueId, [name], undefined), ([{ id }]): number => id)
           )),
-    clipIds: (connection, queueId, now) =>
-      Effect.flatMap(connection.execute(sql.room, [queueId], undefined), ([{ bucket_bits }]) => {
-        const bucket = bucketAt(bucket_bits, now)
-        return connection.execute(sql.clip, [bucket, now, queueId, bucket, now], undefined).pipe(
-          Effect.zipRight(connection.execute(sql.dropAhead, [queueId, bucket], undefined)),
-          Effect.asVoid
-        )
-      }),
+    clipIds,
     isSingle: (append) => append.batches.length === 1 && !hasIds(append),
     append: (connection, queueId, append, now) => {
       const { batches, maxPendingItems } = append

@@ -7,10 +7,18 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { ClaimedBatch } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
-import type { Claiming, Operations, Run } from "../../BatchStoreDialect.ts"
+import type { Claiming, ClipPart, Operations, Run } from "../../BatchStoreDialect.ts"
 import type { Damage } from "../store/damage.ts"
 import { isWhole, walkOf, walkThrough } from "./damage.ts"
 import { gone, mostRows, putBack, ready, span, spanBits, tables } from "./schema.ts"
+
+/**
+ * How many rows a part of a clip looks at, and how many bytes it changes: a row is read and compared as a whole, and at
+ * worst it is on a page of its own.
+ */
+const clippedAtOnce = 1000
+const clippedBytes = 512 * 1024
+const rowBytes = 1024
 
 /** What a lease ends at that never ends: beyond, SQLite would keep a fraction, or the driver read another number. */
 const never = Number.MAX_SAFE_INTEGER
@@ -117,17 +125,54 @@ export const makeClaims = (prefix: string): Pick<Operations, "claim" | "claimPas
       AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ms, seq LIMIT 1`,
     newer: `SELECT seq, due_ms FROM ${resting} WHERE ${ofQueue} AND version > 0 AND version <= ?
       AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY due_ms, seq LIMIT 1`,
-    clipLeased: `UPDATE ${batches} SET due_ms = due_ms - since_ms + ?, since_ms = ?
-      WHERE seq > ? AND seq < coalesce((${firstReady}), ?) AND since_ms > ?`,
-    clipResting: ["version = 0", "version > 0"].map((which) =>
-      `UPDATE ${resting} SET due_ms = due_ms - since_ms + ?, since_ms = ?
-        WHERE seq IN (SELECT seq FROM ${resting} WHERE ${ofQueue} AND ${which} AND due_ms > ? AND since_ms > ?)`
-    ),
+    clip: Object.fromEntries([batches, resting].map((table) => [
+      table,
+      `UPDATE ${table} SET due_ms = due_ms - since_ms + ?, since_ms = ?
+        WHERE seq IN (SELECT value FROM json_each(?)) AND since_ms > ?`
+    ])),
     clipHold: `UPDATE ${queues} SET held_ms = held_ms - held_since_ms + ?, held_since_ms = ?
       WHERE id = ? AND held_since_ms > ?`,
+    // Of as many as a part looks at.
+    firstReady: `SELECT seq FROM (SELECT seq, due_ms FROM ${batches} WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?)
+      WHERE due_ms = ${ready} LIMIT 1`,
     hold: `UPDATE ${queues} SET held_ms = ?, held_since_ms = ?
       WHERE id = ? AND (? <= 0 OR min(held_ms, held_ms - held_since_ms + ?) < ?)`
   }
+
+  // What is clipped is due earlier than before: whoever goes on by when it is due never comes upon it again.
+  const clips = [
+    clipOf(resting, `${ofQueue} AND version = 0`, ["due_ms", "seq"]),
+    clipOf(resting, `${ofQueue} AND version > 0`, ["version", "due_ms", "seq"]),
+    // What is likely to be damaged comes last.
+    clipOf(batches, "seq < ?", ["seq"])
+  ]
+
+  /** Where each of them begins. */
+  const beginning = (step: number, queueId: number, now: number): Array<unknown> =>
+    [[now, never], [0, 0, 0], [queueId * span]][step]
+
+  const clip: ClipPart = (connection, queueId, from, now) =>
+    Effect.gen(function*() {
+      const run = (statement: string, ...params: ReadonlyArray<unknown>) =>
+        connection.execute(statement, params, undefined)
+      if (from === undefined) yield* run(sql.clipHold, now, now, queueId, now)
+      let left = clippedAtOnce
+      for (let step = Number(from?.[0] ?? 0); step < clips.length; step++) {
+        const { measure, order, params, table } = clips[step]
+        const after = from?.[0] === step ? from.slice(1) : beginning(step, queueId, now)
+        let within = queueId
+        if (table === batches) {
+          const [ready] = yield* run(sql.firstReady, after[0], (queueId + 1) * span, left)
+          within = ready?.seq ?? (queueId + 1) * span
+        }
+        const [part] = yield* run(measure, ...params(within, after, now, left))
+        if (part.looked === null) continue
+        if (part.late !== "[]") yield* run(sql.clip[table], now, now, part.late, now)
+        if (part.looked < part.found || part.found === left) return [step, ...order.map((column) => part[column])]
+        left -= part.looked
+      }
+      return undefined
+    })
 
   /** The oldest that are fresh. RETURNING has no order. */
   const takeFresh = (
@@ -322,21 +367,42 @@ export const makeClaims = (prefix: string): Pick<Operations, "claim" | "claimPas
     claimPast,
     claim: (connection, queueId, claiming, now) =>
       (claiming.turn === "fresh" ? freshFirst : returnedFirst)(connection, queueId, prepare(claiming, now), now),
-    clip: (connection, queueId, now) => {
-      const [from, to] = [queueId * span, (queueId + 1) * span]
-      const run = (statement: string, ...params: ReadonlyArray<unknown>) =>
-        connection.execute(statement, params, undefined)
-      // What is likely to be damaged comes last.
-      return run(sql.clipHold, now, now, queueId, now).pipe(
-        Effect.zipRight(Effect.forEach(sql.clipResting, (statement) => run(statement, now, now, queueId, now, now))),
-        Effect.zipRight(run(sql.clipLeased, now, now, from, from, to, to, now)),
-        Effect.asVoid
-      )
-    },
+    clip,
     hold: (connection, queueId, millis, now) => {
       const until = due(now + millis)
       return Effect.asVoid(connection.execute(sql.hold, [until, now, queueId, millis, now, until], undefined))
     }
+  }
+}
+
+/**
+ * The rows of a table that may be later than they can be, in the order of these columns: how far a part goes, and what is
+ * late in that.
+ */
+const clipOf = (table: string, which: string, order: ReadonlyArray<string>) => {
+  const columns = order.join(", ")
+  const bytes = `iif(due_ms > ? AND since_ms > ?, ${rowBytes} + length(payload), NULL) AS bytes`
+  // One for each column that may be the first one to differ: SQLite would seek by the first one alone.
+  const behind = order.map((column, index) => {
+    const same = order.slice(0, index).map((column) => `${column} = ? AND `).join("")
+    return `SELECT * FROM (SELECT ${columns}, ${bytes} FROM ${table} WHERE ${which} AND ${same}${column} > ?
+      ORDER BY ${order.slice(index).join(", ")} LIMIT ?)`
+  })
+  return {
+    table,
+    order,
+    // The first one fits always. How long a payload is costs nothing: it is not read.
+    measure: `SELECT ${columns}, found, max(place) AS looked,
+        json_group_array(seq) FILTER (WHERE bytes IS NOT NULL) AS late
+      FROM (
+        SELECT *, count(*) OVER () AS found, row_number() OVER (ORDER BY ${columns}) AS place,
+          total(bytes) OVER (ORDER BY ${columns} ROWS UNBOUNDED PRECEDING) - coalesce(bytes, 0) AS before
+        FROM (${behind.reverse().join(" UNION ALL ")} LIMIT ?)
+      ) WHERE before < ${clippedBytes}`,
+    params: (within: number, after: ReadonlyArray<unknown>, now: number, limit: number): ReadonlyArray<unknown> => [
+      ...after.flatMap((_, index) => [now, now, within, ...after.slice(0, after.length - index), limit]),
+      limit
+    ]
   }
 }
 

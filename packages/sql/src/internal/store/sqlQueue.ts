@@ -27,7 +27,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { ChangeDead, Claims, HeldOperations, Operations } from "../../BatchStoreDialect.ts"
+import type { ChangeDead, Claims, ClipMark, HeldOperations, Operations } from "../../BatchStoreDialect.ts"
 import { Damage } from "./damage.ts"
 import { type GroupCommit, toUnavailable } from "./groupCommit.ts"
 import { isStorable, kept } from "./storableText.ts"
@@ -43,8 +43,17 @@ type HeldStep = (
   now: number
 ) => Effect.Effect<ReadonlyArray<Claim>, SqlError>
 
+/** How far something is clipped. */
+interface Clipped {
+  /** Everything is, for so many times that the clock was set back. */
+  upTo: number
+  /** For which of them it is under way, and where the next part begins. */
+  underWay: number
+  from: ClipMark | undefined
+}
+
 const never = () => false
-const doNothing = () => Effect.void
+const notYet = Effect.succeed(undefined)
 
 const noClaims: ReadonlyArray<Claim> = []
 
@@ -93,6 +102,8 @@ const keptPortion = ({ after, filter, limit }: Portion): Portion => ({
   }
 })
 
+const unclipped = (): Clipped => ({ upTo: 0, underWay: 0, from: undefined })
+
 /** How many ids are looked for at once. */
 const idsAtOnce = 1000
 
@@ -116,9 +127,10 @@ export class SqlQueue implements QueueStore {
   /** Known once its row is committed: a transaction that is rolled back takes the row with it. */
   private id: number | undefined
   private lastNow = -Infinity
-  /** How often the clock was set back, and up to which time everything has been clipped: at first it may have been. */
+  /** How often the clock was set back: at first it may have been. */
   private setBack = 1
-  private readonly clipped = { due: 0, ids: 0 }
+  private readonly clipped = { due: unclipped(), ids: unclipped() }
+  private readonly clipping = { due: Effect.unsafeMakeSemaphore(1), ids: Effect.unsafeMakeSemaphore(1) }
   private readonly damage = new Damage()
   private readonly past: HeldOperations
 
@@ -172,26 +184,54 @@ export class SqlQueue implements QueueStore {
   }
 
   /** Clips first what may be later than it can be, where the clock has been set back. */
-  private writeClipped<A>(
+  private writeClipped<A extends {}>(
     kind: "due" | "ids",
     single: boolean,
-    clip: Step<void>,
     step: Step<A>
   ): Effect.Effect<A, StoreUnavailable> {
-    let upTo = 0
-    const written = this.write(single, (connection, id, now) => {
-      if (this.clipped[kind] === this.setBack) return step(connection, id, now)
-      upTo = this.setBack
-      return Effect.zipRight(clip(connection, id, now), step(connection, id, now))
+    return this.withClipped(kind, (clipped, clip) => {
+      const isClipped = () => clipped.upTo === this.setBack
+      const written = this.write<A | undefined>(
+        single,
+        (connection, id, now) => isClipped() ? step(connection, id, now) : notYet
+      )
+      const go: Effect.Effect<A, StoreUnavailable> = Effect.flatMap(
+        written,
+        (answer) => answer === undefined ? Effect.zipRight(clip, go) : Effect.succeed(answer)
+      )
+      return isClipped() ? go : Effect.zipRight(clip, go)
     })
-    return Effect.flatMap(written, (answer) => {
-      if (upTo === 0) return Effect.succeed(answer)
-      return Effect.withFiberRuntime((fiber) => {
-        // A transaction may still be rolled back, and that with it.
-        const isCommitted = this.transactions.currentIn(fiber.currentContext) === undefined
-        if (isCommitted) this.clipped[kind] = Math.max(this.clipped[kind], upTo)
-        return Effect.succeed(answer)
+  }
+
+  /** Part by part, so that others get their turn. Where several want it, one does it, and the others wait. */
+  private withClipped<A>(
+    kind: "due" | "ids",
+    use: (clipped: Clipped, clip: Effect.Effect<void, StoreUnavailable>) => Effect.Effect<A, StoreUnavailable>
+  ): Effect.Effect<A, StoreUnavailable> {
+    return Effect.withFiberRuntime((fiber) => {
+      const isInside = this.transactions.currentIn(fiber.currentContext) !== undefined
+      // A transaction may still be rolled back, and that with it.
+      const clipped = isInside ? { ...this.clipped[kind] } : this.clipped[kind]
+      const clip = Effect.whileLoop({
+        while: () => clipped.upTo !== this.setBack,
+        body: () => this.clipPart(kind, clipped),
+        step: ({ from, setBack }) => {
+          clipped.underWay = setBack
+          clipped.from = from
+          if (from === undefined) clipped.upTo = setBack
+        }
       })
+      // Whoever waits inside a transaction would hold up whoever is waited for.
+      return use(clipped, isInside ? clip : this.clipping[kind].withPermits(1)(clip))
+    })
+  }
+
+  private clipPart(kind: "due" | "ids", clipped: Clipped) {
+    const clip = kind === "due" ? this.operations.clip : this.operations.clipIds
+    return this.write(kind === "due", (connection, id, now) => {
+      const { setBack } = this
+      const from = clipped.underWay === setBack ? clipped.from : undefined
+      return Effect.map(clip(connection, id, from, now), (from) => ({ from, setBack }))
     })
   }
 
@@ -273,7 +313,6 @@ export class SqlQueue implements QueueStore {
     return this.writeClipped(
       "ids",
       false,
-      (connection, id, now) => operations.clipIds(connection, id, now),
       (connection, id, now) => operations.append(connection, id, append, now)
     )
   }
@@ -307,10 +346,10 @@ export class SqlQueue implements QueueStore {
         ? Effect.flatMap(held.settle(connection, id, settle), (lost) => claim(connection, id, now, lost))
         : claim(connection, id, now, noClaims)
     const single = !isSome(settle)
-    if (damage === undefined) return this.writeClipped("due", single, operations.clip, step)
+    if (damage === undefined) return this.writeClipped("due", single, step)
     // By itself: a transaction in which something has come upon a broken page can write nothing any more.
     return Effect.zipRight(
-      Effect.ignore(this.writeClipped("due", true, operations.clip, doNothing)),
+      Effect.ignore(this.withClipped("due", (_, clip) => clip)),
       this.write(single, step)
     )
   }
