@@ -71,10 +71,24 @@ export interface Operations extends HeldOperations {
   readonly findQueue: (connection: Connection, name: string) => Run<number | undefined>
   /** The key of a queue, which is made where there is none. */
   readonly queueId: (connection: Connection, name: string) => Run<number>
-  /** Whether an append is one statement, which needs no transaction around it. */
+  /** Whether an append without ids is one statement, which needs no transaction around it. */
   readonly isSingle: (append: Append) => boolean
-  readonly append: (connection: Connection, queueId: number, append: Append, now: number) => Run<Appended>
-  /** The clock may have been set back: ids that were remembered later than now were remembered now. */
+  /** An append without ids. */
+  readonly append: (connection: Connection, queueId: number, append: Append) => Run<Appended>
+  /**
+   * An append with ids. Undefined where `clipIds` has to be done first, because what is remembered is not where a window
+   * of this length, or one that was longer, looks for it.
+   */
+  readonly appendWithIds: (
+    connection: Connection,
+    queueId: number,
+    append: Append,
+    now: number
+  ) => Run<Appended | undefined>
+  /**
+   * The clock may have been set back: ids that were remembered later than now were remembered now. And what is remembered
+   * moves to where the longest window looks for it.
+   */
   readonly clipIds: ClipPart
   /** The clock may have been set back: nothing is due later than now and the time that it was given. */
   readonly clip: ClipPart
@@ -124,7 +138,7 @@ export interface Operations extends HeldOperations {
  * A part of a clip, which looks at a bounded number of rows: others have their turn before the next one. Answers where
  * that begins; undefined once everything is clipped. Without a mark it is the first part.
  *
- * What is clipped stays so, whatever becomes of the rest, and each of its statements may be committed by itself.
+ * What is clipped stays so, whatever becomes of the rest. Each statement of a part of `clip` may be committed by itself.
  *
  * @since 0.1.0
  * @category models

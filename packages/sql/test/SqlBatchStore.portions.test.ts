@@ -322,3 +322,48 @@ describe("where the clock was set back", () => {
       expect(yield* sql.unsafe(clippedAt(1000))).toEqual(allClipped)
     }))
 })
+
+describe("where the window of ids becomes wider", () => {
+  const remembered = `INSERT INTO sluice_ids (queue_id, bucket, id, at_ms) ${numbersTo(12_000)}
+    SELECT 1, ${14 * 2 ** 43}, 'id ' || n, 1000 FROM numbers`
+  const buckets = `SELECT bucket / ${2 ** 43} AS bits, count(*) AS count FROM sluice_ids GROUP BY 1`
+  const appendOf = (id: string, idWindowMillis: number): BatchStore.Append => ({
+    batches: [batch(1, { ids: [id] })],
+    idWindowMillis
+  })
+
+  it.scoped("all that is remembered moves, in many parts, also after a transaction that is rolled back", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(1000)
+      const { queue, sql, withTransaction } = yield* store()
+      yield* queue.append(appendOf("id 0", 10_000))
+      yield* sql.unsafe(remembered)
+      const append = Effect.forEach(["id 0", "id 7000", "id 12000"], (id) => queue.append(appendOf(id, 100_000)))
+      const inside = Effect.gen(function*() {
+        expect((yield* append).flatMap(({ duplicates }) => duplicates)).toEqual(["id 0", "id 7000", "id 12000"])
+        expect(yield* sql.unsafe(buckets)).toEqual([{ bits: 17, count: 12_001 }])
+      })
+      yield* Effect.flip(withTransaction(Effect.zipRight(inside, Effect.fail("rolled back"))))
+      expect(yield* sql.unsafe(buckets)).toEqual([{ bits: 14, count: 12_001 }])
+      yield* inside
+    }))
+
+  it.scoped("nobody appends with ids before all has moved, also where it was left half-way", () =>
+    Effect.gen(function*() {
+      const { connection, db, operations, takeMost } = yield* noted
+      makeTables(db)
+      db.exec("UPDATE sluice_queues SET bucket_bits = 14")
+      db.exec(remembered)
+      const append = (windowMillis: number) =>
+        operations.appendWithIds(connection, 1, appendOf("id 12000", windowMillis), 1000)
+      expect(yield* append(100_000)).toBeUndefined()
+      expect(yield* append(100_000)).toBeUndefined()
+      let mark = yield* operations.clipIds(connection, 1, undefined, 1000)
+      expect(db.prepare(buckets).all()).toEqual([{ bits: 14, count: 11_000 }, { bits: 17, count: 1000 }])
+      expect(yield* append(10_000)).toBeUndefined()
+      while (mark !== undefined) mark = yield* operations.clipIds(connection, 1, mark, 1000)
+      expect(takeMost()).toBe(1000)
+      const known = { appended: 0, duplicates: ["id 12000"] }
+      expect([yield* append(10_000), yield* append(100_000)]).toEqual([known, known])
+    }))
+})

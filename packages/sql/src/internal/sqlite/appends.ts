@@ -6,7 +6,7 @@
  * at the end of the table, and there is no index by time.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
-import type { Append, Appended, NewBatch } from "@sluice/core/BatchStore"
+import type { Appended, NewBatch } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
 import type { ClipPart, Operations, Run } from "../../BatchStoreDialect.ts"
 import { span, tables } from "./schema.ts"
@@ -38,22 +38,23 @@ const longestFitting = (batches: ReadonlyArray<NewBatch>, room: number): Readonl
   return end < 0 ? batches : batches.slice(0, end)
 }
 
-const hasIds = ({ batches }: Append): boolean => batches.some(({ ids }) => ids !== undefined && ids.length > 0)
-
 const idsOf = (batches: ReadonlyArray<NewBatch>): ReadonlyArray<string> => batches.flatMap(({ ids }) => ids ?? none)
 
-type Names = "append" | "clipIds" | "findQueue" | "isSingle" | "queueId"
+type Names = "append" | "appendWithIds" | "clipIds" | "findQueue" | "isSingle" | "queueId"
 
 /** @internal */
 export const makeIntake = (prefix: string): Pick<Operations, Names> => {
   const { appends, batches, ids, queues } = tables(prefix)
   const into = `INSERT INTO ${appends} (queue_id, items, oldest_ms, payload)`
-  const firstAhead = `(SELECT queue_id, bucket, id FROM ${ids} WHERE queue_id = ? AND bucket > ? ORDER BY bucket, id
-      LIMIT ${clippedAtOnce})`
+  const firstOf = (columns: string, which: string) =>
+    `(SELECT ${columns} FROM ${ids} WHERE queue_id = ? AND ${which} ORDER BY bucket, id LIMIT ${clippedAtOnce})`
+  const key = "queue_id, bucket, id"
   const sql = {
     addQueue: `INSERT INTO ${queues} (name) VALUES (?) ON CONFLICT DO NOTHING`,
     queueId: `SELECT id FROM ${queues} WHERE name = ?`,
     room: `SELECT pending_items, bucket_bits FROM ${queues} WHERE id = ?`,
+    roomWithIds: `SELECT pending_items, bucket_bits, EXISTS (SELECT 1 FROM ${ids}
+      WHERE queue_id = ${queues}.id AND bucket < bucket_bits * ${perWidth}) AS has_narrow FROM ${queues} WHERE id = ?`,
     appendOne: `${into} VALUES (?, ?, ?, ?)`,
     appendBounded: `${into} SELECT ?, ?, ?, ? WHERE (SELECT pending_items FROM ${queues} WHERE id = ?) + ? <= ?
       RETURNING 1`,
@@ -66,19 +67,21 @@ export const makeIntake = (prefix: string): Pick<Operations, Names> => {
       ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms`,
     forget: `DELETE FROM ${ids} WHERE (queue_id, bucket, id) IN (
       SELECT queue_id, bucket, id FROM ${ids} WHERE queue_id = ? AND bucket < ? LIMIT ?)`,
+    narrow: `SELECT 1 FROM ${ids} WHERE queue_id = ? AND bucket < ? LIMIT 1`,
     widen: `INSERT INTO ${ids} (queue_id, bucket, id, at_ms)
-      SELECT queue_id, ? + (at_ms >> ?), id, at_ms FROM ${ids} WHERE queue_id = ? AND bucket < ?
+      SELECT queue_id, ? + (at_ms >> ?), id, at_ms FROM ${firstOf(`${key}, at_ms`, "bucket < ?")} WHERE true
       ON CONFLICT DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)`,
+    dropNarrow: `DELETE FROM ${ids} WHERE (${key}) IN ${firstOf(key, "bucket < ?")}`,
     // Those of a clock that was ahead are behind this bucket, or in it.
     ahead: `SELECT 1 FROM ${ids} WHERE queue_id = ? AND bucket > ? LIMIT 1`,
-    clipAhead: `INSERT INTO ${ids} (queue_id, bucket, id, at_ms) SELECT queue_id, ?, id, ? FROM ${firstAhead}
-      WHERE true ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms`,
-    dropAhead: `DELETE FROM ${ids} WHERE (queue_id, bucket, id) IN ${firstAhead}`,
+    clipAhead: `INSERT INTO ${ids} (queue_id, bucket, id, at_ms)
+      SELECT queue_id, ?, id, ? FROM ${firstOf(key, "bucket > ?")} WHERE true
+      ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms`,
+    dropAhead: `DELETE FROM ${ids} WHERE (${key}) IN ${firstOf(key, "bucket > ?")}`,
     nextPart: `SELECT id FROM ${ids} WHERE queue_id = ? AND bucket = ? AND id >= ? ORDER BY id
       LIMIT 1 OFFSET ${clippedAtOnce}`,
     clip: `UPDATE ${ids} SET at_ms = ? WHERE queue_id = ? AND bucket = ? AND id >= ? AND id < coalesce(?, x'') AND
       at_ms > ?`,
-    dropNarrow: `DELETE FROM ${ids} WHERE queue_id = ? AND bucket < ?`,
     setBits: `UPDATE ${queues} SET bucket_bits = ? WHERE id = ?`
   }
   const rows = new Map<number, string>()
@@ -127,27 +130,20 @@ export const makeIntake = (prefix: string): Pick<Operations, Names> => {
     )
   }
 
-  /** Once: the window of a queue has become wider than its buckets. What is remembered moves into wider ones. */
-  const widen = (connection: Connection, queueId: number, bits: number): Run<void> => {
-    const from = bits * perWidth
-    return connection.execute(sql.widen, [from, bits, queueId, from], undefined).pipe(
-      Effect.zipRight(connection.execute(sql.dropNarrow, [queueId, from], undefined)),
-      Effect.zipRight(connection.execute(sql.setBits, [bits, queueId], undefined)),
-      Effect.asVoid
-    )
-  }
-
-  const appendWithIds = (
-    connection: Connection,
-    queueId: number,
-    { batches, idWindowMillis = Infinity }: Append,
-    fitting: ReadonlyArray<NewBatch>,
-    bits: number,
-    now: number
-  ): Run<Appended> =>
+  const appendWithIds: Operations["appendWithIds"] = (connection, queueId, append, now) =>
     Effect.gen(function*() {
+      const { batches, idWindowMillis = Infinity, maxPendingItems } = append
+      const [room] = yield* connection.execute(sql.roomWithIds, [queueId], undefined)
+      const bits: number = room.bucket_bits
       const needed = bitsFor(idWindowMillis)
-      if (needed > bits) yield* widen(connection, queueId, needed)
+      if (needed > bits) {
+        // From now on everybody remembers in wider buckets. Nobody appends before all that is remembered is in those.
+        yield* connection.execute(sql.setBits, [needed, queueId], undefined)
+        const narrow = yield* connection.execute(sql.narrow, [queueId, needed * perWidth], undefined)
+        if (narrow.length > 0) return undefined
+      } else if (room.has_narrow === 1) return undefined
+      const most = Math.min(maxPendingItems ?? Infinity, Number.MAX_SAFE_INTEGER)
+      const fitting = longestFitting(batches, most - room.pending_items)
       const width = Math.max(bits, needed)
       const bucket = bucketAt(width, now)
       const given = idsOf(fitting)
@@ -172,6 +168,12 @@ export const makeIntake = (prefix: string): Pick<Operations, Names> => {
         connection.execute(statement, params, undefined)
       const [{ bucket_bits }] = yield* run(sql.room, queueId)
       const bucket = bucketAt(bucket_bits, now)
+      const narrow = bucket_bits * perWidth
+      if ((yield* run(sql.narrow, queueId, narrow)).length > 0) {
+        yield* run(sql.widen, narrow, bucket_bits, queueId, narrow)
+        yield* run(sql.dropNarrow, queueId, narrow)
+        return [bucket, ""]
+      }
       // Meanwhile the time may have come to the next bucket. What is in those before is not late any more.
       const first = from?.[0] === bucket ? from[1] : ""
       if ((yield* run(sql.ahead, queueId, bucket)).length > 0) {
@@ -199,19 +201,16 @@ export const makeIntake = (prefix: string): Pick<Operations, Names> => {
             Effect.map(connection.execute(sql.queueId, [name], undefined), ([{ id }]): number => id)
           )),
     clipIds,
-    isSingle: (append) => append.batches.length === 1 && !hasIds(append),
-    append: (connection, queueId, append, now) => {
-      const { batches, maxPendingItems } = append
-      const withIds = hasIds(append)
-      if (!withIds && maxPendingItems === undefined) return insertAll(connection, queueId, batches)
-      const most = Math.min(maxPendingItems ?? Infinity, Number.MAX_SAFE_INTEGER)
-      if (!withIds && batches.length === 1) return appendOne(connection, queueId, batches[0], most)
-      return Effect.flatMap(connection.execute(sql.room, [queueId], undefined), ([{ bucket_bits, pending_items }]) => {
-        const fitting = longestFitting(batches, most - pending_items)
-        return withIds
-          ? appendWithIds(connection, queueId, append, fitting, bucket_bits, now)
-          : insertAll(connection, queueId, fitting)
-      })
-    }
+    isSingle: ({ batches }) => batches.length === 1,
+    append: (connection, queueId, { batches, maxPendingItems }) => {
+      if (maxPendingItems === undefined) return insertAll(connection, queueId, batches)
+      const most = Math.min(maxPendingItems, Number.MAX_SAFE_INTEGER)
+      if (batches.length === 1) return appendOne(connection, queueId, batches[0], most)
+      return Effect.flatMap(
+        connection.execute(sql.room, [queueId], undefined),
+        ([{ pending_items }]) => insertAll(connection, queueId, longestFitting(batches, most - pending_items))
+      )
+    },
+    appendWithIds
   }
 }

@@ -183,11 +183,14 @@ export class SqlQueue implements QueueStore {
     return now
   }
 
-  /** Clips first what may be later than it can be, where the clock has been set back. */
+  /**
+   * Clips first what may be later than it can be, where the clock has been set back, and where the step answers nothing
+   * before that is done.
+   */
   private writeClipped<A extends {}>(
     kind: "due" | "ids",
     single: boolean,
-    step: Step<A>
+    step: Step<A | undefined>
   ): Effect.Effect<A, StoreUnavailable> {
     return this.withClipped(kind, (clipped, clip) => {
       const isClipped = () => clipped.upTo === this.setBack
@@ -197,7 +200,11 @@ export class SqlQueue implements QueueStore {
       )
       const go: Effect.Effect<A, StoreUnavailable> = Effect.flatMap(
         written,
-        (answer) => answer === undefined ? Effect.zipRight(clip, go) : Effect.succeed(answer)
+        (answer) => {
+          if (answer !== undefined) return Effect.succeed(answer)
+          clipped.upTo = 0
+          return Effect.zipRight(clip, go)
+        }
       )
       return isClipped() ? go : Effect.zipRight(clip, go)
     })
@@ -307,13 +314,13 @@ export class SqlQueue implements QueueStore {
     if (!append.batches.some(({ ids }) => ids !== undefined && ids.length > 0)) {
       return this.write(
         operations.isSingle(append),
-        (connection, id, now) => operations.append(connection, id, append, now)
+        (connection, id) => operations.append(connection, id, append)
       )
     }
     return this.writeClipped(
       "ids",
       false,
-      (connection, id, now) => operations.append(connection, id, append, now)
+      (connection, id, now) => operations.appendWithIds(connection, id, append, now)
     )
   }
 
