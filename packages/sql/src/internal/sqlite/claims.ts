@@ -382,10 +382,11 @@ export const makeClaims = (prefix: string): Pick<Operations, "claim" | "claimPas
 const clipOf = (table: string, which: string, order: ReadonlyArray<string>) => {
   const columns = order.join(", ")
   const bytes = `iif(due_ms > ? AND since_ms > ?, ${rowBytes} + length(payload), NULL) AS bytes`
-  // One for each column that may be the first one to differ: SQLite would seek by the first one alone.
+  // One for each column that may be the first one to differ: SQLite would seek by the first one alone. And of two bounds
+  // it seeks by the one that comes first.
   const behind = order.map((column, index) => {
     const same = order.slice(0, index).map((column) => `${column} = ? AND `).join("")
-    return `SELECT * FROM (SELECT ${columns}, ${bytes} FROM ${table} WHERE ${which} AND ${same}${column} > ?
+    return `SELECT * FROM (SELECT ${columns}, ${bytes} FROM ${table} WHERE ${same}${column} > ? AND ${which}
       ORDER BY ${order.slice(index).join(", ")} LIMIT ?)`
   })
   return {
@@ -400,7 +401,7 @@ const clipOf = (table: string, which: string, order: ReadonlyArray<string>) => {
         FROM (${behind.reverse().join(" UNION ALL ")} LIMIT ?)
       ) WHERE before < ${clippedBytes}`,
     params: (within: number, after: ReadonlyArray<unknown>, now: number, limit: number): ReadonlyArray<unknown> => [
-      ...after.flatMap((_, index) => [now, now, within, ...after.slice(0, after.length - index), limit]),
+      ...after.flatMap((_, index) => [now, now, ...after.slice(0, after.length - index), within, limit]),
       limit
     ]
   }
