@@ -104,10 +104,11 @@ export const makeClaims = (prefix: string): Pick<Operations, "claim" | "claimPas
       ) LEFT JOIN ${resting} AS resting ON resting.seq = (
         SELECT seq FROM ${resting} WHERE ${ofQueue} AND version = 0 ORDER BY due_ms, seq LIMIT 1
       ) WHERE id = ?`,
-    // From version to version, whatever waits for each.
+    // From version to version, whatever waits for each. The last condition is that of the index.
     lookNewer: `WITH RECURSIVE versions (version) AS (
         SELECT min(version) FROM ${resting} WHERE ${ofQueue} AND version > 0
-        UNION ALL SELECT (SELECT min(version) FROM ${resting} WHERE ${ofQueue} AND version > versions.version)
+        UNION ALL SELECT (SELECT min(version) FROM ${resting}
+            WHERE ${ofQueue} AND version > versions.version AND version > 0)
           FROM versions WHERE version < ?
       )
       SELECT found.seq, found.due_ms FROM versions CROSS JOIN ${resting} AS found ON found.seq = (
