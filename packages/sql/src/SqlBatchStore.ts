@@ -21,6 +21,7 @@ import type { BatchStoreDialect } from "./BatchStoreDialect.ts"
 import { makeGroupCommit } from "./internal/store/groupCommit.ts"
 import { migrate } from "./internal/store/migrate.ts"
 import { SqlQueue } from "./internal/store/sqlQueue.ts"
+import { behindFor } from "./internal/writer/realTransaction.ts"
 import * as SqliteBatchStore from "./SqliteBatchStore.ts"
 import { SqliteStore } from "./SqliteStore.ts"
 import { SqlTransaction } from "./SqlTransaction.ts"
@@ -57,7 +58,7 @@ const findDialect = (name: string): Effect.Effect<BatchStoreDialect, InvalidOpti
  * every other operation fails with `StoreUnavailable`, reason `"closed"`, also one that waits for somebody else's lock.
  *
  * **Waits** for a lock that another process holds, up to the `busyTimeout` of the database. **Errors**: `InvalidOption`,
- * which names the field, its value and the limit; `StoreUnavailable`: the tables could not be made, and none was.
+ * which names the field, its value and the limit, also where the `SqlTransaction` is a double; `StoreUnavailable`: the tables could not be made, and none was.
  *
  * @since 0.1.0
  * @category constructors
@@ -77,7 +78,8 @@ export const make = (
       prefix,
       "letters, digits and underscores, beginning with a letter, at most 32"
     )
-    const { store: name, transactions } = yield* SqlTransaction
+    const { store: name } = yield* SqlTransaction
+    const { transactions } = yield* behindFor(module)
     const dialect = yield* findDialect(transactions.database.dialect.name)
     yield* migrate(transactions, dialect, prefix)
     const file = yield* Effect.serviceOption(SqliteStore)

@@ -7,16 +7,15 @@
  *
  * @since 0.1.0
  */
-import type { Reactivity } from "@effect/experimental/Reactivity"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
-import { identity } from "effect/Function"
-import type { Transactions } from "./internal/writer/transactions.ts"
 import type { TransactionError } from "./TransactionError.ts"
 
 /**
  * The transactions of one database. Provided by the layer that opens it, such as `SqliteStore.layer`.
+ *
+ * A double of your own does for what only calls it. What writes through the one writer itself (`WriteCoordinator.make`
+ * and `layerSqlClient`, `SqlBatchStore.make`) needs that of a store, and fails with an `InvalidOption` otherwise.
  *
  * @since 0.1.0
  * @category models
@@ -37,13 +36,6 @@ export interface SqlTransaction {
   readonly withTransaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | TransactionError, R>
   /** Whether the calling fiber is in a transaction of this database that has not ended. */
   readonly isInside: Effect.Effect<boolean>
-  /** @internal */
-  readonly transactions: Transactions
-  /**
-   * What runs the queries of this user of the database again.
-   * @internal
-   */
-  readonly reactivity: Reactivity.Service
 }
 
 /**
@@ -55,18 +47,6 @@ export interface SqlTransaction {
 export const SqlTransaction: Context.Tag<SqlTransaction, SqlTransaction> = Context.GenericTag<SqlTransaction>(
   "@sluice/sql/SqlTransaction"
 )
-
-/** @internal */
-export const of = (transactions: Transactions, reactivity: Reactivity.Service): SqlTransaction => ({
-  store: transactions.database.store,
-  withTransaction: (effect) => transactions.withTransaction(effect, identity),
-  isInside: Effect.map(FiberRef.get(FiberRef.currentContext), (context) => {
-    const current = transactions.currentIn(context)
-    return current !== undefined && !current.isOver
-  }),
-  transactions,
-  reactivity
-})
 
 /**
  * Runs an effect in a transaction of the database that the context has.

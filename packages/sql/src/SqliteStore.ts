@@ -33,6 +33,7 @@ import { Line } from "./internal/writer/line.ts"
 import { sleepFor } from "@sluice/core/unstable/Sleep"
 import { SharedStores } from "./internal/sqlite/sharedStores.ts"
 import { sqliteConnection } from "./internal/sqlite/connection.ts"
+import { makeTransaction } from "./internal/writer/realTransaction.ts"
 import { toSqlError } from "./internal/writer/transaction.ts"
 import { Transactions } from "./internal/writer/transactions.ts"
 import { dialect, isDriverError, unavailableReason } from "./SqliteDialect.ts"
@@ -357,7 +358,7 @@ export const make = (
       transaction: (effect) => transactions.withTransaction(effect, toSqlError)
     })
     return Context.make(SqlClient, client).pipe(
-      Context.add(SqlTransaction.SqlTransaction, SqlTransaction.of(transactions, reactivity)),
+      Context.add(SqlTransaction.SqlTransaction, makeTransaction(transactions, reactivity)),
       Context.add(SqliteStore, { filename, persistent, durable, checkpoint })
     )
   })

@@ -52,7 +52,9 @@ import { forkLoop, isTracing } from "@sluice/core/unstable/Fibers"
 import { toSqlError, type Transaction } from "./internal/writer/transaction.ts"
 import type { Transactions } from "./internal/writer/transactions.ts"
 import { replicaOf } from "./internal/coordinator/metrics.ts"
-import { SqlTransaction } from "./SqlTransaction.ts"
+import { type RealCoordinator, realOf, submitAs } from "./internal/coordinator/realCoordinator.ts"
+import { behindFor } from "./internal/writer/realTransaction.ts"
+import type { SqlTransaction } from "./SqlTransaction.ts"
 import type { WriteChange, WriteOptions } from "./Write.ts"
 import type { WriteError } from "./WriteError.ts"
 
@@ -99,15 +101,6 @@ export interface WriteCoordinator {
   readonly changes: Stream.Stream<WriteChange | Missed>
   /** The counts at one moment; also after the coordinator has been closed. */
   readonly metrics: Effect.Effect<Metrics>
-  /**
-   * Like `submit`, for layers: our own errors are told as `onError` makes them, those of the write as they are.
-   * @internal
-   */
-  readonly submitAs: <A, E, R, E2>(
-    write: Effect.Effect<A, E, R> | SingleStatement<A, E>,
-    options: WriteOptions,
-    onError: (error: WriteError) => E2
-  ) => Effect.Effect<A, E | E2, R>
 }
 
 /**
@@ -221,7 +214,7 @@ const registerTimeout = (
     (unregister) => Effect.sync(unregister)
   )
 
-class WriteCoordinatorImpl implements WriteCoordinator {
+class WriteCoordinatorImpl implements WriteCoordinator, RealCoordinator {
   readonly name: string
   readonly changes: Stream.Stream<WriteChange | Missed>
   readonly metrics: Effect.Effect<Metrics>
@@ -237,10 +230,10 @@ class WriteCoordinatorImpl implements WriteCoordinator {
   }
 
   submit<A, E, R>(write: Effect.Effect<A, E, R>, options: WriteOptions): Effect.Effect<A, E | WriteError, R> {
-    return this.submitAs(write, options, identity)
+    return this[submitAs](write, options, identity)
   }
 
-  submitAs<A, E, R, E2>(
+  [submitAs]<A, E, R, E2>(
     write: Effect.Effect<A, E, R> | SingleStatement<A, E>,
     options: WriteOptions,
     onError: (error: WriteError) => E2
@@ -295,7 +288,7 @@ class WriteCoordinatorImpl implements WriteCoordinator {
  * done in the background once that is over. The end of `changes` tells when.
  *
  * **Errors**: `InvalidOption`, which names the field, its value and the limit; also where a queue of the same database
- * has a lease that is shorter than three times `writeTimeout`.
+ * has a lease that is shorter than three times `writeTimeout`, or the `SqlTransaction` is a double.
  *
  * @example
  * ```ts
@@ -330,7 +323,7 @@ export const make = (
 > =>
   Effect.gen(function*() {
     const checked = yield* checkOptions(options)
-    const { transactions } = yield* SqlTransaction
+    const { transactions } = yield* behindFor(checked.name)
     yield* registerTimeout(options, transactions, checked.writeTimeoutMillis)
     // What is closed after the caller's scope, where that is closed inside a transaction.
     const scope = yield* Scope.make()
@@ -441,8 +434,9 @@ export const layerConfig = <I>(
  * ones (`last_insert_rowid()`, `changes()`, `BEGIN`, `CREATE TEMP`, a `PRAGMA` that the store relies on): it fails, and
  * says what to do instead.
  *
- * **Waits** like `submit`. **Errors**: those of the coordinator come as the `cause` of a `SqlError`. **Interruption** as
- * for `submit`: a transaction that has started is committed.
+ * **Waits** like `submit`. **Errors**: those of the coordinator come as the `cause` of a `SqlError`; the layer fails with
+ * `InvalidOption` where the coordinator or the `SqlTransaction` is a double. **Interruption** as for `submit`: a
+ * transaction that has started is committed.
  *
  * @example
  * ```ts
@@ -469,14 +463,15 @@ export const layerConfig = <I>(
  */
 export const layerSqlClient = <I>(
   tag: Context.Tag<I, WriteCoordinator>
-): Layer.Layer<SqlClient, never, I | SqlTransaction> =>
+): Layer.Layer<SqlClient, InvalidOption, I | SqlTransaction> =>
   Layer.effect(
     SqlClient,
-    Effect.zipWith(SqlTransaction, tag, ({ reactivity, transactions }, coordinator) =>
-      makeClient(transactions, reactivity, {
-        statement: (run) =>
-          coordinator.submitAs(new SingleStatement(run), { name: "sql.statement" }, toSqlError),
-        transaction: (effect) =>
-          coordinator.submitAs(effect, { name: "sql.transaction" }, toSqlError)
-      }))
+    Effect.gen(function*() {
+      const { reactivity, transactions } = yield* behindFor("layerSqlClient")
+      const coordinator = yield* realOf("layerSqlClient", yield* tag)
+      return makeClient(transactions, reactivity, {
+        statement: (run) => coordinator[submitAs](new SingleStatement(run), { name: "sql.statement" }, toSqlError),
+        transaction: (effect) => coordinator[submitAs](effect, { name: "sql.transaction" }, toSqlError)
+      })
+    })
   )

@@ -4,6 +4,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { SqlTransaction, WriteCoordinator } from "@sluice/sql"
 import { Context, Deferred, Effect, Exit, Fiber, Scope, TestClock } from "effect"
+import { behindOf } from "../src/internal/writer/realTransaction.ts"
 import { add, store, takeNumbers } from "./batchStores.ts"
 import { foreign } from "./database.ts"
 
@@ -122,7 +123,7 @@ describe("a renewal", () => {
 it.scoped("the database of a queue knows the bounds of waits for the writer, and the leases", () =>
   Effect.gen(function*() {
     const { context } = yield* store({ busyTimeout: "2 seconds" })
-    const { transactions } = Context.get(context, SqlTransaction.SqlTransaction)
+    const { transactions } = behindOf(Context.get(context, SqlTransaction.SqlTransaction))!
     expect(transactions.longestWaitMillis).toBe(2000)
     const coordinator = (writeTimeout: string) =>
       Effect.provide(WriteCoordinator.make({ name: "w", writeTimeout: writeTimeout as "1 second" }), context)

@@ -6,9 +6,9 @@ import { Reactivity } from "@effect/experimental"
 import { describe, expect, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Exit, Fiber, type Scope, TestClock } from "effect"
 import { makeGroupCommit } from "../src/internal/store/groupCommit.ts"
+import { makeTransaction } from "../src/internal/writer/realTransaction.ts"
 import type { Transactions } from "../src/internal/writer/transactions.ts"
 import { SqlTransaction, WriteCoordinator } from "../src/index.ts"
-import { of } from "../src/SqlTransaction.ts"
 import { insertInto, scripted } from "./scriptedDatabase.ts"
 
 type Write = (v: string) => Effect.Effect<unknown, unknown>
@@ -43,7 +43,7 @@ const ways: Record<string, (transactions: Transactions) => Effect.Effect<Write, 
       Effect.provideServiceEffect(
         WriteCoordinator.make({ name: "writes", queueSize: 2 }),
         SqlTransaction.SqlTransaction,
-        Effect.map(Reactivity.make, (reactivity) => of(transactions, reactivity))
+        Effect.map(Reactivity.make, (reactivity) => makeTransaction(transactions, reactivity))
       ),
       (writes) => (v) => writes.submit(insertIn(transactions, v), { name: v })
     )

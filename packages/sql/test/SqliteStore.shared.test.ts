@@ -7,15 +7,20 @@ import { SqliteStore, SqlTransaction, WriteCoordinator } from "@sluice/sql"
 import { Chunk, Context, Deferred, Effect, Exit, Fiber, Layer, Scope, Stream, TestClock } from "effect"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { behindOf } from "../src/internal/writer/realTransaction.ts"
 import { foreign, temporaryFile } from "./database.ts"
 
 /** Opens it by a build of its own, as another part of an app would. */
 const open = (filename: string, options: Partial<SqliteStore.Options> = {}) =>
-  Effect.map(Layer.build(SqliteStore.layer({ filename, busyTimeout: 0, ...options })), (context) => ({
-    context,
-    sql: Context.get(context, SqlClient.SqlClient),
-    ...Context.get(context, SqlTransaction.SqlTransaction)
-  }))
+  Effect.map(Layer.build(SqliteStore.layer({ filename, busyTimeout: 0, ...options })), (context) => {
+    const transaction = Context.get(context, SqlTransaction.SqlTransaction)
+    return {
+      context,
+      sql: Context.get(context, SqlClient.SqlClient),
+      transactions: behindOf(transaction)!.transactions,
+      ...transaction
+    }
+  })
 
 /** The same until `close` is run. */
 const openUntil = (filename: string, options?: Partial<SqliteStore.Options>) =>

@@ -96,9 +96,9 @@ describe("layers", () => {
     })
   })
 
-  it("of a SqlClient need the coordinator, and cannot fail", () => {
+  it("of a SqlClient need the coordinator, and can fail of a double", () => {
     expect(WriteCoordinator.layerSqlClient(Writes)).type.toBe<
-      Layer.Layer<SqlClient.SqlClient, never, Writes | SqlTransaction.SqlTransaction>
+      Layer.Layer<SqlClient.SqlClient, QueueError.InvalidOption, Writes | SqlTransaction.SqlTransaction>
     >()
   })
 

@@ -1,0 +1,54 @@
+/**
+ * What stands behind the `SqlTransaction` that a store provides. It is under a symbol and not in the interface, so that
+ * a double of the user's needs none; what cannot do without it tells the double apart.
+ */
+import type { Reactivity } from "@effect/experimental/Reactivity"
+import { InvalidOption } from "@sluice/core/QueueError"
+import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import { identity } from "effect/Function"
+import { SqlTransaction } from "../../SqlTransaction.ts"
+import type { Transactions } from "./transactions.ts"
+
+const key: unique symbol = Symbol.for("@sluice/sql/SqlTransaction/behind")
+
+export interface Behind {
+  readonly transactions: Transactions
+  /** What runs the queries of this user of the database again. */
+  readonly reactivity: Reactivity.Service
+}
+
+interface RealTransaction extends SqlTransaction {
+  readonly [key]: Behind
+}
+
+export const makeTransaction = (transactions: Transactions, reactivity: Reactivity.Service): SqlTransaction => {
+  const real: RealTransaction = {
+    store: transactions.database.store,
+    withTransaction: (effect) => transactions.withTransaction(effect, identity),
+    isInside: Effect.map(FiberRef.get(FiberRef.currentContext), (context) => {
+      const current = transactions.currentIn(context)
+      return current !== undefined && !current.isOver
+    }),
+    [key]: { transactions, reactivity }
+  }
+  return real
+}
+
+export const behindOf = (transaction: SqlTransaction): Behind | undefined => (transaction as RealTransaction)[key]
+
+/** What stands behind the transactions that the context has, for the one of this name. */
+export const behindFor = (name: string): Effect.Effect<Behind, InvalidOption, SqlTransaction> =>
+  Effect.flatMap(SqlTransaction, (transaction) => {
+    const behind = behindOf(transaction)
+    return behind === undefined
+      ? Effect.fail(
+        new InvalidOption({
+          queue: name,
+          field: "SqlTransaction",
+          value: transaction,
+          limit: "that of a store, such as SqliteStore.layer, and no double"
+        })
+      )
+      : Effect.succeed(behind)
+  })
