@@ -61,7 +61,8 @@ import { Workers } from "./internal/batchQueue/workers.ts"
 import { Macrotask } from "./unstable/Macrotask.ts"
 import { replicaOf } from "./internal/metrics/replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
-import { makeImpl, type PolicyQueueImpl, type Taken } from "./PolicyQueue.ts"
+import { makeImpl, type PolicyQueueImpl } from "./internal/intake/policyQueue.ts"
+import type { Taken } from "./PolicyQueue.ts"
 import {
   type BatchOfferError,
   type HandlerDefect,

@@ -201,6 +201,14 @@ export class TooManyItems<out A = unknown> extends Data.TaggedError("TooManyItem
 export type OfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | InvalidWeight<A> | InvalidKey<A>
 
 /**
+ * What an offer of all or none fails with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type AllOrNoneError<A> = QueueFull<A> | TooManyItems<A> | QueueClosed<A> | InvalidWeight<A> | InvalidKey<A>
+
+/**
  * A handler wrote part of its batch: the items at `indexes` failed, each with its own error, the rest is done.
  * Made by `Batch.failSome`.
  *

@@ -20,6 +20,14 @@ import type { Trigger } from "./Batch.ts"
 export type Outcome = "accepted" | "coalesced" | "dropped"
 
 /**
+ * What an `unsafeOffer` answers: the outcome, or why the item was refused.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type UnsafeOutcome = Outcome | "full" | "closed" | "invalid-weight" | "invalid-key"
+
+/**
  * Why an item was dropped. A policy of your own may name reasons of its own.
  *
  * - `drop-newest`: it came when the queue was full, under `dropNewest`.

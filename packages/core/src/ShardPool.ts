@@ -40,7 +40,7 @@ import { Macrotask } from "./unstable/Macrotask.ts"
 import { checkPolicy, isPlain } from "./internal/intake/policyCheck.ts"
 import { replicaOf } from "./internal/metrics/replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
-import { makeImpl } from "./PolicyQueue.ts"
+import { makeImpl } from "./internal/intake/policyQueue.ts"
 import {
   type CommandDropped,
   DrainTimeout,

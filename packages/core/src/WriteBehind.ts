@@ -37,16 +37,8 @@ import { Tally } from "./internal/writeBehind/tally.ts"
 import { forkLoop, Lifecycle } from "./internal/fibers/lifecycle.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/fibers/tracing.ts"
 import type { Settlement } from "./internal/writeBehind/settlements.ts"
-import {
-  type AllOrNoneError,
-  Offer,
-  offerEach,
-  type Taken,
-  unsafeOfferAllOrNone,
-  unsafeOfferEach,
-  type UnsafeOutcome,
-  whyNone
-} from "./PolicyQueue.ts"
+import { Offer, offerEach, unsafeOfferAllOrNone, unsafeOfferEach, whyNone } from "./internal/intake/policyQueue.ts"
+import type { AllOrNoneError, Taken, UnsafeOutcome } from "./PolicyQueue.ts"
 import {
   type HandlerDefect,
   type InvalidOption,

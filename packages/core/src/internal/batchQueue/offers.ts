@@ -9,16 +9,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Codec from "../../Codec.ts"
 import { DrainRate } from "../../DrainRate.ts"
-import {
-  type AllOrNoneError,
-  mostAllOrNone,
-  Offer,
-  offerEach,
-  type PolicyQueueImpl,
-  type Taken,
-  unsafeOfferAllOrNone,
-  type UnsafeOutcome
-} from "../../PolicyQueue.ts"
+import type { AllOrNoneError, Taken, UnsafeOutcome } from "../../PolicyQueue.ts"
 import {
   type BatchOfferError,
   InvalidKey,
@@ -42,6 +33,7 @@ import { type Ending, Entry } from "./gathering.ts"
 import type { Lifecycle } from "../fibers/lifecycle.ts"
 import { inStretches, Stretches } from "../fibers/breaks.ts"
 import { isKey, keyLimit } from "../intake/keys.ts"
+import { mostAllOrNone, Offer, offerEach, type PolicyQueueImpl, unsafeOfferAllOrNone } from "../intake/policyQueue.ts"
 import type { Own } from "./own.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
 
