@@ -70,16 +70,10 @@
  *
  * @since 0.1.0
  */
-import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
-import * as MetricKey from "effect/MetricKey"
 import * as MetricLabel from "effect/MetricLabel"
 import { type Trigger, triggers } from "./Batch.ts"
-
-export {
-  /** @internal */
-  replicaOf
-} from "./internal/metrics/replicas.ts"
+import { durationBoundaries, labelled, labelsOf } from "./internal/metrics/labelled.ts"
 
 /**
  * The counts of a queue at one moment: offered = refused + coalesced + dropped + settled + held.
@@ -133,9 +127,6 @@ export interface Readings {
   readonly oldestAgeMillis: number
 }
 
-/** From a tenth of a millisecond to a minute and more. */
-const durationBoundaries = MetricBoundaries.exponential({ start: 0.1, factor: 2, count: 21 })
-
 /**
  * The metrics of one queue.
  *
@@ -148,42 +139,6 @@ export interface QueueMetrics {
   /** Records how long one flush took. */
   readonly flushDuration: (millis: number) => void
 }
-
-/** A counter that is told totals. */
-const makeTotal = (key: MetricKey.MetricKey.Counter<number>): (total: number) => void => {
-  const metric = Metric.fromMetricKey(key)
-  // It is there from the start: whoever watches its rate would not see the first ones otherwise.
-  metric.unsafeUpdate(0, [])
-  let published = 0
-  return (total) => {
-    if (total === published) return
-    metric.unsafeUpdate(total - published, [])
-    published = total
-  }
-}
-
-const labelsOf = (system: string, queue: string, replica: number): ReadonlyArray<MetricLabel.MetricLabel> => [
-  MetricLabel.make("system", system),
-  MetricLabel.make("queue", queue),
-  ...replica === 1 ? [] : [MetricLabel.make("replica", String(replica))]
-]
-
-/** Makes metrics with these labels. */
-const labelled = (labels: ReadonlyArray<MetricLabel.MetricLabel>) => ({
-  counter: (name: string, description: string, ...extra: ReadonlyArray<MetricLabel.MetricLabel>) =>
-    makeTotal(
-      MetricKey.taggedWithLabels(MetricKey.counter(name, { description, incremental: true }), [...labels, ...extra])
-    ),
-  gauge: (name: string, description: string) => {
-    const metric = Metric.fromMetricKey(MetricKey.taggedWithLabels(MetricKey.gauge(name, { description }), labels))
-    return (value: number) => metric.unsafeUpdate(value, [])
-  },
-  histogram: (name: string, boundaries: MetricBoundaries.MetricBoundaries, description: string) => {
-    const key = MetricKey.histogram(name, boundaries, description)
-    const metric = Metric.fromMetricKey(MetricKey.taggedWithLabels(key, labels))
-    return (value: number) => metric.unsafeUpdate(value, [])
-  }
-})
 
 /**
  * Makes the metrics of one queue. Counters of the same system, name and replica (default: 1) add up.
@@ -343,38 +298,3 @@ export const makeBatchQueue = (
     processDuration: duration
   }
 }
-
-/**
- * Publishes counts under their names: each counter is told its total, each gauge its reading.
- *
- * @internal
- */
-export const makeCounts = <Counter extends string, Gauge extends string>(
-  system: string,
-  queue: string,
-  replica: number,
-  counters: Readonly<Record<Counter, readonly [name: string, description: string]>>,
-  gauges: Readonly<Record<Gauge, readonly [name: string, description: string]>>
-): (counts: Readonly<Record<Counter | Gauge, number>>) => void => {
-  const { counter, gauge } = labelled(labelsOf(system, queue, replica))
-  const updates: Array<readonly [string, (value: number) => void]> = []
-  for (const name in counters) updates.push([name, counter(counters[name][0], counters[name][1])])
-  for (const name in gauges) updates.push([name, gauge(gauges[name][0], gauges[name][1])])
-  return (counts) => {
-    for (const [name, update] of updates) update(counts[name as Counter | Gauge])
-  }
-}
-
-/**
- * Records durations, in milliseconds, under a name.
- *
- * @internal
- */
-export const makeDuration = (
-  system: string,
-  queue: string,
-  replica: number,
-  name: string,
-  description: string
-): (millis: number) => void =>
-  labelled(labelsOf(system, queue, replica)).histogram(name, durationBoundaries, description)

@@ -38,7 +38,7 @@ import { Timekeeper } from "./internal/fibers/timekeeper.ts"
 import { isTracing, withCurrentSpan } from "./internal/fibers/tracing.ts"
 import { Macrotask } from "./unstable/Macrotask.ts"
 import { checkPolicy, isPlain } from "./internal/intake/policyCheck.ts"
-import { replicaOf } from "./internal/metrics/replicas.ts"
+import { replicaOf } from "./unstable/Replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
 import { makeImpl } from "./internal/intake/policyQueue.ts"
 import {

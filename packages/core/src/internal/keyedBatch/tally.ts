@@ -3,7 +3,7 @@
  */
 import type * as Cause from "effect/Cause"
 import type { EventHub } from "../../unstable/EventHub.ts"
-import { makeCounts } from "../../QueueMetrics.ts"
+import { makeCounts } from "../../unstable/NamedMetrics.ts"
 import type { KeyedObserver, Told } from "./shard.ts"
 
 /** @internal */

@@ -1,7 +1,8 @@
 /**
  * The metrics of a coordinator: read from its counts, and published within a second of a change.
  */
-import * as QueueMetrics from "@sluice/core/QueueMetrics"
+import * as NamedMetrics from "@sluice/core/unstable/NamedMetrics"
+import * as Replicas from "@sluice/core/unstable/Replicas"
 import * as Effect from "effect/Effect"
 
 /** What is counted of writes, and read, at one moment. */
@@ -22,7 +23,7 @@ const system = "write_coordinator"
  * The number of a coordinator among those of its name that are open in this process.
  * @internal
  */
-export const replicaOf = (name: string) => QueueMetrics.replicaOf([system, name])
+export const replicaOf = (name: string) => Replicas.replicaOf([system, name])
 
 /** @internal */
 export class WriteMetrics {
@@ -35,14 +36,14 @@ export class WriteMetrics {
 
   constructor(name: string, replica: number, read: () => WriteCounts) {
     this.read = read
-    this.groupDuration = QueueMetrics.makeDuration(
+    this.groupDuration = NamedMetrics.makeDuration(
       system,
       name,
       replica,
       "sluice_write_group_duration_ms",
       "Duration of a group of writes, from its beginning to the end of its commit"
     )
-    this.update = QueueMetrics.makeCounts(system, name, replica, {
+    this.update = NamedMetrics.makeCounts(system, name, replica, {
       accepted: ["sluice_writes_accepted_total", "Writes that got into the queue"],
       completed: ["sluice_writes_completed_total", "Writes committed"],
       failed: ["sluice_writes_failed_total", "Writes that failed, or were refused"],

@@ -1,6 +1,10 @@
 /**
  * Which queues are open in this process, so that the metrics of those that have the same name can be told apart: one that
  * writes the gauges of another would make both of them wrong.
+ *
+ * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ *
+ * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import { globalValue } from "effect/GlobalValue"
@@ -41,7 +45,8 @@ const leave = (tags: string, row: Array<Place | undefined>, at: number): void =>
  * The number of a queue among those that are open and whose metrics have the same tags: the lowest that is free, from 1
  * on, or that of others with the same owner. It is free again when the scope is closed.
  *
- * @internal
+ * @since 0.1.0
+ * @category constructors
  */
 export const replicaOf = (
   tags: ReadonlyArray<unknown>,
