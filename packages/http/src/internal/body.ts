@@ -20,10 +20,7 @@ declare const TextDecoder: new(label: "utf-8", options: { readonly fatal: boolea
   decode(bytes?: ArrayBuffer | Uint8Array, options?: { readonly stream: boolean }): string
 }
 
-/**
- * Why a body could not be read.
- * @internal
- */
+/** Why a body could not be read. */
 export type Unread =
   | { readonly _tag: "TooLarge" }
   /** It is not text in UTF-8. */
@@ -38,7 +35,6 @@ const notText: Unread = { _tag: "NotText" }
 const broken: Unread = { _tag: "Broken" }
 const lost = (cause: RequestError): Unread => ({ _tag: "Lost", cause })
 
-/** @internal */
 export const brokenBody = "it is not what Content-Encoding says, or not all of it, or there is more behind its end"
 
 /** What the server of the platform takes without being asked for more. */
@@ -58,10 +54,7 @@ const decode = (bytes: ArrayBuffer | Uint8Array): Effect.Effect<string, Unread> 
   }
 }
 
-/**
- * The whole body as text. The limit is for what it is, decompressed.
- * @internal
- */
+/** The whole body as text. The limit is for what it is, decompressed. */
 export const readText = (request: HttpServerRequest, maxBytes: number): Effect.Effect<string, Unread> => {
   const length = request.headers["content-length"]
   if (length === undefined || !isPlain(request.headers["content-encoding"])) return readUnknownLength(request, maxBytes)
@@ -142,8 +135,6 @@ const newline = 10
 /**
  * Goes through the lines of the body, those of each piece that arrives together. `use` answers whether to go on. Nothing
  * is held but a piece, and the beginning of a line that has not ended yet. Where the body is cut makes no difference.
- *
- * @internal
  */
 export const forLines = <E>(
   request: HttpServerRequest,

@@ -52,10 +52,7 @@ const makeInflates = (zlib: Zlib | undefined): ReadonlyMap<string, () => Inflate
 
 const inflates = makeInflates(process?.getBuiltinModule?.("node:zlib"))
 
-/**
- * What a header `Accept-Encoding` says of the codings that are known here.
- * @internal
- */
+/** What a header `Accept-Encoding` says of the codings that are known here. */
 export const acceptEncoding: string = [...inflates.keys(), "identity"].join(", ")
 
 const identity = "identity"
@@ -64,28 +61,20 @@ const identity = "identity"
 const codingOf = (header: string | undefined): string =>
   header === undefined ? identity : header.trim().toLowerCase().replace(/^x-gzip$/, "gzip")
 
-/**
- * Whether a header `Content-Encoding` says that the body comes as it is.
- * @internal
- */
+/** Whether a header `Content-Encoding` says that the body comes as it is. */
 export const isPlain = (header: string | undefined): boolean => codingOf(header) === identity
 
 /**
  * Whether a body with this `Content-Encoding` can be read: with one coding at most, because what comes out of all but the
  * last one has no limit.
- *
- * @internal
  */
 export const isKnown = (header: string | undefined): boolean => isPlain(header) || inflates.has(codingOf(header))
 
-/** @internal */
 export type Pull<E> = Effect.Effect<Uint8Array | undefined, E>
 
 /**
  * Gives what a body with this `Content-Encoding` is, piece by piece as it is asked for, and fails where it is not that,
  * is not all of it, or goes on behind its end.
- *
- * @internal
  */
 export const withDecoded = <A, E, F>(
   header: string | undefined,

@@ -51,7 +51,6 @@ const isOrigin = (origin: unknown): boolean =>
 
 const isName = (name: unknown): boolean => typeof name === "string" && /^[\w!#$%&'*+.^`|~-]+$/.test(name)
 
-/** @internal */
 export const makeCors = (options: Cors): Effect.Effect<HttpMiddleware.HttpMiddleware, InvalidOption> =>
   Effect.gen(function*() {
     const { credentials = false, exposedHeaders = [], headers = [], methods, origins } = options

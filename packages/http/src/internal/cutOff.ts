@@ -49,7 +49,6 @@ const known = new WeakSet<Answer>()
 /**
  * To be called as soon as a request has come. `onCut` is called where its connection is over before all of the answer is
  * sent. On another platform than Node, and for a request that has been seen to, it does nothing.
- * @internal
  */
 export const endWithClient = (request: HttpServerRequest, onCut?: Listener): void => {
   if (!isNodeRequest(request)) return

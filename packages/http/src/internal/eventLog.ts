@@ -11,7 +11,6 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { HttpQueue, Told } from "../HttpQueue.ts"
 
-/** @internal */
 export interface Recorded {
   readonly number: number
   readonly queue: string
@@ -36,7 +35,6 @@ interface Kept {
 /**
  * What a watcher is told: where it begins, an event, or that so many of those that it watches are not there any more,
  * because it was away for long, or too slow. With an `id` it can go on from there when it comes again.
- * @internal
  */
 export type Watched =
   | { readonly _tag: "Begun"; readonly id: string }
@@ -46,7 +44,6 @@ export type Watched =
 /** How far a watcher may be behind before it misses events. */
 const watcherCapacity = 1024
 
-/** @internal */
 export class EventLog {
   private readonly kept = new Map<string, Kept>()
   private readonly keep: number
@@ -158,7 +155,6 @@ const processId: Effect.Effect<string> = Effect.zipWith(
   (clock, drawn) => `${clock.unsafeCurrentTimeMillis().toString(36)}.${drawn.toString(36)}`
 )
 
-/** @internal */
 export const make = (
   queues: ReadonlyArray<HttpQueue>,
   keep: number

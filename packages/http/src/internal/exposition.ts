@@ -6,16 +6,11 @@
  * not change while a process lives.
  */
 
-/** @internal */
 export type Type = "counter" | "gauge" | "histogram" | "summary"
 
-/** @internal */
 export type Label = readonly [name: string, value: string]
 
-/**
- * A value, and which one of its metric it is.
- * @internal
- */
+/** A value, and which one of its metric it is. */
 export interface Sample {
   /** What comes after the name of the family. */
   readonly suffix: "" | "_bucket" | "_sum" | "_count"
@@ -24,7 +19,6 @@ export interface Sample {
   readonly value: string
 }
 
-/** @internal */
 export interface Metric {
   readonly name: string
   readonly type: Type
@@ -52,7 +46,6 @@ const suffixes: Readonly<Record<Type, ReadonlyArray<string>>> = {
   summary: ["", "_sum", "_count"]
 }
 
-/** @internal */
 export class Exposition {
   /** How many had to be renamed. */
   readonly renamed = { metric: 0, label: 0, series: 0 }

@@ -5,10 +5,7 @@
 /** Nobody needs more of it to find the place. */
 const longestField = 200
 
-/**
- * Such as `address.lines[2]`; empty for the value as a whole.
- * @internal
- */
+/** Such as `address.lines[2]`; empty for the value as a whole. */
 export const fieldOf = (path: ReadonlyArray<PropertyKey>): string =>
   path.reduce<string>(
     (field, step) =>

@@ -9,7 +9,6 @@
 
 const hex = (lane: number): string => (lane >>> 0).toString(16).padStart(8, "0")
 
-/** @internal */
 export class Fingerprint {
   private one = 0xdeadbeef
   private two = 0x41c6ce57

@@ -35,10 +35,7 @@ import { refuse } from "./respond.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
-/**
- * What a request asks for besides taking its items.
- * @internal
- */
+/** What a request asks for besides taking its items. */
 export interface Ask {
   /** When it is to be answered. */
   readonly wait: "accepted" | "stored" | "settled"
@@ -85,10 +82,7 @@ const mostFaults = 100
 
 // --- a body that is read as a whole ------------------------------------------------------------------------------------
 
-/**
- * Takes one item or an array, all of it or none.
- * @internal
- */
+/** Takes one item or an array, all of it or none. */
 export const takeWhole = (mounted: Mounted, text: string, ask: Ask): Effect.Effect<Response> => {
   let value: unknown
   try {
@@ -560,10 +554,7 @@ class Streaming {
   }
 }
 
-/**
- * Takes the items of a stream of lines, as far as it can.
- * @internal
- */
+/** Takes the items of a stream of lines, as far as it can. */
 export const takeStream = (
   mounted: Mounted,
   request: HttpServerRequest,
@@ -580,10 +571,7 @@ export const takeStream = (
 
 // --- answers -----------------------------------------------------------------------------------------------------------
 
-/**
- * The answer to a body that could not be read.
- * @internal
- */
+/** The answer to a body that could not be read. */
 export const unreadable = (unread: Unread, what: "body" | "line", limit: number, taken: number): Response => {
   switch (unread._tag) {
     case "TooLarge":
@@ -612,7 +600,6 @@ const full = (mounted: Mounted, items: number, taken: number): Response => {
   return response
 }
 
-/** @internal */
 export const unavailable = (mounted: Mounted, reason: "closing" | "draining" | "store", taken: number): Response =>
   refuse(QueueUnavailable, { queue: mounted.queue.name, reason, taken }, { "retry-after": "1" })
 

@@ -38,10 +38,7 @@ interface Place {
 
 const none: ReadonlyArray<never> = []
 
-/**
- * Those of a text that is JSON, up to so many.
- * @internal
- */
+/** Those of a text that is JSON, up to so many. */
 export const inexactIntegers = (text: string, most: number): ReadonlyArray<Inexact> => {
   if (!hasManyDigits(text)) return none
   const found: Array<Inexact> = []

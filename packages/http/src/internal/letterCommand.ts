@@ -23,13 +23,11 @@ const maxBodyBytes = 256 * 1024
 /** What is wrong may be as large as the body. */
 const longestMessage = 500
 
-/** @internal */
 export interface LetterCommand {
   readonly which: WhichLetters
   readonly options: LetterOptions
 }
 
-/** @internal */
 export const readLetterCommand = (
   request: HttpServerRequest
 ): Effect.Effect<LetterCommand, InvalidRequest | TooLarge | UnsupportedMediaType> =>

@@ -11,7 +11,6 @@ import { monotonicMillis } from "@sluice/core/unstable/Sleep"
 import type { HttpQueue, Status } from "../HttpQueue.ts"
 import { RememberedKeys } from "./rememberedKeys.ts"
 
-/** @internal */
 export interface Options {
   readonly windowMillis: number
   readonly maxIdempotencyKeys: number
@@ -24,7 +23,6 @@ export interface Options {
 const lookEveryMillis = 1000
 const longestLook = "5 seconds"
 
-/** @internal */
 export class Mounted {
   readonly queue: HttpQueue
   readonly keys: RememberedKeys
@@ -92,10 +90,7 @@ export class Mounted {
   }
 }
 
-/**
- * Looks at the queues now and then, until the scope is closed.
- * @internal
- */
+/** Looks at the queues now and then, until the scope is closed. */
 export const measure = (all: ReadonlyArray<Mounted>): Effect.Effect<void, never, Scope.Scope> => {
   // A queue of the user's may hang, or die of being looked at: the others are looked at all the same.
   const lookAtAll = Effect.forEach(

@@ -42,7 +42,6 @@ const methodsOf = (api: HttpApi.HttpApi.Any): ReadonlyMap<string, ReadonlyArray<
 /**
  * For the paths of one group of an API, and more paths that are for POST. It is asked where no route was found: what an
  * API has at the same path in another group goes before.
- * @internal
  */
 export const refuseOtherMethods = (
   api: HttpApi.HttpApi.Any,
@@ -73,7 +72,6 @@ const isNotFound = (error: unknown): boolean =>
 /**
  * For a router of one path with a parameter at its end, which is for POST. A wildcard stands behind what others may have
  * at the same path.
- * @internal
  */
 export const postAlone = <E, R>(router: HttpRouter.HttpRouter<E, R>, parent: `/${string}/`) => {
   const refused = notAllowed(["POST"])

@@ -4,10 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 
-/**
- * Items of a request that follow one another.
- * @internal
- */
+/** Items of a request that follow one another. */
 export interface Span {
   /** That of the first of them in the request. */
   readonly position: number
@@ -37,7 +34,6 @@ interface Turn {
   users: number
 }
 
-/** @internal */
 export class RememberedKeys {
   private readonly keys = new Map<string, Remembered>()
   private readonly turns = new Map<string, Turn>()

@@ -21,7 +21,6 @@ const statusOf = (errors: Schema.Schema.Any): number => {
   return status
 }
 
-/** @internal */
 export const refuse = <Fields extends object>(
   errors: ErrorClass<Fields>,
   fields: NoInfer<Fields>,

@@ -7,10 +7,7 @@ import * as Redacted from "effect/Redacted"
 /** The shortest token that may be configured, in characters. */
 const shortestToken = 16
 
-/**
- * A token that is too short would be guessed, and an empty one is what a request without any has.
- * @internal
- */
+/** A token that is too short would be guessed, and an empty one is what a request without any has. */
 export const checkToken = (module: string, token: Redacted.Redacted): Check.Check =>
   Check.check(
     isSendable(Redacted.value(token)) && Redacted.value(token).length >= shortestToken,
@@ -23,10 +20,7 @@ export const checkToken = (module: string, token: Redacted.Redacted): Check.Chec
 /** What comes through a header as it is. */
 const isSendable = (token: string): boolean => /^[\x20-\x7e]*$/.test(token) && token.trim() === token
 
-/**
- * Takes a time that depends on the length of what was given, and on nothing else.
- * @internal
- */
+/** Takes a time that depends on the length of what was given, and on nothing else. */
 export const isSecret = (given: string, secret: Redacted.Redacted): boolean => {
   const expected = Redacted.value(secret)
   let difference = given.length ^ expected.length
@@ -36,9 +30,6 @@ export const isSecret = (given: string, secret: Redacted.Redacted): boolean => {
 
 const scheme = /^Bearer +/i
 
-/**
- * The token of a header `Authorization`; empty where there is none.
- * @internal
- */
+/** The token of a header `Authorization`; empty where there is none. */
 export const tokenOf = (authorization: string | undefined): string =>
   authorization !== undefined && scheme.test(authorization) ? authorization.replace(scheme, "").trimEnd() : ""

@@ -9,7 +9,6 @@ import * as Stream from "effect/Stream"
 // Of every platform that JavaScript runs on; the standard library of the language alone does not declare it.
 declare const TextEncoder: new() => { encode(text: string): Uint8Array }
 
-/** @internal */
 export interface ServerSentEvent {
   /** What a client that comes again sends as `Last-Event-ID`. No line breaks. */
   readonly id?: string | undefined
@@ -43,7 +42,6 @@ const jsonOf = (data: unknown): string => {
   }
 }
 
-/** @internal */
 export const encode = (events: Stream.Stream<ServerSentEvent>): Stream.Stream<Uint8Array> => {
   const beats = Stream.repeatEffect(Effect.as(Effect.sleep(heartbeat), ":\n\n"))
   const texts = Stream.merge(Stream.map(events, textOf), beats, { haltStrategy: "left" })

@@ -49,10 +49,7 @@ const mostBytesInBatch = 16 * 1024 * 1024
 /** How many items are taken from the intake at a time. */
 const takenAtOnce = 1024
 
-/**
- * Who is told what becomes of items. It must not throw.
- * @internal
- */
+/** Who is told what becomes of items. It must not throw. */
 export interface Observer<in A> {
   /** A batch was stored: so many items, of so many that were offered. */
   readonly stored: (items: number, trigger: Trigger) => void
@@ -62,7 +59,6 @@ export interface Observer<in A> {
   readonly failed: (operation: "append", cause: Cause.Cause<unknown>) => Effect.Effect<void>
 }
 
-/** @internal */
 export interface Options<in out A> {
   readonly intake: PolicyQueueImpl<Entry<A>>
   readonly store: QueueStore
@@ -93,7 +89,6 @@ interface Flusher {
   readonly onGathered: () => void
 }
 
-/** @internal */
 export class Appender<in out A> {
   private readonly options: Options<A>
   private state: State<A> = gathering

@@ -4,7 +4,6 @@
  * Others store and settle too, without a word, so that it is a guess, which a look at the store puts right.
  */
 
-/** @internal */
 export class Backlog {
   private items = 0
   private gone = 0

@@ -14,17 +14,13 @@ const mostAtOnce = 500
 /** How often a step is taken, where there is a rate, in milliseconds. */
 const stepMillis = 100
 
-/**
- * Which dead letters, as users say it.
- * @internal
- */
+/** Which dead letters, as users say it. */
 export type Which = ReadonlyArray<number> | "all" | {
   readonly reason?: string | undefined
   readonly error?: string | undefined
   readonly olderThan?: Duration.DurationInput | undefined
 }
 
-/** @internal */
 export const filterOf = (which: Exclude<Which, ReadonlyArray<number>> | undefined): DeadLetterFilter => {
   if (which === undefined || which === "all") return {}
   const { error, olderThan, reason } = which
@@ -40,7 +36,6 @@ const filtersOf = (which: Which): ReadonlyArray<DeadLetterFilter> => {
   }))
 }
 
-/** @internal */
 export interface Pace {
   /** At most so many. */
   readonly limit: number
@@ -51,7 +46,6 @@ export interface Pace {
 /**
  * Does something with each portion of the dead letters that are meant, and answers how much that was. Upwards, or what
  * dies again meanwhile would be put back without end.
- * @internal
  */
 export const inPortions = (
   which: Which,

@@ -6,10 +6,7 @@ import type { Buffer } from "../../Buffer.ts"
 import type { EncodedItem, Fault } from "../../Codec.ts"
 import type { State } from "../../FlushPolicy.ts"
 
-/**
- * What became of an item that somebody waits for.
- * @internal
- */
+/** What became of an item that somebody waits for. */
 export type Ending =
   | { readonly _tag: "Stored" }
   | { readonly _tag: "Duplicate" }
@@ -18,10 +15,7 @@ export type Ending =
 /** One for all: there is an entry for each item that is offered. */
 const nobody: ReadonlyArray<never> = []
 
-/**
- * An offered item on its way into the store.
- * @internal
- */
+/** An offered item on its way into the store. */
 export class Entry<in out A> {
   readonly item: A
   /** When it was offered, in milliseconds of Effect's Clock. */
@@ -82,10 +76,7 @@ const duplicate: Ending = { _tag: "Duplicate" }
 const awaitedOf = <A>(entry: Entry<A>): ReadonlyArray<Entry<A>> =>
   entry.isAwaited ? [...entry.joined, entry] : entry.joined
 
-/**
- * A batch that takes items in. It is what a `FlushPolicy` decides about.
- * @internal
- */
+/** A batch that takes items in. It is what a `FlushPolicy` decides about. */
 export interface Gathering<in out A> extends State {
   readonly size: number
   readonly pushes: number
@@ -107,10 +98,8 @@ export interface Gathering<in out A> extends State {
   readonly close: (encode: Encode<A>) => Contents<A>
 }
 
-/** @internal */
 export type Encode<in A> = (item: A) => EncodedItem | Fault
 
-/** @internal */
 export interface Contents<in out A> {
   readonly values: ReadonlyArray<unknown>
   /** When each of them was offered. */
@@ -124,10 +113,7 @@ export interface Contents<in out A> {
   readonly broken: ReadonlyArray<{ readonly item: A; readonly fault: Fault }>
 }
 
-/**
- * How many more bytes a batch has with an item: there is a comma.
- * @internal
- */
+/** How many more bytes a batch has with an item: there is a comma. */
 export const bytesWith = (entry: Entry<any>): number => entry.bytes + 1
 
 abstract class Opened<in out A> {
@@ -215,7 +201,6 @@ class Buffered<in out A, in out S> extends Opened<A> implements Gathering<A> {
   }
 }
 
-/** @internal */
 export const open = <A>(
   buffer: Buffer<A, any> | undefined,
   openedAt: number,
@@ -223,10 +208,7 @@ export const open = <A>(
 ): Gathering<A> =>
   buffer === undefined ? new Appending(openedAt, openedAtMillis) : new Buffered(buffer, openedAt, openedAtMillis)
 
-/**
- * A batch on its way into the store.
- * @internal
- */
+/** A batch on its way into the store. */
 export interface Closed<in out A> {
   readonly trigger: Trigger
   readonly openedAtMillis: number

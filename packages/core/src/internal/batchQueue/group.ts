@@ -9,18 +9,12 @@ import type { Buffer } from "../../Buffer.ts"
 import type { Codec, DecodedBatch } from "../../Codec.ts"
 import type { ClaimedBatch } from "../../QueueStore.ts"
 
-/**
- * A claimed batch that could be read.
- * @internal
- */
+/** A claimed batch that could be read. */
 export interface Readable<out A> extends DecodedBatch<A> {
   readonly claimed: ClaimedBatch
 }
 
-/**
- * Batches that one call of the handler is for.
- * @internal
- */
+/** Batches that one call of the handler is for. */
 export interface Group<out A> {
   readonly claims: Arr.NonEmptyReadonlyArray<ClaimedBatch>
   readonly readable: Arr.NonEmptyReadonlyArray<Readable<A>>
@@ -38,10 +32,7 @@ export interface Group<out A> {
   readonly defect: Cause.Cause<never> | undefined
 }
 
-/**
- * Makes one batch of several. Its attempt is that of the batch that has been tried most often.
- * @internal
- */
+/** Makes one batch of several. Its attempt is that of the batch that has been tried most often. */
 export const groupOf = <A>(
   readable: Arr.NonEmptyReadonlyArray<Readable<A>>,
   buffer: Buffer<A, any> | undefined
@@ -77,7 +68,6 @@ export const groupOf = <A>(
  * The items of a group at some indexes as the store keeps them: as they were stored, whatever the handler has done to
  * those that it was given. Undefined where that cannot be told, because the user's buffer or schema answers otherwise
  * than before.
- * @internal
  */
 export const encodedOf = <A>(
   group: Group<A>,

@@ -6,7 +6,6 @@ import type { Claim, Turn } from "../../QueueStore.ts"
 import type { Readable } from "./group.ts"
 import { type Holder, isSame } from "./heartbeat.ts"
 
-/** @internal */
 export class Hand<in out A> implements Holder {
   claims: ReadonlyArray<Claim>
   /** Batches that are to be tried one by one, after the one that is being handled. */

@@ -7,10 +7,7 @@ import type { Claim, QueueStore } from "../../QueueStore.ts"
 import { Bell } from "../fibers/bell.ts"
 import { sleepFor } from "../../unstable/Sleep.ts"
 
-/**
- * Somebody who has batches in hand.
- * @internal
- */
+/** Somebody who has batches in hand. */
 export interface Holder {
   /** What it has in hand now. */
   readonly claims: ReadonlyArray<Claim>
@@ -18,17 +15,13 @@ export interface Holder {
   readonly onLost: (lost: ReadonlyArray<Claim>) => Effect.Effect<void>
 }
 
-/**
- * Whether two leases are the same: of the same batch, by the same claim.
- * @internal
- */
+/** Whether two leases are the same: of the same batch, by the same claim. */
 export const isSame = (one: Claim, other: Claim): boolean =>
   one.sequence === other.sequence && one.token === other.token
 
 /** How many times a lease is renewed before it would run out. */
 const beatsPerLease = 3
 
-/** @internal */
 export class Heartbeat {
   private readonly store: QueueStore
   private readonly leaseMillis: number

@@ -121,7 +121,6 @@ const duplicate = Effect.succeed("duplicate" as const)
  */
 export type UnsafeBatchOutcome = Exclude<UnsafeOutcome, "invalid-weight"> | "malformed"
 
-/** @internal */
 export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "maxPending"> {
   readonly name: string
   readonly clock: Clock.Clock
@@ -142,7 +141,6 @@ export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "max
   readonly keyOf: ((item: A) => unknown) | undefined
 }
 
-/** @internal */
 export class Offers<in out A> {
   private readonly options: Options<A>
   /** How fast what is stored gets done. */

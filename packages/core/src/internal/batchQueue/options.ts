@@ -51,7 +51,6 @@ interface Unchecked {
   readonly drainTimeout?: Millis
 }
 
-/** @internal */
 export interface Checked {
   readonly capacity: number
   readonly workers: number
@@ -69,15 +68,11 @@ export interface Checked {
   readonly maxPending: { readonly items: number; readonly whenFull: "suspend" | "reject" } | undefined
 }
 
-/**
- * Whether a store gives some text back as it was.
- * @internal
- */
+/** Whether a store gives some text back as it was. */
 export const isText = (text: unknown): boolean =>
   typeof text === "string" && text !== "" && !text.includes("\0") && utf8Bytes(text) !== malformed
   && utf8Bytes(text) <= 512
 
-/** @internal */
 export const checkOptions = (options: Unchecked): Effect.Effect<Checked, InvalidOption> =>
   Effect.gen(function*() {
     const { batches = 1, capacity = 10_000, flush = {}, format = Codec.json, maxDeliveries, name, workers = 1 } =
@@ -195,10 +190,7 @@ const durations = {
   drainTimeout: 30_000
 }
 
-/**
- * A lease must outlast what keeps it from being renewed, or a process takes its own away.
- * @internal
- */
+/** A lease must outlast what keeps it from being renewed, or a process takes its own away. */
 export const checkLease = (
   name: string,
   leaseMillis: number,

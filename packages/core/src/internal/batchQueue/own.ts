@@ -14,7 +14,6 @@ interface Mark {
 
 let made = 0
 
-/** @internal */
 export class Own {
   // A key for each queue: a handler of one may be run within a handler of another.
   private readonly tag = Context.GenericTag<Mark>(`@sluice/core/internal/own/${made++}`)

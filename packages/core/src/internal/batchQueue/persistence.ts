@@ -17,7 +17,6 @@ import type { Operation, Pool } from "./pool.ts"
 /** Whether it was done, or these leases were lost; undefined where nobody waits for the store any more. */
 type Asked<B> = Either.Either<B, ReadonlyArray<Claim>> | undefined
 
-/** @internal */
 export class Persistence<in out A> {
   private readonly pool: Pool<A>
   private readonly index: number

@@ -16,10 +16,7 @@ import type { Heartbeat } from "./heartbeat.ts"
 import type { Turns } from "./turns.ts"
 import type { Judge } from "./verdict.ts"
 
-/**
- * Who is told what becomes of batches. It must not throw.
- * @internal
- */
+/** Who is told what becomes of batches. It must not throw. */
 export interface Observer<in A> {
   readonly claimed: (worker: number, batches: ReadonlyArray<ClaimedBatch>) => void
   readonly handling: (worker: number, batch: Batch<A>) => void
@@ -44,7 +41,6 @@ export interface Observer<in A> {
 
 /**
  * What was to be done when it failed: what the store was asked for, or the user's schedule of retries, or what decides.
- * @internal
  */
 export type Operation =
   | "append"
@@ -59,7 +55,6 @@ export type Operation =
   | "retry"
   | "decide"
 
-/** @internal */
 export interface Options<in out A> {
   readonly store: QueueStore
   readonly backlog: Backlog
@@ -81,10 +76,7 @@ export interface Options<in out A> {
   readonly macrotask: (task: () => void) => void
 }
 
-/**
- * What a worker has in common with the others of its queue.
- * @internal
- */
+/** What a worker has in common with the others of its queue. */
 export interface Pool<in out A> {
   readonly options: Options<A>
   readonly heartbeat: Heartbeat

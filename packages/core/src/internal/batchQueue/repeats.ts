@@ -16,7 +16,6 @@ interface Told {
   repeats: number
 }
 
-/** @internal */
 export class Repeats {
   private readonly now: () => number
   private readonly told = new Map<string, Told>()

@@ -14,10 +14,7 @@ import type { Observer as AppenderObserver } from "./appender.ts"
 import { addUp, countsByTrigger, sum } from "../shapes/counts.ts"
 import type { Observer as WorkersObserver } from "./pool.ts"
 
-/**
- * The counts of what this process has done.
- * @internal
- */
+/** The counts of what this process has done. */
 export interface Totals {
   readonly offered: number
   readonly refused: number
@@ -36,7 +33,6 @@ export interface Totals {
   readonly discarded: number
 }
 
-/** @internal */
 export interface Options<in A> {
   readonly name: string
   readonly metrics: BatchQueueMetrics | undefined
@@ -46,7 +42,6 @@ export interface Options<in A> {
   readonly clock: { readonly unsafeCurrentTimeMillis: () => number }
 }
 
-/** @internal */
 export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserver<A> {
   private readonly options: Options<A>
   private readonly hub: EventHub<BatchQueueEvent<A>>

@@ -16,16 +16,12 @@ interface Share {
   millis: number
 }
 
-/**
- * A worker that is busy with something of one kind.
- * @internal
- */
+/** A worker that is busy with something of one kind. */
 export interface Busy {
   readonly turn: Turn
   readonly since: number
 }
 
-/** @internal */
 export class Turns {
   private readonly now: () => number
   /** How much more time than what is fresh the rest may take for waiting. */

@@ -10,10 +10,7 @@ import type { ClaimedBatch, Failure } from "../../QueueStore.ts"
 import { prettyOf } from "../fibers/failure.ts"
 import type { Retrying } from "../fibers/retrying.ts"
 
-/**
- * One item that has failed.
- * @internal
- */
+/** One item that has failed. */
 export interface FailedItem {
   /** Where it is in its batch. */
   readonly index: number
@@ -24,10 +21,7 @@ export interface FailedItem {
   readonly isAlone: boolean
 }
 
-/**
- * What becomes of an item.
- * @internal
- */
+/** What becomes of an item. */
 export type Fate =
   /** It is tried again when its schedule says so. */
   | { readonly _tag: "Again"; readonly delayMillis: number; readonly failure: Failure; readonly scheduleState: unknown }
@@ -41,23 +35,18 @@ export type Fate =
   | { readonly _tag: "Dies"; readonly reason: DeadLetterReason; readonly failure: Failure }
   | { readonly _tag: "Discarded" }
 
-/**
- * Items that stay together, because the same becomes of them.
- * @internal
- */
+/** Items that stay together, because the same becomes of them. */
 export interface Bundle {
   readonly indexes: ReadonlyArray<number>
   readonly cause: Cause.Cause<unknown>
   readonly fate: Exclude<Fate, { readonly _tag: "Discarded" }>
 }
 
-/** @internal */
 export interface Verdict {
   readonly bundles: ReadonlyArray<Bundle>
   readonly discarded: ReadonlyArray<FailedItem>
 }
 
-/** @internal */
 export interface Options {
   readonly retrying: Retrying
   /** Undefined: what has run out of retries is set aside. */
@@ -68,10 +57,7 @@ export interface Options {
   readonly died: (cause: Cause.Cause<unknown>) => Effect.Effect<void>
 }
 
-/**
- * What is judged about: a claimed batch, or several that were merged.
- * @internal
- */
+/** What is judged about: a claimed batch, or several that were merged. */
 export interface Judged {
   readonly claims: ReadonlyArray<ClaimedBatch>
   readonly attempt: number
@@ -79,23 +65,16 @@ export interface Judged {
   readonly scheduleState: unknown
 }
 
-/**
- * What is kept of an error's text.
- * @internal
- */
+/** What is kept of an error's text. */
 export const longestError = 4096
 
-/**
- * Why something failed, as text that a store can keep.
- * @internal
- */
+/** Why something failed, as text that a store can keep. */
 export const textOf = (cause: Cause.Cause<unknown>): string =>
   prettyOf(cause).slice(0, longestError).replaceAll("\0", "")
 
 /** A rest at the least, or what rests not at all would be tried without end. */
 const leastRestMillis = 10
 
-/** @internal */
 export class Judge {
   private readonly options: Options
 

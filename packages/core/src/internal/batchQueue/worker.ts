@@ -64,7 +64,6 @@ type State<A> =
 const free = { _tag: "Free" } as const
 const ended = { _tag: "Ended" } as const
 
-/** @internal */
 export class Worker<in out A> {
   private readonly pool: Pool<A>
   private readonly index: number

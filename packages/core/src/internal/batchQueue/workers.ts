@@ -22,7 +22,6 @@ type Phase =
   /** Nobody waits for the store any more. */
   | { readonly _tag: "Over"; readonly wasInterrupted: boolean }
 
-/** @internal */
 export class Workers<in out A> implements Pool<A> {
   readonly options: Options<A>
   readonly heartbeat: Heartbeat

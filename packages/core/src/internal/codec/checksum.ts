@@ -22,7 +22,6 @@ const round = (lane: number, word: number): number =>
 /**
  * The hash of the bytes from one place up to another, not negative. A DataView reads words at any address, and the same
  * on every machine.
- * @internal
  */
 export const xxHash32 = (bytes: DataView, seed = 0, from = 0, to = bytes.byteLength): number => {
   let at = from

@@ -8,7 +8,6 @@ import { isPlain } from "./inspection.ts"
 // Of every platform that JavaScript runs on; the standard library of the language alone does not declare them.
 declare const structuredClone: (value: unknown) => unknown
 
-/** @internal */
 export interface Options {
   readonly maxItemBytes: number
   readonly maxDepth: number
@@ -18,7 +17,6 @@ export interface Options {
   readonly roundTrip: (value: unknown) => unknown
 }
 
-/** @internal */
 export class Copying {
   private readonly options: Options
   /** How many more values an item may have: each needs a byte at least. It ends a circle, too. */
@@ -93,10 +91,7 @@ const copyTypedArray: () => unknown = Object.getPrototypeOf(Uint8Array.prototype
 
 const isTypedArray = (value: object): boolean => ArrayBuffer.isView(value) && !(value instanceof DataView)
 
-/**
- * Whether a schema, where it encodes, hands anything back that it was given: an object that somebody else may hold.
- * @internal
- */
+/** Whether a schema, where it encodes, hands anything back that it was given: an object that somebody else may hold. */
 export const aliases = (ast: SchemaAST.AST, seen = new Set<SchemaAST.AST>()): boolean => {
   if (seen.has(ast)) return false
   seen.add(ast)

@@ -33,16 +33,10 @@ export type Unreadable =
   | { readonly _tag: "Corrupt"; readonly detail: string }
   | { readonly _tag: "Broken"; readonly detail: string }
 
-/**
- * The version of the envelope that this writes, and the newest that it reads.
- * @internal
- */
+/** The version of the envelope that this writes, and the newest that it reads. */
 export const version = 2
 
-/**
- * What an envelope says, and where its body begins.
- * @internal
- */
+/** What an envelope says, and where its body begins. */
 export interface Header {
   readonly format: string
   readonly trigger: Trigger
@@ -58,10 +52,7 @@ const start = `sluice/${version} `
 const digits = 8
 const noChecksum = "0".repeat(digits)
 
-/**
- * The line, with a checksum that is yet to be put in. Every character of it is one byte.
- * @internal
- */
+/** The line, with a checksum that is yet to be put in. Every character of it is one byte. */
 export const lineOf = (
   format: string,
   envelope: {
@@ -76,10 +67,7 @@ export const lineOf = (
   return times === "" ? `${line}\n` : `${line} ${times}\n`
 }
 
-/**
- * Puts the checksum into an envelope.
- * @internal
- */
+/** Puts the checksum into an envelope. */
 export const seal = (bytes: Uint8Array): Uint8Array => {
   const checksum = checksumOf(bytes, start.length)
   for (let i = 0; i < digits; i++) bytes[start.length + i] = digitOf(checksum, i)
@@ -140,7 +128,6 @@ const linePattern = /^ ([\w.-]{1,32}) ([a-z]{1,32}) (-?\d{1,16})(?: ([\da-z*,-]+
 /**
  * Reads the line of an envelope, once its checksum is found to be right. In time that goes by the number of bytes,
  * whatever they are. Throws where the line is no text.
- * @internal
  */
 export const readHeader = (bytes: Uint8Array): Either.Either<Header, Unreadable> => {
   let found = version
@@ -194,7 +181,6 @@ const timePattern = /^(-?[\da-z]{1,12})(?:\*([\da-z]{1,10}))?$/
 /**
  * When each of so many items was offered; undefined where it does not say that of each. There are no more runs than
  * items, and nothing is longer than they are.
- * @internal
  */
 export const readTimes = ({ openedAtMillis, times }: Header, items: number): ReadonlyArray<number> | undefined => {
   if (times === "") return Array.from<number>({ length: items }).fill(openedAtMillis)
@@ -219,7 +205,6 @@ const longestRun = 1 + 12 + 1 + 10 + 1
 
 const isTrigger = (text: string): text is Trigger => (triggers as ReadonlyArray<string>).includes(text)
 
-/** @internal */
 export const broken = (detail: string): Either.Either<never, Unreadable> => Either.left({ _tag: "Broken", detail })
 
 const corrupt = (detail: string): Either.Either<never, Unreadable> => Either.left({ _tag: "Corrupt", detail })

@@ -18,13 +18,9 @@ export interface Fault {
   readonly detail: string
 }
 
-/**
- * What is answered in place of a size where there is something wrong.
- * @internal
- */
+/** What is answered in place of a size where there is something wrong. */
 export const malformed = -1
 
-/** @internal */
 export class Inspection {
   private readonly limits: { readonly maxItemBytes: number; readonly maxDepth: number }
   private readonly carries: (value: unknown) => boolean
@@ -129,10 +125,7 @@ const longestPath = 200
 
 const notWellFormed = "text that is not well-formed (half of a surrogate pair)"
 
-/**
- * How many bytes text has as UTF-8.
- * @internal
- */
+/** How many bytes text has as UTF-8. */
 export const utf8Bytes = (text: string): number => textBytes(text, false)
 
 /** How many bytes text has in JSON, but for its quotes. */
@@ -168,7 +161,6 @@ const textBytes = (text: string, isEscaped: boolean): number => {
 /** As `-2.2250738585072014e-308` has. */
 const longestNumber = 24
 
-/** @internal */
 export const isPlain = (value: object): value is Record<string, unknown> => {
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === Object.prototype || prototype === null

@@ -9,7 +9,6 @@ import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import { sleepFor } from "../../unstable/Sleep.ts"
 
-/** @internal */
 export const withAlarm = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   millis: number,
@@ -25,7 +24,6 @@ export const withAlarm = <A, E, R>(
 /**
  * Waits until fibers have ended, but no longer than that. Answers whether they have. It ends in time where nothing can
  * be interrupted, as in a finalizer.
- * @internal
  */
 export const awaitAllWithin = (
   fibers: ReadonlyArray<Fiber.RuntimeFiber<unknown>>,

@@ -81,8 +81,6 @@ export const makeBreaks: Effect.Effect<Breaks> = Effect.gen(function*() {
 /**
  * Looks at the clock now and then, because looking costs as much as a quick step: seldom where steps are quick, at each
  * of them where they are slow.
- *
- * @internal
  */
 export class Pace {
   private readonly breaks: Breaks
@@ -112,11 +110,7 @@ export class Pace {
   }
 }
 
-/**
- * The steps of one call, which is cut into stretches where it takes long: others get their turn in between.
- *
- * @internal
- */
+/** The steps of one call, which is cut into stretches where it takes long: others get their turn in between. */
 export class Stretches {
   private readonly clock: Clock.Clock
   private readonly macrotask: (task: () => void) => void
@@ -147,11 +141,7 @@ export class Stretches {
 /** After so many steps of a call the clock is looked at. */
 const mostStepsBetweenLooks = 1024
 
-/**
- * Does a step for each of many, in order, until one answers false.
- *
- * @internal
- */
+/** Does a step for each of many, in order, until one answers false. */
 export const inStretches = <A>(
   items: Iterable<A>,
   stretches: Pick<Stretches, "next">,

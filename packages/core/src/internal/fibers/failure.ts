@@ -8,7 +8,6 @@ import { HandlerDefect, PartialFailure } from "../../QueueError.ts"
 /**
  * A cause as text. An error of the user's may be one that there is no text of, such as a plain object with a `bigint` in
  * it, or one with a getter that throws: its queue must not die of that.
- * @internal
  */
 export const prettyOf = (cause: Cause.Cause<unknown>): string => {
   try {
@@ -29,7 +28,6 @@ const jsonOf = (error: unknown): string | undefined => {
 /**
  * What a retry schedule is told, and which items have failed: all of them, or those at `indexes`, each with its own of
  * `errors`.
- * @internal
  */
 export const failureOf = (
   cause: Cause.Cause<unknown>,

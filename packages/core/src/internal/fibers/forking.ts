@@ -13,11 +13,9 @@ import * as RuntimeFlags from "effect/RuntimeFlags"
 
 /**
  * Begins to run an effect at once, in this very step, and answers its fiber. What ends without waiting has ended then.
- * @internal
  */
 export type Fork<in R> = <A, E>(effect: Effect.Effect<A, E, R>) => Fiber.RuntimeFiber<A, E>
 
-/** @internal */
 export const makeFork = <R>(): Effect.Effect<Fork<R>, never, R> =>
   Effect.map(
     Effect.runtime<R>(),
@@ -32,10 +30,7 @@ export const makeFork = <R>(): Effect.Effect<Fork<R>, never, R> =>
       )
   )
 
-/**
- * Has the queue fail where a fiber of ours dies: a bug of this library, after which somebody would wait for ever.
- * @internal
- */
+/** Has the queue fail where a fiber of ours dies: a bug of this library, after which somebody would wait for ever. */
 export const supervise = <A extends Fiber.RuntimeFiber<unknown, never>>(
   fiber: A,
   onDied: (cause: Cause.Cause<never>) => void

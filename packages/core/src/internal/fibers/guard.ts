@@ -5,13 +5,9 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
 
-/** @internal */
 export type Guard = <A, B>(name: string, callback: (a: A, b: B) => void) => (a: A, b: B) => void
 
-/**
- * Makes a guard for the callbacks of one queue, which logs as the calling fiber would.
- * @internal
- */
+/** Makes a guard for the callbacks of one queue, which logs as the calling fiber would. */
 export const makeGuard = (queue: string): Effect.Effect<Guard> =>
   Effect.map(Effect.runtime<never>(), (runtime): Guard => (name, callback) => (a, b) => {
     try {

@@ -7,7 +7,6 @@ import type * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
 
-/** @internal */
 export interface Failed {
   /** Attempts that had failed before. */
   readonly attempts: number
@@ -19,7 +18,6 @@ export interface Failed {
   readonly state: unknown
 }
 
-/** @internal */
 export interface Step {
   /** How long to wait before the next attempt; undefined where there is to be none. */
   readonly delayMillis: number | undefined
@@ -38,7 +36,6 @@ const mostAtOnce = 100
 /**
  * How long a schedule waits; undefined where it has ended, and where it waits for ever, which would hold up for ever what
  * is behind.
- * @internal
  */
 export const delayOf = (decision: ScheduleDecision.ScheduleDecision, nowMillis: number): number | undefined => {
   if (ScheduleDecision.isDone(decision)) return undefined
@@ -55,10 +52,7 @@ const step = (schedule: Retry, nowMillis: number, error: unknown, state: unknown
     state: next
   }))
 
-/**
- * The retries of a queue.
- * @internal
- */
+/** The retries of a queue. */
 export class Retrying {
   private readonly schedule: Retry
   private readonly warn: Effect.Effect<void>

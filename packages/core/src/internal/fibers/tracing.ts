@@ -20,17 +20,11 @@ export const isTracing: Effect.Effect<boolean> = Effect.zipWith(
   isTraced
 )
 
-/**
- * The span that an offer is made in, if any.
- * @internal
- */
+/** The span that an offer is made in, if any. */
 export const withCurrentSpan = <A, E, R>(
   use: (span: Tracer.AnySpan | undefined) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> => Effect.withFiberRuntime((fiber) => use(fiber.currentSpan))
 
-/**
- * The links to the spans of offers.
- * @internal
- */
+/** The links to the spans of offers. */
 export const linksTo = (origins: ReadonlyArray<unknown>): ReadonlyArray<Tracer.SpanLink> =>
   origins.map((span) => ({ _tag: "SpanLink", span: span as Tracer.AnySpan, attributes: {} }))

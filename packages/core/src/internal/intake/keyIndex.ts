@@ -8,7 +8,6 @@
 /** A generation is at least so large, so that a queue that is often empty keeps its index warm. */
 const generationSize = 1024
 
-/** @internal */
 export class KeyIndex {
   private young = new Map<unknown, number>()
   private old = new Map<unknown, number>()

@@ -9,7 +9,6 @@ import { malformed, utf8Bytes } from "../codec/inspection.ts"
 
 const mostBytes = 512
 
-/** @internal */
 export const isKey = (key: unknown): key is Sharding.Key =>
   typeof key === "string"
     ? key.length <= mostBytes && (isPlain(key) || !key.includes("\0") && isWithinBytes(utf8Bytes(key)))
@@ -26,26 +25,16 @@ const isPlain = (text: string): boolean => {
 
 const isWithinBytes = (bytes: number): boolean => bytes !== malformed && bytes <= mostBytes
 
-/**
- * What a key must be, in words.
- * @internal
- */
+/** What a key must be, in words. */
 export const keyLimit = "well-formed text of at most 512 bytes, without NUL, or a finite number"
 
-/**
- * What a key is known by. Throws an `InvalidKey`.
- * @internal
- */
+/** What a key is known by. Throws an `InvalidKey`. */
 export const identityIn = (queue: string, key: unknown): string => {
   if (!isKey(key)) throw InvalidKey.of({ queue, key, limit: keyLimit })
   return Sharding.identityOf(key)
 }
 
-/**
- * How items are told apart.
- *
- * @internal
- */
+/** How items are told apart. */
 export interface Identity<in A> {
   /** What an item is known by in a Map. */
   readonly of: (item: A) => unknown
@@ -53,11 +42,7 @@ export interface Identity<in A> {
   readonly check: (known: unknown) => void
 }
 
-/**
- * Items with the same key are the same.
- *
- * @internal
- */
+/** Items with the same key are the same. */
 export const byKey = <A>(queue: string, key: (item: A) => unknown): Identity<A> => ({
   of: (item) => inMap(key(item)),
   check: (known) => {
@@ -76,7 +61,6 @@ const asNumber = (text: string): string | number => {
   return Number.isFinite(number) && String(number) === text ? number : text
 }
 
-/** @internal */
 export class Router {
   private readonly queue: string
   private readonly shards: number
@@ -101,10 +85,7 @@ export class Router {
 /** Each shard and each worker is a fiber. */
 const mostFibers = 65_536
 
-/**
- * Checks how many of something there are to be, each with a fiber of its own.
- * @internal
- */
+/** Checks how many of something there are to be, each with a fiber of its own. */
 export const checkCount = (queue: string, field: string, count: number): Check.Check =>
   Check.check(
     Number.isSafeInteger(count) && count >= 1 && count <= mostFibers,
@@ -114,10 +95,7 @@ export const checkCount = (queue: string, field: string, count: number): Check.C
     `an integer from 1 to ${mostFibers}`
   )
 
-/**
- * Checks the options that every queue with keys has.
- * @internal
- */
+/** Checks the options that every queue with keys has. */
 export const makeRouter = (
   queue: string,
   options: { readonly shards?: number | undefined; readonly shardOf?: Sharding.ShardOf | undefined }

@@ -9,13 +9,9 @@ const whenFullTags = ["suspend", "reject", "dropNewest", "dropOldest"]
 const tagOf = (policy: unknown): unknown =>
   typeof policy === "object" && policy !== null && "_tag" in policy ? policy._tag : undefined
 
-/**
- * Whether it is a policy that takes no functions of the user's.
- * @internal
- */
+/** Whether it is a policy that takes no functions of the user's. */
 export const isPlain = (policy: unknown): boolean => whenFullTags.some((tag) => tag === tagOf(policy))
 
-/** @internal */
 export const checkPolicy = (queue: string, policy: unknown): Check.Check => {
   const { whenFull } = Object(policy) as { readonly whenFull?: unknown }
   return tagOf(policy) === "coalesceByKey"

@@ -6,16 +6,10 @@ import * as Effect from "effect/Effect"
 import type { Outcome } from "../../QueueEvent.ts"
 import { withAlarm } from "../fibers/alarm.ts"
 
-/**
- * How a wait ended: with what became of the item, or without it.
- * @internal
- */
+/** How a wait ended: with what became of the item, or without it. */
 export type Ending = Outcome | "closed" | "invalid-weight" | "invalid-key" | "timeout" | "interrupted" | Died
 
-/**
- * The user's code threw when the item was let in: `merge`, the key or the weight.
- * @internal
- */
+/** The user's code threw when the item was let in: `merge`, the key or the weight. */
 export class Died {
   readonly defect: unknown
 
@@ -24,11 +18,9 @@ export class Died {
   }
 }
 
-/** @internal */
 export const isOutcome = (ending: Ending | "full"): ending is Outcome =>
   ending === "accepted" || ending === "coalesced" || ending === "dropped"
 
-/** @internal */
 export interface Waiter<in out A> {
   readonly item: A
   /** The item's key, where items coalesce: asked once, because the item may change while it waits. */
@@ -43,7 +35,6 @@ export interface Waiter<in out A> {
   next: Waiter<A> | undefined
 }
 
-/** @internal */
 export class WaitingRoom<in out A> {
   /** How many items wait. */
   size = 0
@@ -196,8 +187,6 @@ export class WaitingRoom<in out A> {
  *
  * After an interruption the ending says whether the item is in. Where it is, and no more items of the call are left,
  * this succeeds: a caller that is uninterruptible learns of it.
- *
- * @internal
  */
 export const wait = <A>(
   room: WaitingRoom<A>,

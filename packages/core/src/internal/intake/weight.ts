@@ -2,6 +2,5 @@
  * What an item may weigh.
  */
 
-/** @internal */
 export const isWeight = (weight: number, capacity: number): boolean =>
   Number.isSafeInteger(weight) && weight >= 1 && weight <= capacity

@@ -6,10 +6,7 @@ import type * as Clock from "effect/Clock"
 import { Timekeeper } from "../fibers/timekeeper.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
 
-/**
- * Something whose batch has a time.
- * @internal
- */
+/** Something whose batch has a time. */
 export interface Timed {
   /** When the batch began, in monotonic milliseconds. */
   startedAt: number
@@ -20,7 +17,6 @@ export interface Timed {
   readonly onTime: () => void
 }
 
-/** @internal */
 export class Deadlines {
   readonly maxMillis: number
   private readonly minMillis: number

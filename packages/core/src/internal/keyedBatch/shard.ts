@@ -24,17 +24,13 @@ import { Ring } from "../shapes/ring.ts"
 /**
  * What an operation does: it answers a result and the resource that follows, or changes the resource in place and
  * answers a result, or is an Effect that answers a result and the resource that follows.
- * @internal
  */
 export type Action<S> =
   | { readonly _tag: "Modify"; readonly run: (resource: S) => readonly [unknown, S] }
   | { readonly _tag: "Mutate"; readonly run: (resource: S) => unknown }
   | { readonly _tag: "Effect"; readonly run: (resource: S) => Effect.Effect<readonly [unknown, S], unknown> }
 
-/**
- * An operation on its way: waiting -> running -> ran, with an outcome that its caller gets after the save.
- * @internal
- */
+/** An operation on its way: waiting -> running -> ran, with an outcome that its caller gets after the save. */
 export class Operation<in out S> extends Call implements Link<Operation<S>> {
   readonly action: Action<S>
   readonly resource: Resource<S>
@@ -74,10 +70,7 @@ type Running = Fiber.RuntimeFiber<unknown, unknown>
 const idle: Phase<any> = { _tag: "Idle" }
 const open: Phase<any> = { _tag: "Open" }
 
-/**
- * A key that has operations, and its batch.
- * @internal
- */
+/** A key that has operations, and its batch. */
 export class Resource<in out S> implements Timed {
   readonly key: Key
   readonly id: string
@@ -120,10 +113,7 @@ interface Times {
   saving: number | undefined
 }
 
-/**
- * What is told of a batch that has ended.
- * @internal
- */
+/** What is told of a batch that has ended. */
 export interface Told {
   readonly key: Key
   readonly startMillis: number
@@ -134,7 +124,6 @@ export interface Told {
   readonly cause: Cause.Cause<unknown> | undefined
 }
 
-/** @internal */
 export interface KeyedObserver {
   readonly ended: (isSuccess: boolean) => void
   readonly cancelled: () => void
@@ -145,7 +134,6 @@ export interface KeyedObserver {
   readonly tell: (told: Told) => void
 }
 
-/** @internal */
 export interface KeyedShardOptions<in out S> {
   readonly name: string
   readonly maxOperations: number
@@ -170,7 +158,6 @@ const mostStepsBetweenLooks = 256
 /** How many times resources go on before other fibers may. */
 const turnsInARow = 16
 
-/** @internal */
 export class KeyedShard<in out S> {
   /** Whether batches are to end as soon as they can. */
   isClosing = false

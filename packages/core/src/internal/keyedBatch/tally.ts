@@ -6,7 +6,6 @@ import type { EventHub } from "../../unstable/EventHub.ts"
 import { makeCounts } from "../../unstable/NamedMetrics.ts"
 import type { KeyedObserver, Told } from "./shard.ts"
 
-/** @internal */
 export class KeyedTally<in out Record> implements KeyedObserver {
   readonly counts = {
     offered: 0,

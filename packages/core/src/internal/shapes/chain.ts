@@ -2,16 +2,12 @@
  * A list in the order of arrival, from whose middle a member can leave at once.
  */
 
-/**
- * A member of one chain at a time.
- * @internal
- */
+/** A member of one chain at a time. */
 export interface Link<A> {
   previous: A | undefined
   next: A | undefined
 }
 
-/** @internal */
 export class Chain<A extends Link<A>> {
   size = 0
   first: A | undefined = undefined

@@ -3,11 +3,9 @@
  */
 import type { Trigger } from "../../Batch.ts"
 
-/** @internal */
 export const sum = <A>(items: ReadonlyArray<A>, f: (item: A) => number): number =>
   items.reduce((total, item) => total + f(item), 0)
 
-/** @internal */
 export const countsByTrigger = (): Record<Trigger, number> => ({
   size: 0,
   pushes: 0,
@@ -17,10 +15,7 @@ export const countsByTrigger = (): Record<Trigger, number> => ({
   shutdown: 0
 })
 
-/**
- * The counts of several sources, name by name.
- * @internal
- */
+/** The counts of several sources, name by name. */
 export const addUp = (sources: ReadonlyArray<Readonly<Record<string, number>>>): Record<string, number> => {
   // Reasons may have any name.
   const counts: Record<string, number> = Object.create(null)

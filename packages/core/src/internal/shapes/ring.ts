@@ -5,7 +5,6 @@
 
 const initialSlots = 16
 
-/** @internal */
 export class Ring<A> {
   /** Position of the oldest item. */
   head = 0

@@ -13,7 +13,6 @@ import { identityOf, type Key } from "../../Sharding.ts"
 import { Chain, type Link } from "../shapes/chain.ts"
 import { Call, type OnInterrupt } from "../fibers/call.ts"
 
-/** @internal */
 export interface SubmissionOptions {
   /** Whether somebody is to be told how it ends. */
   readonly isAwaited: boolean
@@ -23,20 +22,14 @@ export interface SubmissionOptions {
   readonly origin: unknown
 }
 
-/**
- * The shard of a command.
- * @internal
- */
+/** The shard of a command. */
 export interface Owner<in out C> {
   readonly index: number
   /** The caller of a command was interrupted while it waited or ran. */
   readonly interrupted: (submission: Submission<C>) => OnInterrupt
 }
 
-/**
- * A command on its way: new, or waiting in a lane -> running -> ended.
- * @internal
- */
+/** A command on its way: new, or waiting in a lane -> running -> ended. */
 export class Submission<in out C> extends Call implements Link<Submission<C>> {
   readonly command: C
   readonly key: Key
@@ -77,10 +70,7 @@ export class Submission<in out C> extends Call implements Link<Submission<C>> {
   }
 }
 
-/**
- * The commands of one key, and its version.
- * @internal
- */
+/** The commands of one key, and its version. */
 export class Lane<in out C> implements Link<Lane<C>> {
   readonly id: string
   /** The version of the last command that succeeded, where it is known. */
@@ -99,7 +89,6 @@ export class Lane<in out C> implements Link<Lane<C>> {
   }
 }
 
-/** @internal */
 export interface LanesOptions {
   /** The version of a key that is not known: to be asked for, or 0. */
   readonly unknown: number | undefined
@@ -113,7 +102,6 @@ export interface LanesOptions {
 
 const variance = { _A: (_: any) => _ }
 
-/** @internal */
 export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
   readonly [Queue.BackingQueueTypeId] = variance
   private readonly limit: number

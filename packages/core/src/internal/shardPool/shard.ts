@@ -18,10 +18,7 @@ import type { Fork } from "../fibers/forking.ts"
 import type { Lanes, Owner, Submission } from "./lanes.ts"
 import type { OnInterrupt } from "../fibers/call.ts"
 
-/**
- * Told of what happens to commands, in the step in which it happens.
- * @internal
- */
+/** Told of what happens to commands, in the step in which it happens. */
 export interface ShardObserver<in out C> {
   readonly dispatched: (submission: Submission<C>, version: number) => void
   readonly completed: (submission: Submission<C>, version: number) => void
@@ -32,7 +29,6 @@ export interface ShardObserver<in out C> {
   readonly conflicted: () => void
 }
 
-/** @internal */
 export interface ShardOptions<in out C> {
   readonly index: number
   readonly workers: number
@@ -48,7 +44,6 @@ export interface ShardOptions<in out C> {
   readonly onBroken: (cause: Cause.Cause<never>) => void
 }
 
-/** @internal */
 export class Shard<in out C> implements Owner<C> {
   readonly index: number
   readonly options: ShardOptions<C>

@@ -11,7 +11,6 @@ import type { Submission } from "./lanes.ts"
 import type { Shard, ShardObserver } from "./shard.ts"
 import { sum } from "../shapes/counts.ts"
 
-/** @internal */
 export interface ShardTallyOptions<in out C> {
   readonly pool: string
   readonly replica: number
@@ -22,7 +21,6 @@ export interface ShardTallyOptions<in out C> {
   readonly log: (cause: Cause.Cause<unknown>) => void
 }
 
-/** @internal */
 export class ShardTally<in out C> implements ShardObserver<C> {
   private readonly options: ShardTallyOptions<C>
   private readonly published: (counts: ReturnType<ShardTally<C>["snapshot"]>) => void

@@ -2,7 +2,6 @@
  * A binary heap: the least of its members is always at hand. Pushing what is greater than everything in it is O(1).
  */
 
-/** @internal */
 export class Heap<in out A> {
   private readonly members: Array<A> = []
   private readonly isBefore: (a: A, b: A) => boolean

@@ -565,7 +565,6 @@ const deadLetterOf = ({ batch, deliveries, failure, sequence, state }: Stored): 
   diedAtMillis: state._tag === "Dead" ? state.atMillis : 0
 })
 
-/** @internal */
 export const makeMemoryStore = () => {
   const queues = new Map<string, MemoryQueue>()
   return {

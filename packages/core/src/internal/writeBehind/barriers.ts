@@ -2,16 +2,12 @@
  * Callers that wait until everything up to a sequence number is done, or until nothing is held.
  */
 
-/**
- * What became of the items that a caller waited for.
- * @internal
- */
+/** What became of the items that a caller waited for. */
 export interface Done {
   readonly settled: number
   readonly dropped: number
 }
 
-/** @internal */
 export interface Barrier extends Done {
   /** The last sequence number it waits for; `Infinity`: until nothing is held. */
   readonly upTo: number
@@ -22,7 +18,6 @@ export interface Barrier extends Done {
   readonly onReached: () => void
 }
 
-/** @internal */
 export class Barriers {
   private barriers: Array<Barrier> = []
 

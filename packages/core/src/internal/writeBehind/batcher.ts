@@ -57,10 +57,7 @@ interface InFlight<A> {
   readonly scheduleState: unknown
 }
 
-/**
- * Who is told what becomes of batches. It must not throw.
- * @internal
- */
+/** Who is told what becomes of batches. It must not throw. */
 export interface Observer<in A> {
   readonly flushed: (batch: Batch<A>) => void
   /** So many items of a batch are done: all but those at the indexes that failed. */
@@ -80,7 +77,6 @@ export interface Observer<in A> {
   readonly dropped: (item: A, reason: DropReason, cause?: Cause.Cause<unknown>) => void
 }
 
-/** @internal */
 export interface Options<in out A> {
   readonly intake: IntakeOptions<A>
   /** No batch is larger. */
@@ -93,7 +89,6 @@ export interface Options<in out A> {
   readonly observer: Observer<A>
 }
 
-/** @internal */
 export class Batcher<in out A> {
   readonly intake: PolicyQueueImpl<A>
   private readonly options: Options<A>
@@ -477,7 +472,6 @@ export class Batcher<in out A> {
   })
 }
 
-/** @internal */
 export const makeBatcher = <A>(options: Options<A>): Effect.Effect<Batcher<A>, InvalidOption> =>
   Effect.gen(function*() {
     const clock = yield* Effect.clock

@@ -6,7 +6,6 @@
  */
 import { Ring } from "../shapes/ring.ts"
 
-/** @internal */
 export class OpenBatch {
   /** When the open batch was opened; undefined while nothing waits. Evicting its items does not delay it. */
   openedAt: number | undefined

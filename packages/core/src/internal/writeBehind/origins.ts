@@ -8,7 +8,6 @@ const limitOfBatch = 128
 /** How many are kept in all: beyond it the newest are not kept. */
 const limit = 4096
 
-/** @internal */
 export class Origins {
   private readonly origins = new Ring<{ readonly sequence: number; readonly origin: unknown }>()
 

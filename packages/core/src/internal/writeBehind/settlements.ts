@@ -21,7 +21,6 @@ export interface Settlement {
   readonly droppedByReason: Readonly<Record<string, number>>
 }
 
-/** @internal */
 export class Ticket<out A> implements Settlement {
   readonly items: ReadonlyArray<A>
   settled = 0
@@ -54,7 +53,6 @@ interface Places<A> {
   awaited: number
 }
 
-/** @internal */
 export class Settlements<in out A> {
   private readonly places = new Map<A, Places<A>>()
 

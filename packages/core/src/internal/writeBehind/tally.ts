@@ -12,7 +12,6 @@ import { Settlements } from "./settlements.ts"
 /** While nothing is flushed, the metrics are published once for so many drops. */
 const publishEveryDrops = 256
 
-/** @internal */
 export class Tally<in out A> {
   readonly hub: EventHub<QueueEvent<A>>
   readonly settlements = new Settlements<A>()

@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as TestClock from "effect/TestClock"
 import { add, claimOf, failure, type Law, law, leaseMillis, numbersOf, take } from "./lawTrial.ts"
 
-/** @internal */
 export const claimLaws: ReadonlyArray<Law> = [
   law(
     "a claim has the oldest fresh ones, at most so many, and never what another one has",

@@ -26,7 +26,6 @@ const claim = (queue: Trial["queue"], version = 9) =>
     ({ batches, nextAtMillis }) => [numbersOf(batches), nextAtMillis]
   )
 
-/** @internal */
 export const clockLaws: ReadonlyArray<Law> = [
   law("a lease is no longer for a clock that was set back", ({ queue, same }) =>
     Effect.gen(function*() {

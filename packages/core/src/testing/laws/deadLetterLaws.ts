@@ -9,7 +9,6 @@ import { add, batch, failure, inPortions, type Law, law, leaseMillis, numbersOf,
 const reason = "deliveries-exhausted"
 const none = { batches: 0, items: 0 }
 
-/** @internal */
 export const deadLetterLaws: ReadonlyArray<Law> = [
   law("a dead letter is set aside with what it died of", ({ loses, queue, same }) =>
     Effect.gen(function*() {

@@ -32,7 +32,6 @@ const released = (n: number, options: ReleaseOptions = {}, items = 1): Part => (
   becomes: { _tag: "Released", ...options }
 })
 
-/** @internal */
 export const divideLaws: ReadonlyArray<Law> = [
   law(
     "the part that is kept takes the place of several batches, under the lease of the oldest",

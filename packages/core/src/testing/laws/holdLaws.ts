@@ -11,7 +11,6 @@ const claim = (queue: Trial["queue"]) =>
     ({ batches, nextAtMillis }) => [numbersOf(batches), nextAtMillis]
   )
 
-/** @internal */
 export const holdLaws: ReadonlyArray<Law> = [
   law(
     "nothing is claimed of a queue that is held, to the millisecond, and a claim says until when",

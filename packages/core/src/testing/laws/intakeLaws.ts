@@ -7,7 +7,6 @@ import { add, batch, failure, type Law, law, numbersOf, take } from "./lawTrial.
 
 const nothing = { appended: 0, duplicates: [] }
 
-/** @internal */
 export const intakeLaws: ReadonlyArray<Law> = [
   law("batches come out as they were appended, in that order", ({ queue, same }) =>
     Effect.gen(function*() {

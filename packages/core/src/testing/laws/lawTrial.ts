@@ -32,13 +32,9 @@ export class LawFailure extends Data.TaggedError("LawFailure")<{
   readonly message: string
 }> {}
 
-/** @internal */
 export type Failures = LawFailure | StoreUnavailable | LeaseLost
 
-/**
- * A queue under trial.
- * @internal
- */
+/** A queue under trial. */
 export interface Trial {
   readonly queue: QueueStore
   /** Another one of the same store. */
@@ -53,7 +49,6 @@ export interface Trial {
   ) => Effect.Effect<void, LawFailure | StoreUnavailable>
 }
 
-/** @internal */
 export interface Law {
   readonly name: string
   readonly check: Effect.Effect<void, Failures, BatchStore>
@@ -70,7 +65,6 @@ const plain = (value: unknown): unknown => {
 
 const show = (value: unknown): string => JSON.stringify(plain(value))
 
-/** @internal */
 export const differs = (law: string, step: string, actual: unknown, expected: unknown): LawFailure | undefined => {
   const [is, mustBe] = [show(actual), show(expected)]
   if (is === mustBe) return undefined
@@ -79,14 +73,10 @@ export const differs = (law: string, step: string, actual: unknown, expected: un
   return new LawFailure({ law, step, message })
 }
 
-/**
- * Leases, in an order of their own.
- * @internal
- */
+/** Leases, in an order of their own. */
 export const sorted = (claims: ReadonlyArray<Claim>): ReadonlyArray<Claim> =>
   claims.map(claimOf).sort((a, b) => a.sequence - b.sequence || a.token - b.token)
 
-/** @internal */
 export const law = (name: string, check: (trial: Trial) => Effect.Effect<void, Failures>): Law => {
   const same: Trial["same"] = (step, actual, expected) => {
     const failure = differs(name, step, actual, expected)
@@ -112,10 +102,7 @@ export const law = (name: string, check: (trial: Trial) => Effect.Effect<void, F
   }
 }
 
-/**
- * A batch whose bytes are this number.
- * @internal
- */
+/** A batch whose bytes are this number. */
 export const batch = (n: number, rest: Partial<NewBatch> = {}): NewBatch => ({
   payload: Uint8Array.of(n),
   items: 1,
@@ -123,26 +110,18 @@ export const batch = (n: number, rest: Partial<NewBatch> = {}): NewBatch => ({
   ...rest
 })
 
-/**
- * What the bytes of batches are.
- * @internal
- */
+/** What the bytes of batches are. */
 export const numbersOf = (batches: ReadonlyArray<{ readonly payload: Uint8Array }>): ReadonlyArray<number> =>
   batches.map(({ payload }) => payload[0])
 
-/**
- * Appends batches of these numbers.
- * @internal
- */
+/** Appends batches of these numbers. */
 export const add = (queue: QueueStore, ...numbers: ReadonlyArray<number>) => {
   const [first, ...rest] = numbers.map((n) => batch(n))
   return queue.append({ batches: [first, ...rest] })
 }
 
-/** @internal */
 export const leaseMillis = 1000
 
-/** @internal */
 export const take = (
   queue: QueueStore,
   limit = 1,
@@ -150,10 +129,7 @@ export const take = (
 ): Effect.Effect<ReadonlyArray<ClaimedBatch>, StoreUnavailable> =>
   Effect.map(queue.claim({ limit, leaseMillis, ...options }), ({ batches }) => batches)
 
-/**
- * Everything that can be claimed now, claim by claim.
- * @internal
- */
+/** Everything that can be claimed now, claim by claim. */
 export const takeAll = (
   queue: QueueStore,
   options: Partial<ClaimOptions> = {}
@@ -167,10 +143,7 @@ export const takeAll = (
     return claims
   })
 
-/**
- * Does something with every dead letter of a filter, portion by portion, and answers how many there were.
- * @internal
- */
+/** Does something with every dead letter of a filter, portion by portion, and answers how many there were. */
 export const inPortions = (
   queue: QueueStore,
   step: "redrive" | "discard" | "countDead",
@@ -192,10 +165,7 @@ export const inPortions = (
     return sum
   })
 
-/**
- * What the counters say, where they say more than nothing.
- * @internal
- */
+/** What the counters say, where they say more than nothing. */
 export const statsOf = (some: Partial<Stats>): Stats => ({
   pending: { batches: 0, items: 0 },
   dead: { batches: 0, items: 0 },
@@ -205,8 +175,6 @@ export const statsOf = (some: Partial<Stats>): Stats => ({
   ...some
 })
 
-/** @internal */
 export const claimOf = ({ sequence, token }: Claim): Claim => ({ sequence, token })
 
-/** @internal */
 export const failure = { attempts: 3, failedAtMillis: 77, error: "it failed" }

@@ -18,7 +18,6 @@ import {
   takeAll
 } from "./lawTrial.ts"
 
-/** @internal */
 export const leaseLaws: ReadonlyArray<Law> = [
   law("a lease holds until its last millisecond is over", ({ queue, same }) =>
     Effect.gen(function*() {

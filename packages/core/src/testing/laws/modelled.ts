@@ -3,13 +3,9 @@
  */
 import type { Claim, Failure, NewBatch } from "../../BatchStore.ts"
 
-/** @internal */
 export const noFailure: Failure = { attempts: 0, failedAtMillis: 0, error: "" }
 
-/**
- * A batch as the model has it. Their order is that of their places.
- * @internal
- */
+/** A batch as the model has it. Their order is that of their places. */
 export interface Modelled {
   batch: NewBatch
   state: "fresh" | "leased" | "returned" | "dead" | "gone"
@@ -25,10 +21,7 @@ export interface Modelled {
   diedAt: number
 }
 
-/**
- * A claim that was made once.
- * @internal
- */
+/** A claim that was made once. */
 export interface Made {
   readonly modelled: Modelled
   readonly claim: Claim
@@ -36,7 +29,6 @@ export interface Made {
   isOver: boolean
 }
 
-/** @internal */
 export const letterOf = (
   { batch: { items, oldestAtMillis }, deliveries, diedAt, failure, reason, sequence }: Modelled
 ) => {
@@ -51,7 +43,6 @@ interface Remembered {
   isUnsure: boolean
 }
 
-/** @internal */
 export class ModelledIds {
   private readonly windowMillis: number
   private readonly ids = new Map<string, Remembered>()

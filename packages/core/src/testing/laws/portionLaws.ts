@@ -41,7 +41,6 @@ const pages = (queue: Trial["queue"], filter: DeadLetterFilter, limit: number) =
 
 const twice = (batches: number) => ({ batches, items: 2 * batches })
 
-/** @internal */
 export const portionLaws: ReadonlyArray<Law> = [
   law(
     "whoever goes on after the last portion meets each letter exactly once",

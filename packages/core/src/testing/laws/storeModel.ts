@@ -414,7 +414,6 @@ const lostBy = <A>(
     onSuccess: (answer) => Effect.succeed([[], answer] as const)
   })
 
-/** @internal */
 export const randomLaws = (
   { runs = 50, seed }: { readonly runs?: number | undefined; readonly seed?: number | undefined }
 ): ReadonlyArray<Law> => {

@@ -5,10 +5,7 @@ import * as FastCheck from "effect/FastCheck"
 import type { Turn } from "../../BatchStore.ts"
 import { leaseMillis } from "./lawTrial.ts"
 
-/**
- * How a batch, or a part of one, is put back.
- * @internal
- */
+/** How a batch, or a part of one, is put back. */
 export interface PutBack {
   readonly delay: number | undefined
   readonly version: number | undefined
@@ -16,14 +13,12 @@ export interface PutBack {
   readonly failed: boolean
 }
 
-/** @internal */
 export interface PartPlan extends PutBack {
   readonly becomes: "Kept" | "Released" | "Dead"
   readonly items: number
   readonly reason: string
 }
 
-/** @internal */
 export interface FilterPlan {
   readonly picks: ReadonlyArray<number> | undefined
   readonly reason: string | undefined
@@ -31,10 +26,7 @@ export interface FilterPlan {
   readonly olderThanMillis: number | undefined
 }
 
-/**
- * One step of a run. Picks are of claims, the latest of all first.
- * @internal
- */
+/** One step of a run. Picks are of claims, the latest of all first. */
 export type Operation =
   | {
     readonly _tag: "append"
@@ -103,7 +95,6 @@ const filter: FastCheck.Arbitrary<FilterPlan> = FastCheck.record({
   olderThanMillis: rarely(oneOf(0, 1, 100, leaseMillis))
 })
 
-/** @internal */
 export const operation: FastCheck.Arbitrary<Operation> = FastCheck.oneof(
   {
     weight: 5,
@@ -152,10 +143,7 @@ export const operation: FastCheck.Arbitrary<Operation> = FastCheck.oneof(
   { weight: 2, arbitrary: FastCheck.record({ _tag: tag("setBack"), millis: oneOf(1, 100, 600, 600, 3000, 100_000) }) }
 )
 
-/**
- * What every run ends with: whatever is there comes out, in its order.
- * @internal
- */
+/** What every run ends with: whatever is there comes out, in its order. */
 export const ending: ReadonlyArray<Operation> = [
   { _tag: "hold", millis: 0 },
   { _tag: "pass", millis: 100_000 },

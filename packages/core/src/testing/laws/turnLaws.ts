@@ -15,7 +15,6 @@ const claimed = (queue: Trial["queue"], options: Partial<ClaimOptions> = {}) =>
 const returned = (queue: Trial["queue"], options: Partial<ClaimOptions> = {}) =>
   claimed(queue, { turn: "returned", ...options })
 
-/** @internal */
 export const turnLaws: ReadonlyArray<Law> = [
   law("a claim is of fresh batches, or of a single one that comes back", ({ queue, same }) =>
     Effect.gen(function*() {

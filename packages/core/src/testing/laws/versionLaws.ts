@@ -7,7 +7,6 @@ import { add, batch, failure, type Law, law, leaseMillis, numbersOf, statsOf, ta
 
 const one = { batches: 1, items: 1 }
 
-/** @internal */
 export const versionLaws: ReadonlyArray<Law> = [
   law(
     "what is for a newer version is passed over, until somebody claims who can read it",

@@ -32,7 +32,6 @@ import type { Restore, Transaction } from "../writer/transaction.ts"
 import type { OpenTransaction, Transactions } from "../writer/transactions.ts"
 import { WriteMetrics } from "./metrics.ts"
 
-/** @internal */
 export interface Options {
   readonly name: string
   /** Which of those of its name in this process it is. */
@@ -53,7 +52,6 @@ export interface Options {
  */
 const partForMore = 0.1
 
-/** @internal */
 export class GroupWriter {
   readonly intake: Intake
   readonly options: Options
@@ -468,10 +466,7 @@ export class GroupWriter {
   }
 }
 
-/**
- * A write that died, or interrupted itself, has failed.
- * @internal
- */
+/** A write that died, or interrupted itself, has failed. */
 export const withoutDefects = (
   { onError, options }: Pending,
   exit: Exit.Exit<unknown, unknown>

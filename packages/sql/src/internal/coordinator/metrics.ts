@@ -19,13 +19,9 @@ export interface WriteCounts {
 
 const system = "write_coordinator"
 
-/**
- * The number of a coordinator among those of its name that are open in this process.
- * @internal
- */
+/** The number of a coordinator among those of its name that are open in this process. */
 export const replicaOf = (name: string) => Replicas.replicaOf([system, name])
 
-/** @internal */
 export class WriteMetrics {
   /** Records how long a group took. */
   readonly groupDuration: (millis: number) => void

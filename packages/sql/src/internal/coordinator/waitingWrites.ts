@@ -15,10 +15,7 @@ import type { WriteOptions } from "../../Write.ts"
 import type { WriteError } from "../../WriteError.ts"
 import type { SingleStatement } from "../writer/singleStatement.ts"
 
-/**
- * A write on its way.
- * @internal
- */
+/** A write on its way. */
 export class Pending extends Call<unknown, unknown> {
   readonly options: WriteOptions
   readonly work: Effect.Effect<unknown, unknown> | SingleStatement<unknown, SqlError>
@@ -63,7 +60,6 @@ export class Pending extends Call<unknown, unknown> {
   }
 }
 
-/** @internal */
 export class Intake {
   readonly capacity: number
   /** How many writes have ever been in the queue. */

@@ -42,7 +42,6 @@ const idsOf = (batches: ReadonlyArray<NewBatch>): ReadonlyArray<string> => batch
 
 type Names = "append" | "appendWithIds" | "clipIds" | "findQueue" | "isSingle" | "queueId"
 
-/** @internal */
 export const makeIntake = (prefix: string): Pick<Operations, Names> => {
   const { appends, batches, ids, queues } = tables(prefix)
   const into = `INSERT INTO ${appends} (queue_id, items, oldest_ms, payload)`

@@ -23,16 +23,10 @@ const rowBytes = 1024
 /** What a lease ends at that never ends: beyond, SQLite would keep a fraction, or the driver read another number. */
 const never = Number.MAX_SAFE_INTEGER
 
-/**
- * When something is due: an integer, and nothing that a fresh batch has.
- * @internal
- */
+/** When something is due: an integer, and nothing that a fresh batch has. */
 export const due = (millis: number): number => Math.max(putBack + 1, Math.min(never, Math.ceil(millis)))
 
-/**
- * A payload as plain bytes.
- * @internal
- */
+/** A payload as plain bytes. */
 export const bytesOf = (payload: Uint8Array): Uint8Array =>
   new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength)
 
@@ -77,7 +71,6 @@ interface Look {
   readonly next: Return | undefined
 }
 
-/** @internal */
 export const makeClaims = (prefix: string): Pick<Operations, "claim" | "claimPast" | "clip" | "hold"> => {
   const { batches, queues, resting } = tables(prefix)
   const columns = "seq, token, items, oldest_ms, deliveries, attempts, failed_ms, error, payload"

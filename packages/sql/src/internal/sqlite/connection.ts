@@ -27,8 +27,6 @@ interface Prepared {
  * Here whoever runs a statement takes it from the pool and gives it back afterwards. Whoever needs it meanwhile prepares
  * another, which takes its place; so does whoever comes after one who failed or was interrupted, and did not give it
  * back.
- *
- * @internal
  */
 export const sqliteConnection = (stock: Connection, poolSize: number): Connection => {
   const pools = { plain: new Map<string, Prepared>(), safe: new Map<string, Prepared>() }

@@ -15,16 +15,12 @@ import { unavailableReason } from "../../SqliteDialect.ts"
 import type { Damage, Kind } from "../store/damage.ts"
 import { span } from "./schema.ts"
 
-/** @internal */
 export const isCorrupt = (error: SqlError): boolean => unavailableReason(error.cause) === "corrupt"
 
 /** What a statement answers, or that it came upon a broken page. */
 const readable = <A>(run: Run<A>): Run<A | SqlError> => Effect.catchIf(run, isCorrupt, Effect.succeed)
 
-/**
- * Deletes a row. Where a page beside it is broken, SQLite may not be able to: that is noted, for the next time.
- * @internal
- */
+/** Deletes a row. Where a page beside it is broken, SQLite may not be able to: that is noted, for the next time. */
 export const orStuck = <A>(run: Run<A>, damage: Damage, kind: Kind, place: number): Run<A> =>
   Effect.tapError(run, (error) => Effect.sync(() => isCorrupt(error) && damage.addStuck(kind, place)))
 
@@ -36,16 +32,12 @@ export interface Walk {
   readonly row: string
 }
 
-/** @internal */
 export const walkOf = (table: string, columns: string): Walk => ({
   next: `SELECT ${columns} FROM ${table} WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT 1`,
   row: `SELECT payload FROM ${table} WHERE seq = ?`
 })
 
-/**
- * Whether all of a row can be read. What cannot is noted.
- * @internal
- */
+/** Whether all of a row can be read. What cannot is noted. */
 export const isWhole = (connection: Connection, walk: Walk, seq: number, damage: Damage, kind: Kind): Run<boolean> =>
   Effect.map(readable(connection.execute(walk.row, [seq], undefined)), (rows) => {
     if (!(rows instanceof SqlError)) return rows.length > 0
@@ -78,7 +70,6 @@ const endOfGap = (connection: Connection, walk: Walk, from: number, end: number)
 /**
  * Goes from row to row, until `step` says that it is enough, or there are no more. Answers what is wrong where nothing can
  * be read up to the end.
- * @internal
  */
 export const walkThrough = (
   connection: Connection,

@@ -81,7 +81,6 @@ const nothing: Portioned = { batches: 0, items: 0, last: undefined }
 const placesAfter = (ids: ReadonlyArray<number>, after: number): ReadonlyArray<number> =>
   Array.from(new Set(ids)).filter((id) => Number.isSafeInteger(id) && id > after && id < span).sort((a, b) => a - b)
 
-/** @internal */
 export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
   const { batches, dead, queues, resting } = tables(prefix)
   const columns = "seq, items, reason, error, deliveries, attempts, oldest_ms, died_ms"

@@ -28,10 +28,7 @@ const identityOf = (path: string): string | undefined => {
   return stats && `${stats.dev}:${stats.ino}`
 }
 
-/**
- * Whether there is something at a path, as far as that can be seen.
- * @internal
- */
+/** Whether there is something at a path, as far as that can be seen. */
 export const isThere = (filename: string): boolean => {
   try {
     return identityOf(filename) !== undefined
@@ -44,7 +41,6 @@ export const isThere = (filename: string): boolean => {
 /**
  * Which file a path leads to, however it is written. One that is not there is made, empty, if it may be: then it is the
  * same for all who open it. Undefined where that cannot be told; opening it says why.
- * @internal
  */
 export const fileAt = (filename: string): string | undefined => {
   try {
@@ -57,7 +53,6 @@ export const fileAt = (filename: string): string | undefined => {
   }
 }
 
-/** @internal */
 export class FileWatch {
   private readonly store: string
   private readonly files: ReadonlyArray<Watched>
@@ -107,7 +102,6 @@ export class FileWatch {
 /**
  * Watches an open database and its log. Undefined where files cannot be told apart, and where one that is open cannot be
  * taken away.
- * @internal
  */
 export const watchFile = (filename: string, clock: Clock.Clock): FileWatch | undefined => {
   try {

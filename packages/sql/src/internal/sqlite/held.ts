@@ -47,10 +47,7 @@ const releasedOf = ({ delayMillis = 0, failure, giveBack = false, version }: Rel
   giveBack: giveBack ? 1 : 0
 })
 
-/**
- * In a damaged file each batch is a case of its own, and what cannot be deleted is only marked as gone.
- * @internal
- */
+/** In a damaged file each batch is a case of its own, and what cannot be deleted is only marked as gone. */
 export const makeHeld = (prefix: string, damage?: Damage): HeldOperations => {
   const { batches, dead, queues, resting } = tables(prefix)
   const walk = walkOf(batches, "seq")

@@ -10,8 +10,6 @@ import type { MigrationStep } from "../../BatchStoreDialect.ts"
 /**
  * What `due_ms` is of a batch that is fresh. Not NULL and not 0: a column that keeps its size is changed in place, and
  * the milliseconds of our time take six bytes as well.
- *
- * @internal
  */
 export const ready = -(2 ** 46)
 
@@ -21,40 +19,27 @@ export const ready = -(2 ** 46)
  * No lease is behind a batch that is `ready`: claims take the oldest first, and whoever puts something before others
  * (a dead letter that is redriven) puts their leases elsewhere first. So a lease that has run out is found by looking at
  * what is before the first one that is `ready`: at leases, and a few of these.
- *
- * @internal
  */
 export const putBack = ready + 1
 
 /**
  * What it is of one that is done, and could not be deleted because a page beside it is broken; so with `died_ms` of a
  * dead letter. Longer than anybody waits, and of the same size.
- *
- * @internal
  */
 export const gone = 2 ** 46
 
 /**
  * The key of a batch is that of its queue, and its place there: the batches of a queue lie side by side, in order. There
  * are 2^40 places for each, and 8,190 queues, because the driver reads integers beyond 2^53 as others.
- *
- * @internal
  */
 export const span = 2 ** 40
 
-/** @internal */
 export const spanBits = 40
 
-/**
- * As many rows as SQLite can be asked for at once.
- * @internal
- */
+/** As many rows as SQLite can be asked for at once. */
 export const mostRows = 2 ** 31 - 1
 
-/**
- * The names of the tables.
- * @internal
- */
+/** The names of the tables. */
 export const tables = (prefix: string) => ({
   queues: `${prefix}_queues`,
   batches: `${prefix}_batches`,
@@ -92,7 +77,6 @@ const emptied = (table: string, move: (rows: string) => ReadonlyArray<string>): 
   }
 }
 
-/** @internal */
 export const migrations = (prefix: string): Readonly<Record<string, ReadonlyArray<MigrationStep>>> => ({
   "0001_batches": first(prefix),
   "0002_returns": second(prefix)

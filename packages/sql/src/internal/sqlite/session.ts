@@ -102,24 +102,15 @@ const verdictOn = (sql: string): Verdict => {
   return verdict
 }
 
-/**
- * Why some SQL would not do what it says outside of a transaction; undefined where nothing is wrong with it.
- * @internal
- */
+/** Why some SQL would not do what it says outside of a transaction; undefined where nothing is wrong with it. */
 export const whyMisplaced = (sql: string, hasReader: boolean): string | undefined => {
   const { misplaced, onlyWithReader } = verdictOn(sql)
   return onlyWithReader && !hasReader ? undefined : misplaced
 }
 
-/**
- * Whether some SQL has to be done on each connection.
- * @internal
- */
+/** Whether some SQL has to be done on each connection. */
 export const isForAllConnections = (sql: string): boolean => verdictOn(sql).everywhere
 
-/**
- * Whether some SQL only works in a transaction, although it looks as if it did not.
- * @internal
- */
+/** Whether some SQL only works in a transaction, although it looks as if it did not. */
 export const isOfTransaction = (sql: string): boolean =>
   /^[\s;]*PRAGMA\s+(?:\w+\s*\.\s*)?defer_foreign_keys\b/i.test(sql)

@@ -11,10 +11,8 @@ interface Gap {
   readonly to: number
 }
 
-/** @internal */
 export type Kind = "batches" | "resting" | "dead"
 
-/** @internal */
 export class Damage {
   private readonly gaps: Readonly<Record<Kind, Array<Gap>>> = { batches: [], resting: [], dead: [] }
   /** What can be read, and not be deleted. */

@@ -26,10 +26,7 @@ import type { TransactionError } from "../../TransactionError.ts"
 import type { Transaction } from "../writer/transaction.ts"
 import type { Transactions } from "../writer/transactions.ts"
 
-/**
- * What is to be done.
- * @internal
- */
+/** What is to be done. */
 export interface Operation<A> {
   /** Whether it may be committed statement by statement. */
   readonly single: boolean
@@ -61,10 +58,7 @@ class Waiting extends Call<any, StoreUnavailable> {
 /** How many operations share a transaction at most: a bound to how long others wait for the lock. */
 const mostInGroup = 256
 
-/**
- * What an error of a statement or of a transaction is for those who use the store.
- * @internal
- */
+/** What an error of a statement or of a transaction is for those who use the store. */
 export const toUnavailable = (
   { dialect, store }: { readonly dialect: Dialect; readonly store: string },
   error: SqlError | TransactionError
@@ -291,7 +285,6 @@ class OperationLine {
 
 const always = () => true
 
-/** @internal */
 export class GroupCommit {
   private readonly transactions: Transactions
   private readonly ordinary: OperationLine
@@ -345,10 +338,7 @@ const startLine = (transactions: Transactions, first: boolean): Effect.Effect<Op
     return Effect.as(Effect.forkDaemon(loop), line)
   })
 
-/**
- * Makes one that runs until the scope closes.
- * @internal
- */
+/** Makes one that runs until the scope closes. */
 export const makeGroupCommit = (transactions: Transactions): Effect.Effect<GroupCommit, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(

@@ -13,7 +13,6 @@ import type { BatchStoreDialect, MigrationStep } from "../../BatchStoreDialect.t
 import { toUnavailable } from "./groupCommit.ts"
 import type { Transactions } from "../writer/transactions.ts"
 
-/** @internal */
 export const migrate = (
   { database }: Transactions,
   dialect: BatchStoreDialect,

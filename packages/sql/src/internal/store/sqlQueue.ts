@@ -118,7 +118,6 @@ const inParts = (filter: DeadLetterFilter): ReadonlyArray<DeadLetterFilter> => {
   }))
 }
 
-/** @internal */
 export class SqlQueue implements QueueStore {
   private readonly name: string
   private readonly transactions: Transactions

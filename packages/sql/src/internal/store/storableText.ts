@@ -9,11 +9,7 @@ const mostKept = 4096
 const unstorable = /[\0\p{Surrogate}]/u
 const everyUnstorable = /[\0\p{Surrogate}]/gu
 
-/** @internal */
 export const isStorable = (text: string): boolean => !unstorable.test(text)
 
-/**
- * What is kept of a text. It may have been cut between two surrogates.
- * @internal
- */
+/** What is kept of a text. It may have been cut between two surrogates. */
 export const kept = (text: string): string => text.slice(0, mostKept).replace(everyUnstorable, "\uFFFD")

@@ -7,14 +7,12 @@ import { monotonicMillis } from "@sluice/core/unstable/Sleep"
 import type * as Clock from "effect/Clock"
 import type * as Effect from "effect/Effect"
 
-/** @internal */
 export interface Deadline {
   readonly atMillis: number
   /** Cuts off what has had so much time. */
   readonly ring: (timeoutMillis: number) => void
 }
 
-/** @internal */
 export class Alarm {
   private readonly clock: Clock.Clock
   private readonly timeoutMillis: number

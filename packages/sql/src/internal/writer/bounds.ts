@@ -3,19 +3,14 @@
  * whoever comes second can be refused.
  */
 
-/** @internal */
 export interface Lease {
   readonly queue: string
   readonly leaseMillis: number
 }
 
-/**
- * How many waits a lease has room for: one before a renewal, one in which the renewal fails, and one for the next.
- * @internal
- */
+/** How many waits a lease has room for: one before a renewal, one in which the renewal fails, and one for the next. */
 export const waitsInLease = 3
 
-/** @internal */
 export class Bounds {
   /** How long somebody else's lock is waited for. */
   readonly busyTimeoutMillis: number

@@ -20,16 +20,12 @@ import { isTraced } from "@sluice/core/unstable/Fibers"
 import { refusal, refused } from "./transaction.ts"
 import type { Transactions } from "./transactions.ts"
 
-/**
- * Who runs what is not in a transaction yet.
- * @internal
- */
+/** Who runs what is not in a transaction yet. */
 export interface Writer {
   readonly statement: <X>(run: (connection: Connection) => Effect.Effect<X, SqlError>) => Effect.Effect<X, SqlError>
   readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
 }
 
-/** @internal */
 export const makeClient = (
   transactions: Transactions,
   reactivity: Reactivity.Service,

@@ -6,13 +6,10 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 
-/** @internal */
 export type Transform = <A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>
 
-/** @internal */
 export type Guard = <X>(sql: string, run: Effect.Effect<X, SqlError>) => Effect.Effect<X, SqlError>
 
-/** @internal */
 export class GuardedConnection implements Connection {
   private readonly connection: Connection
   private readonly guard: Guard

@@ -16,10 +16,7 @@ import type { Dialect } from "../../Dialect.ts"
 import type { Breaks } from "@sluice/core/unstable/Fibers"
 import { Lock, Waiter } from "./lock.ts"
 
-/**
- * Whose locks are waited for, and how long.
- * @internal
- */
+/** Whose locks are waited for, and how long. */
 export interface Bound {
   /** The path of the file, or where the server is: for errors. */
   readonly store: string
@@ -33,10 +30,7 @@ const whileBusy = Retry.exponential({ base: "2 millis", cap: "40 millis", jitter
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
-/**
- * The turn of somebody, from the moment when it begins to wait for it.
- * @internal
- */
+/** The turn of somebody, from the moment when it begins to wait for it. */
 export class Turn extends Waiter {
   /** How long others had been waited for then, all in all. */
   readonly since: number
@@ -52,7 +46,6 @@ export class Turn extends Waiter {
   }
 }
 
-/** @internal */
 export class Line {
   private readonly bound: Bound
   private readonly breaks: Breaks

@@ -6,10 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 
-/**
- * Somebody who waits, or has waited.
- * @internal
- */
+/** Somebody who waits, or has waited. */
 export class Waiter {
   /** Whether it goes before those who do not. */
   readonly first: boolean
@@ -21,7 +18,6 @@ export class Waiter {
   }
 }
 
-/** @internal */
 export class Lock<W extends Waiter = Waiter> {
   private held = false
   /** Made when somebody has to wait: most locks are never waited for. */

@@ -10,10 +10,7 @@ import type { Transform } from "./guardedConnection.ts"
 import { refusal, refused } from "./transaction.ts"
 import type { Transactions } from "./transactions.ts"
 
-/**
- * Answers the Effect of the statement, or throws where it cannot be compiled.
- * @internal
- */
+/** Answers the Effect of the statement, or throws where it cannot be compiled. */
 export class SingleStatement<out A, out E> {
   readonly run: (connection: Connection) => Effect.Effect<A, E>
 
@@ -25,10 +22,7 @@ export class SingleStatement<out A, out E> {
 /** Under this a statement of our clients has the transactions of its database. */
 const owner: unique symbol = Symbol.for("@sluice/sql/owner")
 
-/**
- * What a statement is besides its type.
- * @internal
- */
+/** What a statement is besides its type. */
 export interface OwnStatement<A> extends Statement<A> {
   [owner]?: Transactions
   /** Runs it. */
@@ -36,19 +30,14 @@ export interface OwnStatement<A> extends Statement<A> {
   readonly transformRows: Transform | undefined
 }
 
-/** @internal */
 export const setOwner = (statement: OwnStatement<any>, transactions: Transactions): void => {
   statement[owner] = transactions
 }
 
-/**
- * Whether an Effect is a statement for this database. One for another has to find its own way there.
- * @internal
- */
+/** Whether an Effect is a statement for this database. One for another has to find its own way there. */
 export const isStatementFor = (effect: unknown, transactions: Transactions): effect is OwnStatement<unknown> =>
   isFragment(effect) && (effect as OwnStatement<unknown>)[owner] === transactions
 
-/** @internal */
 export const singleStatement = (
   statement: OwnStatement<unknown>,
   { database }: Transactions

@@ -8,10 +8,7 @@ import * as Tracer from "effect/Tracer"
 /** How many different spans a group is linked to. */
 const mostLinks = 128
 
-/**
- * The links to the spans that something was submitted in.
- * @internal
- */
+/** The links to the spans that something was submitted in. */
 export const linksTo = (contexts: Iterable<Context.Context<never>>): ReadonlyArray<Tracer.SpanLink> => {
   const spans = new Set<Tracer.AnySpan>()
   for (const context of contexts) {

@@ -18,16 +18,12 @@ import type { Breaks } from "@sluice/core/unstable/Fibers"
 import { GuardedConnection } from "./guardedConnection.ts"
 import { Lock } from "./lock.ts"
 
-/** @internal */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** Runs what a transaction is for, in the context that leads back to it. */
 export type Provide = <A, E, R>(transaction: Transaction, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
-/**
- * What all transactions of a database have in common.
- * @internal
- */
+/** What all transactions of a database have in common. */
 export interface Surroundings {
   readonly store: string
   readonly dialect: Dialect
@@ -35,7 +31,6 @@ export interface Surroundings {
   readonly provide: Provide
 }
 
-/** @internal */
 export class Transaction {
   /** Runs statements for as long as the transaction is open. */
   readonly connection: Connection
@@ -284,8 +279,6 @@ export class Transaction {
  * Runs what a transaction is for. In a fiber of its own, because an Effect that is blocked on a request leaves its whole
  * fiber, and the request runs there, outside: it would wait for the lock that its own transaction holds. What is forked
  * inside belongs to the caller nevertheless.
- *
- * @internal
  */
 export const inFiberOfItsOwn = <A, E, R>(
   restore: Restore,
@@ -300,16 +293,10 @@ export const inFiberOfItsOwn = <A, E, R>(
       ))
   )
 
-/**
- * What those who only know `SqlError` see of an error of ours.
- * @internal
- */
+/** What those who only know `SqlError` see of an error of ours. */
 export const toSqlError = (error: Error): SqlError => new SqlError({ cause: error, message: error.message })
 
-/**
- * What is told of a statement that may not run where it is.
- * @internal
- */
+/** What is told of a statement that may not run where it is. */
 export const refusal = (sql: string, kind: SqlKind): SqlError =>
   refused(
     sql,
@@ -318,17 +305,11 @@ export const refusal = (sql: string, kind: SqlKind): SqlError =>
       : "a transaction is begun and ended by withTransaction, not by a statement"
   )
 
-/**
- * The same, for any reason.
- * @internal
- */
+/** The same, for any reason. */
 export const refused = (sql: string, message: string): SqlError =>
   new SqlError({ cause: new Error(sql.trim()), message })
 
-/**
- * What a failed step of a transaction means.
- * @internal
- */
+/** What a failed step of a transaction means. */
 export const toTransactionError = (
   { dialect, store }: Pick<Surroundings, "dialect" | "store">,
   step: TransactionFailed["step"],

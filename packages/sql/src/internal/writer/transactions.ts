@@ -28,10 +28,7 @@ import {
   Transaction
 } from "./transaction.ts"
 
-/**
- * What opening a database hands over.
- * @internal
- */
+/** What opening a database hands over. */
 export interface Database extends Bound {
   /** A connection that nobody else uses until the scope closes. */
   readonly writer: Effect.Effect<Connection, SqlError, Scope.Scope>
@@ -44,10 +41,7 @@ export interface Database extends Bound {
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
 }
 
-/**
- * Where in the line something waits.
- * @internal
- */
+/** Where in the line something waits. */
 export interface Place {
   /** From which point on the wait for somebody else's lock counts; see `waitedMillis`. Default: from now on. */
   readonly since?: number | undefined
@@ -55,7 +49,6 @@ export interface Place {
   readonly first?: boolean | undefined
 }
 
-/** @internal */
 export class Transactions {
   readonly database: Database
   readonly breaks: Breaks
@@ -394,10 +387,7 @@ let nextKey = 0
 const valueOf = <A, E, R>(effect: Effect.Effect<A, E, R>): A | undefined =>
   Exit.isExit(effect) && Exit.isSuccess(effect) ? effect.value as A : undefined
 
-/**
- * A transaction that somebody has to commit or roll back.
- * @internal
- */
+/** A transaction that somebody has to commit or roll back. */
 export class OpenTransaction {
   readonly transaction: Transaction
   private readonly surroundings: Surroundings
