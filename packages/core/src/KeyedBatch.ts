@@ -36,7 +36,8 @@ import { isTracing, linksTo, withCurrentSpan } from "./internal/fibers/tracing.t
 import { Macrotask } from "./unstable/Macrotask.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
-import { type BatchTimeout, type InvalidKey, type InvalidOption, ProcessorStopped } from "./QueueError.ts"
+import type { BatchTimeout, InvalidKey, InvalidOption, ProcessorStopped } from "./QueueError.ts"
+import { processorStopped } from "./internal/intake/refusals.ts"
 import type { Missed } from "./QueueEvent.ts"
 import type { Key, ShardOf } from "./Sharding.ts"
 
@@ -315,7 +316,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
   /** It is put in, and its end waited for, within one mask: an interruption cannot come between. */
   private runFrom(key: K, action: Action<S>, origin: unknown): Effect.Effect<any, any> {
     return Effect.uninterruptibleMask((restore): Effect.Effect<any, any> => {
-      if (!this.lifecycle.isOpen) return this.refuse(ProcessorStopped.of(this.name))
+      if (!this.lifecycle.isOpen) return this.refuse(processorStopped(this.name))
       const index = this.router.route(key)
       if (typeof index !== "number") return this.refuse(index)
       this.tally.entered()

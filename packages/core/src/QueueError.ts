@@ -9,20 +9,6 @@
 import * as Data from "effect/Data"
 import * as Inspectable from "effect/Inspectable"
 
-// V8 and JavaScriptCore have this property; elsewhere setting it does nothing.
-const stack = Error as { stackTraceLimit?: number }
-
-/** Makes the error without collecting a stack, which costs several microseconds. */
-const withoutStack = <E>(construct: () => E): E => {
-  const limit = stack.stackTraceLimit ?? 10
-  stack.stackTraceLimit = 0
-  try {
-    return construct()
-  } finally {
-    stack.stackTraceLimit = limit
-  }
-}
-
 /**
  * An option that cannot work, found when a queue, a coordinator or a store is made. Retrying makes no sense: change the
  * option.
@@ -96,10 +82,6 @@ export class QueueFull<out A = unknown> extends Data.TaggedError("QueueFull")<Re
   override get message(): string {
     return `queue "${this.queue}" is full`
   }
-  /** @internal */
-  static of<A>(refusal: Refusal<A>, retryAfterMillis: number | undefined): QueueFull<A> {
-    return withoutStack(() => new QueueFull<A>({ ...refusal, retryAfterMillis }))
-  }
 }
 
 /**
@@ -115,14 +97,6 @@ export class OfferTimeout<out A = unknown> extends Data.TaggedError("OfferTimeou
   declare readonly notTaken: ReadonlyArray<A>
   override get message(): string {
     return `queue "${this.queue}" had no room for ${this.timeoutMillis} ms`
-  }
-  /** @internal */
-  static of<A>(
-    refusal: Refusal<A>,
-    timeoutMillis: number,
-    retryAfterMillis: number | undefined
-  ): OfferTimeout<A> {
-    return withoutStack(() => new OfferTimeout<A>({ ...refusal, timeoutMillis, retryAfterMillis }))
   }
 }
 
@@ -141,10 +115,6 @@ export class QueueClosed<out A = never> extends Data.TaggedError("QueueClosed")<
   override get message(): string {
     return `queue "${this.queue}" is closed`
   }
-  /** @internal */
-  static of<A>(queue: string, taken: number, notTaken: ReadonlyArray<A>): QueueClosed<A> {
-    return withoutStack(() => new QueueClosed<A>({ queue, taken, notTaken }))
-  }
 }
 
 /**
@@ -161,10 +131,6 @@ export class InvalidWeight<out A = unknown> extends Data.TaggedError("InvalidWei
   declare readonly notTaken: ReadonlyArray<A>
   override get message(): string {
     return `queue "${this.queue}": an item weighs ${this.weight}, but must weigh an integer from 1 to ${this.capacity}`
-  }
-  /** @internal */
-  static of<A>(refusal: Refusal<A>, weight: number, capacity: number): InvalidWeight<A> {
-    return withoutStack(() => new InvalidWeight<A>({ ...refusal, weight, capacity }))
   }
 }
 
@@ -185,10 +151,6 @@ export class TooManyItems<out A = unknown> extends Data.TaggedError("TooManyItem
   declare readonly notTaken: ReadonlyArray<A>
   override get message(): string {
     return `queue "${this.queue}" can never take ${this.notTaken.length} items at once, but at most ${this.capacity}`
-  }
-  /** @internal */
-  static of<A>(refusal: Refusal<A>, capacity: number): TooManyItems<A> {
-    return withoutStack(() => new TooManyItems<A>({ ...refusal, capacity }))
   }
 }
 
@@ -346,13 +308,6 @@ export class MalformedItem<out A = unknown> extends Data.TaggedError("MalformedI
     const where = this.path === "" ? "an item" : `"${this.path}" of an item`
     return `queue "${this.queue}": ${where} cannot be stored (${this.reason}): ${this.detail}`
   }
-  /** @internal */
-  static of<A>(
-    refusal: Refusal<A>,
-    fault: { readonly reason: Malformation; readonly path: string; readonly detail: string }
-  ): MalformedItem<A> {
-    return withoutStack(() => new MalformedItem<A>({ ...refusal, ...fault }))
-  }
 }
 
 /**
@@ -379,13 +334,6 @@ export class InvalidKey<out A = never> extends Data.TaggedError("InvalidKey")<{
   override get message(): string {
     return `"${this.queue}": a key is ${describe(this.key)}, but must be ${this.limit}`
   }
-  /** @internal */
-  static of<A = never>(
-    { key, limit, queue }: { readonly queue: string; readonly key: unknown; readonly limit: string },
-    { item, notTaken, taken }: Omit<Refusal<unknown>, "queue"> = { item: undefined, taken: 0, notTaken: [] }
-  ): InvalidKey<A> {
-    return withoutStack(() => new InvalidKey<A>({ queue, key, limit, item, taken, notTaken }))
-  }
 }
 
 /**
@@ -402,10 +350,6 @@ export class PoolClosed<out C = unknown> extends Data.TaggedError("PoolClosed")<
   declare readonly command: C
   override get message(): string {
     return `pool "${this.pool}" is closed`
-  }
-  /** @internal */
-  static of<C>(pool: string, command: C): PoolClosed<C> {
-    return withoutStack(() => new PoolClosed<C>({ pool, command }))
   }
 }
 
@@ -427,10 +371,6 @@ export class CommandDropped<out C = unknown> extends Data.TaggedError("CommandDr
   declare readonly command: C
   override get message(): string {
     return `pool "${this.pool}" dropped a command ${this.started ? "that was running" : "that waited"} (${this.reason})`
-  }
-  /** @internal */
-  static of<C>(pool: string, command: C, reason: string, started: boolean): CommandDropped<C> {
-    return withoutStack(() => new CommandDropped<C>({ pool, command, reason, started }))
   }
 }
 
@@ -498,10 +438,6 @@ export class ProcessorStopped extends Data.TaggedError("ProcessorStopped")<{
 }> {
   override get message(): string {
     return `processor "${this.processor}" has stopped`
-  }
-  /** @internal */
-  static of(processor: string): ProcessorStopped {
-    return withoutStack(() => new ProcessorStopped({ processor }))
   }
 }
 

@@ -47,12 +47,13 @@ import {
   InvalidKey,
   type InvalidOption,
   type OfferError,
-  OfferTimeout,
-  PoolClosed,
-  QueueFull,
+  type OfferTimeout,
+  type PoolClosed,
+  type QueueFull,
   type Refusal,
   type Undrained
 } from "./QueueError.ts"
+import { invalidKey, offerTimeout, poolClosed, queueFull } from "./internal/intake/refusals.ts"
 import type { Outcome, ShardPoolEvent } from "./QueueEvent.ts"
 import type { Key, ShardOf } from "./Sharding.ts"
 
@@ -385,7 +386,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     this.tally.changed()
     if (typeof index === "number") return new Submission(command, key, this.shards[index], options)
     this.tally.refused()
-    return InvalidKey.of(index, { item: command, taken: 0, notTaken: [command] })
+    return invalidKey(index, { item: command, taken: 0, notTaken: [command] })
   }
 
   /** The error of a queue of submissions, for somebody who knows of commands only. */
@@ -396,11 +397,11 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     const refusal: Refusal<C> = { queue: this.name, item: command, taken: 0, notTaken: [command] }
     switch (error._tag) {
       case "QueueFull":
-        return Effect.fail(QueueFull.of(refusal, error.retryAfterMillis))
+        return Effect.fail(queueFull(refusal, error.retryAfterMillis))
       case "OfferTimeout":
-        return Effect.fail(OfferTimeout.of(refusal, error.timeoutMillis, error.retryAfterMillis))
+        return Effect.fail(offerTimeout(refusal, error.timeoutMillis, error.retryAfterMillis))
       default:
-        return this.lifecycle.refuse(() => PoolClosed.of(this.name, command))
+        return this.lifecycle.refuse(() => poolClosed(this.name, command))
     }
   }
 

@@ -39,14 +39,8 @@ import { isTracing, linksTo, withCurrentSpan } from "./internal/fibers/tracing.t
 import type { Settlement } from "./internal/writeBehind/settlements.ts"
 import { Offer, offerEach, unsafeOfferAllOrNone, unsafeOfferEach, whyNone } from "./internal/intake/policyQueue.ts"
 import type { AllOrNoneError, Taken, UnsafeOutcome } from "./PolicyQueue.ts"
-import {
-  type HandlerDefect,
-  type InvalidOption,
-  type OfferError,
-  type PartialFailure,
-  QueueClosed,
-  type QueueFull
-} from "./QueueError.ts"
+import type { HandlerDefect, InvalidOption, OfferError, PartialFailure, QueueClosed, QueueFull } from "./QueueError.ts"
+import { queueClosed } from "./internal/intake/refusals.ts"
 import type { DropReason, Outcome, QueueEvent } from "./QueueEvent.ts"
 import type { Snapshot } from "./QueueMetrics.ts"
 import * as Retry from "./Retry.ts"
@@ -405,7 +399,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   }
 
   private get whenNotOpen(): Effect.Effect<never, QueueClosed> {
-    return this.lifecycle.refuse(() => QueueClosed.of<never>(this.name, 0, []))
+    return this.lifecycle.refuse(() => queueClosed<never>(this.name, 0, []))
   }
 
   get depth(): Effect.Effect<number> {

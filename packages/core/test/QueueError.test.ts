@@ -1,5 +1,6 @@
 import { QueueError } from "@sluice/core"
 import { describe, expect, it } from "vitest"
+import { invalidKey, invalidWeight, offerTimeout, queueClosed, queueFull } from "../src/internal/intake/refusals.ts"
 
 const refusal = { queue: "orders", item: 7, taken: 2, notTaken: [7, 8] }
 
@@ -48,11 +49,11 @@ describe("the message", () => {
 
 describe("a refusal of an offer", () => {
   const made: ReadonlyArray<QueueError.OfferError<number>> = [
-    QueueError.QueueFull.of(refusal, undefined),
-    QueueError.OfferTimeout.of(refusal, 50, undefined),
-    QueueError.QueueClosed.of("orders", 2, [7, 8]),
-    QueueError.InvalidWeight.of(refusal, 9, 5),
-    QueueError.InvalidKey.of({ queue: "orders", key: NaN, limit: "a key" }, refusal)
+    queueFull(refusal, undefined),
+    offerTimeout(refusal, 50, undefined),
+    queueClosed("orders", 2, [7, 8]),
+    invalidWeight(refusal, 9, 5),
+    invalidKey({ queue: "orders", key: NaN, limit: "a key" }, refusal)
   ]
 
   it.each(made)("$_tag carries what was not taken", (error) => {
@@ -65,11 +66,11 @@ describe("a refusal of an offer", () => {
   })
 
   it("leaves the stack traces of other errors as they are", () => {
-    QueueError.QueueFull.of(refusal, undefined)
+    queueFull(refusal, undefined)
     expect(new Error("other").stack).toContain("at ")
     const limited = Error as { stackTraceLimit?: number }
     const before = limited.stackTraceLimit
-    QueueError.QueueFull.of(refusal, undefined)
+    queueFull(refusal, undefined)
     expect(limited.stackTraceLimit).toBe(before)
   })
 })

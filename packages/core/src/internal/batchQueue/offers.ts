@@ -12,17 +12,18 @@ import { DrainRate } from "../../DrainRate.ts"
 import type { AllOrNoneError, Taken, UnsafeOutcome } from "../../PolicyQueue.ts"
 import {
   type BatchOfferError,
-  InvalidKey,
+  type InvalidKey,
   ItemDropped,
-  MalformedItem,
+  type MalformedItem,
   type OfferError,
-  OfferTimeout,
-  QueueClosed,
-  QueueFull,
+  type OfferTimeout,
+  type QueueClosed,
+  type QueueFull,
   type Refusal,
   type StoreUnavailable,
-  TooManyItems
+  type TooManyItems
 } from "../../QueueError.ts"
+import { invalidKey, malformedItem, offerTimeout, queueClosed, queueFull, tooManyItems } from "../intake/refusals.ts"
 import type { Outcome } from "../../QueueEvent.ts"
 import type { QueueStore } from "../../QueueStore.ts"
 import type { Appender } from "./appender.ts"
@@ -52,21 +53,21 @@ function ofItems<A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>, before 
   const refusal = { queue: error.queue, item: notTaken[0], taken, notTaken }
   switch (error._tag) {
     case "QueueFull":
-      return QueueFull.of(refusal, error.retryAfterMillis)
+      return queueFull(refusal, error.retryAfterMillis)
     case "OfferTimeout":
-      return OfferTimeout.of(refusal, error.timeoutMillis, error.retryAfterMillis)
+      return offerTimeout(refusal, error.timeoutMillis, error.retryAfterMillis)
     case "InvalidKey":
-      return InvalidKey.of(error, { ...refusal, item: (error.item as Entry<A> | undefined)?.item })
+      return invalidKey(error, { ...refusal, item: (error.item as Entry<A> | undefined)?.item })
     // Nothing is weighed here.
     case "InvalidWeight":
     case "QueueClosed":
-      return QueueClosed.of(error.queue, taken, notTaken)
+      return queueClosed(error.queue, taken, notTaken)
   }
 }
 
 const ofAllOrNone = <A>(error: AllOrNoneError<Entry<A>>, items: ReadonlyArray<A>): BatchAllOrNoneError<A> => {
   if (error._tag !== "TooManyItems") return ofItems(error, items)
-  return TooManyItems.of({ queue: error.queue, item: items[0], taken: 0, notTaken: items }, error.capacity)
+  return tooManyItems({ queue: error.queue, item: items[0], taken: 0, notTaken: items }, error.capacity)
 }
 
 const malformedId: Codec.Fault = {
@@ -177,7 +178,7 @@ export class Offers<in out A> {
   }
 
   private malformed(item: A, fault: Codec.Fault, taken = 0, notTaken: ReadonlyArray<A> = [item]) {
-    return Effect.fail(MalformedItem.of({ queue: this.options.name, item, taken, notTaken }, fault))
+    return Effect.fail(malformedItem({ queue: this.options.name, item, taken, notTaken }, fault))
   }
 
   /** Whether the store will have as many items as it may, with so many more, so that offers are to be rejected. */
@@ -190,7 +191,7 @@ export class Offers<in out A> {
   /** The store has as many items as it may: there is room once some of them are done. */
   private backlogFull(refusal: Refusal<A>): QueueFull<A> {
     this.noteDone()
-    return QueueFull.of(refusal, this.rate.retryAfterMillis(refusal.notTaken.length))
+    return queueFull(refusal, this.rate.retryAfterMillis(refusal.notTaken.length))
   }
 
   /** To be called when items have been done. */
@@ -372,11 +373,11 @@ export class Offers<in out A> {
       const refusal = { queue: name, item: items[0], taken: 0, notTaken: items }
       const entries: Array<Entry<A>> = []
       let error: BatchAllOrNoneError<A> | undefined
-      if (items.length > mostAllOrNone) error = TooManyItems.of(refusal, mostAllOrNone)
+      if (items.length > mostAllOrNone) error = tooManyItems(refusal, mostAllOrNone)
       const encoding = this.forEach(error === undefined ? items : [], (item, index) => {
         const entry = entryOf(item, index)
         if (entry instanceof Entry) return void entries.push(entry)
-        error = MalformedItem.of({ ...refusal, item }, entry)
+        error = malformedItem({ ...refusal, item }, entry)
         return false
       })
       return Effect.flatMap(encoding, () => {
@@ -399,7 +400,7 @@ export class Offers<in out A> {
       return Either.left(error)
     }
     const refusal = { queue: name, item: items[0], taken: 0, notTaken: items }
-    if (this.areTooMany(items)) return refuse(TooManyItems.of(refusal, maxPending!.items))
+    if (this.areTooMany(items)) return refuse(tooManyItems(refusal, maxPending!.items))
     if (items.length > 0 && this.isBacklogFull(items.length - 1)) return refuse(this.backlogFull(refusal))
     if (isPast) {
       for (const entry of entries) this.putPast(entry)
@@ -464,7 +465,7 @@ export class Offers<in out A> {
           Effect.matchEffect(Effect.uninterruptible(this.offerWithin(entry, unsafeOnEnd, isBounded)), {
             onFailure: (error): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> => {
               if (error._tag === "QueueFull") return Effect.fail(this.backlogFull(at(index)))
-              if (error._tag === "QueueClosed") return Effect.fail(QueueClosed.of<A>(name, index, items.slice(index)))
+              if (error._tag === "QueueClosed") return Effect.fail(queueClosed<A>(name, index, items.slice(index)))
               if (error._tag !== "ItemDropped") return Effect.fail(error)
               const { [error.reason]: before = 0 } = sum.droppedByReason
               const droppedByReason = { ...sum.droppedByReason, [error.reason]: before + 1 }
@@ -478,7 +479,7 @@ export class Offers<in out A> {
       )
     return Effect.flatMap(
       this.entriesOf(items, (item, index) => this.entryWithId(item, ids, index)),
-      (entries) => this.areTooMany(items) ? refuse(TooManyItems.of(at(0), maxPending!.items)) : storeAll(entries)
+      (entries) => this.areTooMany(items) ? refuse(tooManyItems(at(0), maxPending!.items)) : storeAll(entries)
     )
   }
 
@@ -556,7 +557,7 @@ export class Offers<in out A> {
       const { backlog, codec, idWindowMillis, maxPending, store, tally } = this.options
       if (!this.isOpen) {
         tally.refusedAside()
-        return Effect.fail(QueueClosed.of(this.options.name, 0, [item]))
+        return Effect.fail(queueClosed(this.options.name, 0, [item]))
       }
       let payload: Uint8Array
       try {
@@ -621,13 +622,13 @@ export class Offers<in out A> {
           return true
         }
         tally.refusedAside(all.length - index)
-        error = QueueClosed.of(name, index, all.slice(index))
+        error = queueClosed(name, index, all.slice(index))
         return false
       }
       const putting = Effect.suspend(() => {
         if (fault === undefined) return this.forEach(entries, put)
         tally.refusedAside(all.length)
-        error = MalformedItem.of({ queue: name, item: fault.item, taken: 0, notTaken: all }, fault.fault)
+        error = malformedItem({ queue: name, item: fault.item, taken: 0, notTaken: all }, fault.fault)
         return Effect.void
       })
       return Effect.uninterruptible(
@@ -662,6 +663,6 @@ export class Offers<in out A> {
   }
 
   private get whenNotOpen(): Effect.Effect<never, QueueClosed> {
-    return this.options.lifecycle.refuse(() => QueueClosed.of<never>(this.options.name, 0, []))
+    return this.options.lifecycle.refuse(() => queueClosed<never>(this.options.name, 0, []))
   }
 }

@@ -3,7 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Check from "../../unstable/OptionCheck.ts"
-import { InvalidKey, type InvalidOption } from "../../QueueError.ts"
+import type { InvalidKey, InvalidOption } from "../../QueueError.ts"
+import { invalidKey } from "./refusals.ts"
 import * as Sharding from "../../Sharding.ts"
 import { malformed, utf8Bytes } from "../codec/inspection.ts"
 
@@ -30,7 +31,7 @@ export const keyLimit = "well-formed text of at most 512 bytes, without NUL, or 
 
 /** What a key is known by. Throws an `InvalidKey`. */
 export const identityIn = (queue: string, key: unknown): string => {
-  if (!isKey(key)) throw InvalidKey.of({ queue, key, limit: keyLimit })
+  if (!isKey(key)) throw invalidKey({ queue, key, limit: keyLimit })
   return Sharding.identityOf(key)
 }
 
@@ -46,7 +47,7 @@ export interface Identity<in A> {
 export const byKey = <A>(queue: string, key: (item: A) => unknown): Identity<A> => ({
   of: (item) => inMap(key(item)),
   check: (known) => {
-    if (!isKey(known)) throw InvalidKey.of({ queue, key: known, limit: keyLimit })
+    if (!isKey(known)) throw invalidKey({ queue, key: known, limit: keyLimit })
   }
 })
 
@@ -75,10 +76,10 @@ export class Router {
   /** The shard of a key. */
   route(key: Sharding.Key): number | InvalidKey {
     const { queue } = this
-    if (!isKey(key)) return InvalidKey.of({ queue, key, limit: keyLimit })
+    if (!isKey(key)) return invalidKey({ queue, key, limit: keyLimit })
     const shard = this.shardOf(Sharding.identityOf(key), this.shards)
     if (Number.isInteger(shard) && shard >= 0 && shard < this.shards) return shard
-    return InvalidKey.of({ queue, key, limit: `one that "shardOf" maps to an integer from 0 to ${this.shards - 1}` })
+    return invalidKey({ queue, key, limit: `one that "shardOf" maps to an integer from 0 to ${this.shards - 1}` })
   }
 }
 

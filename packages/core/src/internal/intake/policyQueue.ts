@@ -19,14 +19,11 @@ import {
   type AllOrNoneError,
   InvalidKey,
   type InvalidOption,
-  InvalidWeight,
   type OfferError,
-  OfferTimeout,
-  QueueClosed,
-  QueueFull,
-  type Refusal,
-  TooManyItems
+  type QueueFull,
+  type Refusal
 } from "../../QueueError.ts"
+import { invalidKey, invalidWeight, offerTimeout, queueClosed, queueFull, tooManyItems } from "./refusals.ts"
 import type { DropReason, Outcome, UnsafeOutcome } from "../../QueueEvent.ts"
 import * as Strategy from "../../Strategy.ts"
 import { Macrotask } from "../../unstable/Macrotask.ts"
@@ -347,25 +344,25 @@ export class PolicyQueueImpl<in out A> {
     switch (ending) {
       case "timeout":
         return Effect.fail(
-          OfferTimeout.of(
+          offerTimeout(
             refusal,
             this.pair.waiting?.timeoutMillis ?? 0,
             this.retryAfterMillis(refusal.notTaken.length)
           )
         )
       case "invalid-weight":
-        return Effect.fail(InvalidWeight.of(refusal, this.weigh?.(place.item) ?? 1, this.capacity))
+        return Effect.fail(invalidWeight(refusal, this.weigh?.(place.item) ?? 1, this.capacity))
       case "invalid-key":
         return Effect.fail(
-          InvalidKey.of(
+          invalidKey(
             this.invalidKeyOf(place.item) ?? { queue: this.name, key: undefined, limit: keyLimit },
             refusal
           )
         )
       case "closed":
-        return Effect.fail(QueueClosed.of(this.name, place.taken, refusal.notTaken))
+        return Effect.fail(queueClosed(this.name, place.taken, refusal.notTaken))
       default:
-        return Effect.fail(QueueFull.of(refusal, this.retryAfterMillis(refusal.notTaken.length)))
+        return Effect.fail(queueFull(refusal, this.retryAfterMillis(refusal.notTaken.length)))
     }
   }
 
@@ -545,7 +542,7 @@ export const whyNone = <A>(
   if (items.length > mostAllOrNone) {
     const queue = route(items[0])
     queue.unsafeRefuse(items.length)
-    return TooManyItems.of({ queue: queue.name, item: items[0], taken: 0, notTaken: items.slice() }, mostAllOrNone)
+    return tooManyItems({ queue: queue.name, item: items[0], taken: 0, notTaken: items.slice() }, mostAllOrNone)
   }
   const shares = new Map<PolicyQueueImpl<A>, Array<A>>()
   for (const item of items) {
@@ -581,7 +578,7 @@ export const unsafeOfferEach = <A>(
       // Only a policy of the user's refuses what there was room for.
       refuseRest()
       const notTaken = items.slice(taken)
-      return QueueFull.of({ queue: queue.name, item, taken, notTaken }, queue.retryAfterMillis(notTaken.length))
+      return queueFull({ queue: queue.name, item, taken, notTaken }, queue.retryAfterMillis(notTaken.length))
     }
     counts[outcome] += 1
   }
@@ -603,15 +600,15 @@ const refusalOfAll = <A>(
   const refusal: Refusal<A> = { queue: name, item: items[0], taken: 0, notTaken: items.slice() }
   switch (reason._tag) {
     case "Closed":
-      return QueueClosed.of(name, 0, refusal.notTaken)
+      return queueClosed(name, 0, refusal.notTaken)
     case "Full":
-      return QueueFull.of(refusal, reason.retryAfterMillis)
+      return queueFull(refusal, reason.retryAfterMillis)
     case "TooMany":
-      return TooManyItems.of(refusal, capacity)
+      return tooManyItems(refusal, capacity)
     case "InvalidKey":
-      return InvalidKey.of(reason.error, { ...refusal, item: reason.item })
+      return invalidKey(reason.error, { ...refusal, item: reason.item })
     case "InvalidWeight":
-      return InvalidWeight.of({ ...refusal, item: reason.item }, reason.weight, capacity)
+      return invalidWeight({ ...refusal, item: reason.item }, reason.weight, capacity)
   }
 }
 

@@ -4,7 +4,7 @@
 import type * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
 import type { EventHub } from "../../unstable/EventHub.ts"
-import { CommandDropped } from "../../QueueError.ts"
+import { commandDropped } from "../intake/refusals.ts"
 import type { DropReason, ShardPoolEvent } from "../../QueueEvent.ts"
 import { makeCounts } from "../../unstable/NamedMetrics.ts"
 import type { Submission } from "./lanes.ts"
@@ -131,7 +131,7 @@ export class ShardTally<in out C> implements ShardObserver<C> {
     const { command } = submission
     this.changed()
     if (hub.active) hub.emit({ _tag: "Dropped", item: command, reason })
-    submission.end(Exit.fail(CommandDropped.of(pool, command, reason, started)))
+    submission.end(Exit.fail(commandDropped(pool, command, reason, started)))
   }
 
   snapshot() {
