@@ -16,6 +16,7 @@ import * as Queue from "effect/Queue"
 import * as BackingQueue from "./BackingQueue.ts"
 import { makeGuard } from "./internal/fibers/guard.ts"
 import { byKey, type Identity } from "./internal/intake/keys.ts"
+import { type HasOwn, own } from "./internal/intake/ownPair.ts"
 import { checkPolicy } from "./internal/intake/policyCheck.ts"
 import * as Check from "./unstable/OptionCheck.ts"
 import { WaitingRoom } from "./internal/intake/waitingRoom.ts"
@@ -80,10 +81,6 @@ export interface Pair<in out A> {
    * which items have left; otherwise it may also wait for some that came later. Default: false.
    */
   readonly dropsOldestOnly?: boolean
-  /** @internal What an item is known by. It throws an `InvalidKey`. */
-  readonly identityOf?: (item: A) => unknown
-  /** @internal */
-  readonly waiting?: { readonly room: WaitingRoom<A>; readonly timeoutMillis: number | undefined }
 }
 
 /**
@@ -133,7 +130,7 @@ const waitingPair = <A>(
   timeout: Duration.DurationInput | undefined,
   makeBacking: (options: BackingQueue.Options<A>) => Queue.BackingQueue<A>,
   key?: (item: A) => unknown
-): Pair<A> => {
+): Pair<A> & HasOwn<A> => {
   /** What has been coalesced while waiting items were let in. */
   const untold: Array<readonly [replaced: A, item: A]> = []
   const telling: BackingQueue.Report<A> = {
@@ -164,11 +161,11 @@ const waitingPair = <A>(
     backing,
     strategy: Strategy.waiting({ backing, report, room, timeoutMillis, fitsEver }),
     dropsOldestOnly: true,
-    waiting: { room, timeoutMillis }
+    [own]: { waiting: { room, timeoutMillis } }
   }
 }
 
-const answeringPair = <A>(backing: Queue.BackingQueue<A>, { report }: PairOptions<A>): Pair<A> => ({
+const answeringPair = <A>(backing: Queue.BackingQueue<A>, { report }: PairOptions<A>): Pair<A> & HasOwn<A> => ({
   backing,
   strategy: Strategy.answering({ backing, report }),
   dropsOldestOnly: true
@@ -184,7 +181,7 @@ export const pairOver = <A>(
   options: PairOptions<A>,
   makeBacking: (options: BackingQueue.Options<A>, whenFull: BackingQueue.WhenFull) => Queue.BackingQueue<A>,
   key?: (item: A) => unknown
-): Pair<A> => {
+): Pair<A> & HasOwn<A> => {
   switch (policy._tag) {
     case "suspend":
       return waitingPair(options, policy.timeout, (options) => makeBacking(options, "refuse"), key)
@@ -332,7 +329,8 @@ export const coalescingPair = <A>(
     identity.check(known)
     return known
   }
-  return { ...pair, identityOf }
+  const both: Pair<A> & HasOwn<A> = { ...pair, [own]: { ...pair[own], identityOf } }
+  return both
 }
 
 /**

@@ -46,7 +46,6 @@ export class EventHub<in out E> {
   private ended = false
   private readonly bell = new Bell(() => this.collected.length > 0)
 
-  /** @internal */
   constructor(pubsub: PubSub.PubSub<Numbered<E>>) {
     this.pubsub = pubsub
     this.stream = Stream.unwrapScoped(this.subscribe)
@@ -69,10 +68,7 @@ export class EventHub<in out E> {
     this.bell.ring()
   }
 
-  /**
-   * Publishes until the end. Only one fiber may do it, or the end could overtake an event.
-   * @internal
-   */
+  /** Publishes until the end. Only one fiber may do it, or the end could overtake an event. */
   readonly run: Effect.Effect<void> = Effect.whileLoop({
     while: () => !this.ended || this.collected.length > 0,
     body: () => this.publish,

@@ -33,6 +33,7 @@ import { inStretches, Stretches } from "../fibers/breaks.ts"
 import { type Guard, makeGuard } from "../fibers/guard.ts"
 import type { Restore } from "../fibers/call.ts"
 import { keyLimit } from "./keys.ts"
+import { type Own, ownOf } from "./ownPair.ts"
 import { type Ending, isOutcome, wait } from "./waitingRoom.ts"
 import { isWeight } from "./weight.ts"
 
@@ -117,6 +118,9 @@ export class PolicyQueueImpl<in out A> {
   readonly dropsOldestOnly: boolean
   private readonly queue: Queue.Queue<A>
   private readonly pair: Backpressure.Pair<A>
+  /** What an item is known by, where the policy asks for it. */
+  private readonly keyOf: Own<A>["identityOf"]
+  private readonly waiting: Own<A>["waiting"]
   private readonly ledger: Ledger<A>
   private readonly weigh: ((item: A) => number) | undefined
   private readonly identityOf: ((item: A) => unknown) | undefined
@@ -152,6 +156,9 @@ export class PolicyQueueImpl<in out A> {
     this.rate.note(0)
     this.queue = queue
     this.pair = pair
+    const { identityOf, waiting } = ownOf<A>(pair)
+    this.keyOf = identityOf
+    this.waiting = waiting
     this.dropsOldestOnly = pair.dropsOldestOnly === true
     this.ledger = ledger
     this.name = options.name
@@ -160,9 +167,9 @@ export class PolicyQueueImpl<in out A> {
     this.identityOf = options.identityOf
     this.onInterrupt = options.onInterrupt && guard("onInterrupt", options.onInterrupt)
     this.hooks = hooks
-    if (pair.waiting !== undefined) {
-      pair.waiting.room.onAccepted = (origin) => this.hooks?.accepted(pair.backing.length(), origin)
-      pair.waiting.room.onRefused = () => {
+    if (this.waiting !== undefined) {
+      this.waiting.room.onAccepted = (origin) => this.hooks?.accepted(pair.backing.length(), origin)
+      this.waiting.room.onRefused = () => {
         this.refused += 1
       }
     }
@@ -224,7 +231,7 @@ export class PolicyQueueImpl<in out A> {
   private invalidKeyOf(item: A): InvalidKey | undefined {
     try {
       this.identityOf?.(item)
-      this.pair.identityOf?.(item)
+      this.keyOf?.(item)
     } catch (error) {
       if (error instanceof InvalidKey) return error as InvalidKey
     }
@@ -263,8 +270,8 @@ export class PolicyQueueImpl<in out A> {
       this.refuse("full")
       return this.fail("full", place)
     }
-    if (this.pair.waiting === undefined) return this.askStrategy(place, origin, outer)
-    const { room, timeoutMillis } = this.pair.waiting
+    if (this.waiting === undefined) return this.askStrategy(place, origin, outer)
+    const { room, timeoutMillis } = this.waiting
     const retry = () => {
       const outcome = this.attempt(place.item, origin)
       if (outcome !== "full") return outcome
@@ -346,7 +353,7 @@ export class PolicyQueueImpl<in out A> {
         return Effect.fail(
           offerTimeout(
             refusal,
-            this.pair.waiting?.timeoutMillis ?? 0,
+            this.waiting?.timeoutMillis ?? 0,
             this.retryAfterMillis(refusal.notTaken.length)
           )
         )
@@ -428,7 +435,7 @@ export class PolicyQueueImpl<in out A> {
         if (!isWeight(weight, this.capacity)) return { _tag: "InvalidWeight", item, weight }
       }
     }
-    if (this.identityOf !== undefined || this.pair.identityOf !== undefined) {
+    if (this.identityOf !== undefined || this.keyOf !== undefined) {
       for (const item of items) {
         const error = this.invalidKeyOf(item)
         if (error !== undefined) return { _tag: "InvalidKey", item, error }
@@ -472,7 +479,7 @@ export class PolicyQueueImpl<in out A> {
 
   /** Lets in who waits for room: to be called when some was made. */
   unsafeAdmit(): void {
-    this.pair.waiting?.room.admit()
+    this.waiting?.room.admit()
   }
 
   unsafeLength(): number {
@@ -490,7 +497,7 @@ export class PolicyQueueImpl<in out A> {
   }
 
   unsafeWaiting(): number {
-    return this.suspended + (this.pair.waiting === undefined ? 0 : this.pair.waiting.room.size)
+    return this.suspended + (this.waiting === undefined ? 0 : this.waiting.room.size)
   }
 
   unsafeCounts() {
@@ -510,7 +517,7 @@ export class PolicyQueueImpl<in out A> {
   unsafeClose(): void {
     if (this.closed) return
     this.closed = true
-    this.pair.waiting?.room.close()
+    this.waiting?.room.close()
   }
 }
 
