@@ -30,6 +30,7 @@ import {
   UnknownQueue
 } from "./HttpError.ts"
 import { HttpQueues, type Queues } from "./HttpQueues.ts"
+import { mountedOf } from "./internal/mountedQueues.ts"
 import type { DeadLetters } from "./HttpQueue.ts"
 import { endWithClient } from "./internal/cutOff.ts"
 import type { Watched } from "./internal/eventLog.ts"
@@ -55,7 +56,7 @@ export interface Options {
 const lookEveryMillis = 50
 
 const find = (queues: Queues, name: string): Effect.Effect<Mounted, UnknownQueue> => {
-  const mounted = queues.get(name)
+  const mounted = mountedOf(queues).get(name)
   return mounted === undefined ? Effect.fail(new UnknownQueue({ queue: name })) : Effect.succeed(mounted)
 }
 
@@ -159,7 +160,7 @@ const drain = (mounted: Mounted, timeoutMillis: number): Effect.Effect<typeof Dr
 
 const live = (queues: Queues, queue: string | undefined, lastId: string | undefined) =>
   Effect.map(Closing, (closing) => {
-    const events = Stream.map(queues.log.live(queue, lastId), asServerSent)
+    const events = Stream.map(mountedOf(queues).log.live(queue, lastId), asServerSent)
     return HttpServerResponse.stream(Stream.interruptWhen(ServerSentEvents.encode(events), closing.await), {
       contentType: "text/event-stream",
       headers: { "cache-control": "no-cache", "x-accel-buffering": "no" }
@@ -202,10 +203,10 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
     (handlers) =>
       Effect.map(HttpQueues, (queues) =>
         handlers
-          .handle("list", () => Effect.forEach(queues.all, stateOf))
+          .handle("list", () => Effect.forEach(mountedOf(queues).all, stateOf))
           .handle("state", ({ path }) => Effect.flatMap(find(queues, path.name), stateOf))
           .handle("events", ({ path, urlParams }) =>
-            Effect.map(find(queues, path.name), () => queues.log.recent(path.name, urlParams.limit)))
+            Effect.map(find(queues, path.name), () => mountedOf(queues).log.recent(path.name, urlParams.limit)))
           .handleRaw("live", ({ request, urlParams: { queue } }) =>
             Effect.zipRight(
               queue === undefined ? Effect.void : find(queues, queue),

@@ -14,17 +14,17 @@ import type { HttpQueue } from "./HttpQueue.ts"
 import * as EventLog from "./internal/eventLog.ts"
 import { isTracing } from "@sluice/core/unstable/Fibers"
 import { measure, Mounted } from "./internal/mounted.ts"
+import { type MountedQueues, mountedQueues } from "./internal/mountedQueues.ts"
 
 /**
- * The queues of a server, by name.
+ * The queues of a server. Only `layer` makes them: a server dies of a double.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Queues {
-  readonly get: (name: string) => Mounted | undefined
-  readonly all: ReadonlyArray<Mounted>
-  readonly log: EventLog.EventLog
+  /** Their names in the URL, in the order in which they were mounted. */
+  readonly names: ReadonlyArray<string>
   readonly limits: Limits
 }
 
@@ -175,6 +175,11 @@ export const layer = <const Mounts extends ReadonlyArray<Effect.Effect<HttpQueue
       const all = Array.from(byName.values())
       yield* measure(all)
       const log = yield* EventLog.make(all.map(({ queue }) => queue), recentEvents)
-      return { get: (name) => byName.get(name), all, log, limits: { maxBodyBytes, maxLineBytes, maxStreamWaitMillis } }
+      const mounted: MountedQueues = { get: (name) => byName.get(name), all, log }
+      return {
+        names: Array.from(byName.keys()),
+        limits: { maxBodyBytes, maxLineBytes, maxStreamWaitMillis },
+        [mountedQueues]: mounted
+      }
     })
   ) as Layer.Layer<HttpQueues, any, any>

@@ -22,6 +22,7 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import { InvalidRequest, Unauthorized, UnknownQueue, UnsupportedMediaType } from "./HttpError.ts"
 import { HttpQueues, type Queues } from "./HttpQueues.ts"
+import { mountedOf } from "./internal/mountedQueues.ts"
 import { readText } from "./internal/body.ts"
 import { acceptEncoding, isKnown } from "./internal/contentCoding.ts"
 import { endWithClient } from "./internal/cutOff.ts"
@@ -81,7 +82,7 @@ const makeTake = (queues: Queues, token: Redacted.Redacted | undefined) =>
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
   endWithClient(request)
   if (!isAllowed(request, token)) return Effect.succeed(unauthorized)
-  const mounted = queues.get(name)
+  const mounted = mountedOf(queues).get(name)
   if (mounted === undefined) return Effect.succeed(refuse(UnknownQueue, { queue: name }))
   const kind = kindOf(request)
   if (typeof kind === "object") return Effect.succeed(refuse(UnsupportedMediaType, kind))
@@ -200,7 +201,7 @@ const checkEndpoints = (queues: Queues, names: ReadonlyArray<string>): Effect.Ef
     const isKnown = spellings.has(name.toLowerCase())
     spellings.add(name.toLowerCase())
     return Effect.all([
-      check(queues.get(name) !== undefined, name, "an API whose queues are all mounted by HttpQueues"),
+      check(mountedOf(queues).get(name) !== undefined, name, "an API whose queues are all mounted by HttpQueues"),
       check(isPlain(name), name, "an API whose queues have names of letters, digits, and . _ ~ -"),
       check(!isKnown, name, "an API whose queues differ in more than case: routes do not look at it")
     ])

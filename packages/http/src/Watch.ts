@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Closing } from "./GracefulServer.ts"
 import { HttpQueues } from "./HttpQueues.ts"
+import { mountedOf } from "./internal/mountedQueues.ts"
 import { endWithClient } from "./internal/cutOff.ts"
 import { refuseOtherMethods } from "./internal/otherMethods.ts"
 import * as Prometheus from "./Prometheus.ts"
@@ -31,7 +32,7 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
     api as unknown as HttpApi.HttpApi<ApiId, typeof Watch>,
     "queueWatch",
     (handlers) =>
-      Effect.map(HttpQueues, ({ all }) =>
+      Effect.map(Effect.map(HttpQueues, mountedOf), ({ all }) =>
         handlers
           .handleRaw("metrics", ({ request }) => {
             endWithClient(request)

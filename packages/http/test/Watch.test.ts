@@ -6,6 +6,7 @@ import { type HttpQueue, HttpQueues } from "@sluice/http"
 import { Context, Effect, Fiber, Layer, Logger, Schedule, TestClock } from "effect"
 import { operate, pause, queueOf, until } from "./support/operating.ts"
 import { ask, post, type Reading, serve } from "./support/server.ts"
+import { mountedOf } from "../src/internal/mountedQueues.ts"
 
 const reading = (celsius: number): Reading => ({ sensor: "roof", celsius })
 
@@ -148,7 +149,7 @@ describe("progress", () => {
   const measured = (now: Partial<HttpQueue.Status>, options: HttpQueues.Options = {}) =>
     Effect.gen(function*() {
       const QueuesLive = HttpQueues.layer([Effect.succeed(queueOf("q", { now }))], options)
-      const queues = Context.get(yield* Layer.build(QueuesLive), HttpQueues.HttpQueues)
+      const queues = mountedOf(Context.get(yield* Layer.build(QueuesLive), HttpQueues.HttpQueues))
       return queues.get("q")!
     })
 
@@ -195,7 +196,7 @@ describe("progress", () => {
       const odd = queueOf("odd", { status: Effect.dieMessage("not today") })
       const now = { drained: 0 }
       const QueuesLive = HttpQueues.layer([Effect.succeed(odd), Effect.succeed(queueOf("q", { now }))])
-      const queues = Context.get(yield* Layer.build(QueuesLive), HttpQueues.HttpQueues)
+      const queues = mountedOf(Context.get(yield* Layer.build(QueuesLive), HttpQueues.HttpQueues))
       yield* until(
         Effect.sync(() => {
           now.drained += 1

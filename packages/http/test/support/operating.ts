@@ -8,6 +8,7 @@ import { Context, Effect, Exit, Layer, Redacted, Scope, Stream } from "effect"
 import { createServer } from "node:http"
 import { vi } from "vitest"
 import { ask, token } from "./server.ts"
+import { mountedOf } from "../../src/internal/mountedQueues.ts"
 
 // Of a machine that has other things to do as well.
 vi.setConfig({ testTimeout: 60_000 })
@@ -99,7 +100,7 @@ export const operate = (
     const { address } = Context.get(context, HttpServer.HttpServer)
     return {
       url: `http://127.0.0.1:${address._tag === "TcpAddress" ? address.port : 0}`,
-      queues: Context.get(context, HttpQueues.HttpQueues),
+      queues: mountedOf(Context.get(context, HttpQueues.HttpQueues)),
       stop: Scope.close(scope, Exit.void)
     }
   })

@@ -7,6 +7,7 @@ import { Backpressure, BatchQueue, BatchStore, WriteBehind } from "@sluice/core"
 import { Admin, GracefulServer, HttpQueue, HttpQueues, Ingest, SluiceApi, Watch } from "@sluice/http"
 import { Context, Effect, Exit, Layer, Redacted, Schema, Scope } from "effect"
 import { createServer, type ServerOptions } from "node:http"
+import { mountedOf, type MountedQueues } from "../../src/internal/mountedQueues.ts"
 
 export const Reading = Schema.Struct({
   sensor: Schema.String,
@@ -51,7 +52,7 @@ export interface Running {
   readonly readings: WriteBehind.WriteBehind<Reading>
   readonly emails: BatchQueue.BatchQueue<Email>
   /** What the server knows of them. */
-  readonly queues: HttpQueues.Queues
+  readonly queues: MountedQueues
   /** What was flushed, and what was processed. */
   readonly flushed: Array<Reading>
   readonly sent: Array<Email>
@@ -112,7 +113,7 @@ export const serve = (options: Options = {}): Effect.Effect<Running, unknown, Sc
       port,
       readings: Context.get(context, Readings),
       emails: Context.get(context, Emails),
-      queues: Context.get(context, HttpQueues.HttpQueues),
+      queues: mountedOf(Context.get(context, HttpQueues.HttpQueues)),
       flushed,
       sent,
       stop: Scope.close(scope, Exit.void)
