@@ -26,7 +26,6 @@ import type {
 import type * as Arr from "effect/Array"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import type { Damage } from "./internal/store/damage.ts"
 
 /**
  * A dialect.
@@ -198,6 +197,35 @@ export interface HeldOperations {
     now: number
   ) => Run<{ readonly lost: ReadonlyArray<Claim>; readonly parts: ReadonlyArray<Claim> }>
   readonly forgive: (connection: Connection, queueId: number, claims: Claims) => Run<void>
+}
+
+/**
+ * What is damaged: a batch that can be claimed, one that rests, or a dead letter.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type DamageKind = "batches" | "resting" | "dead"
+
+/**
+ * What of a queue cannot be read any more: what has been come upon, and is passed over from then on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Damage {
+  /** How it showed last. */
+  error: SqlError | undefined
+  /** Nothing can be read from one place to another, both included. */
+  readonly add: (kind: DamageKind, from: number, to: number) => void
+  readonly has: (kind: DamageKind, place: number) => boolean
+  /** It can be read, and not be deleted. */
+  readonly addStuck: (kind: DamageKind, place: number) => void
+  readonly isStuck: (kind: DamageKind, place: number) => boolean
+  /** The last place of the gap that a place is in, or else the place before. */
+  readonly endOf: (kind: DamageKind, place: number) => number
+  /** Those of a kind that lie alone. */
+  readonly placesOf: (kind: DamageKind) => ReadonlyArray<number>
 }
 
 /**

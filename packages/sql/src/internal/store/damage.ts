@@ -4,6 +4,9 @@
  */
 
 import type { SqlError } from "@effect/sql/SqlError"
+import type { Damage, DamageKind as Kind } from "../../BatchStoreDialect.ts"
+
+export type { Damage, DamageKind as Kind } from "../../BatchStoreDialect.ts"
 
 /** Places between which nothing can be read, both included. */
 interface Gap {
@@ -11,9 +14,7 @@ interface Gap {
   readonly to: number
 }
 
-export type Kind = "batches" | "resting" | "dead"
-
-export class Damage {
+export class QueueDamage implements Damage {
   private readonly gaps: Readonly<Record<Kind, Array<Gap>>> = { batches: [], resting: [], dead: [] }
   /** What can be read, and not be deleted. */
   private readonly stuck: Readonly<Record<Kind, Set<number>>> = {
@@ -23,7 +24,6 @@ export class Damage {
   }
   /** What nobody has been told of. */
   private news: Array<string> = []
-  /** How it showed last. */
   error: SqlError | undefined
   /** How much has been learned. */
   learned = 0
@@ -57,14 +57,12 @@ export class Damage {
     return this.stuck[kind].has(place)
   }
 
-  /** The last place of the gap that a place is in, or else the place before. */
   endOf(kind: Kind, place: number): number {
     let end = place - 1
     for (const { from, to } of this.gaps[kind]) if (place >= from && place <= to) end = Math.max(end, to)
     return end
   }
 
-  /** Those of a kind that lie alone. */
   placesOf(kind: Kind): ReadonlyArray<number> {
     return this.gaps[kind].flatMap(({ from, to }) => from === to ? [from] : [])
   }

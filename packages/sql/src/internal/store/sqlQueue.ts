@@ -28,7 +28,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { ChangeDead, Claims, ClipMark, HeldOperations, Operations } from "../../BatchStoreDialect.ts"
-import { Damage } from "./damage.ts"
+import { QueueDamage } from "./damage.ts"
 import { type GroupCommit, toUnavailable } from "./groupCommit.ts"
 import { isStorable, kept } from "./storableText.ts"
 import type { Transactions } from "../writer/transactions.ts"
@@ -130,7 +130,7 @@ export class SqlQueue implements QueueStore {
   private setBack = 1
   private readonly clipped = { due: unclipped(), ids: unclipped() }
   private readonly clipping = { due: Effect.unsafeMakeSemaphore(1), ids: Effect.unsafeMakeSemaphore(1) }
-  private readonly damage = new Damage()
+  private readonly damage = new QueueDamage()
   private readonly past: HeldOperations
 
   constructor(name: string, transactions: Transactions, group: GroupCommit, operations: Operations) {
@@ -329,7 +329,7 @@ export class SqlQueue implements QueueStore {
 
   private claimPast(
     { leaseMillis, limit, renew = nothing, settle = noClaims, turn = "fresh", version = Infinity }: ClaimOptions,
-    damage: Damage | undefined
+    damage: QueueDamage | undefined
   ): Effect.Effect<Claimed, StoreUnavailable> {
     const { operations } = this
     const held = damage === undefined ? operations : this.past
@@ -365,7 +365,7 @@ export class SqlQueue implements QueueStore {
    * what that is.
    */
   private pastDamage<A>(
-    run: (damage: Damage | undefined) => Effect.Effect<A, StoreUnavailable>,
+    run: (damage: QueueDamage | undefined) => Effect.Effect<A, StoreUnavailable>,
     isInTheWay: () => boolean
   ): Effect.Effect<A, StoreUnavailable> {
     const { damage } = this
