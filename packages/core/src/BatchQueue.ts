@@ -13,6 +13,7 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
@@ -38,7 +39,7 @@ import * as EventHub from "./unstable/EventHub.ts"
 import { awaitAllWithin } from "./internal/fibers/alarm.ts"
 import { Appender } from "./internal/batchQueue/appender.ts"
 import { Backlog } from "./internal/batchQueue/backlog.ts"
-import { checkLease, checkOptions } from "./internal/batchQueue/options.ts"
+import { type Checked, checkLease, checkOptions } from "./internal/batchQueue/options.ts"
 import { BatchTally, type Totals } from "./internal/batchQueue/tally.ts"
 import { Breaks } from "./internal/fibers/breaks.ts"
 import { filterOf, inPortions } from "./internal/batchQueue/deadLetters.ts"
@@ -57,6 +58,7 @@ import { Own } from "./internal/batchQueue/own.ts"
 import { forkLoop, Lifecycle } from "./internal/fibers/lifecycle.ts"
 import { isTracing } from "./internal/fibers/tracing.ts"
 import { Judge } from "./internal/batchQueue/verdict.ts"
+import type { Options as WorkersOptions } from "./internal/batchQueue/pool.ts"
 import { Workers } from "./internal/batchQueue/workers.ts"
 import { Macrotask } from "./unstable/Macrotask.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
@@ -699,8 +701,8 @@ interface Fibers {
   readonly timers: ReadonlyArray<Fiber.RuntimeFiber<void>>
 }
 
-const suspends = (policy: IntakePolicy<any> | undefined): boolean =>
-  policy === undefined || policy._tag === "suspend"
+const suspends = (policy: IntakePolicy<any>): boolean =>
+  policy._tag === "suspend"
   || policy._tag === "coalesceByKey" && policy.whenFull._tag === "suspend"
 
 /** The policy of the user's, for entries. */
@@ -779,7 +781,6 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
   Effect.gen(function*() {
     const { buffer, name } = options
     const checked = yield* checkOptions(options)
-    const { capacity, flushPolicy, maxPending } = checked
     const stores = yield* BatchStore
     // Who only offers has no leases.
     if (checked.workers > 0) {
@@ -807,12 +808,10 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     // What is closed after the caller's scope, where that is closed inside a transaction.
     const scope = yield* Scope.make()
     const hub = yield* Scope.extend(EventHub.make<BatchQueueEvent<A>>(), scope)
-    const codec = Codec.make(options.schema, { format: options.format, limits: options.limits })
     const metrics = options.metrics === false
       ? undefined
       : yield* Scope.extend(makeMetrics(name, options.metrics, stores), scope)
     const breaks = new Breaks(clock, macrotask)
-    const lifecycle = new Lifecycle()
     const repeats = new Repeats(() => breaks.now)
     const tally = new BatchTally<A>({
       name,
@@ -822,104 +821,41 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       onProcessError: guarded(name, "onProcessError", options.onProcessError ?? logProcessError(name, repeats)),
       onInternalError: guarded(name, "onInternalError", options.onInternalError ?? logInternalError(name, repeats))
     }, hub)
-    const backlog = new Backlog()
-    const intake = yield* makeImpl<Entry<A>>(
-      {
-        name,
-        capacity,
-        policy: entryPolicy(options.policy ?? Backpressure.suspend()),
-        onDrop: (entry, reason) => {
-          tally.droppedByPolicy(entry.item, reason)
-          entry.end({ _tag: "Dropped", reason })
-        },
-        onCoalesce: (replaced, entry) => tally.coalescedInIntake(replaced.item, entry.item),
-        onInterrupt: (taken, notTaken) => tally.interrupted(taken, notTaken.map(({ item }) => item))
-      },
-      {
-        accepted: () => appender.signal(),
-        coalesced: () => {},
-        waiting: () => appender.signal()
-      }
-    )
-    const most = Math.max(capacity, flushPolicy.size)
-    const appender: Appender<A> = new Appender({
-      intake,
-      store,
-      backlog,
-      codec,
-      buffer,
-      flushPolicy,
-      mostInBatch: Math.min(most, maxPending?.items ?? Infinity),
-      mostClosed: Math.min(mostInRound, most),
-      maxPendingItems: maxPending?.items,
-      idWindowMillis: checked.idWindowMillis,
-      pollMillis: checked.pollMillis,
-      observer: tally,
-      clock,
-      macrotask
-    })
-    const own = new Own()
-    const offers = new Offers<A>({
-      ...checked,
+    const shared: Shared<A> = {
       name,
+      checked,
       clock,
-      codec,
-      store,
-      intake,
-      suspends: suspends(options.policy),
-      own,
-      appender,
-      tally,
       macrotask,
-      keyOf: Predicate.hasProperty(buffer, "key") ? buffer.key as (item: A) => unknown : undefined,
-      isMerging: buffer !== undefined || options.policy?._tag === "coalesceByKey" && options.policy.merge !== undefined,
-      lifecycle,
-      backlog
-    })
-    const handle: Handle<A> = { name, offer: (items) => offers.offerBack(items) }
-    const process = (batch: Batch<A>) => options.process(batch, handle)
-    const workers: Workers<A> = new Workers({
-      ...checked,
-      store,
-      backlog,
-      codec,
+      codec: Codec.make(options.schema, { format: options.format, limits: options.limits }),
       buffer,
-      // Both run in the fibers of workers, which have the context.
+      store,
+      backlog: new Backlog(),
+      lifecycle: new Lifecycle(),
+      own: new Own(),
+      tally
+    }
+    const wayIn = yield* makeWayIn(shared, options.policy ?? Backpressure.suspend())
+    const handle: Handle<A> = { name, offer: (items) => wayIn.offers.offerBack(items) }
+    const process = (batch: Batch<A>) => options.process(batch, handle)
+    const workers = makeWayOut(shared, {
+      // They run in the fibers of workers, which have the context.
       process: (tracing ? (batch: Batch<A>) => withProcessSpan(name, batch, process(batch)) : process) as (
         batch: Batch<A>
       ) => Effect.Effect<void, unknown>,
       decide: options.decide as ((error: unknown) => Decision.Decision) | undefined,
-      judge: new Judge({
-        ...checked,
-        retrying: new Retrying(
-          (options.retry ?? defaultRetry) as Schedule.Schedule<unknown, unknown>,
-          Effect.logWarning(
-            `${name}: the retry schedule has more than 100 attempts without a delay: 10 ms are waited between them`
-          )
-        ),
-        clock,
-        died: (cause) => tally.failed("retry", cause)
-      }),
-      observer: tally,
-      clock,
-      macrotask
+      retry: (options.retry ?? defaultRetry) as Schedule.Schedule<unknown, unknown>
     })
-    const queue: BatchQueueImpl<A> = new BatchQueueImpl({
-      name,
-      codec,
-      store,
-      intake,
-      offers,
-      appender,
+    const { own } = shared
+    const { appender } = wayIn
+    const queue = new BatchQueueImpl<A>({
+      ...shared,
+      ...wayIn,
       workers,
-      tally,
-      backlog,
       breaks,
-      lifecycle,
       drainTimeoutMillis: checked.drainTimeoutMillis,
       events: hub.stream
     })
-    const isRead = metrics !== undefined || maxPending?.whenFull === "reject"
+    const isRead = metrics !== undefined || checked.maxPending?.whenFull === "reject"
     const fork = (loop: Effect.Effect<void>, worker?: number) =>
       forkLoop(loop, own.mark(context, worker), (cause) => queue.fail(cause))
     let closer: number | undefined
@@ -952,6 +888,93 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     ).pipe(Scope.extend(scope))
     return queue
   })
+
+/** What both ways have in common: the store, what is known of it, and who is told. */
+interface Shared<in out A> {
+  readonly name: string
+  readonly checked: Checked
+  readonly clock: Clock.Clock
+  readonly macrotask: (task: () => void) => void
+  readonly codec: Codec.Codec<A>
+  readonly buffer: Buffer<A, any> | undefined
+  readonly store: QueueStore
+  readonly backlog: Backlog
+  readonly lifecycle: Lifecycle
+  readonly own: Own
+  readonly tally: BatchTally<A>
+}
+
+/** The way in: from an offer through the intake into the store. */
+const makeWayIn = <A>(shared: Shared<A>, policy: IntakePolicy<A>) =>
+  Effect.gen(function*() {
+    const { buffer, checked, tally } = shared
+    const { capacity, flushPolicy, maxPending } = checked
+    const intake = yield* makeImpl<Entry<A>>(
+      {
+        name: shared.name,
+        capacity,
+        policy: entryPolicy(policy),
+        onDrop: (entry, reason) => {
+          tally.droppedByPolicy(entry.item, reason)
+          entry.end({ _tag: "Dropped", reason })
+        },
+        onCoalesce: (replaced, entry) => tally.coalescedInIntake(replaced.item, entry.item),
+        onInterrupt: (taken, notTaken) => tally.interrupted(taken, notTaken.map(({ item }) => item))
+      },
+      {
+        accepted: () => appender.signal(),
+        coalesced: () => {},
+        waiting: () => appender.signal()
+      }
+    )
+    const most = Math.max(capacity, flushPolicy.size)
+    const appender: Appender<A> = new Appender({
+      ...shared,
+      intake,
+      flushPolicy,
+      mostInBatch: Math.min(most, maxPending?.items ?? Infinity),
+      mostClosed: Math.min(mostInRound, most),
+      maxPendingItems: maxPending?.items,
+      idWindowMillis: checked.idWindowMillis,
+      pollMillis: checked.pollMillis,
+      observer: tally
+    })
+    const offers = new Offers<A>({
+      ...shared,
+      ...checked,
+      intake,
+      appender,
+      suspends: suspends(policy),
+      keyOf: Predicate.hasProperty(buffer, "key") ? buffer.key as (item: A) => unknown : undefined,
+      isMerging: buffer !== undefined || policy._tag === "coalesceByKey" && policy.merge !== undefined
+    })
+    return { intake, appender, offers }
+  })
+
+/** The way out: from the store through the workers to the user's handler. */
+const makeWayOut = <A>(
+  shared: Shared<A>,
+  { retry, ...user }: Pick<WorkersOptions<A>, "decide" | "process"> & {
+    readonly retry: Schedule.Schedule<unknown, unknown>
+  }
+): Workers<A> => {
+  const { checked, clock, name, tally } = shared
+  const tellHurry = Effect.logWarning(
+    `${name}: the retry schedule has more than 100 attempts without a delay: 10 ms are waited between them`
+  )
+  return new Workers({
+    ...shared,
+    ...checked,
+    ...user,
+    judge: new Judge({
+      ...checked,
+      retrying: new Retrying(retry, tellHurry),
+      clock,
+      died: (cause) => tally.failed("retry", cause)
+    }),
+    observer: tally
+  })
+}
 
 const makeMetrics = (name: string, options: QueueMetrics.BatchQueueOptions = {}, stores: BatchStore) =>
   Effect.gen(function*() {
