@@ -18,6 +18,7 @@ import type { Batch } from "../../Batch.ts"
 import * as Codec from "../../Codec.ts"
 import * as Decision from "../../Decision.ts"
 import type { Claim, ClaimedBatch, Failure, Turn } from "../../QueueStore.ts"
+import type { Restore } from "../fibers/call.ts"
 import { failureOf } from "../fibers/failure.ts"
 import { type Group, groupOf, type Readable } from "./group.ts"
 import { Hand } from "./hand.ts"
@@ -30,7 +31,6 @@ import type { Busy } from "./turns.ts"
 import type { Bundle, FailedItem, Verdict } from "./verdict.ts"
 
 /** Makes an effect interruptible. */
-type Restore = <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
 
 /** Batches that are handled together, and how far that is. */
 interface Held<A> extends Group<A> {

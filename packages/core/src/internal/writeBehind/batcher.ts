@@ -1,6 +1,6 @@
 /**
- * The one batcher loop: an intake whose items wait until a batch is due, and one fiber that takes the batch, hands it
- * to a handler, retries it, and goes on. `WriteBehind` has one for each shard.
+ * The loop of one shard of a `WriteBehind`: an intake whose items wait until a batch is due, and a fiber that takes the
+ * batch, hands it to the handler, retries it, and goes on.
  *
  * The fiber never waits in a `take`: it waits for a signal, and then removes items in one synchronous step, so that
  * an interruption cannot lose any. A second fiber keeps the time. It sleeps until the open batch is due, and is never

@@ -13,7 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { Dialect } from "../../Dialect.ts"
-import type { Breaks } from "@sluice/core/unstable/Fibers"
+import type { Breaks, Restore } from "@sluice/core/unstable/Fibers"
 import { Lock, Waiter } from "./lock.ts"
 
 /** Whose locks are waited for, and how long. */
@@ -27,8 +27,6 @@ export interface Bound {
 
 /** How often a lock of somebody else is looked at: each time costs a statement. */
 const whileBusy = Retry.exponential({ base: "2 millis", cap: "40 millis", jitter: 0.5 })
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** The turn of somebody, from the moment when it begins to wait for it. */
 export class Turn extends Waiter {

@@ -14,11 +14,9 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type { Dialect, SqlKind } from "../../Dialect.ts"
 import { TransactionEnded, type TransactionError, TransactionFailed } from "../../TransactionError.ts"
-import type { Breaks } from "@sluice/core/unstable/Fibers"
+import type { Breaks, Restore } from "@sluice/core/unstable/Fibers"
 import { GuardedConnection } from "./guardedConnection.ts"
 import { Lock } from "./lock.ts"
-
-export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** Runs what a transaction is for, in the context that leads back to it. */
 export type Provide = <A, E, R>(transaction: Transaction, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>

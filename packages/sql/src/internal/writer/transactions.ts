@@ -15,18 +15,11 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { TransactionError, TransactionFailed } from "../../TransactionError.ts"
 import { Bounds } from "./bounds.ts"
-import type { Breaks } from "@sluice/core/unstable/Fibers"
+import type { Breaks, Restore } from "@sluice/core/unstable/Fibers"
 import type { FileWatch } from "../sqlite/file.ts"
 import { GuardedConnection, type Transform } from "./guardedConnection.ts"
 import { type Bound, Line, Turn } from "./line.ts"
-import {
-  inFiberOfItsOwn,
-  type Restore,
-  type Surroundings,
-  toSqlError,
-  toTransactionError,
-  Transaction
-} from "./transaction.ts"
+import { inFiberOfItsOwn, type Surroundings, toSqlError, toTransactionError, Transaction } from "./transaction.ts"
 
 /** What opening a database hands over. */
 export interface Database extends Bound {
