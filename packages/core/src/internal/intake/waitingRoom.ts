@@ -5,6 +5,8 @@
 import * as Effect from "effect/Effect"
 import type { Outcome } from "../../QueueEvent.ts"
 import { withAlarm } from "../fibers/alarm.ts"
+import type { Restore } from "../fibers/call.ts"
+import { Chain, type Link } from "../shapes/chain.ts"
 
 /** How a wait ended: with what became of the item, or without it. */
 export type Ending = Outcome | "closed" | "invalid-weight" | "invalid-key" | "timeout" | "interrupted" | Died
@@ -21,7 +23,7 @@ export class Died {
 export const isOutcome = (ending: Ending | "full"): ending is Outcome =>
   ending === "accepted" || ending === "coalesced" || ending === "dropped"
 
-export interface Waiter<in out A> {
+export interface Waiter<in out A> extends Link<Waiter<A>> {
   readonly item: A
   /** The item's key, where items coalesce: asked once, because the item may change while it waits. */
   readonly key: unknown
@@ -31,13 +33,9 @@ export interface Waiter<in out A> {
   ending: Ending | undefined
   /** Called once when it ends; whoever sets it looks at `ending` first. */
   onEnd: ((ending: Ending) => void) | undefined
-  previous: Waiter<A> | undefined
-  next: Waiter<A> | undefined
 }
 
 export class WaitingRoom<in out A> {
-  /** How many items wait. */
-  size = 0
   /** Whether an item that has waited is being put into the queue in this very step. */
   taking = false
   /** Called when an item that has waited was put into the queue. */
@@ -48,8 +46,7 @@ export class WaitingRoom<in out A> {
   onRefused: (() => void) | undefined
   private readonly take: (item: A) => Outcome | "full"
   private readonly keyOf: ((item: A) => unknown) | undefined
-  private first: Waiter<A> | undefined
-  private last: Waiter<A> | undefined
+  private readonly waiters = new Chain<Waiter<A>>()
   /** The waiters of each key, oldest first; empty where items have no key. */
   private readonly byKey = new Map<unknown, Set<Waiter<A>>>()
   private admitting = false
@@ -59,6 +56,15 @@ export class WaitingRoom<in out A> {
   constructor(take: (item: A) => Outcome | "full", keyOf?: (item: A) => unknown) {
     this.take = take
     this.keyOf = keyOf
+  }
+
+  /** How many items wait. */
+  get size(): number {
+    return this.waiters.size
+  }
+
+  private get first(): Waiter<A> | undefined {
+    return this.waiters.first
   }
 
   /** Whether room that there may be belongs to somebody who waits already. */
@@ -76,13 +82,10 @@ export class WaitingRoom<in out A> {
       origin,
       ending: undefined,
       onEnd: undefined,
-      previous: this.last,
+      previous: undefined,
       next: undefined
     }
-    if (this.last === undefined) this.first = waiter
-    else this.last.next = waiter
-    this.last = waiter
-    this.size += 1
+    this.waiters.push(waiter)
     if (this.keyOf !== undefined) {
       const sameKey = this.byKey.get(key)
       if (sameKey === undefined) this.byKey.set(key, new Set([waiter]))
@@ -163,11 +166,7 @@ export class WaitingRoom<in out A> {
   }
 
   private end(waiter: Waiter<A>, ending: Ending): void {
-    if (waiter.previous === undefined) this.first = waiter.next
-    else waiter.previous.next = waiter.next
-    if (waiter.next === undefined) this.last = waiter.previous
-    else waiter.next.previous = waiter.previous
-    this.size -= 1
+    this.waiters.remove(waiter)
     const sameKey = this.byKey.get(waiter.key)
     if (sameKey !== undefined) {
       sameKey.delete(waiter)
@@ -198,9 +197,9 @@ export const wait = <A>(
   onInterrupt: (ending: Ending) => boolean = (ending) => !isOutcome(ending),
   origin?: unknown,
   /** For a caller that is within a mask of its own, and runs the answer next: the wait begins at once. */
-  outer?: <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
+  outer?: Restore
 ): Effect.Effect<Exclude<Ending, Died>> => {
-  const begin = (restore: <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>) => {
+  const begin = (restore: Restore) => {
     const retried = retry()
     if (retried !== "full") return endWith(retried)
     const waiter = room.enter(item, origin)

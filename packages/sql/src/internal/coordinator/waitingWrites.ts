@@ -1,10 +1,9 @@
 /**
  * The writes that wait, first come, first served: a bounded queue, and those who wait for room in it. Unlike in a Queue
  * of Effect, whoever gives up leaves at once, from wherever in the queue, and makes room.
- *
- * Both are one linked list. A Set would read better, but makes a new table every few writes.
  */
 import type { SqlError } from "@effect/sql/SqlError"
+import { Chain, type Link } from "@sluice/core/unstable/Chain"
 import { Call, type OnInterrupt } from "@sluice/core/unstable/Fibers"
 import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
@@ -16,7 +15,7 @@ import type { WriteError } from "../../WriteError.ts"
 import type { SingleStatement } from "../writer/singleStatement.ts"
 
 /** A write on its way. */
-export class Pending extends Call<unknown, unknown> {
+export class Pending extends Call<unknown, unknown> implements Link<Pending> {
   readonly options: WriteOptions
   readonly work: Effect.Effect<unknown, unknown> | SingleStatement<unknown, SqlError>
   /** What the submitter's fiber had, so that the write runs as it would have there. */
@@ -64,50 +63,38 @@ export class Intake {
   readonly capacity: number
   /** How many writes have ever been in the queue. */
   accepted = 0
-  /** How many writes are in the queue. */
-  size = 0
-  /** How many wait for room in it. */
-  waiting = 0
-  private first: Pending | undefined = undefined
-  private last: Pending | undefined = undefined
-  /** The first of those who wait for room. */
-  private firstOutside: Pending | undefined = undefined
+  private readonly queue = new Chain<Pending>()
+  /** Those who wait for room in it: nobody, but where it is full. */
+  private readonly outside = new Chain<Pending>()
 
   constructor(capacity: number) {
     this.capacity = capacity
   }
 
+  /** How many writes are in the queue. */
+  get size(): number {
+    return this.queue.size
+  }
+
+  /** How many wait for room in it. */
+  get waiting(): number {
+    return this.outside.size
+  }
+
   add(write: Pending): void {
-    write.previous = this.last
-    if (this.last === undefined) this.first = write
-    else this.last.next = write
-    this.last = write
-    if (this.size < this.capacity) {
-      this.accept(write)
-    } else {
-      write.place = "outside"
-      this.waiting += 1
-      this.firstOutside ??= write
-    }
+    if (this.size < this.capacity) return this.accept(write)
+    write.place = "outside"
+    this.outside.push(write)
   }
 
   /** Takes a write out; answers from where, or undefined where it is no longer here. */
   remove(write: Pending): "queue" | "outside" | undefined {
-    const { next, place, previous } = write
+    const { place } = write
     if (place === undefined) return undefined
-    if (previous === undefined) this.first = next
-    else previous.next = next
-    if (next === undefined) this.last = previous
-    else next.previous = previous
-    if (this.firstOutside === write) this.firstOutside = next
     write.place = undefined
-    // What has left must not keep alive what comes after it.
-    write.previous = undefined
-    write.next = undefined
-    if (place === "outside") {
-      this.waiting -= 1
-    } else {
-      this.size -= 1
+    if (place === "outside") this.outside.remove(write)
+    else {
+      this.queue.remove(write)
       this.refill()
     }
     return place
@@ -115,39 +102,35 @@ export class Intake {
 
   /** Takes the oldest writes, in order. Those who come in meanwhile from outside are taken as well. */
   take(limit: number): Array<Pending> {
-    const taken: Array<Pending> = []
-    while (this.first !== undefined && taken.length < limit) taken.push(this.shift(this.first))
-    return taken
+    let left = limit
+    return this.takeWhile(() => left-- > 0)
   }
 
   /** The write that has waited longest. */
   get oldest(): Pending | undefined {
-    return this.first
+    return this.queue.first
   }
 
   /** Takes the oldest writes, also from outside, for as long as this is true of them. */
   takeWhile(isTrue: (write: Pending) => boolean): Array<Pending> {
     const taken: Array<Pending> = []
-    while (this.first !== undefined && isTrue(this.first)) taken.push(this.shift(this.first))
+    for (let first = this.queue.first; first !== undefined && isTrue(first); first = this.queue.first) {
+      this.remove(first)
+      taken.push(first)
+    }
     return taken
   }
 
-  private shift(write: Pending): Pending {
-    this.remove(write)
-    return write
-  }
-
   private refill(): void {
-    const write = this.firstOutside
-    if (write === undefined) return
-    this.firstOutside = write.next
-    this.waiting -= 1
-    this.accept(write)
+    const { first } = this.outside
+    if (first === undefined) return
+    this.outside.remove(first)
+    this.accept(first)
   }
 
   private accept(write: Pending): void {
     write.place = "queue"
-    this.size += 1
+    this.queue.push(write)
     this.accepted += 1
   }
 }
