@@ -54,7 +54,7 @@ describe("a batch of at most so many bytes", () => {
           }).pipe(Effect.scoped, onMemory)
         )),
       { seed: 31, numRuns: 150 }
-    ), 60_000)
+    ))
 
   it.scoped("is stored before the item that it has no room for, and when it is full", () =>
     Effect.gen(function*() {

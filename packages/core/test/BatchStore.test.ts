@@ -6,6 +6,6 @@ import { campaign } from "./support/campaigns.ts"
 
 describe("a store in memory keeps the laws", () => {
   for (const { check, name } of BatchStoreLaws.laws({ runs: campaign(100) })) {
-    it.effect(name, () => Effect.provide(check, BatchStore.layerMemory), 60_000)
+    it.effect(name, () => Effect.provide(check, BatchStore.layerMemory))
   }
 })

@@ -13,13 +13,13 @@ const open = (filename: string) =>
 
 describe("a store in SQLite keeps the laws, in memory", () => {
   for (const { check, name } of BatchStoreLaws.laws({ runs: campaign(30) })) {
-    it.effect(name, () => Effect.provide(check, open(":memory:")), 60_000)
+    it.effect(name, () => Effect.provide(check, open(":memory:")))
   }
 })
 
 describe("a store in SQLite keeps the laws, in a file", () => {
   for (const { check, name } of BatchStoreLaws.laws({ runs: 10 })) {
-    it.scoped(name, () => Effect.flatMap(temporaryFile, (filename) => Effect.provide(check, open(filename))), 60_000)
+    it.scoped(name, () => Effect.flatMap(temporaryFile, (filename) => Effect.provide(check, open(filename))))
   }
 
   it.scoped(
