@@ -165,10 +165,10 @@ export const writes: WriteCoordinator.WriteCoordinator = {
     completed: 0,
     failed: 0,
     cancelled: 0,
-    queueDepth: 0,
-    running: 0,
+    depth: 0,
+    inFlight: 0,
     waiting: 0,
-    maxQueue: 0,
+    capacity: 0,
     groups: 0
   })
 }

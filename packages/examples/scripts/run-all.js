@@ -33,8 +33,8 @@ const wrongWith = (stdout, expected) => {
     return `the routes were not all counted, or by a process that was not killed: ${JSON.stringify(routes)}`
   }
   if (routes.deliveries !== routes.storedBatches + routes.kill.batchesCountedTwice) return "wrong number of deliveries"
-  const { accepted, cancelled, completed, failed, queueDepth, running } = coordinator
-  if (completed === 0 || accepted !== completed + failed + cancelled + queueDepth + running) {
+  const { accepted, cancelled, completed, depth, failed, inFlight } = coordinator
+  if (completed === 0 || accepted !== completed + failed + cancelled + depth + inFlight) {
     return "the counts of the coordinator do not add up"
   }
 }

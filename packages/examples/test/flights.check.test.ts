@@ -65,10 +65,10 @@ const coordinator = {
   completed: 7,
   failed: 1,
   cancelled: 0,
-  queueDepth: 0,
-  running: 0,
+  depth: 0,
+  inFlight: 0,
   waiting: 0,
-  maxQueue: 256,
+  capacity: 256,
   groups: 3
 }
 

@@ -49,8 +49,8 @@ describe.concurrent("a replay", () => {
         failed: queues.flights.retries + queues.board.retries + statistics.savesFailed + slots.rejected
           + slots.rolledBack,
         cancelled: 0,
-        queueDepth: 0,
-        running: 0
+        depth: 0,
+        inFlight: 0
       })
       expect(coordinator.accepted).toBe(coordinator.completed + coordinator.failed)
       expect(coordinator.groups).toBeLessThanOrEqual(coordinator.accepted)
@@ -67,7 +67,7 @@ describe.concurrent("a replay", () => {
     expect(code).toBe(0)
     expect(stdout).toContain("flights (suspend)")
     expect(stdout).toMatch(
-      /│ accepted │ completed │ failed │ cancelled │ +waiting │ running │ groups │ writes a group │/
+      /│ accepted │ completed │ failed │ cancelled │ +waiting │ in flight │ groups │ writes a group │/
     )
     expect(stdout).toContain("ok    coordinator: completed = batches settled + statistics saved + slots given: ")
     expect(stdout).toMatch(/^Airports: \d+, whose statistics counted 2,000 flights\. .*: [\d.]+ flights a load\.$/m)

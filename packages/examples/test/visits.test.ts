@@ -26,10 +26,10 @@ const right: Evidence = {
     completed: 291,
     failed: 10,
     cancelled: 0,
-    queueDepth: 0,
-    running: 0,
+    depth: 0,
+    inFlight: 0,
     waiting: 0,
-    maxQueue: 256,
+    capacity: 256,
     groups: 4
   },
   submitted: [{ page: "/" }, { page: "/news" }],

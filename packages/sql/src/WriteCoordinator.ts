@@ -7,7 +7,7 @@
  * back alone. Then it commits, and only then every caller gets its result. Committed writes are announced, and the
  * queries that depend on them run again.
  *
- * At every moment accepted = completed + failed + cancelled + queueDepth + running. The counts are published through
+ * At every moment accepted = completed + failed + cancelled + depth + inFlight. The counts are published through
  * Effect's `Metric` too, within a second of a change and with the tags that `QueueMetrics` of core tells of:
  *
  * | metric | kind |
@@ -18,8 +18,9 @@
  * | `sluice_writes_cancelled_total` | counter |
  * | `sluice_write_groups_total` | counter |
  * | `sluice_write_group_duration_ms` | histogram |
- * | `sluice_writes_waiting` | gauge |
- * | `sluice_writes_running` | gauge |
+ * | `sluice_depth_writes` | gauge |
+ * | `sluice_in_flight_writes` | gauge |
+ * | `sluice_waiting_writes` | gauge |
  *
  * Where a tracer is provided, each group has a span that is linked to those that its writes were submitted in.
  *
@@ -97,6 +98,9 @@ export interface WriteCoordinator {
   /**
    * The committed writes that have a topic, in the order of their commits, from the moment of subscription until the
    * coordinator is closed. A subscriber that is too slow slows nothing down: it loses the oldest, and is told how many.
+   *
+   * It is not called `events`, because it tells nothing of what becomes of writes: it is data of yours, with your topics
+   * and payloads, and only what is committed.
    */
   readonly changes: Stream.Stream<WriteChange | Missed>
   /** The counts at one moment; also after the coordinator has been closed. */
@@ -104,7 +108,7 @@ export interface WriteCoordinator {
 }
 
 /**
- * The counts of a coordinator at one moment: accepted = completed + failed + cancelled + queueDepth + running. A write
+ * The counts of a coordinator at one moment: accepted = completed + failed + cancelled + depth + inFlight. A write
  * inside another is a part of that, and not counted by itself.
  *
  * @since 0.1.0
@@ -112,20 +116,24 @@ export interface WriteCoordinator {
  */
 export interface Metrics {
   readonly name: string
-  /** How many writes have ever been in the queue. */
+  /**
+   * How many writes have ever been in the queue. It is not called `offered`, because those that wait for room, leave
+   * while they wait for it, or are refused after the closing, are not counted.
+   */
   readonly accepted: number
   readonly completed: number
   /** Failed, died, timed out, rolled back with their group, or refused by the closing. */
   readonly failed: number
   /** Taken out by an interruption before they started. */
   readonly cancelled: number
-  readonly queueDepth: number
-  /** How many are in the group that is being written. */
-  readonly running: number
+  /** How many are in the queue. */
+  readonly depth: number
+  /** How many have been taken from the queue and not been answered: they are in a group, or go into the next one. */
+  readonly inFlight: number
   /** How many submitters wait for room in the queue. */
   readonly waiting: number
-  /** The configured size of the queue. */
-  readonly maxQueue: number
+  /** The option of that name: how many may be in the queue. */
+  readonly capacity: number
   /** How many transactions there have been. */
   readonly groups: number
 }
@@ -154,18 +162,19 @@ export interface Options extends Configurable {
  */
 export interface Configurable {
   /** How many writes may wait; further submitters wait for room. An integer of at least 1. Default: 256. */
-  readonly queueSize?: number | undefined
+  readonly capacity?: number | undefined
   /** How many writes share a transaction at most. An integer of at least 1. Default: 128. */
-  readonly maxGroup?: number | undefined
+  readonly batchSize?: number | undefined
   /**
    * How long the first write of a group waits for others to share its transaction. Zero: the group is whatever is
    * waiting. Default: 0.
    */
-  readonly maxWait?: Duration.DurationInput | undefined
+  readonly linger?: Duration.DurationInput | undefined
   /**
-   * How long one write may run. A group that has run for a tenth of it begins no further write, so that it holds the
-   * writer hardly longer than this. At most a third of the shortest lease of the queues in the same database: their
-   * renewals must get through. Infinite: for ever, and then one that hangs stops all others. Default: 10 seconds.
+   * How long one write may run. This is the `timeout` of a coordinator, under the name that is usual for databases. A
+   * group that has run for a tenth of it begins no further write, so that it holds the writer hardly longer than this.
+   * At most a third of the shortest lease of the queues in the same database: their renewals must get through.
+   * Infinite: for ever, and then one that hangs stops all others. Default: 10 seconds.
    */
   readonly writeTimeout?: Duration.DurationInput | undefined
   /** Whether closing the scope runs the writes that still wait, instead of refusing them. Default: false. */
@@ -180,13 +189,13 @@ const defaultWriteTimeoutMillis = 10_000
 
 const checkOptions = (options: Options) =>
   Effect.gen(function*() {
-    const { maxGroup = 128, name, queueSize = 256, topic = identity } = options
+    const { batchSize = 128, capacity = 256, name, topic = identity } = options
     yield* Check.name("WriteCoordinator", name)
     yield* Check.requiredFunction(name, "topic", topic)
-    yield* Check.positiveInteger(name, "queueSize", queueSize)
-    yield* Check.positiveInteger(name, "maxGroup", maxGroup)
-    const maxWaitMillis = yield* Check.millis(name, "maxWait", options.maxWait ?? 0)
-    yield* Check.check(maxWaitMillis < Infinity, name, "maxWait", options.maxWait, "finite")
+    yield* Check.positiveInteger(name, "capacity", capacity)
+    yield* Check.positiveInteger(name, "batchSize", batchSize)
+    const lingerMillis = yield* Check.millis(name, "linger", options.linger ?? 0)
+    yield* Check.check(lingerMillis < Infinity, name, "linger", options.linger, "finite")
     const writeTimeoutMillis = yield* Check.millis(
       name,
       "writeTimeout",
@@ -194,7 +203,7 @@ const checkOptions = (options: Options) =>
     )
     yield* Check.check(writeTimeoutMillis > 0, name, "writeTimeout", options.writeTimeout, "more than 0")
     const drainTimeoutMillis = yield* Check.millis(name, "drainTimeout", options.drainTimeout ?? 30_000)
-    return { name, queueSize, maxGroup, maxWaitMillis, writeTimeoutMillis, drainTimeoutMillis, topic }
+    return { name, capacity, batchSize, lingerMillis, writeTimeoutMillis, drainTimeoutMillis, topic }
   })
 
 /** Takes note of how long a write may hold the writer, until the scope closes, if the leases of the queues outlast it. */
@@ -381,7 +390,7 @@ export const make = (
  *
  * class Writes extends Context.Tag("app/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
  *
- * const WritesLive = WriteCoordinator.layer(Writes, { name: "writes", maxWait: "2 millis" }).pipe(
+ * const WritesLive = WriteCoordinator.layer(Writes, { name: "writes", linger: "2 millis" }).pipe(
  *   Layer.provideMerge(SqliteStore.layer({ filename: "app.db" }))
  * )
  * ```
@@ -407,7 +416,7 @@ export const layer = <I>(
  * class Writes extends Context.Tag("app/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
  *
  * const WritesLive = WriteCoordinator.layerConfig(Writes, { name: "writes" }, {
- *   maxGroup: Config.integer("WRITES_MAX_GROUP").pipe(Config.withDefault(128)),
+ *   batchSize: Config.integer("WRITES_BATCH_SIZE").pipe(Config.withDefault(128)),
  *   writeTimeout: Config.duration("WRITES_TIMEOUT").pipe(Config.withDefault("10 seconds"))
  * })
  * ```

@@ -41,7 +41,7 @@ const ways: Record<string, (transactions: Transactions) => Effect.Effect<Write, 
   "a write of a coordinator": (transactions) =>
     Effect.map(
       Effect.provideServiceEffect(
-        WriteCoordinator.make({ name: "writes", queueSize: 2 }),
+        WriteCoordinator.make({ name: "writes", capacity: 2 }),
         SqlTransaction.SqlTransaction,
         Effect.map(Reactivity.make, (reactivity) => makeTransaction(transactions, reactivity))
       ),

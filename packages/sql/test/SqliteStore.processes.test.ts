@@ -37,7 +37,7 @@ const setup = (options?: { readonly busyTimeout?: Duration.DurationInput }) =>
       /** Waits until so many writes wait. */
       untilQueued: (count: number) =>
         Effect.repeat(Effect.zipRight(Effect.sleep("1 millis"), writes.metrics), {
-          until: ({ queueDepth }) => queueDepth === count
+          until: ({ depth }) => depth === count
         })
     }
   })
@@ -152,7 +152,7 @@ describe("a write lock of a foreign process", () => {
         yield* untilQueued(4)
         // These would not come back if the interruption waited for the lock.
         yield* Fiber.interruptAll([second, third, fourth])
-        expect(yield* writes.metrics).toMatchObject({ accepted: 4, cancelled: 2, queueDepth: 2, running: 0 })
+        expect(yield* writes.metrics).toMatchObject({ accepted: 4, cancelled: 2, depth: 2, inFlight: 0 })
         expect(runs).toEqual([])
 
         yield* lock.say("release")

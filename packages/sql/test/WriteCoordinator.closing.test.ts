@@ -34,7 +34,7 @@ describe("closed inside", () => {
           expect(tagOf(yield* Fiber.join(waiting))).toBe(drain ? "success" : "CoordinatorClosed")
           yield* Fiber.join(changes)
           expect(yield* values).toEqual(drain ? ["a", "b", "c"] : ["a", "b"])
-          expect(yield* writes.metrics).toMatchObject({ queueDepth: 0, running: 0 })
+          expect(yield* writes.metrics).toMatchObject({ depth: 0, inFlight: 0 })
         })))
     }
   }

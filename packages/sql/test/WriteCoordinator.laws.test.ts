@@ -209,9 +209,9 @@ const program = (setting: Setting) => (seed: number) => {
   const writeTimeout = 60
   const options: WriteCoordinator.Options = {
     name: "writes",
-    queueSize: pick([1, 2, 3, 100]),
-    maxGroup: pick([1, 2, 3, 100]),
-    maxWait: pick([0, 0, 1, 10]),
+    capacity: pick([1, 2, 3, 100]),
+    batchSize: pick([1, 2, 3, 100]),
+    linger: pick([0, 0, 1, 10]),
     drain: chance(0.5),
     drainTimeout: pick([0, 5, 10_000]),
     writeTimeout,
@@ -249,12 +249,12 @@ const program = (setting: Setting) => (seed: number) => {
     // --- conservation -------------------------------------------------------
 
     const holds = Effect.map(coordinator.metrics, (metrics) => {
-      const { accepted, cancelled, completed, failed, maxQueue, queueDepth, running } = metrics
-      if (accepted !== completed + failed + cancelled + queueDepth + running) {
+      const { accepted, cancelled, capacity, completed, depth, failed, inFlight } = metrics
+      if (accepted !== completed + failed + cancelled + depth + inFlight) {
         violated(`the counts do not add up: ${JSON.stringify(metrics)}`)
       }
-      if (queueDepth > maxQueue) violated(`${queueDepth} wait in a queue of ${maxQueue}`)
-      if (maxQueue !== options.queueSize) violated("the size of the queue has changed")
+      if (depth > capacity) violated(`${depth} wait in a queue of ${capacity}`)
+      if (capacity !== options.capacity) violated("the size of the queue has changed")
       return metrics
     })
     const sampler = yield* Effect.fork(Effect.gen(function*() {
@@ -417,7 +417,7 @@ const program = (setting: Setting) => (seed: number) => {
       inside = [...known.keys()]
       yield* Effect.sleep(1)
     }
-    const { running } = yield* holds
+    const { inFlight } = yield* holds
     closing = true
     yield* Scope.close(scope, Exit.void)
     closed = true
@@ -432,7 +432,7 @@ const program = (setting: Setting) => (seed: number) => {
     // --- the verdict --------------------------------------------------------
 
     const metrics = yield* holds
-    if (metrics.queueDepth + metrics.running + metrics.waiting > 0) violated("something is left in the coordinator")
+    if (metrics.depth + metrics.inFlight + metrics.waiting > 0) violated("something is left in the coordinator")
     const log = yield* sql<Row & { readonly at: number }>`SELECT at, write, step, value FROM log ORDER BY at`
     const values = yield* sql<{ value: number }>`SELECT value FROM counters ORDER BY id`
 
@@ -490,7 +490,7 @@ const program = (setting: Setting) => (seed: number) => {
       if (setting.slow !== true && text(ids) !== text(ran)) violated(`one submitter's writes ran as ${text(ran)}`)
     }
     // The group in progress, or one that was taken in the very moment.
-    if (options.drain !== true && begunLate > Math.max(running, options.maxGroup!)) {
+    if (options.drain !== true && begunLate > Math.max(inFlight, options.batchSize!)) {
       violated(`${begunLate} writes began after the closing`)
     }
     const count = (tag: string) => tags.filter((one) => one === tag).length
@@ -696,7 +696,7 @@ describe("what was committed is what running the same writes one after another g
 
   it("on a machine that is too slow, where any write may take too long", async () => {
     const savepoints = (seed: number) =>
-      withCoordinator({ maxWait: 1, writeTimeout: 60 }, (sql, coordinator) => {
+      withCoordinator({ linger: 1, writeTimeout: 60 }, (sql, coordinator) => {
         const { below } = choices(seed)
         const write = Effect.uninterruptible(Effect.forEach(
           Array.from({ length: 1 + below(3) }, (_, n) => n),
@@ -769,7 +769,7 @@ describe("the order of writes", () => {
     const ordered = (seed: number) => {
       const { below, chance } = choices(seed)
       return withCoordinator(
-        { queueSize: 1 + below(4), maxGroup: 1 + below(4), maxWait: below(3) },
+        { capacity: 1 + below(4), batchSize: 1 + below(4), linger: below(3) },
         (sql, coordinator) =>
           Effect.gen(function*() {
             const submitted: Array<number> = []
@@ -815,7 +815,7 @@ describe("the order of writes", () => {
   it("is that of the announcements, also of writes in transactions of their callers", async () => {
     const announced = (seed: number) => {
       const { below } = choices(seed)
-      return withCoordinator({ maxGroup: 2 }, (sql, coordinator) =>
+      return withCoordinator({ batchSize: 2 }, (sql, coordinator) =>
         Effect.gen(function*() {
           const heard: Array<unknown> = []
           yield* Effect.forkScoped(Stream.runForEach(coordinator.changes, (change) =>
@@ -885,7 +885,7 @@ describe("an interruption", () => {
 
   it("takes a write out that has not begun, although its group has", () => {
     const run = SeededRun.run(
-      withCoordinator({ maxWait: 5 }, (sql, coordinator) =>
+      withCoordinator({ linger: 5 }, (sql, coordinator) =>
         Effect.gen(function*() {
           const write = (id: number) =>
             coordinator.submit(
@@ -897,14 +897,14 @@ describe("an interruption", () => {
             (id) => Effect.zipLeft(Effect.fork(write(id)), Effect.sleep(1))
           )
           yield* Effect.sleep(5)
-          const { running } = yield* coordinator.metrics
+          const { inFlight } = yield* coordinator.metrics
           yield* Fiber.interrupt(callers[1])
           yield* Fiber.join(callers[2])
-          return { running, log: (yield* sql<Row>`SELECT write FROM log ORDER BY at`).map(({ write }) => write) }
+          return { inFlight, log: (yield* sql<Row>`SELECT write FROM log ORDER BY at`).map(({ write }) => write) }
         })),
       { seed: 1 }
     )
-    expect(successful(run)).toEqual({ running: 3, log: [0, 2] })
+    expect(successful(run)).toEqual({ inFlight: 3, log: [0, 2] })
   })
 
   it("of a caller does not reach the write that it submits while it is being wound up", async () => {
@@ -1004,7 +1004,7 @@ describe("nothing is left behind", () => {
       yield* makeSchema
       for (let i = 0; i < coordinators; i++) {
         yield* Effect.scoped(Effect.gen(function*() {
-          const coordinator = yield* WriteCoordinator.make({ name: "writes", drainTimeout: i % 3, maxWait: i % 2 })
+          const coordinator = yield* WriteCoordinator.make({ name: "writes", drainTimeout: i % 3, linger: i % 2 })
           yield* Effect.forkScoped(Stream.runDrain(coordinator.changes))
           yield* coordinator.submit(
             sql`INSERT INTO log (write, step, value) VALUES (${i}, 0, 0)`,
@@ -1047,7 +1047,7 @@ describe("nothing is left behind", () => {
 
   it("by a thousand writes that fail: the counts add up, and the next write is stored", () => {
     const program = withCoordinator(
-      { queueSize: 20, maxGroup: 7, writeTimeout: 10 },
+      { capacity: 20, batchSize: 7, writeTimeout: 10 },
       (sql, coordinator) =>
         Effect.gen(function*() {
           const tables = sql`INSERT INTO log (write, step, value) VALUES (0, 0, 0)`
@@ -1088,10 +1088,10 @@ describe("nothing is left behind", () => {
         completed: 0,
         failed: 1_000,
         cancelled: 0,
-        queueDepth: 0,
-        running: 0,
+        depth: 0,
+        inFlight: 0,
         waiting: 0,
-        maxQueue: 20
+        capacity: 20
       },
       groups: true,
       stored: 2

@@ -33,8 +33,9 @@ const readAll = (queue: string, replica?: string) =>
     cancelled: read("sluice_writes_cancelled_total", queue, replica),
     groups: read("sluice_write_groups_total", queue, replica),
     durations: read("sluice_write_group_duration_ms", queue, replica),
-    waiting: read("sluice_writes_waiting", queue, replica),
-    running: read("sluice_writes_running", queue, replica)
+    depth: read("sluice_depth_writes", queue, replica),
+    waiting: read("sluice_waiting_writes", queue, replica),
+    inFlight: read("sluice_in_flight_writes", queue, replica)
   })
 
 /** A write that says when it runs, and runs until it is told to go on. */
@@ -52,9 +53,9 @@ describe("metrics", () => {
     withTable(Effect.gen(function*() {
       const name = "published"
       const scope = yield* Scope.make()
-      const writes = yield* Scope.extend(WriteCoordinator.make({ name, queueSize: 2, drain: true }), scope)
+      const writes = yield* Scope.extend(WriteCoordinator.make({ name, capacity: 2, drain: true }), scope)
       // They are there from the start.
-      expect(yield* readAll(name)).toMatchObject({ accepted: 0, completed: 0, groups: 0, running: undefined })
+      expect(yield* readAll(name)).toMatchObject({ accepted: 0, completed: 0, groups: 0, inFlight: undefined })
       const first = yield* held
       const submit = (write: Effect.Effect<unknown, unknown, SqlClient.SqlClient>) =>
         Effect.fork(writes.submit(write, { name: "write" }))
@@ -74,8 +75,9 @@ describe("metrics", () => {
         cancelled: 1,
         groups: 0,
         durations: undefined,
-        waiting: 3,
-        running: 1
+        depth: 2,
+        waiting: 1,
+        inFlight: 1
       })
       yield* first.goOn
       yield* Scope.close(scope, Exit.void)
@@ -87,8 +89,9 @@ describe("metrics", () => {
         cancelled: 1,
         groups: metrics.groups,
         durations: metrics.groups,
+        depth: 0,
         waiting: 0,
-        running: 0
+        inFlight: 0
       })
     })))
 
@@ -106,16 +109,16 @@ describe("metrics", () => {
         const last = yield* Effect.fork(two.submit(second.write, { name: "second" }))
         yield* Effect.zipRight(first.begun, second.begun)
         yield* TestClock.adjust("1 second")
-        expect(yield* readAll(name)).toMatchObject({ accepted: 1, completed: 0, running: 1 })
-        expect(yield* readAll(name, "2")).toMatchObject({ accepted: 1, completed: 0, running: 1 })
+        expect(yield* readAll(name)).toMatchObject({ accepted: 1, completed: 0, inFlight: 1 })
+        expect(yield* readAll(name, "2")).toMatchObject({ accepted: 1, completed: 0, inFlight: 1 })
         yield* first.goOn
         yield* Scope.close(scope, Exit.void)
-        expect(yield* readAll(name)).toMatchObject({ completed: 1, groups: 1, running: 0 })
-        expect(yield* readAll(name, "2")).toMatchObject({ completed: 0, running: 1 })
+        expect(yield* readAll(name)).toMatchObject({ completed: 1, groups: 1, inFlight: 0 })
+        expect(yield* readAll(name, "2")).toMatchObject({ completed: 0, inFlight: 1 })
         yield* second.goOn
         yield* Fiber.join(last)
         yield* TestClock.adjust("1 second")
-        expect(yield* readAll(name, "2")).toMatchObject({ completed: 1, groups: 1, running: 0 })
+        expect(yield* readAll(name, "2")).toMatchObject({ completed: 1, groups: 1, inFlight: 0 })
       }).pipe(Effect.scoped)
     )))
 })

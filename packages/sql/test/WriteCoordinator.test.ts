@@ -108,7 +108,7 @@ describe("WriteCoordinator", () => {
       expect(yield* values).toEqual(names)
     })))
 
-  it.effect("never has more writes in a transaction than maxGroup", () =>
+  it.effect("never has more writes in a transaction than `batchSize`", () =>
     withWrites(
       Effect.gen(function*() {
         yield* Effect.forEach(Array.from({ length: 10 }, (_, i) => `${i}`), (name) => submit(insert(name)), {
@@ -116,7 +116,7 @@ describe("WriteCoordinator", () => {
         })
         expect((yield* metrics).groups).toBeGreaterThanOrEqual(5)
       }),
-      { maxGroup: 2 }
+      { batchSize: 2 }
     ))
 
   it.effect("runs writes one at a time, in the order submitted", () =>
@@ -154,7 +154,7 @@ describe("WriteCoordinator", () => {
         ])
         expect(exits.map(tagOf)).toEqual(["success", "on purpose", "success"])
         expect(yield* values).toEqual(["a", "c"])
-        expect(yield* metrics).toMatchObject({ completed: 3, failed: 1, running: 0, queueDepth: 0, groups: 2 })
+        expect(yield* metrics).toMatchObject({ completed: 3, failed: 1, inFlight: 0, depth: 0, groups: 2 })
       })))
 
     it.effect("dies is a typed error for its caller, and the rest go on", () =>
@@ -330,7 +330,7 @@ describe("WriteCoordinator", () => {
         expect(exits.map(tagOf)).toEqual(["success", "TransactionFailed", "TransactionFailed"])
         expect(runs).toBe(2)
         expect(yield* values).toEqual(["a"])
-        expect(yield* metrics).toMatchObject({ accepted: 4, completed: 2, failed: 2, running: 0, groups: 4 })
+        expect(yield* metrics).toMatchObject({ accepted: 4, completed: 2, failed: 2, inFlight: 0, groups: 4 })
       })))
   })
 
@@ -342,9 +342,9 @@ describe("WriteCoordinator", () => {
         yield* first.started
         const queued = yield* Effect.fork(submit(insert("b")))
         yield* Effect.yieldNow()
-        expect(yield* metrics).toMatchObject({ queueDepth: 1, running: 1 })
+        expect(yield* metrics).toMatchObject({ depth: 1, inFlight: 1 })
         yield* Fiber.interrupt(queued)
-        expect(yield* metrics).toMatchObject({ queueDepth: 0, cancelled: 1, running: 1 })
+        expect(yield* metrics).toMatchObject({ depth: 0, cancelled: 1, inFlight: 1 })
         yield* first.go
         yield* Fiber.join(running)
         expect(yield* values).toEqual(["a"])
@@ -375,15 +375,15 @@ describe("WriteCoordinator", () => {
           const running = yield* Effect.fork(submit(first.hold))
           yield* first.started
           const fibers = yield* forkInOrder([submit(insert("queued")), submit(insert("outside"))])
-          expect(yield* metrics).toMatchObject({ accepted: 2, queueDepth: 1, waiting: 1, maxQueue: 1 })
+          expect(yield* metrics).toMatchObject({ accepted: 2, depth: 1, waiting: 1, capacity: 1 })
           yield* Fiber.interrupt(fibers[1])
-          expect(yield* metrics).toMatchObject({ accepted: 2, queueDepth: 1, waiting: 0, cancelled: 0 })
+          expect(yield* metrics).toMatchObject({ accepted: 2, depth: 1, waiting: 0, cancelled: 0 })
           yield* first.go
           yield* Fiber.join(running)
           yield* Fiber.join(fibers[0])
           expect(yield* values).toEqual(["queued"])
         }),
-        { queueSize: 1 }
+        { capacity: 1 }
       ))
   })
 
@@ -395,30 +395,30 @@ describe("WriteCoordinator", () => {
         yield* first.started
         const names = ["a", "b", "c", "d", "e"]
         const fibers = yield* forkInOrder(names.map((name) => submit(insert(name))))
-        expect(yield* metrics).toMatchObject({ queueDepth: 2, waiting: 3, maxQueue: 2 })
+        expect(yield* metrics).toMatchObject({ depth: 2, waiting: 3, capacity: 2 })
         yield* Fiber.interrupt(fibers[0])
-        expect(yield* metrics).toMatchObject({ queueDepth: 2, waiting: 2, cancelled: 1 })
+        expect(yield* metrics).toMatchObject({ depth: 2, waiting: 2, cancelled: 1 })
         yield* first.go
         yield* Fiber.join(running)
         yield* Fiber.joinAll(fibers.slice(1))
         expect(yield* values).toEqual(names.slice(1))
       }),
-      { queueSize: 2 }
+      { capacity: 2 }
     ))
 
-  it.effect("waits maxWait for others to share a transaction, or until there are enough", () =>
+  it.effect("lingers for others to share a transaction, or until there are enough", () =>
     withWrites(
       Effect.gen(function*() {
         const fibers = yield* forkInOrder(["a", "b"].map((name) => submit(insert(name))))
         yield* TestClock.adjust(99)
-        expect(yield* metrics).toMatchObject({ queueDepth: 2, groups: 0 })
+        expect(yield* metrics).toMatchObject({ depth: 2, groups: 0 })
         yield* TestClock.adjust(1)
         yield* Fiber.joinAll(fibers)
         expect((yield* metrics).groups).toBe(1)
         yield* Effect.forEach(["c", "d", "e"], (name) => submit(insert(name)), { concurrency: "unbounded" })
         expect((yield* metrics).groups).toBe(2)
       }),
-      { maxWait: "100 millis", maxGroup: 3 }
+      { linger: "100 millis", batchSize: 3 }
     ))
 
   describe("a submit within", () => {
@@ -555,11 +555,11 @@ describe("WriteCoordinator", () => {
         yield* Fiber.join(closed)
         const fibers: ReadonlyArray<Fiber.Fiber<unknown, any>> = [running, ...queued]
         const exits = yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
-        const { completed, failed, queueDepth } = yield* writes.metrics
+        const { completed, failed, depth } = yield* writes.metrics
         return {
           exits: [...exits, refused].map(tagOf),
           values: yield* values,
-          metrics: { completed, failed, queueDepth }
+          metrics: { completed, failed, depth }
         }
       }).pipe((effect) => withWrites(effect))
 
@@ -568,7 +568,7 @@ describe("WriteCoordinator", () => {
         expect(result).toEqual({
           exits: ["success", "CoordinatorClosed", "CoordinatorClosed", "CoordinatorClosed"],
           values: ["a"],
-          metrics: { completed: 1, failed: 2, queueDepth: 0 }
+          metrics: { completed: 1, failed: 2, depth: 0 }
         })))
 
     it.effect("with drain runs those who wait first", () =>
@@ -576,7 +576,7 @@ describe("WriteCoordinator", () => {
         expect(result).toEqual({
           exits: ["success", "success", "success", "CoordinatorClosed"],
           values: ["a", "b", "c"],
-          metrics: { completed: 3, failed: 0, queueDepth: 0 }
+          metrics: { completed: 3, failed: 0, depth: 0 }
         })))
 
     it.effect("cuts a write off that takes longer than drainTimeout, and keeps what its group had done", () =>
@@ -715,11 +715,11 @@ describe("WriteCoordinator", () => {
         Effect.flip(Effect.scoped(WriteCoordinator.make({ name: "w", ...options })))
       const cases: ReadonlyArray<readonly [string, Partial<WriteCoordinator.Options>]> = [
         ["name", { name: " " }],
-        ["queueSize", { queueSize: 0 }],
-        ["queueSize", { queueSize: 1.5 }],
-        ["maxGroup", { maxGroup: -1 }],
-        ["maxWait", { maxWait: Infinity }],
-        ["maxWait", { maxWait: -1 }],
+        ["capacity", { capacity: 0 }],
+        ["capacity", { capacity: 1.5 }],
+        ["batchSize", { batchSize: -1 }],
+        ["linger", { linger: Infinity }],
+        ["linger", { linger: -1 }],
         ["writeTimeout", { writeTimeout: 0 }],
         ["drainTimeout", { drainTimeout: "soon" as any }],
         ["topic", { topic: "orders" as any }],
@@ -734,13 +734,13 @@ describe("WriteCoordinator", () => {
     withStore(
       Effect.gen(function*() {
         const writes = yield* Writes
-        expect((yield* writes.metrics).maxQueue).toBe(7)
+        expect((yield* writes.metrics).capacity).toBe(7)
       }).pipe(
         Effect.provide(Layer.provide(
-          WriteCoordinator.layerConfig(Writes, { name: "w", queueSize: 3 }, {
-            queueSize: Config.integer("QUEUE_SIZE")
+          WriteCoordinator.layerConfig(Writes, { name: "w", capacity: 3 }, {
+            capacity: Config.integer("CAPACITY")
           }),
-          Layer.setConfigProvider(ConfigProvider.fromMap(new Map([["QUEUE_SIZE", "7"]])))
+          Layer.setConfigProvider(ConfigProvider.fromMap(new Map([["CAPACITY", "7"]])))
         ))
       )
     ))

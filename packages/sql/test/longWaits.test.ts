@@ -45,7 +45,7 @@ describe("a wait of more than 24.8 days", () => {
     withTimers(withStore(
       Effect.gen(function*() {
         yield* createTable
-        const writes = yield* WriteCoordinator.make({ name: "writes", maxWait: "30 days" })
+        const writes = yield* WriteCoordinator.make({ name: "writes", linger: "30 days" })
         const fiber = yield* Effect.fork(writes.submit(insert("a"), { name: "a" }))
         yield* TestClock.adjust("29 days")
         expect(yield* values).toEqual([])

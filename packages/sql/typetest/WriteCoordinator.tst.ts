@@ -86,7 +86,7 @@ describe("layers", () => {
   })
 
   it("from a configuration can also fail with its errors", () => {
-    expect(WriteCoordinator.layerConfig(Writes, { name: "writes" }, { maxGroup: Config.integer("MAX_GROUP") })).type
+    expect(WriteCoordinator.layerConfig(Writes, { name: "writes" }, { batchSize: Config.integer("BATCH_SIZE") })).type
       .toBe<Layer.Layer<Writes, QueueError.InvalidOption | ConfigError.ConfigError, SqlTransaction.SqlTransaction>>()
   })
 

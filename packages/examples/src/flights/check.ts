@@ -41,12 +41,12 @@ const conservation = (
   )
 
 const writesConserved = (
-  { accepted, cancelled, completed, failed, queueDepth, running }: WriteCoordinator.Metrics
+  { accepted, cancelled, completed, depth, failed, inFlight }: WriteCoordinator.Metrics
 ): Claim =>
   claim(
-    "coordinator: accepted = completed + failed + cancelled + queueDepth + running",
+    "coordinator: accepted = completed + failed + cancelled + depth + inFlight",
     accepted,
-    completed + failed + cancelled + queueDepth + running
+    completed + failed + cancelled + depth + inFlight
   )
 
 /** What an entry has to stand for. */

@@ -51,8 +51,8 @@ const coordinatorTable = (metrics: WriteCoordinator.Metrics): string => {
     ["completed", count(metrics.completed)],
     ["failed", count(metrics.failed)],
     ["cancelled", count(metrics.cancelled)],
-    ["waiting", `${count(metrics.queueDepth + metrics.waiting)} of ${count(metrics.maxQueue)}`],
-    ["running", count(metrics.running)],
+    ["waiting", `${count(metrics.depth + metrics.waiting)} of ${count(metrics.capacity)}`],
+    ["in flight", count(metrics.inFlight)],
     ["groups", count(metrics.groups)],
     ["writes a group", writesPerGroup(metrics).toFixed(2)]
   ]

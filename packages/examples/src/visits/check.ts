@@ -45,9 +45,9 @@ const wrongWithRun = ({ counts, name, totals }: Run): ReadonlyArray<string> => {
 }
 
 const wrongWithMetrics = ({ coordinated, metrics }: Evidence): ReadonlyArray<string> => {
-  const { accepted, cancelled, completed, failed, groups, queueDepth, running } = metrics
+  const { accepted, cancelled, completed, depth, failed, groups, inFlight } = metrics
   const wrong: Array<string> = []
-  if (accepted !== completed + failed + cancelled + queueDepth + running) {
+  if (accepted !== completed + failed + cancelled + depth + inFlight) {
     wrong.push("the coordinator's counts do not add up")
   }
   if (accepted !== writes || failed !== plan.failingWalks || completed !== writes - plan.failingWalks) {

@@ -9,7 +9,7 @@ const submitters = 50
 
 class Writes extends Context.Tag("Writes")() {}
 
-const layer = WriteCoordinator.layer(Writes, { name: "writes", maxGroup: 32, queueSize: 16 }).pipe(
+const layer = WriteCoordinator.layer(Writes, { name: "writes", batchSize: 32, capacity: 16 }).pipe(
   Layer.provideMerge(SqliteStore.layer({ filename }))
 )
 

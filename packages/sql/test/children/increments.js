@@ -9,7 +9,7 @@ const [filename, through, times] = process.argv.slice(2)
 
 class Writes extends Context.Tag("Writes")() {}
 
-const layer = WriteCoordinator.layer(Writes, { name: "writes", maxGroup: 8 }).pipe(
+const layer = WriteCoordinator.layer(Writes, { name: "writes", batchSize: 8 }).pipe(
   Layer.provideMerge(SqliteStore.layer({ filename }))
 )
 

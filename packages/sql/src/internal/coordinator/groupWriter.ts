@@ -36,9 +36,9 @@ export interface Options {
   readonly name: string
   /** Which of those of its name in this process it is. */
   readonly replica: number
-  readonly queueSize: number
-  readonly maxGroup: number
-  readonly maxWaitMillis: number
+  readonly capacity: number
+  readonly batchSize: number
+  readonly lingerMillis: number
   readonly writeTimeoutMillis: number
   readonly drainTimeoutMillis: number
   readonly topic: (name: string) => string | undefined
@@ -82,12 +82,9 @@ export class GroupWriter {
     clock: Clock.Clock
   ) {
     this.options = options
-    this.intake = new Intake(options.queueSize)
+    this.intake = new Intake(options.capacity)
     this.alarm = new Alarm(clock, options.writeTimeoutMillis)
-    this.metrics = new WriteMetrics(options.name, options.replica, () => {
-      const { queueDepth, waiting, ...counts } = this.snapshot()
-      return { ...counts, waiting: queueDepth + waiting }
-    })
+    this.metrics = new WriteMetrics(options.name, options.replica, () => this.snapshot())
     this.transactions = transactions
     this.hub = hub
     this.clock = clock
@@ -100,10 +97,10 @@ export class GroupWriter {
       name: this.options.name,
       accepted: this.intake.accepted,
       ...this.counts,
-      queueDepth: this.intake.size,
-      running: this.group.length + this.again.length,
+      depth: this.intake.size,
+      inFlight: this.group.length + this.again.length,
       waiting: this.intake.waiting,
-      maxQueue: this.intake.capacity
+      capacity: this.intake.capacity
     }
   }
 
@@ -143,7 +140,7 @@ export class GroupWriter {
 
   /** Whether more waiting is worth nothing. */
   private get hasEnough(): boolean {
-    return this.intake.size >= Math.min(this.options.maxGroup, this.options.queueSize)
+    return this.intake.size >= Math.min(this.options.batchSize, this.options.capacity)
   }
 
   // --- the fiber ----------------------------------------------------------------------------------------------------
@@ -157,7 +154,7 @@ export class GroupWriter {
           if (this.lifecycle.isOpen) continue
           return
         }
-        if (this.again.length === 0 && this.options.maxWaitMillis > 0) yield* restore(this.whenEnough)
+        if (this.again.length === 0 && this.options.lingerMillis > 0) yield* restore(this.whenEnough)
         yield* this.writeGroup(restore)
       }
     })
@@ -174,7 +171,7 @@ export class GroupWriter {
 
   private readonly whenEnough: Effect.Effect<void> = Effect.suspend(() => {
     this.isWaitOver = false
-    const timer = Effect.map(sleepFor(this.options.maxWaitMillis), () => {
+    const timer = Effect.map(sleepFor(this.options.lingerMillis), () => {
       this.isWaitOver = true
       this.enoughBell.ring()
     })
@@ -273,9 +270,9 @@ export class GroupWriter {
   }
 
   private takeGroup(): Array<Pending> {
-    if (this.again.length === 0) return this.intake.take(this.options.maxGroup)
+    if (this.again.length === 0) return this.intake.take(this.options.batchSize)
     const alone = this.again.findIndex((write) => write.alone)
-    return this.again.splice(0, alone === 0 ? 1 : alone < 0 ? this.options.maxGroup : alone)
+    return this.again.splice(0, alone === 0 ? 1 : alone < 0 ? this.options.batchSize : alone)
   }
 
   /** The transaction has ended well, for all whose write has. */

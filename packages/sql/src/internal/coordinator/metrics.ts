@@ -12,9 +12,10 @@ export interface WriteCounts {
   readonly failed: number
   readonly cancelled: number
   readonly groups: number
-  /** Also those that wait for room in the queue. */
+  readonly depth: number
+  readonly inFlight: number
+  /** For room in the queue. */
   readonly waiting: number
-  readonly running: number
 }
 
 const system = "write_coordinator"
@@ -46,8 +47,9 @@ export class WriteMetrics {
       cancelled: ["sluice_writes_cancelled_total", "Writes taken out by their submitters"],
       groups: ["sluice_write_groups_total", "Transactions"]
     }, {
-      waiting: ["sluice_writes_waiting", "Writes waiting"],
-      running: ["sluice_writes_running", "Writes in the group that is being written"]
+      depth: ["sluice_depth_writes", "Writes in the queue"],
+      inFlight: ["sluice_in_flight_writes", "Writes taken from the queue and not answered"],
+      waiting: ["sluice_waiting_writes", "Writes waiting for room in the queue"]
     })
   }
 
