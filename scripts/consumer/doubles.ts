@@ -150,7 +150,7 @@ export const books: ShardPool.ShardPool<Order, number> = {
     conflicts: 0,
     held: 0,
     depth: 0,
-    running: 0,
+    inFlight: 0,
     keys: 0
   })
 }

@@ -44,8 +44,8 @@
  * | `sluice_commands_rejected_total` | counter | |
  * | `sluice_commands_failed_total` | counter | |
  * | `sluice_commands_conflicts_total` | counter | |
- * | `sluice_commands_waiting` | gauge | |
- * | `sluice_commands_running` | gauge | |
+ * | `sluice_depth_commands` | gauge | |
+ * | `sluice_in_flight_commands` | gauge | |
  * | `sluice_operations_offered_total` | counter | |
  * | `sluice_operations_refused_total` | counter | |
  * | `sluice_operations_cancelled_total` | counter | |

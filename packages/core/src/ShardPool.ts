@@ -177,8 +177,10 @@ export interface Metrics {
   readonly conflicts: number
   /** Waiting for room, waiting in the queue, or running. */
   readonly held: number
+  /** Waiting in the queue, over all shards. */
   readonly depth: number
-  readonly running: number
+  /** Running. */
+  readonly inFlight: number
   /** How many keys the pool knows of. */
   readonly keys: number
 }
@@ -210,7 +212,7 @@ export interface Options<C, A, E, R, E2 = never, R2 = never, K extends Key = Key
   /** How many commands of one shard run at the same time, of different keys. Default: 1. */
   readonly workersPerShard?: number | undefined
   /** How many commands may wait in each shard. Default: 1,024. */
-  readonly queueDepth?: number | undefined
+  readonly capacity?: number | undefined
   /**
    * What happens when a shard is full: `suspend`, `reject`, `dropNewest` or `dropOldest`. Commands cannot be coalesced.
    * Default: `Backpressure.suspend()`.
@@ -267,7 +269,7 @@ interface Checked {
   readonly router: Router
   readonly shards: number
   readonly workers: number
-  readonly queueDepth: number
+  readonly capacity: number
   readonly policy: BuiltInPolicy
   readonly idleMillis: number
   readonly drainTimeoutMillis: number
@@ -275,7 +277,7 @@ interface Checked {
 
 const checkOptions = (options: Options<any, any, any, any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
   Effect.gen(function*() {
-    const { name, policy = Backpressure.suspend(), queueDepth = 1024, workersPerShard: workers = 1 } = options
+    const { capacity = 1024, name, policy = Backpressure.suspend(), workersPerShard: workers = 1 } = options
     yield* Check.name("ShardPool", name)
     const { router, shards } = yield* makeRouter(name, options)
     yield* Check.requiredFunction(name, "key", options.key)
@@ -283,7 +285,7 @@ const checkOptions = (options: Options<any, any, any, any, any, any, any>): Effe
     yield* Check.optionalFunction(name, "currentVersion", options.currentVersion)
     yield* Check.optionalFunction(name, "isRejection", options.isRejection)
     yield* checkCount(name, "workersPerShard", workers)
-    yield* Check.positiveInteger(name, "queueDepth", queueDepth)
+    yield* Check.positiveInteger(name, "capacity", capacity)
     yield* checkPolicy(name, policy)
     yield* Check.check(
       isPlain(policy),
@@ -294,7 +296,7 @@ const checkOptions = (options: Options<any, any, any, any, any, any, any>): Effe
     )
     const idleMillis = yield* Check.millis(name, "idleTimeToLive", options.idleTimeToLive ?? 300_000)
     const drainTimeoutMillis = yield* Check.millis(name, "drainTimeout", options.drainTimeout ?? 30_000)
-    return { router, shards, workers, queueDepth, policy, idleMillis, drainTimeoutMillis }
+    return { router, shards, workers, capacity, policy, idleMillis, drainTimeoutMillis }
   })
 
 /** How long after a change the metrics are published. */
@@ -573,7 +575,7 @@ export const make = <C, A, E, R, E2 = never, R2 = never, K extends Key = Key>(
       (index) =>
         makeShard<C>({
           name,
-          capacity: checked.queueDepth,
+          capacity: checked.capacity,
           policy: checked.policy,
           tally,
           lanes: {
@@ -700,7 +702,7 @@ export const layer = <I, C, A, E, R, R2 = never, K extends Key = Key>(
 export interface Configurable {
   readonly shards?: number
   readonly workersPerShard?: number
-  readonly queueDepth?: number
+  readonly capacity?: number
   readonly idleTimeToLive?: Duration.DurationInput
   readonly drainTimeout?: Duration.DurationInput
 }

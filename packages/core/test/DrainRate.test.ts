@@ -130,7 +130,7 @@ describe("QueueFull says when a retry may succeed:", () => {
       const pool = yield* ShardPool.make({
         name: "p",
         shards: 1,
-        queueDepth: 1,
+        capacity: 1,
         drainTimeout: 0,
         policy: Backpressure.reject,
         key: (command: string) => command,

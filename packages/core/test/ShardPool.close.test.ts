@@ -47,7 +47,7 @@ describe("drain", () => {
 
   it.scoped("wakes those who wait for room, with PoolClosed", () =>
     Effect.gen(function*() {
-      const made = yield* pool({ queueDepth: 1 })
+      const made = yield* pool({ capacity: 1 })
       const first = gated("a", "first")
       yield* made.pool.offer(first.command)
       yield* first.begun
@@ -300,7 +300,7 @@ describe("closing the scope", () => {
       expect(yield* Effect.flip(Fiber.join(waiting))).toMatchObject({ ...dropped, started: false })
       yield* interrupted.await
       expect(begun).toEqual(["hangs"])
-      expect(yield* pool.metrics).toMatchObject({ offered: 3, dropped: 3, held: 0, running: 0, depth: 0 })
+      expect(yield* pool.metrics).toMatchObject({ offered: 3, dropped: 3, held: 0, inFlight: 0, depth: 0 })
       expect(logged).toEqual(["WARN test: closed with 3 commands left, which are dropped"])
     }))
 
@@ -344,7 +344,7 @@ describe("closing the scope", () => {
     Effect.gen(function*() {
       const { begun, close, pool } = yield* poolInScope({ drainTimeout: 0, currentVersion: () => Effect.never })
       const caller = yield* submitting(pool, command("a"))
-      yield* until(pool, ({ running }) => running === 1)
+      yield* until(pool, ({ inFlight }) => inFlight === 1)
       const closing = yield* Effect.fork(close)
       yield* settleDown
       yield* Fiber.join(closing)
@@ -354,7 +354,7 @@ describe("closing the scope", () => {
 
   it.effect("wakes those who wait for room, with PoolClosed", () =>
     Effect.gen(function*() {
-      const { close, pool } = yield* poolInScope({ queueDepth: 1, policy: Backpressure.suspend({ timeout: "1 hour" }) })
+      const { close, pool } = yield* poolInScope({ capacity: 1, policy: Backpressure.suspend({ timeout: "1 hour" }) })
       const held = gated("a")
       yield* pool.offer(held.command)
       yield* held.begun
@@ -383,7 +383,7 @@ describe("closing the scope", () => {
   it.effect("while callers race it: each command is run or refused", () =>
     Effect.gen(function*() {
       for (const policy of [Backpressure.suspend(), Backpressure.reject]) {
-        const { begun, close, pool } = yield* poolInScope({ queueDepth: 3, policy, workersPerShard: 2 })
+        const { begun, close, pool } = yield* poolInScope({ capacity: 3, policy, workersPerShard: 2 })
         const callers = yield* Effect.fork(
           Effect.forEach(
             Array.from({ length: 200 }, (_, n) => n),

@@ -14,9 +14,9 @@ import {
 } from "./support/shardPool.ts"
 
 /** A pool whose only worker is busy, and whose queue of that size is empty. */
-const busy = (policy: ShardPool.BuiltInPolicy, queueDepth = 1, options?: Options) =>
+const busy = (policy: ShardPool.BuiltInPolicy, capacity = 1, options?: Options) =>
   Effect.gen(function*() {
-    const made = yield* pool({ policy, queueDepth, ...options })
+    const made = yield* pool({ policy, capacity, ...options })
     const first = gated("busy", "first")
     yield* made.pool.offer(first.command)
     yield* first.begun
@@ -34,7 +34,7 @@ describe("a full shard under suspend", () => {
       const fourth = yield* Effect.fork(made.pool.offer(command("c", "4")))
       yield* until(made.pool, ({ offered }) => offered === 5)
       const fifth = yield* submitting(made.pool, command("d", "5"))
-      expect(yield* made.pool.metrics).toMatchObject({ depth: 2, running: 1, held: 6 })
+      expect(yield* made.pool.metrics).toMatchObject({ depth: 2, inFlight: 1, held: 6 })
       expect(yield* made.pool.depth).toBe(2)
       yield* made.end
       expect(yield* Fiber.join(fourth)).toBe("accepted")
@@ -48,7 +48,7 @@ describe("a full shard under suspend", () => {
     Effect.gen(function*() {
       const made = yield* busy(Backpressure.suspend(), 1)
       expect(yield* made.pool.offer(command("a"))).toBe("accepted")
-      expect(yield* made.pool.metrics).toMatchObject({ depth: 1, running: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ depth: 1, inFlight: 1 })
       yield* made.end
     }))
 
@@ -191,7 +191,7 @@ describe("a full shard under dropOldest", () => {
         reason: "drop-oldest",
         started: false
       })
-      expect(yield* made.pool.metrics).toMatchObject({ dropped: 1, depth: 2, running: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ dropped: 1, depth: 2, inFlight: 1 })
       yield* made.end
       expect(yield* Fiber.join(second)).toBe(1)
       yield* until(made.pool, completed(3))
@@ -229,8 +229,8 @@ describe("options", () => {
       ["more workers than a process can serve", { workersPerShard: 2 ** 40 }, "workersPerShard"],
       ["no worker", { workersPerShard: 0 }, "workersPerShard"],
       ["half a worker", { workersPerShard: 0.5 }, "workersPerShard"],
-      ["no room", { queueDepth: 0 }, "queueDepth"],
-      ["NaN room", { queueDepth: NaN }, "queueDepth"],
+      ["no room", { capacity: 0 }, "capacity"],
+      ["NaN room", { capacity: NaN }, "capacity"],
       ["a policy that coalesces", { policy: Backpressure.coalesceByKey(({ key }: Command) => key) as never }, "policy"],
       ["a policy of one's own", { policy: { ...Backpressure.reject, _tag: "own" } as never }, "policy"],
       ["a negative timeout", { policy: Backpressure.suspend({ timeout: -1 }) }, "policy.timeout"],
@@ -271,7 +271,7 @@ describe("options", () => {
       })
       for (let key = 0; key < 200; key++) yield* made.offer(key)
       yield* Effect.repeatN(Effect.yieldNow(), 100)
-      expect(yield* made.metrics).toMatchObject({ running: 16, depth: 184 })
+      expect(yield* made.metrics).toMatchObject({ inFlight: 16, depth: 184 })
       expect(Array.from(shards).sort((a, b) => a - b)).toEqual(Array.from({ length: 16 }, (_, index) => index))
       // One runs already.
       for (let n = 0; (yield* made.depth) < 184 + 1000; n++) yield* made.offer(7)

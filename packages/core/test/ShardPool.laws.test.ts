@@ -98,7 +98,7 @@ const program = (setting: Setting) => (seed: number) =>
 
     const shards = 1 + below(3)
     const workers = 1 + below(3)
-    const queueDepth = 1 + below(3)
+    const capacity = 1 + below(3)
     const policy = pick<ShardPool.BuiltInPolicy>([
       Backpressure.suspend(),
       Backpressure.suspend(),
@@ -334,7 +334,7 @@ const program = (setting: Setting) => (seed: number) =>
       name: "laws",
       shards,
       workersPerShard: workers,
-      queueDepth,
+      capacity,
       policy,
       key: (trial) => {
         // A call that finds no room has its place some steps later.
@@ -360,11 +360,11 @@ const program = (setting: Setting) => (seed: number) =>
       // In one step with what the model says.
       const metrics = Effect.runSync(pool.metrics)
       must(accounted(metrics) === metrics.offered, `the counts do not add up: ${JSON.stringify(metrics)}`)
-      must(metrics.depth <= queueDepth * shards, "more commands wait than there is room for")
-      must(metrics.running <= workers * shards, "more commands run than there are workers")
-      must(metrics.held >= metrics.depth + metrics.running, "not everything that waits or runs is held")
+      must(metrics.depth <= capacity * shards, "more commands wait than there is room for")
+      must(metrics.inFlight <= workers * shards, "more commands run than there are workers")
+      must(metrics.held >= metrics.depth + metrics.inFlight, "not everything that waits or runs is held")
       const active = trials.filter(({ isActive }) => isActive).length
-      must(isClosing || metrics.running >= active, "a command runs that does not count as running")
+      must(isClosing || metrics.inFlight >= active, "a command runs that does not count as in flight")
       must(isVersioned || metrics.keys <= keys.length, "there are more keys than there are")
       return metrics
     })
@@ -506,7 +506,7 @@ const program = (setting: Setting) => (seed: number) =>
         const error = failureOf(exit) as QueueError.DrainTimeout<Trial>
         saw("not drained in time")
         const left = error.left.map(({ command }) => command)
-        must(left.length > 0 && left.length <= shards * (queueDepth + workers), "what is left makes no sense")
+        must(left.length > 0 && left.length <= shards * (capacity + workers), "what is left makes no sense")
         must(new Set(left).size === left.length, "something is left twice")
         for (const { command, key, state } of error.left) {
           must(key === command.key, "something is left under the key of another")
@@ -526,7 +526,7 @@ const program = (setting: Setting) => (seed: number) =>
     isClosing = true
     yield* Scope.close(scope, Exit.void)
     const closed = yield* holds
-    must(closed.held === 0 && closed.depth === 0 && closed.running === 0, "a pool was closed that holds something")
+    must(closed.held === 0 && closed.depth === 0 && closed.inFlight === 0, "a pool was closed that holds something")
     yield* Fiber.join(work)
     for (const fiber of callers) yield* Fiber.join(fiber)
     yield* Fiber.join(listening)

@@ -97,7 +97,7 @@ describe("events", () => {
 
   it.effect("tell of commands that are dropped, taken out, interrupted, or not let in", () =>
     Effect.gen(function*() {
-      const { events, pool } = yield* listening({ queueDepth: 1 })
+      const { events, pool } = yield* listening({ capacity: 1 })
       const held = gated("a", "held")
       const running = yield* submitting(pool, held.command)
       yield* held.begun
@@ -118,7 +118,7 @@ describe("events", () => {
 
   it.effect("tell of every drop once, with its reason", () =>
     Effect.gen(function*() {
-      const { events, pool } = yield* listening({ queueDepth: 1, policy: Backpressure.dropOldest, drainTimeout: 0 })
+      const { events, pool } = yield* listening({ capacity: 1, policy: Backpressure.dropOldest, drainTimeout: 0 })
       const held = gated("a", "held")
       yield* pool.offer(held.command)
       yield* held.begun
@@ -151,7 +151,7 @@ describe("events", () => {
 
   it.scoped("have each subscriber told from its own beginning, and one that is too slow how many it has missed", () =>
     Effect.gen(function*() {
-      const made = yield* pool({ queueDepth: 10_000 })
+      const made = yield* pool({ capacity: 10_000 })
       const gate = yield* Effect.makeLatch()
       const seen: Array<Event> = []
       yield* made.pool.submit(command("a", "before"))
@@ -175,7 +175,7 @@ describe("events", () => {
 describe("metrics", () => {
   it.scoped("tell where commands are, and what has become of them", () =>
     Effect.gen(function*() {
-      const made = yield* pool({ queueDepth: 1 })
+      const made = yield* pool({ capacity: 1 })
       yield* made.pool.submit(command("a"))
       yield* Effect.exit(made.pool.submit(command("a", "", () => Effect.fail("no"))))
       yield* Effect.exit(made.pool.submit(command("a", "", () => Effect.die("bug"))))
@@ -195,7 +195,7 @@ describe("metrics", () => {
         conflicts: 0,
         held: 3,
         depth: 1,
-        running: 1,
+        inFlight: 1,
         keys: 3
       })
       yield* Fiber.interrupt(outside)
@@ -213,7 +213,7 @@ describe("metrics", () => {
         conflicts: 0,
         held: 0,
         depth: 0,
-        running: 0,
+        inFlight: 0,
         keys: 2
       })
     }))
@@ -221,14 +221,14 @@ describe("metrics", () => {
   const read = (name: string, queue: string) =>
     Effect.map(Metric.snapshot, (pairs) =>
       pairs.find(({ metricKey }) =>
-        metricKey.name === `sluice_commands_${name}`
+        metricKey.name === `sluice_${name}`
         && metricKey.tags.some(({ key, value }) => key === "queue" && value === queue)
         && metricKey.tags.some(({ key, value }) => key === "system" && value === "shard_pool")
       )?.metricState as { readonly count?: number; readonly value?: number } | undefined)
 
   it.effect("are published through Effect's Metric within a second, and when the scope is closed", () =>
     Effect.gen(function*() {
-      const { close, pool } = yield* poolInScope({ name: "published", queueDepth: 1, policy: Backpressure.reject })
+      const { close, pool } = yield* poolInScope({ name: "published", capacity: 1, policy: Backpressure.reject })
       yield* pool.submit(command("a"))
       yield* Effect.exit(pool.submit(command("a", "", () => Effect.fail("no"))))
       yield* Effect.exit(pool.submit(command("a", "", () => Effect.die("bug"))))
@@ -238,20 +238,20 @@ describe("metrics", () => {
       const waiting = yield* submitting(pool, command("c"))
       yield* Effect.exit(pool.submit(command("d")))
       yield* TestClock.adjust("1 second")
-      expect(yield* read("offered_total", "published")).toMatchObject({ count: 6 })
-      expect(yield* read("completed_total", "published")).toMatchObject({ count: 1 })
-      expect(yield* read("rejected_total", "published")).toMatchObject({ count: 1 })
-      expect(yield* read("failed_total", "published")).toMatchObject({ count: 1 })
-      expect(yield* read("refused_total", "published")).toMatchObject({ count: 1 })
-      expect(yield* read("waiting", "published")).toMatchObject({ value: 1 })
-      expect(yield* read("running", "published")).toMatchObject({ value: 1 })
+      expect(yield* read("commands_offered_total", "published")).toMatchObject({ count: 6 })
+      expect(yield* read("commands_completed_total", "published")).toMatchObject({ count: 1 })
+      expect(yield* read("commands_rejected_total", "published")).toMatchObject({ count: 1 })
+      expect(yield* read("commands_failed_total", "published")).toMatchObject({ count: 1 })
+      expect(yield* read("commands_refused_total", "published")).toMatchObject({ count: 1 })
+      expect(yield* read("depth_commands", "published")).toMatchObject({ value: 1 })
+      expect(yield* read("in_flight_commands", "published")).toMatchObject({ value: 1 })
       yield* Fiber.interrupt(waiting)
       yield* held.end
       yield* close
-      expect(yield* read("cancelled_total", "published")).toMatchObject({ count: 1 })
-      expect(yield* read("completed_total", "published")).toMatchObject({ count: 2 })
-      expect(yield* read("waiting", "published")).toMatchObject({ value: 0 })
-      expect(yield* read("running", "published")).toMatchObject({ value: 0 })
+      expect(yield* read("commands_cancelled_total", "published")).toMatchObject({ count: 1 })
+      expect(yield* read("commands_completed_total", "published")).toMatchObject({ count: 2 })
+      expect(yield* read("depth_commands", "published")).toMatchObject({ value: 0 })
+      expect(yield* read("in_flight_commands", "published")).toMatchObject({ value: 0 })
     }))
 
   it.effect("count how many times a command was run once more, because its version was taken", () =>
@@ -272,7 +272,7 @@ describe("metrics", () => {
       }
       expect(yield* pool.metrics).toMatchObject({ offered: 3, completed: 2, rejected: 1, conflicts: 2 })
       yield* close
-      expect(yield* read("conflicts_total", "conflicting")).toMatchObject({ count: 2 })
+      expect(yield* read("commands_conflicts_total", "conflicting")).toMatchObject({ count: 2 })
     }))
 
   it.effect("have what was dropped published when the scope is closed", () =>
@@ -285,26 +285,26 @@ describe("metrics", () => {
       const closing = yield* Effect.fork(close)
       yield* settleDown
       yield* Fiber.join(closing)
-      expect(yield* read("dropped_total", "dropping")).toMatchObject({ count: 2 })
+      expect(yield* read("commands_dropped_total", "dropping")).toMatchObject({ count: 2 })
     }))
 
   it.scoped("have what waits published although nothing else happens", () =>
     Effect.gen(function*() {
-      const made = yield* pool({ name: "stuck", queueDepth: 2, drainTimeout: 0 })
+      const made = yield* pool({ name: "stuck", capacity: 2, drainTimeout: 0 })
       const held = gated("a")
       yield* made.pool.offer(held.command)
       yield* held.begun
       yield* TestClock.adjust("2 seconds")
       for (const key of ["b", "c"]) yield* made.pool.offer(command(key))
       yield* TestClock.adjust("2 seconds")
-      expect(yield* read("waiting", "stuck")).toMatchObject({ value: 2 })
-      expect(yield* read("offered_total", "stuck")).toMatchObject({ count: 3 })
+      expect(yield* read("depth_commands", "stuck")).toMatchObject({ value: 2 })
+      expect(yield* read("commands_offered_total", "stuck")).toMatchObject({ count: 3 })
       yield* held.end
     }))
 
   it.scoped("have a command published as refused that was interrupted while it waited for room", () =>
     Effect.gen(function*() {
-      const made = yield* pool({ name: "leaving", queueDepth: 1, drainTimeout: 0 })
+      const made = yield* pool({ name: "leaving", capacity: 1, drainTimeout: 0 })
       const held = gated("a")
       yield* made.pool.offer(held.command)
       yield* held.begun
@@ -313,7 +313,7 @@ describe("metrics", () => {
       yield* TestClock.adjust("2 seconds")
       yield* Fiber.interrupt(outside)
       yield* TestClock.adjust("2 seconds")
-      expect(yield* read("refused_total", "leaving")).toMatchObject({ count: 1 })
+      expect(yield* read("commands_refused_total", "leaving")).toMatchObject({ count: 1 })
       yield* held.end
     }))
 })
@@ -408,11 +408,11 @@ describe("layers", () => {
         { ...options, shards: 4, drainTimeout: "1 hour" },
         {
           shards: Config.integer("SHARDS"),
-          queueDepth: Config.integer("DEPTH"),
+          capacity: Config.integer("CAPACITY"),
           drainTimeout: Config.duration("DRAIN")
         }
       )
-      const provider = ConfigProvider.fromMap(new Map([["SHARDS", "1"], ["DEPTH", "2"], ["DRAIN", "5 seconds"]]))
+      const provider = ConfigProvider.fromMap(new Map([["SHARDS", "1"], ["CAPACITY", "2"], ["DRAIN", "5 seconds"]]))
       yield* Effect.gen(function*() {
         const numbers: ShardPool.ShardPool<number, number> = yield* Numbers
         expect(yield* numbers.submit(3)).toBe(301)

@@ -86,7 +86,7 @@ describe("commands of different keys", () => {
       yield* b.begun
       yield* settleDown
       expect(made.begun).toEqual(["a", "b"])
-      expect(yield* made.pool.metrics).toMatchObject({ running: 2, depth: 1, held: 3 })
+      expect(yield* made.pool.metrics).toMatchObject({ inFlight: 2, depth: 1, held: 3 })
       yield* b.end
       yield* c.begun
       yield* Effect.zipRight(a.end, c.end)
@@ -372,7 +372,7 @@ describe("offer", () => {
       const held = gated("a")
       expect(yield* made.pool.offer(held.command)).toBe("accepted")
       yield* held.begun
-      expect(yield* made.pool.metrics).toMatchObject({ running: 1, completed: 0 })
+      expect(yield* made.pool.metrics).toMatchObject({ inFlight: 1, completed: 0 })
       yield* held.end
       yield* until(made.pool, ({ completed }) => completed === 1)
     }))
@@ -409,7 +409,7 @@ describe("a caller that is interrupted", () => {
       const second = yield* submitting(made.pool, command("a", "second"))
       const third = yield* submitting(made.pool, command("a", "third"))
       yield* Fiber.interrupt(second)
-      expect(yield* made.pool.metrics).toMatchObject({ cancelled: 1, depth: 1, running: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ cancelled: 1, depth: 1, inFlight: 1 })
       yield* first.end
       expect(yield* Fiber.join(third)).toBe(2)
       expect(made.begun).toEqual(["first", "third"])
@@ -457,7 +457,7 @@ describe("a caller that is interrupted", () => {
       )
       yield* settleDown
       expect(log).toEqual([])
-      expect(yield* made.pool.metrics).toMatchObject({ running: 1, depth: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ inFlight: 1, depth: 1 })
       yield* last.open
       expect(Exit.isInterrupted(yield* Fiber.join(interrupting))).toBe(true)
       expect(log).toEqual(["cleaned up", "ended"])
@@ -510,7 +510,7 @@ describe("a caller that is interrupted", () => {
       for (const { command } of [a, b]) yield* made.pool.offer(command)
       yield* a.begun
       yield* b.begun
-      expect(yield* made.pool.metrics).toMatchObject({ running: 2, failed: 20 })
+      expect(yield* made.pool.metrics).toMatchObject({ inFlight: 2, failed: 20 })
       yield* Effect.zipRight(a.end, b.end)
     }))
 
@@ -521,7 +521,7 @@ describe("a caller that is interrupted", () => {
       const caller = yield* submitting(made.pool, held.command, { detach: true })
       yield* held.begun
       expect(Exit.isInterrupted(yield* Fiber.interrupt(caller))).toBe(true)
-      expect(yield* made.pool.metrics).toMatchObject({ running: 1, failed: 0 })
+      expect(yield* made.pool.metrics).toMatchObject({ inFlight: 1, failed: 0 })
       yield* held.end
       yield* until(made.pool, ({ completed }) => completed === 1)
     }))
@@ -591,7 +591,7 @@ describe("a fiber that a command forks", () => {
 describe("a long row of commands", () => {
   it.scoped("that wait for nothing overflows no stack, and leaves other fibers their turns", () =>
     Effect.gen(function*() {
-      const made = yield* pool({ queueDepth: 20_000 })
+      const made = yield* pool({ capacity: 20_000 })
       const first = gated("a")
       yield* made.pool.offer(first.command)
       yield* first.begun
@@ -635,7 +635,7 @@ describe("under many schedules", () => {
         const calls: Array<string> = []
         return Effect.scoped(Effect.gen(function*() {
           const made = yield* pool({
-            queueDepth: 1,
+            capacity: 1,
             key: ({ key, name }) => {
               calls.push(name)
               return key

@@ -294,7 +294,7 @@ describe("currentVersion", () => {
       made.script.push(Effect.never)
       const caller = yield* submitting(made.pool, made.writing("a"))
       const next = yield* submitting(made.pool, made.writing("a", "next"))
-      yield* until(made.pool, ({ running }) => running === 1)
+      yield* until(made.pool, ({ inFlight }) => inFlight === 1)
       expect(yield* made.pool.submit(made.writing("b"))).toBe(1)
       yield* Fiber.interrupt(caller)
       expect(yield* Fiber.join(next)).toBe(1)

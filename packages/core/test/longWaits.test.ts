@@ -211,7 +211,7 @@ describe("a wait of two months", () => {
     Effect.gen(function*() {
       const pool = yield* ShardPool.make<string, never, never, never, never>({
         ...commands,
-        queueDepth: 1,
+        capacity: 1,
         policy: Backpressure.suspend({ timeout: twoMonths }),
         execute: () => Effect.never
       })

@@ -43,7 +43,7 @@ const systems: Readonly<Record<string, { readonly gauge: string; readonly make: 
       })
   },
   ShardPool: {
-    gauge: "sluice_commands_waiting",
+    gauge: "sluice_depth_commands",
     make: (name, held) =>
       Effect.gen(function*() {
         const pool = yield* ShardPool.make({

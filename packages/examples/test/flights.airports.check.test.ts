@@ -85,7 +85,7 @@ const poolMetrics = {
   conflicts: 0,
   held: 0,
   depth: 0,
-  running: 0,
+  inFlight: 0,
   keys: 2
 }
 

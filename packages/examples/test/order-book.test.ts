@@ -135,7 +135,7 @@ const metrics = {
   conflicts: 0,
   held: 0,
   depth: 0,
-  running: 0,
+  inFlight: 0,
   keys: 1
 }
 

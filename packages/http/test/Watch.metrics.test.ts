@@ -126,7 +126,7 @@ const shardPool = Effect.gen(function*() {
     name: "metrics-pool",
     shards: 1,
     workersPerShard: 1,
-    queueDepth: 2,
+    capacity: 2,
     policy: Backpressure.reject,
     key: ([key]: Command) => key,
     currentVersion: () => Effect.succeed(0),
@@ -145,7 +145,7 @@ const shardPool = Effect.gen(function*() {
     (version) => conflicts-- > 0 ? Effect.fail(new QueueError.VersionConflict({ key: "b", version })) : Effect.void
   ])
   yield* pool.offer(["c", () => gate.await])
-  yield* until(pool.metrics, ({ running }) => running === 1)
+  yield* until(pool.metrics, ({ inFlight }) => inFlight === 1)
   const waiting = yield* Effect.forkIn(pool.submit(["d", done]), scope)
   yield* until(pool.metrics, ({ depth }) => depth === 1)
   yield* Fiber.interrupt(waiting)
@@ -189,7 +189,7 @@ describe("/metrics", () => {
       const dropping = yield* ShardPool.make({
         name: "metrics-dropping",
         shards: 1,
-        queueDepth: 1,
+        capacity: 1,
         policy: Backpressure.dropNewest,
         drainTimeout: 0,
         key: (command: string) => command,
@@ -237,8 +237,8 @@ describe("/metrics", () => {
         ["sluice_commands_rejected_total", own.rejected],
         ["sluice_commands_failed_total", own.failed],
         ["sluice_commands_conflicts_total", own.conflicts],
-        ["sluice_commands_waiting", own.depth],
-        ["sluice_commands_running", own.running]
+        ["sluice_depth_commands", own.depth],
+        ["sluice_in_flight_commands", own.inFlight]
       ]
       yield* untilEqual(server, { system: "shard_pool", queue: "metrics-pool" }, pool.metrics, ofPool)
       yield* untilEqual(server, { system: "shard_pool", queue: "metrics-dropping" }, dropping.metrics, ofPool)
@@ -251,7 +251,7 @@ describe("/metrics", () => {
         failed: 1,
         conflicts: 1,
         depth: 2,
-        running: 1
+        inFlight: 1
       })
       const ofKeyed = (own: KeyedBatch.Metrics): ReadonlyArray<readonly [string, number]> => [
         ["sluice_operations_offered_total", own.offered],

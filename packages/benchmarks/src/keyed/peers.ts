@@ -46,7 +46,7 @@ export const floor: Contender = (totals) =>
   })
 
 /** As a pool has it, where it is not said otherwise. */
-const queueDepth = 1_024
+const capacity = 1_024
 
 interface Asked {
   readonly command: Command
@@ -57,10 +57,10 @@ interface Asked {
 export const queueAndDeferred: Contender = (totals) =>
   Effect.gen(function*() {
     const execute = executing(totals)
-    const queue = yield* Queue.bounded<Asked>(queueDepth)
+    const queue = yield* Queue.bounded<Asked>(capacity)
     const answerOne = ({ answer, command }: Asked) =>
       Effect.flatMap(Effect.exit(execute(command)), (exit) => Deferred.done(answer, exit))
-    const takeAll = Queue.takeBetween(queue, 1, queueDepth)
+    const takeAll = Queue.takeBetween(queue, 1, capacity)
     const worker = Effect.flatMap(takeAll, (taken) => Effect.forEach(taken, answerOne, { discard: true }))
     yield* Effect.forkScoped(Effect.forever(worker))
     return inFibers((command) =>

@@ -50,8 +50,8 @@ export class ShardTally<in out C> implements ShardObserver<C> {
         "Commands that were run once more, because their version was taken"
       ]
     }, {
-      depth: ["sluice_commands_waiting", "Commands waiting"],
-      running: ["sluice_commands_running", "Commands running"]
+      depth: ["sluice_depth_commands", "Commands waiting in the queue"],
+      inFlight: ["sluice_in_flight_commands", "Commands running"]
     })
   }
 
@@ -136,7 +136,7 @@ export class ShardTally<in out C> implements ShardObserver<C> {
 
   snapshot() {
     const intakes = this.shards.map(({ intake }) => intake.unsafeCounts())
-    const running = sum(this.shards, (shard) => shard.running.length)
+    const inFlight = sum(this.shards, (shard) => shard.running.length)
     return {
       offered: sum(intakes, ({ offered }) => offered) + this.refusedAside,
       refused: sum(intakes, ({ refused }) => refused) + this.refusedAside,
@@ -146,9 +146,9 @@ export class ShardTally<in out C> implements ShardObserver<C> {
       rejected: this.rejectedCommands,
       failed: this.failedCommands,
       conflicts: this.conflicts,
-      held: sum(intakes, ({ held }) => held) + running,
+      held: sum(intakes, ({ held }) => held) + inFlight,
       depth: sum(this.shards, ({ intake }) => intake.unsafeLength()),
-      running,
+      inFlight,
       keys: sum(this.shards, ({ lanes }) => lanes.knownKeys)
     }
   }
