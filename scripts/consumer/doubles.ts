@@ -116,7 +116,7 @@ export const accounts: KeyedBatch.KeyedBatch<string, Account> = {
   modify: (_key, run) => Effect.sync(() => run({ balance: 0 })[0]),
   modifyEffect: (_key, run) => Effect.map(run({ balance: 0 }), ([result]) => result),
   mutate: (_key, run) => Effect.sync(() => run({ balance: 0 })),
-  batchMetrics: Stream.empty,
+  events: Stream.empty,
   metrics: Effect.succeed({
     offered: 0,
     refused: 0,

@@ -93,10 +93,11 @@ export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
    */
   readonly mutate: <A>(key: K, run: (resource: S) => A) => Effect.Effect<A, E | RunError>
   /**
-   * One record for each batch that begins after the moment of subscription, until the processor is closed. A subscriber
-   * that is too slow slows nothing down: it is told how many records it has missed.
+   * What happens, from the moment of subscription until the processor is closed: one event for each batch that begins
+   * after that moment, when it has ended. A subscriber that is too slow slows nothing down: it is told how many events
+   * it has missed.
    */
-  readonly batchMetrics: Stream.Stream<BatchRecord<K> | Missed>
+  readonly events: Stream.Stream<BatchRecord<K> | Missed>
   /** The counts at one moment; also after the processor has been closed. */
   readonly metrics: Effect.Effect<Metrics>
 }
@@ -110,7 +111,7 @@ export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
 export type RunError = BatchTimeout | ProcessorStopped | InvalidKey
 
 /**
- * What is told of a batch.
+ * The event that tells of a batch that has ended.
  *
  * @since 0.1.0
  * @category models
@@ -203,19 +204,25 @@ export interface CommonOptions<K extends Key, S, E2, R2> {
   readonly name: string
   /** Saves what the operations of a batch have made of the resource, where at least one of them succeeded. Default: not at all. */
   readonly save?: ((key: K, resource: S) => Effect.Effect<void, E2, R2>) | undefined
-  /** How long a batch takes operations, from its start. Zero: whatever waits when it is loaded. Default: 100 milliseconds. */
+  /**
+   * How long a batch takes operations, from its start. Zero: whatever waits when it is loaded. It is not called `linger`,
+   * because operations that come are run at once, and only the save waits. Default: 100 milliseconds.
+   */
   readonly minDuration?: Duration.DurationInput | undefined
   /**
-   * How long a batch may take, from load to save, before it is aborted: longer than `minDuration`. Zero or infinite: as
-   * long as it likes. Where a save is aborted nobody knows whether it was written, so give it more time than your store
-   * may ever take to answer, to wait for a lock, for example. Default: twice `minDuration`; none where that is zero.
+   * How long a batch may take, from load to save, before it is aborted: longer than `minDuration`. It is not called
+   * `timeout`, because it bounds the batch as a whole, the time in which it takes operations included. Zero or infinite:
+   * as long as it likes. Where a save is aborted nobody knows whether it was written, so give it more time than your
+   * store may ever take to answer, to wait for a lock, for example. Default: twice `minDuration`; none where that is
+   * zero.
    */
   readonly maxDuration?: Duration.DurationInput | undefined
   /**
-   * With so many operations a batch is closed at once. A limit where a save grows with the operations: SQLite takes no
-   * more than 32,766 bound values in a statement. Default: no limit.
+   * How many operations a batch takes at most: the last of them closes it at once, also before `minDuration` is over. It
+   * is for where a save grows with the operations: SQLite takes no more than 32,766 bound values in a statement. Default:
+   * no limit.
    */
-  readonly maxOperations?: number | undefined
+  readonly batchSize?: number | undefined
   /** How many shards there are, each with a fiber of its own. Default: 16. */
   readonly shards?: number | undefined
   /** The shard of a key. Default: `Sharding.shardOf`. */
@@ -227,14 +234,14 @@ interface Checked {
   readonly shards: number
   readonly minMillis: number
   readonly maxMillis: number
-  readonly maxOperations: number
+  readonly batchSize: number
 }
 
 type AnyOptions = CommonOptions<any, any, any, any> & { readonly load?: unknown; readonly initial?: unknown }
 
 const checkOptions = (options: AnyOptions): Effect.Effect<Checked, InvalidOption> =>
   Effect.gen(function*() {
-    const { initial, load, maxOperations = Infinity, name, save } = options
+    const { batchSize = Infinity, initial, load, name, save } = options
     yield* Check.name("KeyedBatch", name)
     const { router, shards } = yield* makeRouter(name, options)
     yield* Check.check(
@@ -252,7 +259,7 @@ const checkOptions = (options: AnyOptions): Effect.Effect<Checked, InvalidOption
       "a function that makes a resource, or absent where there is \"load\""
     )
     yield* Check.optionalFunction(name, "save", save)
-    if (maxOperations !== Infinity) yield* Check.positiveInteger(name, "maxOperations", maxOperations)
+    if (batchSize !== Infinity) yield* Check.positiveInteger(name, "batchSize", batchSize)
     const minMillis = yield* Check.millis(name, "minDuration", options.minDuration ?? 100)
     const max = yield* Check.millis(name, "maxDuration", options.maxDuration ?? 2 * minMillis)
     const maxMillis = max === 0 ? Infinity : max
@@ -264,7 +271,7 @@ const checkOptions = (options: AnyOptions): Effect.Effect<Checked, InvalidOption
       options.maxDuration,
       `longer than "minDuration", which is ${minMillis} ms`
     )
-    return { router, shards, minMillis, maxMillis, maxOperations }
+    return { router, shards, minMillis, maxMillis, batchSize }
   })
 
 /** How long after a change the metrics are published. */
@@ -272,7 +279,7 @@ const publishWithinMillis = 1000
 
 class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatch<K, S, E> {
   readonly name: string
-  readonly batchMetrics: Stream.Stream<BatchRecord<K> | Missed>
+  readonly events: Stream.Stream<BatchRecord<K> | Missed>
   private readonly shards: ReadonlyArray<KeyedShard<S>>
   private readonly tally: KeyedTally<BatchRecord<K>>
   private readonly router: Router
@@ -282,14 +289,14 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
 
   constructor(options: {
     readonly name: string
-    readonly records: Stream.Stream<BatchRecord<K> | Missed>
+    readonly events: Stream.Stream<BatchRecord<K> | Missed>
     readonly shards: ReadonlyArray<KeyedShard<S>>
     readonly tally: KeyedTally<BatchRecord<K>>
     readonly router: Router
     readonly tracing: boolean
   }) {
     this.name = options.name
-    this.batchMetrics = options.records
+    this.events = options.events
     this.shards = options.shards
     this.tally = options.tally
     this.router = options.router
@@ -434,7 +441,7 @@ export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = ne
     const shards = Array.from({ length: checked.shards }, () =>
       new KeyedShard<S>({
         name,
-        maxOperations: checked.maxOperations,
+        batchSize: checked.batchSize,
         initial: options.initial as ((key: Key) => S) | undefined,
         load: load && ((key, operations) => inSpan("KeyedBatch.load", operations, load(key))),
         save: save
@@ -455,7 +462,7 @@ export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = ne
     ): Effect.Effect<A, E> => tracing ? withSpan(span, name, operations(), effect) : effect
     const processor: KeyedBatchImpl<K, S, E | E2> = new KeyedBatchImpl<K, S, E | E2>({
       name,
-      records: hub.stream,
+      events: hub.stream,
       shards,
       tally,
       router: checked.router,
@@ -517,7 +524,7 @@ export const layer = <I, K extends Key, S, E, R = never, R2 = never>(
 export interface Configurable {
   readonly minDuration?: Duration.DurationInput
   readonly maxDuration?: Duration.DurationInput
-  readonly maxOperations?: number
+  readonly batchSize?: number
   readonly shards?: number
 }
 

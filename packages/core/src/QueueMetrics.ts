@@ -51,7 +51,7 @@
  * | `sluice_operations_cancelled_total` | counter | |
  * | `sluice_operations_succeeded_total` | counter | |
  * | `sluice_operations_failed_total` | counter | |
- * | `sluice_operations_held` | gauge | |
+ * | `sluice_held_operations` | gauge | |
  * | `sluice_keyed_batches_total` | counter | |
  * | `sluice_keyed_batches_failed_total` | counter | |
  * | `sluice_keyed_loads_total` | counter | |

@@ -64,7 +64,7 @@ describe("closing the scope", () => {
 
   it.effect("gives what waits for the next batch of its key a batch", () =>
     Effect.gen(function*() {
-      const { close, processor, table } = yield* numbersInScope({ minDuration: "1 hour", maxOperations: 1 })
+      const { close, processor, table } = yield* numbersInScope({ minDuration: "1 hour", batchSize: 1 })
       const saving = gated()
       table.saves.push(() => saving.run)
       const first = yield* calling(processor.modify("a", add(1)))

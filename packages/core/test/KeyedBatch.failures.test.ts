@@ -40,7 +40,7 @@ describe("a load that fails", () => {
 
   it.scoped("fails as many callers as a batch takes, and the others get a batch of their own", () =>
     Effect.gen(function*() {
-      const { processor, table } = yield* numbers({ maxOperations: 2 })
+      const { processor, table } = yield* numbers({ batchSize: 2 })
       table.loads.push(() => Effect.fail("down"))
       const answers = yield* exits([1, 2, 3].map((amount) => processor.modify("a", add(amount))))
       expect(answers.map((exit) => failureOf(exit))).toEqual(["down", "down", undefined])

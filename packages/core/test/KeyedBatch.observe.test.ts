@@ -21,7 +21,7 @@ import { recording } from "./support/tracing.ts"
 
 class Sums extends Context.Tag("test/Sums")<Sums, KeyedBatch.KeyedBatch<string, number>>() {}
 
-describe("batchMetrics", () => {
+describe("events", () => {
   /** What is told of everything that a function does with a processor. */
   const told = (
     options: Parameters<typeof numbersInScope>[0],
@@ -29,7 +29,7 @@ describe("batchMetrics", () => {
   ) =>
     Effect.gen(function*() {
       const made = yield* numbersInScope(options)
-      const telling = yield* calling(Stream.runCollect(made.processor.batchMetrics))
+      const telling = yield* calling(Stream.runCollect(made.processor.events))
       yield* use(made)
       yield* made.close
       return Chunk.toReadonlyArray(yield* Fiber.join(telling))
@@ -133,7 +133,7 @@ describe("batchMetrics", () => {
       const first = yield* calling(processor.modify("a", add(1)))
       const listening = yield* Effect.forEach(
         [1, 2],
-        () => calling(Stream.runCollect(Stream.take(processor.batchMetrics, 1)))
+        () => calling(Stream.runCollect(Stream.take(processor.events, 1)))
       )
       yield* loading.end
       yield* Fiber.join(first)
@@ -146,24 +146,24 @@ describe("batchMetrics", () => {
   it.effect("end with the processor, and are empty after that", () =>
     Effect.gen(function*() {
       const { close, processor } = yield* numbersInScope({ minDuration: "1 hour" })
-      const telling = yield* calling(Stream.runCollect(processor.batchMetrics))
+      const telling = yield* calling(Stream.runCollect(processor.events))
       const call = yield* calling(processor.modify("a", add(1)))
       yield* close
       yield* Fiber.join(call)
       expect(Chunk.toReadonlyArray(yield* Fiber.join(telling))).toMatchObject([{ key: "a" }])
-      expect(Chunk.size(yield* Stream.runCollect(processor.batchMetrics))).toBe(0)
+      expect(Chunk.size(yield* Stream.runCollect(processor.events))).toBe(0)
     }))
 
   it.scoped(
     "slow nothing down where a subscriber is slow, and tell it how many it has missed",
     () =>
       Effect.gen(function*() {
-        const { processor } = yield* numbers({ maxOperations: 1, save: undefined })
+        const { processor } = yield* numbers({ batchSize: 1, save: undefined })
         const gate = yield* Effect.makeLatch()
         let records = 0
         let missed = 0
         const slow = yield* calling(
-          Stream.runForEach(processor.batchMetrics, (record) =>
+          Stream.runForEach(processor.events, (record) =>
             Effect.zipRight(
               gate.await,
               Effect.sync(() => {
@@ -224,7 +224,7 @@ describe("metrics", () => {
       for (const [name, count] of Object.entries(counts)) {
         expect([name, Number((yield* read(name, "published"))?.count)]).toEqual([name, count])
       }
-      expect(yield* read("sluice_operations_held", "published")).toMatchObject({ value: 0 })
+      expect(yield* read("sluice_held_operations", "published")).toMatchObject({ value: 0 })
     }))
 
   it.scoped("are published within a second of every change, also where nothing else happens", () =>
@@ -234,10 +234,10 @@ describe("metrics", () => {
       table.loads.push(() => loading.run)
       const gone = yield* calling(processor.modify("a", add(1)))
       yield* TestClock.adjust("1 second")
-      expect(yield* read("sluice_operations_held", "hanging")).toMatchObject({ value: 1 })
+      expect(yield* read("sluice_held_operations", "hanging")).toMatchObject({ value: 1 })
       yield* Fiber.interrupt(gone)
       yield* TestClock.adjust("1 second")
-      expect(yield* read("sluice_operations_held", "hanging")).toMatchObject({ value: 0 })
+      expect(yield* read("sluice_held_operations", "hanging")).toMatchObject({ value: 0 })
       expect(Number((yield* read("sluice_operations_cancelled_total", "hanging"))?.count)).toBe(1)
       yield* loading.end
     }))
@@ -253,14 +253,14 @@ describe("metrics", () => {
       yield* TestClock.adjust(1000)
       expect((yield* processor.metrics).held).toBe(0)
       yield* TestClock.adjust(2000)
-      expect(yield* read("sluice_operations_held", "waiting")).toMatchObject({ value: 0 })
+      expect(yield* read("sluice_held_operations", "waiting")).toMatchObject({ value: 0 })
       expect(Number((yield* read("sluice_operations_failed_total", "waiting"))?.count)).toBe(2)
       yield* loading.end
     }))
 
   it.scoped("account for every operation at every moment", () =>
     Effect.gen(function*() {
-      const { processor, table } = yield* numbers({ minDuration: 5, maxOperations: 3 })
+      const { processor, table } = yield* numbers({ minDuration: 5, batchSize: 3 })
       for (let i = 0; i < 10; i++) {
         table.loads.push(() => Effect.zipRight(Effect.sleep(i), i % 3 === 0 ? Effect.fail("down") : Effect.void))
       }
@@ -351,10 +351,10 @@ describe("options", () => {
       [{ maxDuration: 99 }, "maxDuration"],
       [{ minDuration: 20, maxDuration: 19 }, "maxDuration"],
       [{ minDuration: 20, maxDuration: 20 }, "maxDuration"],
-      [{ maxOperations: 0 }, "maxOperations"],
-      [{ maxOperations: 1.5 }, "maxOperations"],
-      [{ maxOperations: NaN }, "maxOperations"],
-      [{ maxOperations: -1 }, "maxOperations"],
+      [{ batchSize: 0 }, "batchSize"],
+      [{ batchSize: 1.5 }, "batchSize"],
+      [{ batchSize: NaN }, "batchSize"],
+      [{ batchSize: -1 }, "batchSize"],
       [{ shards: 0 }, "shards"],
       [{ shards: 1.5 }, "shards"],
       [{ shards: NaN }, "shards"],
@@ -388,7 +388,7 @@ describe("options", () => {
         save: undefined,
         minDuration: undefined,
         maxDuration: undefined,
-        maxOperations: undefined,
+        batchSize: undefined,
         shards: undefined,
         shardOf: undefined
       })
@@ -428,11 +428,11 @@ describe("layers", () => {
           initial: () => 0,
           save: () => Effect.sync(() => void (saves += 1)),
           minDuration: "1 hour",
-          maxOperations: 100
+          batchSize: 100
         },
-        { minDuration: Config.duration("MIN"), maxOperations: Config.integer("MOST") }
+        { minDuration: Config.duration("MIN"), batchSize: Config.integer("BATCH_SIZE") }
       )
-      const provider = ConfigProvider.fromMap(new Map([["MIN", "5 millis"], ["MOST", "2"]]))
+      const provider = ConfigProvider.fromMap(new Map([["MIN", "5 millis"], ["BATCH_SIZE", "2"]]))
       yield* Effect.gen(function*() {
         const sums = yield* Sums
         const calls = yield* calling(

@@ -88,9 +88,9 @@ describe("a batch", () => {
       expect(table.log).toEqual(["load a", "save a 3"])
     }))
 
-  it.scoped("is closed at once with maxOperations, and the next one of its key follows it", () =>
+  it.scoped("is closed at once with `batchSize` operations, and the next one of its key follows it", () =>
     Effect.gen(function*() {
-      const { processor, table } = yield* numbers({ minDuration: "10 millis", maxOperations: 2 })
+      const { processor, table } = yield* numbers({ minDuration: "10 millis", batchSize: 2 })
       const calls = yield* calling(all([1, 2, 3].map((amount) => processor.modify("a", add(amount)))))
       expect(table.log).toEqual(["load a", "save a 3", "load a"])
       yield* TestClock.adjust("10 millis")

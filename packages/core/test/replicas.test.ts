@@ -57,7 +57,7 @@ const systems: Readonly<Record<string, { readonly gauge: string; readonly make: 
       })
   },
   KeyedBatch: {
-    gauge: "sluice_operations_held",
+    gauge: "sluice_held_operations",
     make: (name, held) =>
       Effect.gen(function*() {
         const processor = yield* KeyedBatch.make({

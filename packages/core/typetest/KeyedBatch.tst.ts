@@ -85,7 +85,7 @@ describe("operations", () => {
   })
 
   it("are told of by batch", () => {
-    expect(accounts.batchMetrics).type.toBe<Stream.Stream<KeyedBatch.BatchRecord<string> | QueueEvent.Missed>>()
+    expect(accounts.events).type.toBe<Stream.Stream<KeyedBatch.BatchRecord<string> | QueueEvent.Missed>>()
   })
 })
 

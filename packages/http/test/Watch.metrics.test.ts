@@ -259,7 +259,7 @@ describe("/metrics", () => {
         ["sluice_operations_cancelled_total", own.cancelled],
         ["sluice_operations_succeeded_total", own.succeeded],
         ["sluice_operations_failed_total", own.failed],
-        ["sluice_operations_held", own.held],
+        ["sluice_held_operations", own.held],
         ["sluice_keyed_batches_total", own.batches],
         ["sluice_keyed_batches_failed_total", own.batchesFailed],
         ["sluice_keyed_loads_total", own.loads],

@@ -224,7 +224,7 @@ export const program = ({ isInTime }: Setting) => (seed: number): Effect.Effect<
     const max = pick([undefined, undefined, minMillis + 4, 30, 60, 0])
     const maxMillis = max === 0 || (max === undefined && minMillis === 0) ? Infinity : max ?? 2 * minMillis
     const isBounded = maxMillis < Infinity
-    const maxOperations = pick([undefined, undefined, 1, 2, 3])
+    const batchSize = pick([undefined, undefined, 1, 2, 3])
     const loads = !chance(0.15)
     const saves = !chance(0.15)
     const isFaulty = !chance(0.3)
@@ -374,7 +374,7 @@ export const program = ({ isInTime }: Setting) => (seed: number): Effect.Effect<
       look(batch, row)
       must(batch.operations.some((called) => called.applied === true), "a save although nothing succeeded")
       if (isInTime) {
-        const isFull = batch.operations.length >= (maxOperations ?? Infinity)
+        const isFull = batch.operations.length >= (batchSize ?? Infinity)
         const open = isFull || isClosing ? 0 : minMillis
         must(now() - batch.startedAt >= open, "a batch is closed early")
         must(now() <= Math.max(batch.startedAt + minMillis, batch.lastEndedAt), "a batch is closed late")
@@ -415,7 +415,7 @@ export const program = ({ isInTime }: Setting) => (seed: number): Effect.Effect<
       batch.operations.push(called)
       // One that was interrupted while it ran does not count.
       const counted = batch.operations.filter(({ applied, caller }) => !caller.isGone || applied).length
-      must(counted <= (maxOperations ?? Infinity), "a batch has too many operations")
+      must(counted <= (batchSize ?? Infinity), "a batch has too many operations")
       called.before = String(row)
       return batch
     }
@@ -552,7 +552,7 @@ export const program = ({ isInTime }: Setting) => (seed: number): Effect.Effect<
         see("failed by itself")
         is(["throws", "fails", "dies", "slowly fails"].includes(kind), "no error of its own")
         is(batch!.save === "none" || batch!.save === "done", "its own error in a batch that failed")
-        if (isInTime && maxOperations === undefined && !isClosing) {
+        if (isInTime && batchSize === undefined && !isClosing) {
           is(called.caller.isGone || now() >= batch!.startedAt + minMillis, "its own error before the batch has ended")
         }
         return
@@ -592,11 +592,11 @@ export const program = ({ isInTime }: Setting) => (seed: number): Effect.Effect<
       ...(saves ? { save } : {}),
       minDuration: minMillis,
       maxDuration: max,
-      maxOperations,
+      batchSize,
       shards,
       shardOf
     }).pipe(Scope.extend(scope))
-    const telling = yield* Effect.fork(Stream.runCollect(processor.batchMetrics))
+    const telling = yield* Effect.fork(Stream.runCollect(processor.events))
     // Where time moves only when nothing is ready, the listener listens by then.
     yield* Effect.sleep(1)
 

@@ -73,7 +73,7 @@ export const layer = ({ failingSaves }: Options) =>
       save: (branch, resource) => save(branch, resource, trouble),
       minDuration: "50 millis",
       // SQLite takes at most 32,766 values in a statement, and a transfer has five.
-      maxOperations: 5_000,
+      batchSize: 5_000,
       // Generous: after a save that was aborted nobody knows whether it is saved, and so nobody may try again.
       maxDuration: "30 seconds"
     })

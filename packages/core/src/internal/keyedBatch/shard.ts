@@ -136,7 +136,7 @@ export interface KeyedObserver {
 
 export interface KeyedShardOptions<in out S> {
   readonly name: string
-  readonly maxOperations: number
+  readonly batchSize: number
   readonly load: ((key: Key, operations: () => ReadonlyArray<Operation<S>>) => Effect.Effect<S, unknown>) | undefined
   readonly initial: ((key: Key) => S) | undefined
   readonly save:
@@ -377,7 +377,7 @@ export class KeyedShard<in out S> {
   /** Those that were to be run in this batch and have not come to it. */
   private takeBatch(resource: Resource<S>): void {
     for (const operation of waitingOf(resource)) {
-      if (resource.ran.length === this.options.maxOperations) return
+      if (resource.ran.length === this.options.batchSize) return
       this.take(resource, operation)
       operation.state = "ran"
       resource.ran.push(operation)
@@ -392,10 +392,10 @@ export class KeyedShard<in out S> {
 
   /** Runs what waits, and closes the batch where it is time. */
   private operate(resource: Resource<S>): boolean {
-    const { maxOperations } = this.options
+    const { batchSize } = this.options
     const isDue = resource.isDue || this.isClosing
     if (isDue && resource.quota === Infinity) resource.quota = resource.waiting.size
-    while (resource.ran.length < maxOperations && resource.quota > 0) {
+    while (resource.ran.length < batchSize && resource.quota > 0) {
       const operation = resource.waiting.first
       if (operation === undefined) break
       this.isBreakDue ||= this.pace.step()
@@ -418,7 +418,7 @@ export class KeyedShard<in out S> {
       }
       this.record(resource, operation, begun)
     }
-    if (resource.ran.length < maxOperations && !isDue) return false
+    if (resource.ran.length < batchSize && !isDue) return false
     this.close(resource)
     return true
   }

@@ -1,5 +1,5 @@
 /**
- * Counts what happens to the operations and batches of a `KeyedBatch`, and tells it as records and metrics.
+ * Counts what happens to the operations and batches of a `KeyedBatch`, and tells it as events and metrics.
  */
 import type * as Cause from "effect/Cause"
 import type { EventHub } from "../../unstable/EventHub.ts"
@@ -46,7 +46,7 @@ export class KeyedTally<in out Record> implements KeyedObserver {
       batchesFailed: ["sluice_keyed_batches_failed_total", "Batches failed"],
       loads: ["sluice_keyed_loads_total", "Resources loaded"],
       saves: ["sluice_keyed_saves_total", "Resources saved"]
-    }, { held: ["sluice_operations_held", "Operations not ended"] })
+    }, { held: ["sluice_held_operations", "Operations not ended"] })
   }
 
   get isHeard(): boolean {
