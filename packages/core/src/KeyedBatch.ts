@@ -36,8 +36,8 @@ import { isTracing, linksTo, withCurrentSpan } from "./internal/fibers/tracing.t
 import { Macrotask } from "./unstable/Macrotask.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
-import type { BatchTimeout, InvalidKey, InvalidOption, ProcessorStopped } from "./QueueError.ts"
-import { processorStopped } from "./internal/intake/refusals.ts"
+import type { BatchTimeout, InvalidKey, InvalidOption, ProcessorClosed } from "./QueueError.ts"
+import { processorClosed } from "./internal/intake/refusals.ts"
 import type { Missed } from "./QueueEvent.ts"
 import type { Key, ShardOf } from "./Sharding.ts"
 
@@ -68,7 +68,7 @@ export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
    * **Waits** for the batch before, for the load, for the operations before it, for `minDuration` after the start of its
    * batch, and for the save. **Errors**: those of load and save come through untouched, defects too: nothing that the
    * batch did is saved as far as they say, and the next operation loads again. `BatchTimeout`: the batch took longer
-   * than `maxDuration`; `phase` says whether it may be saved. `ProcessorStopped`, `InvalidKey`: it has not run, and a
+   * than `maxDuration`; `phase` says whether it may be saved. `ProcessorClosed`, `InvalidKey`: it has not run, and a
    * retry makes no sense. What `shardOf` throws, the call dies of. **Interruption** while it waits takes it out, and it
    * does not run; once it has run, the call waits for the end of the batch.
    */
@@ -108,7 +108,7 @@ export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
  * @since 0.1.0
  * @category models
  */
-export type RunError = BatchTimeout | ProcessorStopped | InvalidKey
+export type RunError = BatchTimeout | ProcessorClosed | InvalidKey
 
 /**
  * The event that tells of a batch that has ended.
@@ -323,7 +323,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
   /** It is put in, and its end waited for, within one mask: an interruption cannot come between. */
   private runFrom(key: K, action: Action<S>, origin: unknown): Effect.Effect<any, any> {
     return Effect.uninterruptibleMask((restore): Effect.Effect<any, any> => {
-      if (!this.lifecycle.isOpen) return this.refuse(processorStopped(this.name))
+      if (!this.lifecycle.isOpen) return this.refuse(processorClosed(this.name))
       const index = this.router.route(key)
       if (typeof index !== "number") return this.refuse(index)
       this.tally.entered()
@@ -360,7 +360,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
   }
 
   /**
-   * 1. Operations are refused with `ProcessorStopped`.
+   * 1. Operations are refused with `ProcessorClosed`.
    * 2. Batches that are open are closed and saved; what waits for the next batch of its key gets one.
    * 3. When every caller has its answer, the fibers end.
    */
@@ -383,7 +383,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
 /**
  * Makes a processor in a scope. Closing the scope:
  *
- * 1. operations are refused with `ProcessorStopped`;
+ * 1. operations are refused with `ProcessorClosed`;
  * 2. `minDuration` is cut short: the batches that are running are saved, and what waits for the next batch of its key
  *    gets one;
  * 3. it waits for all of them. `maxDuration` bounds that.

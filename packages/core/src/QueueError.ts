@@ -433,11 +433,11 @@ export class DrainTimeout<out C = unknown> extends Data.TaggedError("DrainTimeou
  * @since 0.1.0
  * @category errors
  */
-export class ProcessorStopped extends Data.TaggedError("ProcessorStopped")<{
+export class ProcessorClosed extends Data.TaggedError("ProcessorClosed")<{
   readonly processor: string
 }> {
   override get message(): string {
-    return `processor "${this.processor}" has stopped`
+    return `processor "${this.processor}" is closed`
   }
 }
 

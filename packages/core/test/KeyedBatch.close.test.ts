@@ -36,9 +36,9 @@ describe("closing the scope", () => {
       ]
       for (const call of calls) {
         expect(yield* Effect.flip(call)).toMatchObject({
-          _tag: "ProcessorStopped",
+          _tag: "ProcessorClosed",
           processor: "test",
-          message: "processor \"test\" has stopped"
+          message: "processor \"test\" is closed"
         })
       }
       expect(table.log).toEqual([])
@@ -55,10 +55,10 @@ describe("closing the scope", () => {
           (exit) => [exit, sum] as const
         )))
       const closing = yield* calling(close)
-      expect(yield* Effect.flip(processor.modify("a", add(1)))).toMatchObject({ _tag: "ProcessorStopped" })
+      expect(yield* Effect.flip(processor.modify("a", add(1)))).toMatchObject({ _tag: "ProcessorClosed" })
       yield* operating.end
       // Also those of operations.
-      expect(failureOf(yield* Fiber.join(first))).toMatchObject({ _tag: "ProcessorStopped" })
+      expect(failureOf(yield* Fiber.join(first))).toMatchObject({ _tag: "ProcessorClosed" })
       yield* Fiber.join(closing)
     }))
 

@@ -61,7 +61,7 @@ describe("make", () => {
 })
 
 describe("operations", () => {
-  type Common = Unreadable | QueueError.BatchTimeout | QueueError.ProcessorStopped | QueueError.InvalidKey
+  type Common = Unreadable | QueueError.BatchTimeout | QueueError.ProcessorClosed | QueueError.InvalidKey
 
   it("answer with what they return, and fail with the errors of the processor and their own", () => {
     const modified = accounts.modify("a", (account) => {

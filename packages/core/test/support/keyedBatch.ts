@@ -563,7 +563,7 @@ export const program = ({ isInTime }: Setting) => (seed: number): Effect.Effect<
         return see("interrupted by itself")
       }
       const { _tag, phase } = error as { readonly _tag: string; readonly phase: string }
-      if (_tag === "ProcessorStopped") {
+      if (_tag === "ProcessorClosed") {
         see("refused")
         return is(called.place === undefined && isClosing, "a refusal without a reason")
       }

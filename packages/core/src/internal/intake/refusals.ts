@@ -9,7 +9,7 @@ import {
   MalformedItem,
   OfferTimeout,
   PoolClosed,
-  ProcessorStopped,
+  ProcessorClosed,
   QueueClosed,
   QueueFull,
   type Refusal,
@@ -64,5 +64,5 @@ export const poolClosed = <C>(pool: string, command: C): PoolClosed<C> =>
 export const commandDropped = <C>(pool: string, command: C, reason: string, started: boolean): CommandDropped<C> =>
   withoutStack(() => new CommandDropped<C>({ pool, command, reason, started }))
 
-export const processorStopped = (processor: string): ProcessorStopped =>
-  withoutStack(() => new ProcessorStopped({ processor }))
+export const processorClosed = (processor: string): ProcessorClosed =>
+  withoutStack(() => new ProcessorClosed({ processor }))
