@@ -371,6 +371,8 @@ export class Appender<in out A> {
   /** Appends batches, and goes on with those that are still to be. */
   private append(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<void, unknown> {
     return Effect.flatMap(this.encodeAll(batches), (encoded) => {
+      // They were given up while others had their turn: what is told as dropped must not be stored.
+      if (this.isOver) return Effect.void
       const { idWindowMillis, maxPendingItems, store } = this.options
       // One may have become exempt since: the others would come with it.
       const mayExceed = this.isDraining || batches.every(({ isExempt }) => isExempt)
@@ -413,6 +415,7 @@ export class Appender<in out A> {
     return Effect.suspend(() => {
       const encoded: Array<NewBatch> = []
       const encoding = this.forEach(batches, (batch) => {
+        if (this.isOver && !this.within.has(batch)) return
         const payload = batch.payload ??= this.encodeBatch(batch)
         if (payload === undefined) return
         const { ids, oldestAtMillis, values } = batch
