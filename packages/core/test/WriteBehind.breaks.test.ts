@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, WriteBehind } from "@sluice/core"
-import { Clock, Effect, Fiber, TestClock } from "effect"
+import { Clock, Effect, Fiber, Metric, TestClock } from "effect"
 import { Macrotask } from "../src/unstable/Macrotask.ts"
 
 /** A clock on which a millisecond passes whenever somebody looks. */
@@ -85,5 +85,36 @@ describe("breaks for timers and I/O", () => {
       // The first break comes after a handful, and would never end.
       expect(settled).toBeGreaterThan(20)
       expect(written.length).toBe(settled)
+    }))
+
+  it.scoped("are none where turns come by themselves: the numbers are told every 10 ms all the same", () =>
+    Effect.gen(function*() {
+      const told = Effect.map(
+        Metric.snapshot,
+        (pairs) =>
+          pairs.find(({ metricKey: { name, tags } }) =>
+            name === "sluice_items_settled_total"
+            && tags.some(({ key, value }) => key === "queue" && value === "turning")
+          )?.metricState as { readonly count?: number } | undefined
+      )
+      const seen = new Set<number>()
+      const queue = yield* WriteBehind.make<number, never, never>({
+        name: "turning",
+        capacity: 4,
+        policy: Backpressure.suspend(),
+        batchSize: 1,
+        drainTimeout: 0,
+        flush: () => Effect.map(told, (state) => void seen.add(Number(state?.count ?? 0)))
+      }).pipe(
+        Effect.withClock(yield* passing),
+        // Each turn comes as soon as it is asked for, so that none is ever owed.
+        Effect.provideService(Macrotask, (task) => task())
+      )
+      // So many wait that the loop never finds nothing to do.
+      yield* Effect.forEach(Array.from({ length: 300 }, (_, i) => i), (i) => queue.offer(i), {
+        concurrency: 300,
+        discard: true
+      })
+      expect(seen.size).toBeGreaterThan(20)
     }))
 })

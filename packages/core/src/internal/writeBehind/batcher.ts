@@ -26,6 +26,7 @@ import { failureOf } from "../fibers/failure.ts"
 import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
 import { delayOf } from "../fibers/retrying.ts"
+import { everyMillis } from "../../unstable/Macrotask.ts"
 import { longestSleepMillis, monotonicMillis } from "../../unstable/Sleep.ts"
 
 /** What the fiber is at. Changed by `become` alone. */
@@ -117,6 +118,8 @@ export class Batcher<in out A> {
   /** Ends a backoff early. */
   private endBackOff: (() => void) | undefined
   private readonly breaks: Breaks
+  /** When the numbers were told last. */
+  private toldAt = -Infinity
 
   constructor(
     options: Options<A>,
@@ -257,15 +260,24 @@ export class Batcher<in out A> {
 
   private gather(): Effect.Effect<void> {
     if (this.breaks.isDue) {
-      this.options.observer.resting()
+      this.tell()
       return this.breaks.take
     }
-    const trigger = this.due(this.now())
+    const now = this.now()
+    // Where turns come by themselves there is no break, and the numbers are told all the same.
+    if (now - this.toldAt >= everyMillis) this.tell()
+    const trigger = this.due(now)
     if (trigger !== undefined) return this.handle(this.takeBatch(trigger))
-    this.options.observer.resting()
+    this.tell()
     if (!this.isDraining) return this.bell.wait
     this.become(stopped)
     return Effect.void
+  }
+
+  /** Tells the numbers. */
+  private tell(): void {
+    this.toldAt = this.now()
+    this.options.observer.resting()
   }
 
   /** Why a batch is to be flushed now, if one is. */
@@ -341,7 +353,7 @@ export class Batcher<in out A> {
     // What it was woken for may be over: then it waits for the next.
     if (this.bell.isAwaited) return untilDue === Infinity ? 0 : Math.min(untilDue, longestSleepMillis)
     if (this.inFlight === 0) return 0
-    this.options.observer.resting()
+    this.tell()
     return Math.min(tellEveryMillis, linger, untilDue > 0 ? untilDue : Infinity)
   }
 
