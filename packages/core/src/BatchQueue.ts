@@ -43,7 +43,7 @@ import { type Checked, checkLease, checkOptions } from "./internal/batchQueue/op
 import { BatchTally, type Totals } from "./internal/batchQueue/tally.ts"
 import { Breaks } from "./internal/fibers/breaks.ts"
 import { filterOf, inPortions } from "./internal/batchQueue/deadLetters.ts"
-import { Entry } from "./internal/batchQueue/gathering.ts"
+import { Entry } from "./internal/batchQueue/entry.ts"
 import { makeGuard } from "./internal/fibers/guard.ts"
 import {
   type BatchAllOrNoneError,

@@ -8,7 +8,7 @@ import type { QueueStore } from "@sluice/core/QueueStore"
 import { Clock, Effect, Either, Fiber, Schema } from "effect"
 import { Appender } from "../src/internal/batchQueue/appender.ts"
 import { Backlog } from "../src/internal/batchQueue/backlog.ts"
-import { Entry } from "../src/internal/batchQueue/gathering.ts"
+import { Entry } from "../src/internal/batchQueue/entry.ts"
 import { makeImpl } from "../src/internal/intake/policyQueue.ts"
 import { Macrotask } from "../src/unstable/Macrotask.ts"
 

@@ -23,7 +23,8 @@ import { withAlarm } from "../fibers/alarm.ts"
 import { Bell } from "../fibers/bell.ts"
 import { Breaks, inStretches, Stretches } from "../fibers/breaks.ts"
 import type { Backlog } from "./backlog.ts"
-import { bytesWith, type Closed, type Ending, type Entry, type Gathering, open } from "./gathering.ts"
+import type { Ending, Entry } from "./entry.ts"
+import { bytesWith, open, type Outgoing } from "./outgoing.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
 import { Timekeeper } from "../fibers/timekeeper.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
@@ -32,7 +33,7 @@ import { monotonicMillis } from "../../unstable/Sleep.ts"
 type State<A> =
   | { readonly _tag: "Gathering" }
   /** Batches are being appended, or wait to be tried again. */
-  | { readonly _tag: "Storing"; readonly batches: Arr.NonEmptyReadonlyArray<Closed<A>>; readonly failures: number }
+  | { readonly _tag: "Storing"; readonly batches: Arr.NonEmptyReadonlyArray<Outgoing<A>>; readonly failures: number }
   /** Drained, or given up. */
   | { readonly _tag: "Stopped" }
 
@@ -92,9 +93,9 @@ interface Flusher {
 export class Appender<in out A> {
   private readonly options: Options<A>
   private state: State<A> = gathering
-  private batch: Gathering<A> | undefined
+  private batch: Outgoing<A> | undefined
   /** Due, in the order in which they are to be stored. */
-  private closed: Array<Closed<A>> = []
+  private closed: Array<Outgoing<A>> = []
   /** Those with an id that are not stored yet. */
   private readonly identified = new Map<string, Entry<A>>()
   private flushers: Array<Flusher> = []
@@ -103,7 +104,7 @@ export class Appender<in out A> {
   /** Of the entries that leave the intake, those up to this one are stored past the bound: a handler waits for them. */
   private exemptUpTo = 0
   /** Those that are a part of a transaction of somebody's, which has not ended yet. */
-  private readonly within = new Set<Closed<A>>()
+  private readonly within = new Set<Outgoing<A>>()
   /** What is in batches that are closed or being stored. */
   private closedItems = 0
   private closedBytes = 0
@@ -281,7 +282,7 @@ export class Appender<in out A> {
   }
 
   /** The batches that are not stored yet, or not known to be. */
-  private get unstored(): ReadonlyArray<Closed<A>> {
+  private get unstored(): ReadonlyArray<Outgoing<A>> {
     const storing = this.state._tag === "Storing" ? this.state.batches : []
     return [...storing, ...this.closed, ...this.within]
   }
@@ -300,7 +301,8 @@ export class Appender<in out A> {
   private close(trigger: Trigger): void {
     const batch = this.batch!
     this.batch = undefined
-    const { awaited, broken, ids, isMerged, offeredAtMillis, values } = batch.close((item) => this.encode(item))
+    const broken = batch.close(trigger, (item) => this.encode(item))
+    const { awaited, values } = batch
     this.options.observer.coalesced(batch.pushes - values.length - broken.length)
     for (const { fault, item } of broken) this.options.observer.dropped(item, "malformed", faultCause(fault))
     // Whose item it was nobody can tell any more: whoever waits for one of these batches is told the worse.
@@ -309,20 +311,7 @@ export class Appender<in out A> {
     if (values.length === 0) return this.end(awaited, { _tag: "Stored" })
     this.closedItems += values.length
     this.closedBytes += batch.bytes
-    this.closed.push({
-      bytes: batch.bytes,
-      trigger,
-      openedAtMillis: batch.openedAtMillis,
-      oldestAtMillis: batch.oldestAtMillis,
-      isExempt: batch.isExempt,
-      isMerged,
-      values,
-      offeredAtMillis,
-      ids,
-      awaited,
-      payload: undefined,
-      onDone: []
-    })
+    this.closed.push(batch)
   }
 
   private drop(entry: Entry<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
@@ -340,7 +329,7 @@ export class Appender<in out A> {
   // --- storing ------------------------------------------------------------------------------------------------------
 
   /** Batches that may be stored whatever there is already are stored by themselves: the others would come with them. */
-  private nextRound(): ReadonlyArray<Closed<A>> {
+  private nextRound(): ReadonlyArray<Outgoing<A>> {
     if (!this.mayStore) return []
     const [bounded, exempt] = Arr.partition(this.closed, ({ isExempt }) => isExempt)
     if (!this.isBounded || exempt.length === 0) return this.closed.splice(0)
@@ -357,7 +346,7 @@ export class Appender<in out A> {
       && (!this.options.backlog.isFull || this.isDraining || this.closed.some(({ isExempt }) => isExempt))
   }
 
-  private store(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<void> {
+  private store(batches: Arr.NonEmptyReadonlyArray<Outgoing<A>>): Effect.Effect<void> {
     return Effect.matchCauseEffect(this.append(batches), {
       onSuccess: () => Effect.void,
       onFailure: (cause) => {
@@ -369,7 +358,7 @@ export class Appender<in out A> {
   }
 
   /** Appends batches, and goes on with those that are still to be. */
-  private append(batches: Arr.NonEmptyReadonlyArray<Closed<A>>): Effect.Effect<void, unknown> {
+  private append(batches: Arr.NonEmptyReadonlyArray<Outgoing<A>>): Effect.Effect<void, unknown> {
     return Effect.flatMap(this.encodeAll(batches), (encoded) => {
       // They were given up while others had their turn: what is told as dropped must not be stored.
       if (this.isOver) return Effect.void
@@ -392,7 +381,7 @@ export class Appender<in out A> {
   }
 
   /** Counts what was stored and goes on, in one step: whoever closes in between would drop it as well. */
-  private appended(batches: ReadonlyArray<Closed<A>>, { appended, duplicates }: Appended): void {
+  private appended(batches: ReadonlyArray<Outgoing<A>>, { appended, duplicates }: Appended): void {
     if (this.state._tag === "Stopped") return
     if (duplicates.length > 0) return this.goOn(this.withoutDuplicates(batches, new Set(duplicates)))
     for (const batch of batches.slice(0, appended)) this.onStored(batch)
@@ -405,13 +394,13 @@ export class Appender<in out A> {
     this.goOn(left)
   }
 
-  private goOn(left: ReadonlyArray<Closed<A>>): void {
+  private goOn(left: ReadonlyArray<Outgoing<A>>): void {
     this.closed = [...left, ...this.closed]
     this.become(gathering)
   }
 
   /** What the store is given of batches, without the items that the user's format throws at: those are given up. */
-  private encodeAll(batches: ReadonlyArray<Closed<A>>): Effect.Effect<ReadonlyArray<NewBatch>> {
+  private encodeAll(batches: ReadonlyArray<Outgoing<A>>): Effect.Effect<ReadonlyArray<NewBatch>> {
     return Effect.suspend(() => {
       const encoded: Array<NewBatch> = []
       const encoding = this.forEach(batches, (batch) => {
@@ -432,7 +421,7 @@ export class Appender<in out A> {
   }
 
   /** The bytes of a batch, or of what is left of it, if anything is. */
-  private encodeBatch(batch: Closed<A>): Uint8Array | undefined {
+  private encodeBatch(batch: Outgoing<A>): Uint8Array | undefined {
     const { codec } = this.options
     try {
       return codec.encodeBatch(batch.values, batch)
@@ -450,7 +439,7 @@ export class Appender<in out A> {
   }
 
   /** Why the user's format cannot carry a value by itself, if it cannot. */
-  private whyNot(value: unknown, offeredAt: number, batch: Closed<A>): Cause.Cause<unknown> | undefined {
+  private whyNot(value: unknown, offeredAt: number, batch: Outgoing<A>): Cause.Cause<unknown> | undefined {
     try {
       this.options.codec.encodeBatch([value], { ...batch, offeredAtMillis: [offeredAt] })
       return undefined
@@ -460,13 +449,9 @@ export class Appender<in out A> {
   }
 
   /** Drops those items of a batch that have a cause. Others are left. */
-  private giveUpSome(batch: Closed<A>, causes: ReadonlyArray<Cause.Cause<unknown> | undefined>): void {
-    const { awaited, ids, isMerged, values } = batch
-    const isKept = (_: unknown, i: number) => causes[i] === undefined
-    batch.values = values.filter(isKept)
-    batch.offeredAtMillis = batch.offeredAtMillis.filter(isKept)
-    batch.ids = ids?.filter(isKept)
-    this.closedItems -= values.length - batch.values.length
+  private giveUpSome(batch: Outgoing<A>, causes: ReadonlyArray<Cause.Cause<unknown> | undefined>): void {
+    const { awaited, isMerged, values } = batch
+    this.closedItems -= batch.keepOnly((index) => causes[index] === undefined)
     const stored = new Set(batch.values)
     // Where nobody can tell whose they are, everybody is told the worse.
     const [lost, others] = Arr.partition(awaited, ({ encoded }) => !isMerged && stored.has(encoded?.value))
@@ -483,12 +468,12 @@ export class Appender<in out A> {
     observer.dropped(Either.getOrElse(codec.decodeItem(value), () => value as A), reason, cause)
   }
 
-  private leave(batch: Closed<A>): void {
+  private leave(batch: Outgoing<A>): void {
     this.closedItems -= batch.values.length
     this.closedBytes -= batch.bytes
   }
 
-  private onStored(batch: Closed<A>): void {
+  private onStored(batch: Outgoing<A>): void {
     this.leave(batch)
     this.options.backlog.stored(batch.values.length)
     this.options.observer.stored(batch.values.length, batch.trigger)
@@ -505,28 +490,23 @@ export class Appender<in out A> {
 
   /** Takes items out that are stored from before. What is left is tried again. */
   private withoutDuplicates(
-    batches: ReadonlyArray<Closed<A>>,
+    batches: ReadonlyArray<Outgoing<A>>,
     duplicates: ReadonlySet<string>
-  ): ReadonlyArray<Closed<A>> {
+  ): ReadonlyArray<Outgoing<A>> {
     return batches.filter((batch) => {
       const { ids } = batch
       if (ids === undefined) return true
-      const isKept = (_: unknown, i: number) => ids[i] === undefined || !duplicates.has(ids[i])
-      const kept = batch.values.filter(isKept)
-      if (kept.length === batch.values.length) return true
-      this.closedItems -= batch.values.length - kept.length
+      const dropped = batch.keepOnly((index) => ids[index] === undefined || !duplicates.has(ids[index]))
+      if (dropped === 0) return true
+      this.closedItems -= dropped
       const [fresh, known] = Arr.partition(
         batch.awaited,
         ({ id }) => id !== undefined && duplicates.has(id)
       )
-      batch.values = kept
-      batch.offeredAtMillis = batch.offeredAtMillis.filter(isKept)
-      batch.ids = ids.filter(isKept)
       batch.awaited = fresh
-      batch.payload = undefined
       for (const _ of known) this.options.observer.duplicate()
       this.end(known, { _tag: "Duplicate" })
-      if (kept.length > 0) return true
+      if (batch.values.length > 0) return true
       this.leave(batch)
       for (const done of batch.onDone) done()
       return false
@@ -607,7 +587,7 @@ export class Appender<in out A> {
     }))
   }
 
-  private appendWithin(batches: ReadonlyArray<Closed<A>>, unsafeOnEnd: OnEnd): Effect.Effect<void, StoreUnavailable> {
+  private appendWithin(batches: ReadonlyArray<Outgoing<A>>, unsafeOnEnd: OnEnd): Effect.Effect<void, StoreUnavailable> {
     for (const batch of batches) this.within.add(batch)
     return Effect.flatMap(this.encodeAll(batches), (encoded) => {
       for (const batch of batches) if (batch.payload === undefined) this.within.delete(batch)
@@ -617,7 +597,7 @@ export class Appender<in out A> {
   }
 
   private appendEncoded(
-    left: ReadonlyArray<Closed<A>>,
+    left: ReadonlyArray<Outgoing<A>>,
     encoded: Arr.NonEmptyReadonlyArray<NewBatch>,
     unsafeOnEnd: OnEnd
   ): Effect.Effect<void, StoreUnavailable> {
@@ -646,7 +626,7 @@ export class Appender<in out A> {
   }
 
   /** Leaves batches to the fiber, which may have ended in the meantime. */
-  private giveBack(batches: ReadonlyArray<Closed<A>>): void {
+  private giveBack(batches: ReadonlyArray<Outgoing<A>>): void {
     for (const batch of batches) this.within.delete(batch)
     if (this.isOver) { for (const batch of batches) this.giveUp(batch, "shutdown") }
     else this.closed = [...batches, ...this.closed]
@@ -685,12 +665,12 @@ export class Appender<in out A> {
     )
   }))
 
-  private giveUp(batch: Closed<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
+  private giveUp(batch: Outgoing<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
     for (const _ of this.givingUp(batch, reason, cause)) { /* one item */ }
   }
 
   /** Drops the items of a batch, one at each step. */
-  private *givingUp(batch: Closed<A>, reason: DropReason, cause?: Cause.Cause<unknown>): Generator<void> {
+  private *givingUp(batch: Outgoing<A>, reason: DropReason, cause?: Cause.Cause<unknown>): Generator<void> {
     for (const value of batch.values) {
       this.closedItems -= 1
       yield this.tellDropped(value, reason, cause)
