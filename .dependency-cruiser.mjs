@@ -167,10 +167,12 @@ export default {
     },
     {
       name: "http-imports-core-and-effect-platform",
-      comment: "http imports core, effect, and the platform package.",
+      comment: "http imports core, effect, the platform package, and the one that has server-sent events.",
       severity: "error",
       from: { path: "^packages/http/src/" },
-      to: { pathNot: ["^packages/(core|http)/(src|dist)/", effect, "(^|/)node_modules/@effect/platform/"] }
+      to: {
+        pathNot: ["^packages/(core|http)/(src|dist)/", effect, "(^|/)node_modules/@effect/(platform|experimental)/"]
+      }
     },
     {
       name: "nothing-imports-examples-benchmarks-scratchpad",

@@ -26,7 +26,7 @@ const again = (server: { readonly url: string }, id: string, path = "/admin/even
   connect(server, path, { "last-event-id": id })
 
 /** What a client has as its last id before any event. */
-const begunAt = (live: Live): string => /^retry: 1000\nid: (\S+)\n\n/.exec(live.text())![1]
+const begunAt = (live: Live): string => /^retry: 1000\n\nid: (\S+)\n\n/.exec(live.text())![1]
 
 /** The id of another event of the same process and view. */
 const idOf = (live: Live, position: number): string => begunAt(live).replace(/\d+$/, String(position))
@@ -59,7 +59,7 @@ describe("the stream of events", () => {
       expect(live.headers["cache-control"]).toBe("no-cache")
       expect(live.headers["x-accel-buffering"]).toBe("no")
       expect(live.headers["content-length"]).toBe(undefined)
-      expect(live.text()).toMatch(/^retry: 1000\nid: \S+-0\n\n$/)
+      expect(live.text()).toMatch(/^retry: 1000\n\nid: \S+-0\n\n$/)
     }))
 
   it.scopedLive("has events as they happen, numbered and in order, of all queues", () =>
@@ -450,7 +450,7 @@ describe("an event as text", () => {
       (text, bytes) => text + new TextDecoder().decode(bytes)
     )
 
-  it.effect("has when to come again, its id, its type and its data on a line each, those that it has", () =>
+  it.effect("has when to come again, its id, its type and its data, those that it has", () =>
     Effect.gen(function*() {
       const events = [
         { id: "a-6", retryMillis: 1000 },
@@ -458,7 +458,7 @@ describe("an event as text", () => {
         { type: "Missed", data: { missed: 1 } }
       ]
       expect(yield* encoded(events)).toBe(
-        "retry: 1000\nid: a-6\n\nid: a-7\nevent: Settled\ndata: {\"size\":2}\n\nevent: Missed\ndata: {\"missed\":1}\n\n"
+        "retry: 1000\n\nid: a-6\n\nid: a-7\nevent: Settled\ndata: {\"size\":2}\n\nevent: Missed\ndata: {\"missed\":1}\n\n"
       )
     }))
 

@@ -3,6 +3,8 @@
  *
  * @see https://html.spec.whatwg.org/multipage/server-sent-events.html
  */
+import * as Sse from "@effect/experimental/Sse"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 
@@ -17,7 +19,7 @@ export interface ServerSentEvent {
   /** What a listener is added for. A word. Without one no listener is called: the client only takes note of the id. */
   readonly type?: string | undefined
   /** To be written as JSON, which has no line breaks of its own. */
-  readonly data?: unknown
+  readonly data?: object | undefined
 }
 
 /** A comment as often keeps proxies from closing a connection on which nothing happens. */
@@ -25,16 +27,20 @@ const heartbeat = "15 seconds"
 
 const encoder = new TextEncoder()
 
-const textOf = ({ data, id, retryMillis, type }: ServerSentEvent): string =>
-  [
-    retryMillis === undefined ? "" : `retry: ${retryMillis}\n`,
-    id === undefined ? "" : `id: ${id}\n`,
-    type === undefined ? "" : `event: ${type}\ndata: ${jsonOf(data)}\n`,
-    "\n"
-  ].join("")
+const textOf = ({ data, id, retryMillis, type }: ServerSentEvent): string => {
+  // Of an event that is called "message" and has no data, the id alone is written.
+  const event = Sse.encoder.write({
+    _tag: "Event",
+    id,
+    event: type ?? "message",
+    data: type === undefined ? "" : jsonOf(data ?? {})
+  })
+  if (retryMillis === undefined) return event
+  return Sse.encoder.write(new Sse.Retry({ duration: Duration.millis(retryMillis), lastEventId: undefined })) + event
+}
 
 /** An event may carry what JSON cannot. */
-const jsonOf = (data: unknown): string => {
+const jsonOf = (data: object): string => {
   try {
     return JSON.stringify(data)
   } catch {
