@@ -1,0 +1,434 @@
+/**
+ * The options of a system as a table: how each is checked, what it is where it is left out, and what may come from a
+ * configuration. Its types and its prose stand in the interface of the options, beside the table.
+ *
+ * From a table come the check (`check`), the type of what a configuration may set (`Configurable`) and the table of
+ * options in the docs. `scripts/check-options.js` compares it with the interface.
+ *
+ * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import { InvalidOption } from "../QueueError.ts"
+import * as Check from "./OptionCheck.ts"
+
+/**
+ * One option. It takes an `In`, from a configuration a `Plain`, and is checked to an `Out`, whose name ends with `Unit`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Entry<in In, out Out, out Plain, out Unit extends string> {
+  /** What it is, in a word: "integer", "duration", "function". */
+  readonly kind: string
+  /** What it must be besides; undefined where the kind says it. */
+  readonly limit: string | undefined
+  /** What it is where it is left out, in words; undefined where it must be given. */
+  readonly default: string | undefined
+  readonly unit: Unit
+  /** The options within it. */
+  readonly fields: Table | undefined
+  readonly check: (queue: string, field: string, value: unknown) => Effect.Effect<Out, InvalidOption>
+  /** A value in words. */
+  readonly words: (value: In) => string
+  /** Never set: it holds the type. */
+  readonly _Plain?: (() => Plain) | undefined
+}
+
+/**
+ * The options of a system, in the order in which they are checked.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Table = Readonly<Record<string, Entry<never, unknown, unknown, string>>>
+
+/**
+ * A table of all options of an interface, for `satisfies`: it refuses one that lacks an option, or has one too many.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Of<Options> = {
+  readonly [Field in keyof Options]-?: Entry<Options[Field], unknown, unknown, string>
+}
+
+/**
+ * The options once they have been checked: with their defaults, and durations as milliseconds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Checked<T extends Table> = {
+  readonly [Field in keyof T & string as `${Field}${T[Field]["unit"]}`]: T[Field] extends
+    Entry<never, infer Out, unknown, string> ? Out : never
+}
+
+type PlainOf<E> = E extends Entry<never, unknown, infer Plain, string> ? Plain : never
+
+type PlainField<T, Field> = Field extends keyof T ? [PlainOf<T[Field]>] extends [never] ? never : Field : never
+
+/**
+ * What a configuration may set of the options. Its docs are those of the interface.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Configurable<T, Options> = {
+  readonly [Field in keyof Options as PlainField<T, Field>]?: Field extends keyof T ? PlainOf<T[Field]> : never
+}
+
+/** What a configuration may set of an object: nothing, unless it may set all of it. */
+type PlainObject<Fields extends Table> = keyof Fields extends keyof Configurable<Fields, Fields>
+  ? Configurable<Fields, Fields>
+  : never
+
+/** What an object takes. */
+type ObjectOf<Fields extends Table> = {
+  readonly [Field in keyof Fields]?: (Fields[Field] extends Entry<infer In, unknown, unknown, string> ? In : never)
+}
+
+/**
+ * Checks options against their table, one after another, and fills in the defaults. The first one that does not hold is
+ * told, under the option `name`; `module` is for that one itself, and where there is no name.
+ *
+ * @since 0.1.0
+ * @category checks
+ */
+export const check = <T extends Table>(
+  table: T,
+  module: string,
+  options: object
+): Effect.Effect<Checked<T>, InvalidOption> => {
+  const { name } = Object(options) as { readonly name?: string }
+  return checkFields(table, (field) => "name" in table && field !== "name" ? String(name) : module, "", options)
+}
+
+const checkFields = <T extends Table>(
+  table: T,
+  queueOf: (field: string) => string,
+  prefix: string,
+  options: object
+): Effect.Effect<Checked<T>, InvalidOption> => {
+  const given = Object(options) as Readonly<Record<string, unknown>>
+  const checked = Effect.forEach(
+    Object.entries(table),
+    ([field, entry]) =>
+      Effect.map(
+        entry.check(queueOf(field), `${prefix}${field}`, given[field]),
+        (value) => [`${field}${entry.unit}`, value] as const
+      )
+  )
+  return Effect.map(checked, (fields) => Object.fromEntries(fields) as Checked<T>)
+}
+
+/**
+ * Options with what comes from a configuration, which wins; within an object, field by field.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const configured = <Options extends object>(table: Table, options: Options, configuration: object): Options => {
+  const [before, after] = [options, configuration] as ReadonlyArray<Readonly<Record<string, unknown>>>
+  const objects = Object.entries(table).flatMap(([field, { fields }]) => {
+    if (fields === undefined || after[field] === undefined) return []
+    const isObject = typeof before[field] === "object" && before[field] !== null
+    return isObject ? [[field, configured(fields, before[field] as object, after[field] as object)] as const] : []
+  })
+  return { ...options, ...configuration, ...Object.fromEntries(objects) }
+}
+
+// --- words ------------------------------------------------------------------------------------------------------------
+
+const isFunction = (value: unknown): boolean => typeof value === "function"
+
+const inThousands = (value: number): string => String(value).replace(/\B(?=(?:\d{3})+$)/g, ",")
+
+const quoted = (value: string): string => `\`${JSON.stringify(value)}\``
+
+const units = [
+  ["day", 86_400_000],
+  ["hour", 3_600_000],
+  ["minute", 60_000],
+  ["second", 1000],
+  ["millisecond", 1]
+] as const
+
+/** In the largest unit of which it is a whole number. */
+const inUnits = (millis: number): string => {
+  if (millis === 0 || millis === Infinity) return millis === 0 ? "0" : "infinite"
+  const [unit, length] = units.find(([, length]) => millis % length === 0) ?? units[4]
+  const count = millis / length
+  return `${inThousands(count)} ${unit}${count === 1 ? "" : "s"}`
+}
+
+// --- kinds ------------------------------------------------------------------------------------------------------------
+
+/**
+ * An option of any kind, which does not come from a configuration.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const make = <In, Out = In, Plain = never>(options: {
+  readonly kind: string
+  readonly limit?: string | undefined
+  readonly check: (queue: string, field: string, value: unknown) => Effect.Effect<Out, InvalidOption>
+}): Entry<In, Out, Plain, ""> => ({
+  ...options,
+  limit: options.limit,
+  default: undefined,
+  unit: "",
+  fields: undefined,
+  words: String
+})
+
+/** An option that is as it is given, where it holds. `must` is what it must be, for the error. */
+const holding = <In, Plain = never>(
+  kind: string,
+  holds: (value: unknown) => boolean,
+  must: string,
+  limit?: string
+): Entry<In, In, Plain, ""> =>
+  make({
+    kind,
+    limit,
+    check: (queue, field, value) => Effect.as(Check.check(holds(value), queue, field, value, must), value as In)
+  })
+
+/**
+ * A name that is not blank.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const name: Entry<string, string, never, ""> = holding(
+  "text",
+  (value) => typeof value === "string" && value.trim() !== "",
+  "a name that is not blank",
+  "not blank"
+)
+
+/**
+ * Text in which something holds.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const text = (holds: (text: string) => boolean, limit: string): Entry<string, string, string, ""> => ({
+  ...holding<string, string>("text", (value) => typeof value === "string" && holds(value), limit, limit),
+  words: quoted
+})
+
+/**
+ * True or false.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const boolean: Entry<boolean, boolean, boolean, ""> = holding(
+  "boolean",
+  (value) => typeof value === "boolean",
+  "true or false"
+)
+
+/**
+ * One of some texts.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const oneOf = <const Value extends string>(...values: ReadonlyArray<Value>): Entry<Value, Value, Value, ""> => {
+  const limit = values.map((value) => JSON.stringify(value)).join(" or ")
+  return {
+    ...holding<Value, Value>("text", (value) => values.some((one) => one === value), limit, limit),
+    words: quoted
+  }
+}
+
+const integer = (holds: (value: number) => boolean, must: string, limit: string) => ({
+  ...holding<number, number>(
+    "integer",
+    (value) => Number.isSafeInteger(value) && holds(value as number),
+    must,
+    limit
+  ),
+  words: inThousands
+})
+
+/**
+ * An integer that is not less.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const integerFrom = (least: number): Entry<number, number, number, ""> =>
+  integer((value) => value >= least, `an integer of at least ${least}`, `at least ${least}`)
+
+/**
+ * An integer that is not less and not more.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const integerBetween = (least: number, most: number): Entry<number, number, number, ""> =>
+  integer(
+    (value) => value >= least && value <= most,
+    `an integer from ${least} to ${most}`,
+    `from ${least} to ${inThousands(most)}`
+  )
+
+/**
+ * An integer of at least 1.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const positiveInteger: Entry<number, number, number, ""> = integerFrom(1)
+
+/**
+ * A duration that is not negative, in milliseconds once it is checked.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const duration: Entry<Duration.DurationInput, number, Duration.DurationInput, "Millis"> = {
+  kind: "duration",
+  limit: undefined,
+  default: undefined,
+  unit: "Millis",
+  fields: undefined,
+  check: (queue, field, value) => Check.millis(queue, field, value as Duration.DurationInput),
+  words: (value) => inUnits(Duration.toMillis(value))
+}
+
+/**
+ * A function of the user's.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const callback = <F extends (...args: never) => unknown>(limit = "a function"): Entry<F, F, never, ""> =>
+  holding("function", isFunction, limit)
+
+/**
+ * A function of the user's that may be absent.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const optionalCallback = <F extends (...args: never) => unknown>(
+  words: string
+): Entry<F | undefined, F | undefined, never, ""> => ({
+  ...holding<F | undefined>(
+    "function",
+    (value) => value === undefined || isFunction(value),
+    "a function, or absent"
+  ),
+  default: words
+})
+
+/**
+ * A `Schedule`, which may always be absent.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const schedule: Entry<Schedule.Schedule<any, any, any>, Schedule.Schedule<any, any, any>, never, ""> = holding(
+  "`Schedule`",
+  Schedule.isSchedule,
+  "a Schedule, or absent"
+)
+
+/**
+ * An object of the user's with these functions, and perhaps with those.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const withFunctions = <In>(
+  kind: string,
+  functions: (value: unknown) => { readonly required: ReadonlyArray<string>; readonly optional?: ReadonlyArray<string> }
+): Entry<In, In, never, ""> =>
+  make({
+    kind,
+    check: (queue, field, value) => {
+      const { optional, required } = functions(value)
+      return Effect.as(Check.withFunctions(queue, field, value, required, optional), value as In)
+    }
+  })
+
+/**
+ * An object of options, which has a table of its own.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const object = <const Fields extends Table>(
+  fields: Fields,
+  limit: string
+): Entry<ObjectOf<Fields>, Checked<Fields>, PlainObject<Fields>, ""> => ({
+  ...make<ObjectOf<Fields>, Checked<Fields>, PlainObject<Fields>>({
+    kind: "object",
+    check: (queue, field, value) =>
+      typeof value === "object" && value !== null
+        ? checkFields(fields, () => queue, `${field}.`, value)
+        : Effect.fail(new InvalidOption({ queue, field, value, limit }))
+  }),
+  fields
+})
+
+// --- combinators ------------------------------------------------------------------------------------------------------
+
+/**
+ * An option that must be more than of its kind. `limit` says what.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const where = <In, Out, Plain, Unit extends string>(
+  entry: Entry<In, Out, Plain, Unit>,
+  holds: (value: Out) => boolean,
+  limit: string
+): Entry<In, Out, Plain, Unit> => ({
+  ...entry,
+  limit,
+  check: (queue, field, value) =>
+    Effect.tap(entry.check(queue, field, value), (out) => Check.check(holds(out), queue, field, value, limit))
+})
+
+/**
+ * An option that may be left out, and is this then.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withDefault = <In, Out, Plain, Unit extends string>(
+  entry: Entry<In, Out, Plain, Unit>,
+  value: NoInfer<In>,
+  words: string = entry.words(value)
+): Entry<In | undefined, Out, Plain, Unit> => ({
+  ...entry,
+  words: (given) => given === undefined ? words : entry.words(given),
+  default: words,
+  check: (queue, field, given) => entry.check(queue, field, given === undefined ? value : given)
+})
+
+/**
+ * An option that may be left out, and is undefined then. `words` say what that means.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const optional = <In, Out, Plain, Unit extends string>(
+  entry: Entry<In, Out, Plain, Unit>,
+  words: string
+): Entry<In | undefined, Out | undefined, Plain, Unit> => ({
+  ...entry,
+  words: (given) => given === undefined ? words : entry.words(given),
+  default: words,
+  check: (queue, field, given) => given === undefined ? Effect.succeed(undefined) : entry.check(queue, field, given)
+})
