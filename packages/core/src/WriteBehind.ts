@@ -14,24 +14,31 @@ import type * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import * as Backpressure from "./Backpressure.ts"
 import type { Batch } from "./Batch.ts"
 import * as FlushPolicy from "./FlushPolicy.ts"
 import { awaitAllWithin } from "./internal/fibers/alarm.ts"
 import { type Batcher, makeBatcher } from "./internal/writeBehind/batcher.ts"
+import {
+  type BatchBytes,
+  type Checked,
+  checkOptions,
+  type Configurable,
+  defaultRetry,
+  type Options,
+  type RetryInput,
+  table
+} from "./internal/writeBehind/options.ts"
 import * as EventHub from "./unstable/EventHub.ts"
+import * as Table from "./unstable/OptionTable.ts"
 import { makeGuard } from "./internal/fibers/guard.ts"
 import { identityIn, isKey } from "./internal/intake/keys.ts"
-import { checkPolicy } from "./internal/intake/policyCheck.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
-import * as Check from "./unstable/OptionCheck.ts"
 import { sum } from "./internal/shapes/counts.ts"
 import { Tally } from "./internal/writeBehind/tally.ts"
 import { forkLoop, Lifecycle } from "./internal/fibers/lifecycle.ts"
@@ -39,11 +46,10 @@ import { isTracing, linksTo, withCurrentSpan } from "./internal/fibers/tracing.t
 import type { Settlement } from "./internal/writeBehind/settlements.ts"
 import { Offer, offerEach, unsafeOfferAllOrNone, unsafeOfferEach, whyNone } from "./internal/intake/policyQueue.ts"
 import type { AllOrNoneError, Taken, UnsafeOutcome } from "./PolicyQueue.ts"
-import type { HandlerDefect, InvalidOption, OfferError, PartialFailure, QueueClosed, QueueFull } from "./QueueError.ts"
+import type { InvalidOption, OfferError, QueueClosed, QueueFull } from "./QueueError.ts"
 import { queueClosed } from "./internal/intake/refusals.ts"
-import type { DropReason, Outcome, QueueEvent } from "./QueueEvent.ts"
+import type { Outcome, QueueEvent } from "./QueueEvent.ts"
 import type { Snapshot } from "./QueueMetrics.ts"
-import * as Retry from "./Retry.ts"
 import * as Sharding from "./Sharding.ts"
 
 /**
@@ -161,138 +167,8 @@ export interface Flushed {
  */
 export type Metrics = Snapshot
 
-export type { AllOrNoneError, Settlement, Taken }
-
-/**
- * What the retry schedule is told of a failed flush: the error of the user's `flush` (of a partial failure, the error
- * in it), or that it died.
- *
- * @since 0.1.0
- * @category models
- */
-export type RetryInput<E> = (E extends PartialFailure<infer Inner> ? Inner : E) | HandlerDefect
-
-/**
- * How many bytes a batch may have, and how many an item has.
- *
- * @since 0.1.0
- * @category models
- */
-export interface BatchBytes<in A> {
-  /** An integer of at least 1. */
-  readonly limit: number
-  readonly of: (item: A) => number
-}
-
-/**
- * The options, with their defaults.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Options<A, E, R, R2 = never> {
-  /** For metrics (see `QueueMetrics`, also where several have one name), events, spans and errors. Not blank. */
-  readonly name: string
-  /** How much each shard holds: items, or weight where `weigh` is given. An integer of at least 1. */
-  readonly capacity: number
-  /** What happens when a shard is full. Default: `Backpressure.dropOldest`. */
-  readonly policy?: Backpressure.Policy<A> | undefined
-  /** The weight of an item, an integer from 1 to `capacity`; not with `coalesceByKey`. Default: every item weighs 1. */
-  readonly weigh?: ((item: A) => number) | undefined
-  /**
-   * The largest batch, in items. Where it is more than `capacity`, it is the interval that makes a batch due: then a
-   * dropping policy keeps the last, or the first, of each interval. Default: 100.
-   */
-  readonly batchSize?: number | undefined
-  /**
-   * Bounds a batch by bytes, or by whatever else `of` counts of an item, a whole number of 0 or more: a batch never has
-   * more than `limit` of them, unless one item alone has, and it is due when what waits has as many. Counted when an item
-   * comes in, and of what it is merged to, and not again. An item of which `of` throws, or answers anything else, is
-   * flushed by itself. Not with a policy of your own whose backing queue is not made of the options that it is given.
-   * Default: no such bound.
-   */
-  readonly batchBytes?: BatchBytes<A> | undefined
-  /**
-   * How long after its first item a batch is flushed at the latest. Zero or infinite: only by size or by hand.
-   * Default: 1 second.
-   */
-  readonly flushInterval?: Duration.DurationInput | undefined
-  /**
-   * Writes a batch. It may fail with `Batch.failSome`. A defect counts as a failure. It must not wait for room in its
-   * own queue.
-   */
-  readonly flush: (batch: Batch<A>) => Effect.Effect<void, E, R>
-  /**
-   * When a failed flush is tried again; a delay that is infinite ends it. Default: 3 retries, after 100 ms, 200 ms,
-   * 400 ms.
-   */
-  readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
-  /** How many shards there are, each with a queue and a fiber of its own. Default: 1. */
-  readonly shards?: number | undefined
-  /**
-   * The key by which an item finds its shard: items of one key are flushed in the order offered. Required with several
-   * shards, except with `coalesceByKey`, where it is the policy's key.
-   */
-  readonly shardBy?: ((item: A) => Sharding.Key) | undefined
-  /** How long closing the scope may flush what is held; then the rest is dropped. Default: 30 seconds. */
-  readonly drainTimeout?: Duration.DurationInput | undefined
-  /**
-   * Called once for each item that is dropped, in the step in which it is dropped. One that throws is logged. It may
-   * offer again.
-   */
-  readonly onDrop?: ((item: A, reason: DropReason) => void) | undefined
-}
-
-/**
- * The default retry schedule: 100 ms, doubling, at most 5 seconds, 3 retries.
- *
- * @since 0.1.0
- * @category defaults
- */
-export const defaultRetry: Schedule.Schedule<number> = Retry.exponential({
-  base: "100 millis",
-  cap: "5 seconds",
-  retries: 3
-})
-
-interface Checked {
-  readonly batchSize: number
-  readonly shards: number
-  readonly flushIntervalMillis: number
-  readonly drainTimeoutMillis: number
-  readonly shardBy: ((item: any) => Sharding.Key) | undefined
-  readonly policy: Backpressure.Policy<any>
-}
-
-const checkOptions = (options: Options<any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
-  Effect.gen(function*() {
-    const { name, batchSize = 100, shards = 1 } = options
-    yield* Check.name("WriteBehind", name)
-    yield* Check.positiveInteger(name, "capacity", options.capacity)
-    yield* Check.positiveInteger(name, "batchSize", batchSize)
-    yield* Check.positiveInteger(name, "shards", shards)
-    if (options.batchBytes !== undefined) {
-      yield* Check.withFunctions(name, "batchBytes", options.batchBytes, ["of"])
-      yield* Check.positiveInteger(name, "batchBytes.limit", options.batchBytes.limit)
-    }
-    yield* Check.requiredFunction(name, "flush", options.flush)
-    yield* Check.optionalSchedule(name, "retry", options.retry)
-    for (const field of ["weigh", "shardBy", "onDrop"] as const) {
-      yield* Check.optionalFunction(name, field, options[field])
-    }
-    const { policy = Backpressure.dropOldest } = options
-    yield* checkPolicy(name, policy)
-    const shardBy = options.shardBy
-      ?? (policy._tag === "coalesceByKey"
-        ? (policy as Backpressure.CoalesceByKey<any>).key
-        : undefined)
-    if (shards > 1) {
-      yield* Check.check(shardBy !== undefined, name, "shardBy", shardBy, "a function where there are several shards")
-    }
-    const flushIntervalMillis = yield* Check.millis(name, "flushInterval", options.flushInterval ?? 1000)
-    const drainTimeoutMillis = yield* Check.millis(name, "drainTimeout", options.drainTimeout ?? 30_000)
-    return { batchSize, shards, flushIntervalMillis, drainTimeoutMillis, shardBy, policy }
-  })
+export type { AllOrNoneError, BatchBytes, Configurable, Options, RetryInput, Settlement, Taken }
+export { defaultRetry }
 
 class WriteBehindImpl<in out A> implements WriteBehind<A> {
   readonly name: string
@@ -538,7 +414,7 @@ export const make = <A, E, R, R2 = never>(
           flushPolicy,
           // Both run in the shard's fiber, which has the context.
           handle: handle as (batch: Batch<A>, origins: ReadonlyArray<unknown>) => Effect.Effect<void, unknown>,
-          retry: (options.retry ?? defaultRetry) as Schedule.Schedule<unknown, unknown>,
+          retry: checked.retry as Schedule.Schedule<unknown, unknown>,
           observer: tally.observer(shard)
         })
     )
@@ -609,22 +485,6 @@ export const layer = <I, A, E, R, R2 = never>(
 ): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<A, E, R, R2>(options))
 
 /**
- * The options that can come from a configuration.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Configurable {
-  readonly capacity?: number
-  readonly batchSize?: number
-  /** The limit of `batchBytes`, whose `of` is an option. */
-  readonly batchBytesLimit?: number
-  readonly flushInterval?: Duration.DurationInput
-  readonly shards?: number
-  readonly drainTimeout?: Duration.DurationInput
-}
-
-/**
  * Like `layer`, with some of the options from a `Config`, which wins.
  *
  * **Errors**: `ConfigError` where the configuration is missing or malformed, and `InvalidOption`.
@@ -657,7 +517,7 @@ export const layerConfig = <I, A, E, R, R2 = never>(
   Layer.scoped(
     tag,
     Effect.flatMap(Config.unwrap(config), (configured) => {
-      const all = { ...options, ...configured }
+      const all = Table.configured(table, options, configured)
       const limit = all.batchBytesLimit
       const batchBytes = limit === undefined ? all.batchBytes : { ...all.batchBytes, limit }
       return make<A, E, R, R2>({ ...all, batchBytes } as Options<A, E, R, R2>)

@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Check from "../../unstable/OptionCheck.ts"
+import * as Table from "../../unstable/OptionTable.ts"
 
 const whenFullTags = ["suspend", "reject", "dropNewest", "dropOldest"]
 
@@ -21,3 +22,10 @@ export const checkPolicy = (queue: string, policy: unknown): Check.Check => {
     ], { discard: true })
     : Check.withFunctions(queue, "policy", policy, ["pair"])
 }
+
+/** An option that is a policy. */
+export const policyEntry = <Policy>(): Table.Entry<Policy, Policy, never, ""> =>
+  Table.make({
+    kind: "policy",
+    check: (queue, field, value) => Effect.as(checkPolicy(queue, value), value as Policy)
+  })
