@@ -424,7 +424,7 @@ export const make = <A, E, R, R2 = never>(
     yield* Effect.acquireRelease(
       Effect.all({
         loops: Effect.forEach(shards, (shard) => fork(shard.run)),
-        timers: Effect.forEach(shards, (shard) => fork(shard.keepTime))
+        timers: Effect.forEach(shards, (shard) => fork(shard.timekeeper.run))
       }),
       (fibers) => queue.close(fibers, checked.drainTimeoutMillis)
     )

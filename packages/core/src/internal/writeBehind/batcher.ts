@@ -3,9 +3,7 @@
  * batch, hands it to the handler, retries it, and goes on.
  *
  * The fiber never waits in a `take`: it waits for a signal, and then removes items in one synchronous step, so that
- * an interruption cannot lose any. A second fiber keeps the time. It sleeps until the open batch is due, and is never
- * cut short: when that batch has left by its size, the next one is due later, so that waking early and sleeping again
- * is all that is needed.
+ * an interruption cannot lose any. A second fiber keeps the time: see `Timekeeper`.
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -27,7 +25,8 @@ import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
 import { delayOf } from "../fibers/retrying.ts"
 import { everyMillis } from "../../unstable/Macrotask.ts"
-import { longestSleepMillis, monotonicMillis } from "../../unstable/Sleep.ts"
+import { Timekeeper } from "../fibers/timekeeper.ts"
+import { monotonicMillis } from "../../unstable/Sleep.ts"
 
 /** What the fiber is at. Changed by `become` alone. */
 type State<A> =
@@ -108,13 +107,11 @@ export class Batcher<in out A> {
   private readonly bell = new Bell(
     () => this.isDraining || this.due(this.now()) !== undefined,
     () => {
-      if (this.open.openedAt !== undefined) this.timerBell.ring()
+      if (this.open.openedAt !== undefined) this.keepTime()
     }
   )
-  /** Wakes the time keeper: the loop waits for the time of a batch, or is busy with one. */
-  private readonly timerBell = new Bell(() =>
-    this.bell.isAwaited ? this.open.openedAt !== undefined && this.lingers : this.inFlight > 0
-  )
+  /** Keeps the time until the open batch is due, and while the sink is busy until the numbers are told again. */
+  readonly timekeeper: Timekeeper
   /** Ends a backoff early. */
   private endBackOff: (() => void) | undefined
   private readonly breaks: Breaks
@@ -133,6 +130,7 @@ export class Batcher<in out A> {
     this.breaks = breaks
     // Where bytes end a batch, every item may be the first of one.
     this.open = new OpenBatch(options.flushPolicy.bytes > 0 ? 1 : options.batchSize)
+    this.timekeeper = new Timekeeper(clock, () => this.onTime())
   }
 
   // --- numbers ------------------------------------------------------------------------------------------------------
@@ -177,7 +175,7 @@ export class Batcher<in out A> {
     const opened = this.open.accepted(this.admitted, this.left + 1, this.now)
     if (!this.bell.isAwaited) return
     if (length >= this.options.batchSize || this.hasManyBytes) this.signal()
-    else if (opened) this.timerBell.ring()
+    else if (opened) this.keepTime()
   }
 
   private get hasManyBytes(): boolean {
@@ -325,36 +323,20 @@ export class Batcher<in out A> {
     }
   }
 
-  /** Keeps the time. Runs for ever. */
-  readonly keepTime: Effect.Effect<never> = Effect.forever(
-    Effect.zipRight(
-      this.timerBell.wait,
-      Effect.suspend(() => {
-        const millis = this.untilNextLook()
-        return millis > 0 ? Effect.sleep(millis) : Effect.sync(() => this.signal())
-      })
-    )
-  )
-
-  private get lingers(): boolean {
+  /** The loop waits, and a batch is open: it is looked at again when that is due. */
+  private keepTime(): void {
     const { lingerMillis } = this.options.flushPolicy
-    return lingerMillis > 0 && lingerMillis < Infinity
+    if (lingerMillis === 0 || lingerMillis === Infinity) return
+    this.timekeeper.within(this.open.openedAt! + lingerMillis - this.now())
   }
 
-  /**
-   * How long the time keeper may sleep: until the open batch is due, where the loop waits for that. While the loop is
-   * busy it looks for itself when it has done; then the keeper only sees to it that the numbers of a queue whose sink
-   * hangs are told. It must not sleep past the time at which a batch that is open then will be due.
-   */
-  private untilNextLook(): number {
-    const { openedAt } = this.open
-    const linger = this.options.flushPolicy.lingerMillis || Infinity
-    const untilDue = openedAt === undefined ? Infinity : openedAt + linger - this.now()
-    // What it was woken for may be over: then it waits for the next.
-    if (this.bell.isAwaited) return untilDue === Infinity ? 0 : Math.min(untilDue, longestSleepMillis)
-    if (this.inFlight === 0) return 0
-    this.tell()
-    return Math.min(tellEveryMillis, linger, untilDue > 0 ? untilDue : Infinity)
+  private onTime(): void {
+    // While the loop is busy it looks for itself when it is done: only the numbers are told, also where the sink hangs.
+    if (this.inFlight > 0) {
+      this.tell()
+      this.timekeeper.within(tellEveryMillis)
+    } else if (this.due(this.now()) !== undefined) this.signal()
+    else if (this.open.openedAt !== undefined) this.keepTime()
   }
 
   // --- handling -----------------------------------------------------------------------------------------------------
@@ -363,7 +345,7 @@ export class Batcher<in out A> {
     const { batch, origins } = inFlight
     this.become({ _tag: "Handling", inFlight })
     this.options.observer.flushed(batch)
-    this.timerBell.ring()
+    this.timekeeper.within(tellEveryMillis)
     const startedAt = this.now()
     return Effect.matchCauseEffect(Effect.suspend(() => this.options.handle(batch, origins)), {
       onSuccess: () => {
