@@ -41,7 +41,7 @@ import { Appender } from "./internal/batchQueue/appender.ts"
 import { Backlog } from "./internal/batchQueue/backlog.ts"
 import { type Checked, checkLease, checkOptions } from "./internal/batchQueue/options.ts"
 import { BatchTally, type Totals } from "./internal/batchQueue/tally.ts"
-import { Breaks } from "./internal/fibers/breaks.ts"
+import { type Breaks, makeBreaks } from "./internal/fibers/breaks.ts"
 import { filterOf, inPortions } from "./internal/batchQueue/deadLetters.ts"
 import { Entry } from "./internal/batchQueue/entry.ts"
 import { makeGuard } from "./internal/fibers/guard.ts"
@@ -60,7 +60,6 @@ import { isTracing } from "./internal/fibers/tracing.ts"
 import { Judge } from "./internal/batchQueue/verdict.ts"
 import type { Options as WorkersOptions } from "./internal/batchQueue/pool.ts"
 import { Workers } from "./internal/batchQueue/workers.ts"
-import { Macrotask } from "./unstable/Macrotask.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
 import { makeImpl, type PolicyQueueImpl } from "./internal/intake/policyQueue.ts"
@@ -802,7 +801,6 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     )
     const context = yield* Effect.context<R | R2 | R3>()
     const clock = yield* Effect.clock
-    const macrotask = yield* Macrotask
     const tracing = yield* isTracing
     const guard = yield* makeGuard(name)
     // What is closed after the caller's scope, where that is closed inside a transaction.
@@ -811,7 +809,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const metrics = options.metrics === false
       ? undefined
       : yield* Scope.extend(makeMetrics(name, options.metrics, stores), scope)
-    const breaks = new Breaks(clock, macrotask)
+    const breaks = yield* makeBreaks
     const repeats = new Repeats(() => breaks.now)
     const tally = new BatchTally<A>({
       name,
@@ -825,7 +823,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       name,
       checked,
       clock,
-      macrotask,
+      breaks,
       codec: Codec.make(options.schema, { format: options.format, limits: options.limits }),
       buffer,
       store,
@@ -851,7 +849,6 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       ...shared,
       ...wayIn,
       workers,
-      breaks,
       drainTimeoutMillis: checked.drainTimeoutMillis,
       events: hub.stream
     })
@@ -894,7 +891,7 @@ interface Shared<in out A> {
   readonly name: string
   readonly checked: Checked
   readonly clock: Clock.Clock
-  readonly macrotask: (task: () => void) => void
+  readonly breaks: Breaks
   readonly codec: Codec.Codec<A>
   readonly buffer: Buffer<A, any> | undefined
   readonly store: QueueStore

@@ -23,7 +23,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as EventHub from "./unstable/EventHub.ts"
-import { Breaks } from "./internal/fibers/breaks.ts"
+import { makeBreaks } from "./internal/fibers/breaks.ts"
 import { Deadlines } from "./internal/keyedBatch/deadlines.ts"
 import { Lifecycle } from "./internal/fibers/lifecycle.ts"
 import { makeFork, supervise } from "./internal/fibers/forking.ts"
@@ -33,7 +33,6 @@ import { makeRouter, type Router } from "./internal/intake/keys.ts"
 import { Timekeeper } from "./internal/fibers/timekeeper.ts"
 import { monotonicMillis } from "./unstable/Sleep.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/fibers/tracing.ts"
-import { Macrotask } from "./unstable/Macrotask.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
 import type { BatchTimeout, InvalidKey, InvalidOption, ProcessorClosed } from "./QueueError.ts"
@@ -421,7 +420,7 @@ export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = ne
     const checked = yield* checkOptions(options)
     const tracing = yield* isTracing
     const clock = yield* Effect.clock
-    const breaks = new Breaks(clock, yield* Macrotask)
+    const breaks = yield* makeBreaks
     const fork = yield* makeFork<R | R2>()
     const hub = yield* EventHub.make<BatchRecord<K>>()
     const publishing = new Timekeeper(clock, () => tally.publish())

@@ -26,7 +26,7 @@ import type { Options as BackingQueueOptions, WhenFull } from "./BackingQueue.ts
 import * as Backpressure from "./Backpressure.ts"
 import * as EventHub from "./unstable/EventHub.ts"
 import { withAlarm } from "./internal/fibers/alarm.ts"
-import { Breaks } from "./internal/fibers/breaks.ts"
+import { makeBreaks } from "./internal/fibers/breaks.ts"
 import { checkCount, makeRouter, type Router } from "./internal/intake/keys.ts"
 import { Lanes, type LanesOptions, Submission, type SubmissionOptions } from "./internal/shardPool/lanes.ts"
 import { Lifecycle } from "./internal/fibers/lifecycle.ts"
@@ -36,7 +36,6 @@ import { ShardTally } from "./internal/shardPool/tally.ts"
 import { sum } from "./internal/shapes/counts.ts"
 import { Timekeeper } from "./internal/fibers/timekeeper.ts"
 import { isTracing, withCurrentSpan } from "./internal/fibers/tracing.ts"
-import { Macrotask } from "./unstable/Macrotask.ts"
 import { checkPolicy, isPlain } from "./internal/intake/policyCheck.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
@@ -555,7 +554,7 @@ export const make = <C, A, E, R, E2 = never, R2 = never, K extends Key = Key>(
     const checked = yield* checkOptions(options)
     const tracing = yield* isTracing
     const clock = yield* Effect.clock
-    const breaks = new Breaks(clock, yield* Macrotask)
+    const breaks = yield* makeBreaks
     const fork = yield* makeFork<R | R2>()
     const hub = yield* EventHub.make<ShardPoolEvent<C>>()
     const publishing = new Timekeeper(clock, () => tally.publish())

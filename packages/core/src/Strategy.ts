@@ -12,9 +12,8 @@ import * as MutableQueue from "effect/MutableQueue"
 import * as MutableRef from "effect/MutableRef"
 import * as Queue from "effect/Queue"
 import type { Report } from "./BackingQueue.ts"
-import { inStretches, Stretches } from "./internal/fibers/breaks.ts"
+import { inStretches, makeBreaks } from "./internal/fibers/breaks.ts"
 import { wait, type WaitingRoom } from "./internal/intake/waitingRoom.ts"
-import { Macrotask } from "./unstable/Macrotask.ts"
 
 const variance = { _A: (_: any) => _ }
 
@@ -26,13 +25,8 @@ type Takers<A> = MutableQueue.MutableQueue<Deferred.Deferred<A>>
  */
 const reportLeft = <A>(backing: Queue.BackingQueue<A>, report: Report<A>): Effect.Effect<void> =>
   Effect.flatMap(
-    Effect.zip(Effect.clock, Macrotask),
-    ([clock, macrotask]) =>
-      inStretches(
-        polled(backing),
-        new Stretches(clock, macrotask, fewItems),
-        (item) => report.dropped(item, "shutdown")
-      )
+    makeBreaks,
+    (breaks) => inStretches(polled(backing), breaks.stretches(fewItems), (item) => report.dropped(item, "shutdown"))
   )
 
 /** So many are reported without a look at the clock. */

@@ -8,6 +8,7 @@ import type { QueueStore } from "@sluice/core/QueueStore"
 import { Clock, Effect, Either, Fiber, Schema } from "effect"
 import { Appender } from "../src/internal/batchQueue/appender.ts"
 import { Backlog } from "../src/internal/batchQueue/backlog.ts"
+import { Breaks } from "../src/internal/fibers/breaks.ts"
 import { Entry } from "../src/internal/batchQueue/entry.ts"
 import { makeImpl } from "../src/internal/intake/policyQueue.ts"
 import { Macrotask } from "../src/unstable/Macrotask.ts"
@@ -49,7 +50,7 @@ describe("what is given up while it is encoded", () => {
           failed: () => Effect.void
         },
         clock,
-        macrotask
+        breaks: new Breaks(clock, macrotask)
       })
       for (let n = 0; n < 6; n++) intake.unsafeOffer(new Entry(n, 0, Either.getOrThrow(codec.encodeItem(n)), {}))
       const turn = Effect.suspend(() => {

@@ -21,7 +21,7 @@ import type { DropReason } from "../../QueueEvent.ts"
 import type { Appended, NewBatch, QueueStore } from "../../QueueStore.ts"
 import { withAlarm } from "../fibers/alarm.ts"
 import { Bell } from "../fibers/bell.ts"
-import { Breaks, inStretches, Stretches } from "../fibers/breaks.ts"
+import { type Breaks, inStretches } from "../fibers/breaks.ts"
 import type { Backlog } from "./backlog.ts"
 import type { Ending, Entry } from "./entry.ts"
 import { bytesWith, open, type Outgoing } from "./outgoing.ts"
@@ -77,7 +77,7 @@ export interface Options<in out A> {
   readonly pollMillis: number
   readonly observer: Observer<A>
   readonly clock: Clock.Clock
-  readonly macrotask: (task: () => void) => void
+  readonly breaks: Breaks
 }
 
 /** Calls back when it is clear whether a transaction is committed. */
@@ -120,7 +120,7 @@ export class Appender<in out A> {
 
   constructor(options: Options<A>) {
     this.options = options
-    this.breaks = new Breaks(options.clock, options.macrotask)
+    this.breaks = options.breaks
     this.lingering = new Timekeeper(options.clock, () => this.signal())
     this.polling = new Timekeeper(options.clock, () => options.backlog.room())
     options.backlog.onRoom(() => this.signal())
@@ -416,8 +416,7 @@ export class Appender<in out A> {
 
   /** Does a step for each; others get their turn in between. */
   private forEach<B>(all: Iterable<B>, step: (one: B) => void): Effect.Effect<void> {
-    const { clock, macrotask } = this.options
-    return inStretches(all, new Stretches(clock, macrotask, 1), step)
+    return inStretches(all, this.breaks.stretches(1), step)
   }
 
   /** The bytes of a batch, or of what is left of it, if anything is. */

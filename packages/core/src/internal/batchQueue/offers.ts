@@ -32,7 +32,7 @@ import { type Checked, isText } from "./options.ts"
 import type { BatchTally } from "./tally.ts"
 import { type Ending, Entry } from "./entry.ts"
 import type { Lifecycle } from "../fibers/lifecycle.ts"
-import { inStretches, Stretches } from "../fibers/breaks.ts"
+import { type Breaks, inStretches } from "../fibers/breaks.ts"
 import { isKey, keyLimit } from "../intake/keys.ts"
 import { mostAllOrNone, Offer, offerEach, type PolicyQueueImpl, unsafeOfferAllOrNone } from "../intake/policyQueue.ts"
 import type { Own } from "./own.ts"
@@ -125,7 +125,7 @@ export type UnsafeBatchOutcome = Exclude<UnsafeOutcome, "invalid-weight"> | "mal
 export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "maxPending"> {
   readonly name: string
   readonly clock: Clock.Clock
-  readonly macrotask: (task: () => void) => void
+  readonly breaks: Breaks
   readonly codec: Codec.Codec<A>
   readonly store: QueueStore
   readonly intake: PolicyQueueImpl<Entry<A>>
@@ -314,8 +314,7 @@ export class Offers<in out A> {
 
   /** Does a step for each of many items: others get their turn in between. An interruption waits until it is done. */
   private forEach<B>(items: Iterable<B>, step: (item: B, index: number) => boolean | void): Effect.Effect<void> {
-    const { clock, macrotask } = this.options
-    return Effect.uninterruptible(inStretches(items, new Stretches(clock, macrotask, 1), step))
+    return Effect.uninterruptible(inStretches(items, this.options.breaks.stretches(1), step))
   }
 
   /** What finds no room goes past it. */

@@ -73,7 +73,7 @@ export interface Options<in out A> {
   readonly pollMillis: number
   readonly observer: Observer<A>
   readonly clock: Clock.Clock
-  readonly macrotask: (task: () => void) => void
+  readonly breaks: Breaks
 }
 
 /** What a worker has in common with the others of its queue. */
@@ -99,5 +99,4 @@ export interface Pool<in out A> {
   readonly pause: (millis: number) => Effect.Effect<void>
   /** Waits for a store that has failed, unless nobody waits for it any more. */
   readonly pauseForStore: (millis: number) => Effect.Effect<void>
-  readonly breaks: Breaks
 }

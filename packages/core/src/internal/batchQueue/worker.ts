@@ -148,7 +148,8 @@ export class Worker<in out A> {
       this.rest(this.now)
       return restore(pool.park(pool.version))
     }
-    return pool.breaks.isDue ? Effect.zipRight(restore(pool.breaks.take), this.claim(restore)) : this.claim(restore)
+    const { breaks } = pool.options
+    return breaks.isDue ? Effect.zipRight(restore(breaks.take), this.claim(restore)) : this.claim(restore)
   }
 
   // --- claiming -----------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
  */
 import * as Effect from "effect/Effect"
 import { withAlarm } from "../fibers/alarm.ts"
-import { Breaks } from "../fibers/breaks.ts"
 import { Heartbeat } from "./heartbeat.ts"
 import { Timekeeper } from "../fibers/timekeeper.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
@@ -34,7 +33,6 @@ export class Workers<in out A> implements Pool<A> {
   private readonly workers: ReadonlyArray<Worker<A>>
   private idle: Array<() => void> = []
   private readonly pauses = new Set<() => void>()
-  readonly breaks: Breaks
 
   constructor(options: Options<A>) {
     this.options = options
@@ -48,7 +46,6 @@ export class Workers<in out A> implements Pool<A> {
     )
     this.polling = new Timekeeper(options.clock, () => this.wake(1))
     options.backlog.onClaimable((batches) => this.wake(batches))
-    this.breaks = new Breaks(options.clock, options.macrotask)
     this.workers = Array.from({ length: options.workers }, (_, index) => new Worker(this, index))
   }
 

@@ -70,6 +70,12 @@ export class Breaks {
     if (this.askedAt === undefined) this.ask(this.look())
   })
 
+  /** For the steps of one call, of which so many are quick, and not worth a look at the clock. */
+  stretches(free: number): Stretches {
+    // Of this call alone: what was done before it is none of its affair.
+    return new Stretches(() => new Breaks(this.clock, this.macrotask), free)
+  }
+
   readonly whenDue: Effect.Effect<void> = Effect.suspend(() => this.isDue ? this.take : Effect.void)
 }
 
@@ -112,16 +118,14 @@ export class Pace {
 
 /** The steps of one call, which is cut into stretches where it takes long: others get their turn in between. */
 export class Stretches {
-  private readonly clock: Clock.Clock
-  private readonly macrotask: (task: () => void) => void
-  /** So many steps are quick, and not worth a look at the clock. */
+  private readonly makeBreaks: () => Breaks
   private free: number
   private breaks: Breaks | undefined
   private pace: Pace | undefined
 
-  constructor(clock: Clock.Clock, macrotask: (task: () => void) => void, free: number) {
-    this.clock = clock
-    this.macrotask = macrotask
+  /** See `Breaks.stretches`. */
+  constructor(makeBreaks: () => Breaks, free: number) {
+    this.makeBreaks = makeBreaks
     this.free = free
   }
 
@@ -131,8 +135,7 @@ export class Stretches {
       this.free -= 1
       return undefined
     }
-    // Of this call: what was done before it is none of its affair.
-    this.breaks ??= new Breaks(this.clock, this.macrotask)
+    this.breaks ??= this.makeBreaks()
     this.pace ??= new Pace(this.breaks, mostStepsBetweenLooks)
     return this.pace.step() ? this.breaks.take : undefined
   }

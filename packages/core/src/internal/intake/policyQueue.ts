@@ -6,7 +6,6 @@
  */
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
-import type * as Clock from "effect/Clock"
 import type * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
@@ -26,10 +25,8 @@ import {
 import { invalidKey, invalidWeight, offerTimeout, queueClosed, queueFull, tooManyItems } from "./refusals.ts"
 import type { DropReason, Outcome, UnsafeOutcome } from "../../QueueEvent.ts"
 import * as Strategy from "../../Strategy.ts"
-import { Macrotask } from "../../unstable/Macrotask.ts"
 import * as Check from "../../unstable/OptionCheck.ts"
-import { monotonicMillis } from "../../unstable/Sleep.ts"
-import { inStretches, Stretches } from "../fibers/breaks.ts"
+import { type Breaks, inStretches, makeBreaks, type Stretches } from "../fibers/breaks.ts"
 import { type Guard, makeGuard } from "../fibers/guard.ts"
 import type { Restore } from "../fibers/call.ts"
 import { keyLimit } from "./keys.ts"
@@ -130,8 +127,7 @@ export class PolicyQueueImpl<in out A> {
   private mayHaveTakers = false
   /** Only Effect's queue knows its takers. Where items are taken through `unsafeTakeUpTo` there are none. */
   private readonly noTakers = MutableQueue.unbounded<Deferred.Deferred<A>>()
-  private readonly clock: Clock.Clock
-  private readonly macrotask: (task: () => void) => void
+  private readonly breaks: Breaks
   private readonly rate: DrainRate
   private takes = 0
   private closed = false
@@ -147,12 +143,10 @@ export class PolicyQueueImpl<in out A> {
     options: ImplOptions<A> & { readonly name: string },
     guard: Guard,
     hooks: Hooks | undefined,
-    clock: Clock.Clock,
-    macrotask: (task: () => void) => void
+    breaks: Breaks
   ) {
-    this.clock = clock
-    this.macrotask = macrotask
-    this.rate = new DrainRate(() => monotonicMillis(clock))
+    this.breaks = breaks
+    this.rate = new DrainRate(() => breaks.now)
     this.rate.note(0)
     this.queue = queue
     this.pair = pair
@@ -422,7 +416,7 @@ export class PolicyQueueImpl<in out A> {
 
   /** For a call with many items. */
   get stretches(): Stretches {
-    return new Stretches(this.clock, this.macrotask, 0)
+    return this.breaks.stretches(0)
   }
 
   /** Why these items cannot all be taken now, if they cannot. */
@@ -728,7 +722,6 @@ export const makeImpl = <A>(options: ImplOptions<A>, hooks?: Hooks): Effect.Effe
       { ...options, name },
       guard,
       hooks,
-      yield* Effect.clock,
-      yield* Macrotask
+      yield* makeBreaks
     )
   })

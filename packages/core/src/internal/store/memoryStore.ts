@@ -4,7 +4,6 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { Macrotask } from "../../unstable/Macrotask.ts"
 import { LeaseLost } from "../../QueueError.ts"
 import type {
   Append,
@@ -24,7 +23,7 @@ import type {
   ReleaseOptions,
   Turn
 } from "../../QueueStore.ts"
-import { inStretches, Stretches } from "../fibers/breaks.ts"
+import { inStretches, makeBreaks } from "../fibers/breaks.ts"
 import { Heap } from "./heap.ts"
 
 /** A time that something ends at, and how long before that it was given: a clock that is set back must not make it later. */
@@ -388,7 +387,7 @@ class MemoryQueue implements QueueStore {
   deadLetters(portion: Portion): Effect.Effect<ReadonlyArray<DeadLetter>> {
     return Effect.gen(this, function*() {
       const now = yield* this.now((now) => now)
-      const stretches = new Stretches(yield* Effect.clock, yield* Macrotask, 0)
+      const stretches = (yield* makeBreaks).stretches(0)
       const found: Array<DeadLetter> = []
       yield* inStretches(this.looks(portion, now), stretches, (letters) => {
         for (const letter of letters) found.push(deadLetterOf(letter))
