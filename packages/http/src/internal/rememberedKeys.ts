@@ -2,6 +2,7 @@
  * The idempotency keys of a queue: how many items of a request are in, and what they are. Oldest first, at most so many,
  * each for a while.
  */
+import { Chain, type Link } from "@sluice/core/unstable/Chain"
 import * as Effect from "effect/Effect"
 
 /** Items of a request that follow one another. */
@@ -16,16 +17,24 @@ export interface Span {
   readonly isLast: boolean
 }
 
-interface Remembered {
+/** A request with a key, in the line of those that are remembered. */
+class Remembered implements Link<Remembered> {
+  previous: Remembered | undefined = undefined
+  next: Remembered | undefined = undefined
+  readonly key: string
   /** How many of the items of the request are in, from the first on. */
-  readonly taken: number
+  taken = 0
   /** How many of them are in, or may be: whoever waited for that is gone. */
-  readonly offered: number
+  offered = 0
   /** The fingerprint of those that were offered. */
-  readonly print: string
+  print = ""
   /** Whether the request had no more. */
-  readonly isComplete: boolean
-  readonly untilMillis: number
+  isComplete = false
+  untilMillis = 0
+
+  constructor(key: string) {
+    this.key = key
+  }
 }
 
 /** Those who take, or wait to take, items under one key. */
@@ -36,6 +45,8 @@ interface Turn {
 
 export class RememberedKeys {
   private readonly keys = new Map<string, Remembered>()
+  /** In the order in which they are forgotten. A `Map` whose oldest are deleted gets slower at finding the next. */
+  private readonly line = new Chain<Remembered>()
   private readonly turns = new Map<string, Turn>()
   private readonly limit: number
   private readonly windowMillis: number
@@ -74,18 +85,36 @@ export class RememberedKeys {
 
   /** The items of a request are in up to the end of this span, or may be, if there were not more before. */
   remember(key: string, { isLast, position, printAt, size }: Span, isSure: boolean, nowMillis: number): void {
-    const before = this.find(key, nowMillis)
+    const remembered = this.find(key, nowMillis) ?? this.add(key)
     const end = position + size
-    const taken = Math.max(before?.taken ?? 0, isSure ? end : 0)
-    const remembered = before !== undefined && before.offered > end
-      ? before
-      : { offered: end, print: printAt(end), isComplete: isLast || before?.offered === end && before.isComplete }
-    // The newest are at the end.
-    this.keys.delete(key)
-    this.keys.set(key, { ...remembered, taken, untilMillis: nowMillis + this.windowMillis })
-    for (const [oldest, { untilMillis }] of this.keys) {
-      if (this.keys.size <= this.limit && untilMillis > nowMillis) return
-      this.keys.delete(oldest)
+    if (isSure) remembered.taken = Math.max(remembered.taken, end)
+    if (remembered.offered <= end) {
+      remembered.isComplete = isLast || remembered.offered === end && remembered.isComplete
+      remembered.offered = end
+      remembered.print = printAt(end)
+    }
+    remembered.untilMillis = nowMillis + this.windowMillis
+    this.line.remove(remembered)
+    this.line.push(remembered)
+    this.forget(nowMillis)
+  }
+
+  private add(key: string): Remembered {
+    const over = this.keys.get(key)
+    if (over !== undefined) this.line.remove(over)
+    const added = new Remembered(key)
+    this.keys.set(key, added)
+    this.line.push(added)
+    return added
+  }
+
+  /** Those whose time is over, and the oldest of too many. */
+  private forget(nowMillis: number): void {
+    const { keys, line } = this
+    for (let oldest = line.first; oldest !== undefined; oldest = line.first) {
+      if (line.size <= this.limit && oldest.untilMillis > nowMillis) return
+      line.remove(oldest)
+      keys.delete(oldest.key)
     }
   }
 
