@@ -2,7 +2,7 @@
 // packages/core/test/import-rule.test.ts.
 
 const effect = "(^|/)node_modules/effect/"
-const pure = "(FlushPolicy|Buffer|Batch|QueueEvent|QueueError|Sharding)"
+const pure = "(FlushPolicy|Buffer|Batch|QueueEvent|QueueError|Result|Sharding)"
 
 // The modules of effect that hold data and functions, and run nothing.
 const effectData = [

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type * as Arr from "effect/Array"
-import * as Either from "effect/Either"
+import type * as Effect from "effect/Effect"
 import { PartialFailure } from "./QueueError.ts"
 
 /**
@@ -70,9 +70,9 @@ export interface Batch<out A> {
  * @category errors
  */
 export const failSome: {
-  <E>(indexes: Iterable<number>, error: E): Either.Either<never, PartialFailure<E>>
-  <E>(errors: Iterable<readonly [index: number, error: E]>): Either.Either<never, PartialFailure<E>>
-} = (...args: [Iterable<number | readonly [number, unknown]>, unknown?]): Either.Either<never, PartialFailure<any>> => {
+  <E>(indexes: Iterable<number>, error: E): Effect.Effect<never, PartialFailure<E>>
+  <E>(errors: Iterable<readonly [index: number, error: E]>): Effect.Effect<never, PartialFailure<E>>
+} = (...args: [Iterable<number | readonly [number, unknown]>, unknown?]): Effect.Effect<never, PartialFailure<any>> => {
   const failed = new Map<number, unknown>()
   for (const each of args[0]) {
     const [index, error] = typeof each === "number" ? [each, args[1]] : each
@@ -80,5 +80,5 @@ export const failSome: {
   }
   const indexes = Array.from(failed.keys()).sort((a, b) => a - b)
   const errors = indexes.map((index) => failed.get(index))
-  return Either.left(new PartialFailure({ indexes, error: args.length > 1 ? args[1] : errors[0], errors }))
+  return new PartialFailure({ indexes, error: args.length > 1 ? args[1] : errors[0], errors })
 }

@@ -19,7 +19,6 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -77,6 +76,7 @@ import {
 import type { BatchQueueEvent, DeadLetterReason, DropReason, Outcome } from "./QueueEvent.ts"
 import * as QueueMetrics from "./QueueMetrics.ts"
 import type { Amount, DeadLetter, Portion, Portioned, QueueStore, Stats, StoreTransaction } from "./QueueStore.ts"
+import * as Result from "./Result.ts"
 import * as Retry from "./Retry.ts"
 
 /**
@@ -272,7 +272,7 @@ export interface DeadLetters<out A> {
  */
 export interface InspectedLetter<out A> extends DeadLetter {
   readonly payload: Uint8Array
-  readonly content: Either.Either<ReadonlyArray<A>, Codec.Unreadable>
+  readonly content: Result.Result<ReadonlyArray<A>, Codec.Unreadable>
 }
 
 /**
@@ -578,7 +578,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
           store.inspect(id),
           Option.map((letter) => ({
             ...letter,
-            content: Either.map(codec.decodeBatch(letter.payload), ({ items }) => items)
+            content: Result.map(codec.decodeBatch(letter.payload), ({ items }) => items)
           }))
         ),
       redrive: (which, options = {}) =>

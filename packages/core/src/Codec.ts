@@ -28,6 +28,7 @@ import {
 } from "./internal/codec/envelope.ts"
 import { type Fault, Inspection } from "./internal/codec/inspection.ts"
 import { InvalidOption } from "./QueueError.ts"
+import * as Result from "./Result.ts"
 
 // Of every platform that JavaScript runs on; the standard library of the language alone does not declare them.
 declare const TextEncoder: new() => { encode(text: string): Uint8Array }
@@ -152,15 +153,15 @@ export interface Codec<in out A> {
    * Encodes one item, or says what is wrong with it. The encoded one is nobody else's: where the schema hands back what
    * it was given, as `Schema.Unknown` does, that is copied. Never throws.
    */
-  readonly encodeItem: (item: A) => Either.Either<EncodedItem, Fault>
+  readonly encodeItem: (item: A) => Result.Result<EncodedItem, Fault>
   /** One item again. Never throws. */
-  readonly decodeItem: (value: unknown) => Either.Either<A, Fault>
+  readonly decodeItem: (value: unknown) => Result.Result<A, Fault>
   /** The bytes of a batch of encoded items. Throws what the format throws. */
   readonly encodeBatch: (values: ReadonlyArray<unknown>, envelope: Envelope) => Uint8Array
   /** Reads a batch, but leaves its items as their schema has encoded them. Never throws. */
-  readonly readBatch: (bytes: Uint8Array) => Either.Either<EncodedBatch, Unreadable>
+  readonly readBatch: (bytes: Uint8Array) => Result.Result<EncodedBatch, Unreadable>
   /** Reads a batch. Never throws. */
-  readonly decodeBatch: (bytes: Uint8Array) => Either.Either<DecodedBatch<A>, Unreadable>
+  readonly decodeBatch: (bytes: Uint8Array) => Result.Result<DecodedBatch<A>, Unreadable>
 }
 
 export type { Unreadable } from "./internal/codec/envelope.ts"
@@ -174,13 +175,13 @@ export type { Fault } from "./internal/codec/inspection.ts"
  * @since 0.1.0
  * @category checks
  */
-export const inspect = (limits?: Partial<Limits>): (value: unknown) => Either.Either<EncodedItem, Fault> => {
+export const inspect = (limits?: Partial<Limits>): (value: unknown) => Result.Result<EncodedItem, Fault> => {
   const inspection = new Inspection({ ...defaultLimits, ...limits }, carriesNothing)
   return (value) => {
     try {
       return inspection.inspect(value)
     } catch (error) {
-      return Either.left(thrown(error))
+      return Result.fail(thrown(error))
     }
   }
 }
@@ -209,7 +210,7 @@ export const version: number = envelopeVersion
  *   trigger: "size",
  *   openedAtMillis: 1_767_225_600_000
  * })
- * codec.decodeBatch(bytes) // Right({ items: [{ id: "a-1", at: a Date }], ... })
+ * codec.decodeBatch(bytes) // { _tag: "Success", success: { items: [{ id: "a-1", at: a Date }], ... } }
  * ```
  *
  * @since 0.1.0
@@ -238,27 +239,27 @@ export const make = <A, I>(
   const records = hasRecords(schema.ast)
   const formats = new Map([[json.name, json], [format.name, format]])
   /** What the format vouches for it may still throw at, and it has a size that only the format knows. */
-  const tryOut = ({ bytes, value }: EncodedItem): Either.Either<EncodedItem, Fault> => {
+  const tryOut = ({ bytes, value }: EncodedItem): Result.Result<EncodedItem, Fault> => {
     let body: Uint8Array
     try {
       body = format.encode([value])
     } catch (error) {
-      return Either.left({ reason: "unsupported", path: "", detail: thrown(error).detail })
+      return Result.fail({ reason: "unsupported", path: "", detail: thrown(error).detail })
     }
     return inspection.sized(value, Math.max(bytes, body.length))
   }
-  const readBatch = (bytes: Uint8Array): Either.Either<EncodedBatch, Unreadable> => {
+  const readBatch = (bytes: Uint8Array): Result.Result<EncodedBatch, Unreadable> => {
     try {
       const header = readHeader(bytes)
-      if (Either.isLeft(header)) return Either.left(header.left)
-      const { bodyAt, format, openedAtMillis, trigger } = header.right
+      if (Result.isFailure(header)) return header
+      const { bodyAt, format, openedAtMillis, trigger } = header.success
       const reader = formats.get(format)
       if (reader === undefined) return broken(`its format is ${JSON.stringify(format)}`)
       const values = reader.decode(bytes.subarray(bodyAt))
       if (!Array.isArray(values)) return broken("its values are no Array")
-      const offeredAtMillis = readTimes(header.right, values.length)
+      const offeredAtMillis = readTimes(header.success, values.length)
       if (offeredAtMillis === undefined) return broken("it does not say when each of its items was offered")
-      return Either.right({ values, trigger, openedAtMillis, offeredAtMillis })
+      return Result.succeed({ values, trigger, openedAtMillis, offeredAtMillis })
     } catch (error) {
       return broken(thrown(error).detail)
     }
@@ -267,22 +268,23 @@ export const make = <A, I>(
     encodeItem: (item) => {
       try {
         // A record that a schema makes anew would get it as its prototype.
-        if (records && hasProto(item)) return Either.left(protoFault)
+        if (records && hasProto(item)) return Result.fail(protoFault)
         const encoded = encode(item)
-        if (Either.isLeft(encoded)) return Either.left(faultOf(encoded.left))
+        if (Either.isLeft(encoded)) return Result.fail(faultOf(encoded.left))
         const value = copying === undefined ? encoded.right : copying.copy(encoded.right)
-        if (copying?.isTooLarge) return Either.left(tooLargeFault(limits))
+        if (copying?.isTooLarge) return Result.fail(tooLargeFault(limits))
         const inspected = inspection.inspect(value)
-        return Either.isRight(inspected) && inspection.isVouchedFor ? tryOut(inspected.right) : inspected
+        return Result.isSuccess(inspected) && inspection.isVouchedFor ? tryOut(inspected.success) : inspected
       } catch (error) {
-        return Either.left(thrown(error))
+        return Result.fail(thrown(error))
       }
     },
     decodeItem: (value) => {
       try {
-        return Either.mapLeft(decodeOne(value), faultOf)
+        const decoded = decodeOne(value)
+        return Either.isLeft(decoded) ? Result.fail(faultOf(decoded.left)) : Result.succeed(decoded.right)
       } catch (error) {
-        return Either.left(thrown(error))
+        return Result.fail(thrown(error))
       }
     },
     encodeBatch: (values, envelope) => {
@@ -297,13 +299,13 @@ export const make = <A, I>(
     readBatch,
     decodeBatch: (bytes) => {
       const read = readBatch(bytes)
-      if (Either.isLeft(read)) return Either.left(read.left)
+      if (Result.isFailure(read)) return read
       try {
-        const { values, ...envelope } = read.right
+        const { values, ...envelope } = read.success
         const decoded = decode(values)
         return Either.isLeft(decoded)
           ? broken(detailOf(decoded.left))
-          : Either.right({ items: decoded.right, ...envelope })
+          : Result.succeed({ items: decoded.right, ...envelope })
       } catch (error) {
         return broken(thrown(error).detail)
       }

@@ -36,6 +36,8 @@ export * as QueueEvent from "./QueueEvent.ts"
 export * as QueueMetrics from "./QueueMetrics.ts"
 /** What a durable queue asks of its store. @since 0.1.0 */
 export * as QueueStore from "./QueueStore.ts"
+/** What came of something that never throws. @since 0.1.0 */
+export * as Result from "./Result.ts"
 /** The default retry schedules. @since 0.1.0 */
 export * as Retry from "./Retry.ts"
 /** Commands of one key in order, keys in parallel. @since 0.1.0 */

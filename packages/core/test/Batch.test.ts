@@ -1,13 +1,8 @@
 import { Batch, QueueError } from "@sluice/core"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import { describe, expect, it } from "vitest"
 
-const indexesOf = (indexes: Iterable<number>) =>
-  Either.match(Batch.failSome(indexes, "error"), {
-    onLeft: (failure) => failure.indexes,
-    onRight: () => []
-  })
+const indexesOf = (indexes: Iterable<number>) => Effect.runSync(Effect.flip(Batch.failSome(indexes, "error"))).indexes
 
 describe("failSome", () => {
   it("sorts the indexes by number, and names each once", () => {

@@ -3,8 +3,8 @@
  */
 import { describe, expect, it } from "@effect/vitest"
 import type { BatchQueue } from "@sluice/core"
-import { Backpressure, BatchStore, Buffer, Codec } from "@sluice/core"
-import { Effect, Either, FastCheck, Schema } from "effect"
+import { Backpressure, BatchStore, Buffer, Codec, Result } from "@sluice/core"
+import { Effect, FastCheck, Schema } from "effect"
 import { claimAll, storing } from "./support/batchQueue.ts"
 
 const onMemory = Effect.provide(BatchStore.layerMemory)
@@ -20,7 +20,7 @@ const stored = Effect.gen(function*() {
   const stores = yield* BatchStore.BatchStore
   const { batches } = yield* claimAll(yield* stores.queue("test"), 1000)
   return batches.map(({ payload }) => {
-    const { trigger, values } = Either.getOrThrow(codec.readBatch(payload))
+    const { trigger, values } = Result.getOrThrow(codec.readBatch(payload))
     return { trigger, values, length: payload.length - payload.indexOf(10) - 1 }
   })
 })

@@ -2,9 +2,9 @@
  * Who decides when a handler fails, and who is spared.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Batch, BatchQueue, BatchStore, Buffer, Decision } from "@sluice/core"
+import { Batch, BatchQueue, BatchStore, Buffer, Decision, Result } from "@sluice/core"
 import * as FaultyStore from "@sluice/core/testing/FaultyStore"
-import { Effect, Either, Logger, Option, Schedule, Schema, TestClock } from "effect"
+import { Effect, Logger, Option, Schedule, Schema, TestClock } from "effect"
 import { numbers, type Options, settleDown } from "./support/batchQueue.ts"
 import { failing, failingSome } from "./support/sink.ts"
 
@@ -35,7 +35,7 @@ const letters = (queue: BatchQueue.BatchQueue<number>) =>
       Effect.forEach(list, (letter) =>
         Effect.map(queue.deadLetters.inspect(letter.id), (inspected) => ({
           ...letter,
-          content: Either.getOrThrow(Option.getOrThrow(inspected).content)
+          content: Result.getOrThrow(Option.getOrThrow(inspected).content)
         })))
   )
 
@@ -391,7 +391,7 @@ describe("a group of several batches", () => {
       expect(handled).toEqual([[{ key: 1, sum: 3 }, { key: 2, sum: 30 }]])
       const [letter] = yield* queue.deadLetters.list()
       const inspected = Option.getOrThrow(yield* queue.deadLetters.inspect(letter.id))
-      expect(inspected.content).toEqual(Either.right([{ key: 1, sum: 3 }]))
+      expect(inspected.content).toEqual(Result.succeed([{ key: 1, sum: 3 }]))
       expect(yield* queue.metrics).toMatchObject({ offered: 4, coalesced: 2, settled: 1, deadLettered: 1 })
     }).pipe(onMemory))
 })

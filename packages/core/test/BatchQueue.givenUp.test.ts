@@ -3,9 +3,9 @@
  * batches were being encoded, and others had their turn in between.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Backpressure, BatchStore, Codec, FlushPolicy } from "@sluice/core"
+import { Backpressure, BatchStore, Codec, FlushPolicy, Result } from "@sluice/core"
 import type { QueueStore } from "@sluice/core/QueueStore"
-import { Clock, Effect, Either, Fiber, Schema } from "effect"
+import { Clock, Effect, Fiber, Schema } from "effect"
 import { Appender } from "../src/internal/batchQueue/appender.ts"
 import { Backlog } from "../src/internal/batchQueue/backlog.ts"
 import { Breaks } from "../src/internal/fibers/breaks.ts"
@@ -52,7 +52,7 @@ describe("what is given up while it is encoded", () => {
         clock,
         breaks: new Breaks(clock, macrotask)
       })
-      for (let n = 0; n < 6; n++) intake.unsafeOffer(new Entry(n, 0, Either.getOrThrow(codec.encodeItem(n)), {}))
+      for (let n = 0; n < 6; n++) intake.unsafeOffer(new Entry(n, 0, Result.getOrThrow(codec.encodeItem(n)), {}))
       const turn = Effect.suspend(() => {
         for (const task of turns.splice(0)) task()
         return Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))

@@ -2,8 +2,8 @@
  * When each item was offered is stored with it.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { BatchStore, Buffer, Codec } from "@sluice/core"
-import { Effect, Either, Schema, TestClock } from "effect"
+import { BatchStore, Buffer, Codec, Result } from "@sluice/core"
+import { Effect, Schema, TestClock } from "effect"
 import { callingThrough, claimAll, numbers, type Options, settleDown } from "./support/batchQueue.ts"
 
 const onMemory = Effect.provide(BatchStore.layerMemory)
@@ -15,7 +15,7 @@ const stored = Effect.gen(function*() {
   const stores = yield* BatchStore.BatchStore
   const { batches } = yield* claimAll(yield* stores.queue("test"), 60_000)
   return batches.map(({ payload }) => {
-    const { offeredAtMillis, values } = Either.getOrThrow(codec.readBatch(payload))
+    const { offeredAtMillis, values } = Result.getOrThrow(codec.readBatch(payload))
     return [values, offeredAtMillis]
   })
 })

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
-import { BatchQueue, BatchStore, Buffer, Codec, Retry } from "@sluice/core"
-import { Cause, Clock, Effect, Either, Fiber, Option, Schedule, Schema, TestClock } from "effect"
+import { BatchQueue, BatchStore, Buffer, Codec, Result, Retry } from "@sluice/core"
+import { Cause, Clock, Effect, Fiber, Option, Schedule, Schema, TestClock } from "effect"
 import { seal } from "../src/internal/codec/envelope.ts"
 import { numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
 import { failing, failingSome } from "./support/sink.ts"
@@ -430,7 +430,7 @@ describe("dead letters", () => {
       expect((yield* queue.deadLetters.list({ after: 2 })).map(({ id }) => id)).toEqual([3])
       const inspected = Option.getOrThrow(yield* queue.deadLetters.inspect(2))
       expect(inspected).toMatchObject({ id: 2, error: "Error: b" })
-      expect(inspected.content).toEqual(Either.right([2]))
+      expect(inspected.content).toEqual(Result.succeed([2]))
       expect(Option.isNone(yield* queue.deadLetters.inspect(99))).toBe(true)
       expect(yield* queue.deadLetters.discard([2, 99])).toEqual({ batches: 1, items: 1 })
       yield* queue.pause
@@ -476,7 +476,7 @@ describe("what cannot be read", () => {
       ])
       expect(letters[1].error).toContain("a changed schema")
       const { content } = Option.getOrThrow(yield* queue.deadLetters.inspect(2))
-      expect(Either.isLeft(content)).toBe(true)
+      expect(Result.isFailure(content)).toBe(true)
     }).pipe(onMemory))
 
   it.scoped("because a newer version wrote it, is left for those who can, and no delivery is counted", () =>

@@ -3,8 +3,8 @@
  */
 import { describe, expect, it } from "@effect/vitest"
 import type { BatchQueue } from "@sluice/core"
-import { Backpressure, BatchStore, Buffer, Codec } from "@sluice/core"
-import { Effect, Either, Fiber, Schema } from "effect"
+import { Backpressure, BatchStore, Buffer, Codec, Result } from "@sluice/core"
+import { Effect, Fiber, Schema } from "effect"
 import { claimAll, settleDown, storing } from "./support/batchQueue.ts"
 
 const onMemory = Effect.provide(BatchStore.layerMemory)
@@ -28,7 +28,7 @@ const codec = Codec.make(Schema.Unknown)
 const stored = Effect.gen(function*() {
   const stores = yield* BatchStore.BatchStore
   const { batches } = yield* claimAll(yield* stores.queue("test"), 1000)
-  return batches.flatMap(({ payload }) => Either.getOrThrow(codec.readBatch(payload)).values)
+  return batches.flatMap(({ payload }) => Result.getOrThrow(codec.readBatch(payload)).values)
 })
 
 const given = (): Count => ({ route: "a", count: { total: 0 } })
@@ -162,7 +162,7 @@ describe("an item that the format throws at", () => {
     const { batches } = yield* claimAll(yield* stores.queue("test"), 1000)
     const reader = Codec.make(Schema.Number, { format })
     return batches.map(({ items, payload }) => {
-      const read = Either.getOrThrow(reader.readBatch(payload))
+      const read = Result.getOrThrow(reader.readBatch(payload))
       expect([items, read.offeredAtMillis.length]).toEqual([read.values.length, items])
       return read.values
     })

@@ -1,14 +1,15 @@
 /**
  * An encoded item is nobody else's, whatever its schema hands back.
  */
-import { Codec } from "@sluice/core"
-import { Either, Schema } from "effect"
+import { Codec, Result } from "@sluice/core"
+import { Schema } from "effect"
 import { describe, expect, it } from "vitest"
+import { failureOf } from "./support/failureOf.ts"
 
 /** It stores what `carries` vouches for by itself; the rest of it is of no interest here. */
 const carrying = (carries: (value: unknown) => boolean): Codec.Format => ({ ...Codec.json, carries })
 
-const encoded = (codec: Codec.Codec<any>, item: unknown) => Either.getOrThrow(codec.encodeItem(item)).value
+const encoded = (codec: Codec.Codec<any>, item: unknown) => Result.getOrThrow(codec.encodeItem(item)).value
 
 interface Tree {
   readonly any: unknown
@@ -76,7 +77,7 @@ describe("what is encoded by", () => {
 describe("a copy", () => {
   const codec = Codec.make(Schema.Unknown)
   const faultOf = (item: unknown, limits?: Partial<Codec.Limits>) =>
-    Either.getOrThrow(Either.flip(Codec.make(Schema.Unknown, { limits }).encodeItem(item)))
+    failureOf(Codec.make(Schema.Unknown, { limits }).encodeItem(item))
 
   it("is what is looked at: a getter runs once", () => {
     let reads = 0
@@ -101,7 +102,9 @@ describe("a copy", () => {
     const shared = new Array(1000).fill(1)
     expect(faultOf(new Array(1_000_000).fill(shared)).reason).toBe("too-large")
     const absent = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`key${i}`, undefined]))
-    expect(Either.isRight(Codec.make(Schema.Unknown, { limits: { maxItemBytes: 100 } }).encodeItem(absent))).toBe(true)
+    expect(Result.isSuccess(Codec.make(Schema.Unknown, { limits: { maxItemBytes: 100 } }).encodeItem(absent))).toBe(
+      true
+    )
   })
 
   it("is that of a date, of bytes and of a map, where the format carries them", () => {
@@ -160,14 +163,14 @@ describe("an item with something in it that only the format vouches for", () => 
   const codec = Codec.make(Schema.Unknown, { format, limits: { maxItemBytes: 1000 } })
 
   it("is refused where the format throws at it", () => {
-    expect(Either.isRight(codec.encodeItem([12n]))).toBe(true)
+    expect(Result.isSuccess(codec.encodeItem([12n]))).toBe(true)
     expect(codec.encodeItem([12n, 13n])).toEqual(
-      Either.left({ reason: "unsupported", path: "", detail: "no thirteen" })
+      Result.fail({ reason: "unsupported", path: "", detail: "no thirteen" })
     )
   })
 
   it("is as large as the format makes it", () => {
-    expect(Either.getOrThrow(codec.encodeItem(new Uint8Array(100))).bytes).toBe("[]".length + 201)
-    expect(Either.getOrThrow(Either.flip(codec.encodeItem(new Uint8Array(1000)))).reason).toBe("too-large")
+    expect(Result.getOrThrow(codec.encodeItem(new Uint8Array(100))).bytes).toBe("[]".length + 201)
+    expect(failureOf(codec.encodeItem(new Uint8Array(1000))).reason).toBe("too-large")
   })
 })

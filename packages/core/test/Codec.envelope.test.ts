@@ -1,6 +1,7 @@
-import { Codec } from "@sluice/core"
-import { Either, FastCheck, Schema } from "effect"
+import { Codec, Result } from "@sluice/core"
+import { FastCheck, Schema } from "effect"
 import { describe, expect, it } from "vitest"
+import { failureOf } from "./support/failureOf.ts"
 import { seal } from "../src/internal/codec/envelope.ts"
 
 const at = 1_700_000_000_000
@@ -18,11 +19,12 @@ const written = (values: ReadonlyArray<unknown>, offeredAtMillis?: ReadonlyArray
   numbers.encodeBatch(values, { trigger: "size", openedAtMillis, offeredAtMillis })
 
 /** What is found in place of a batch: a version, or a tag and a detail. */
-const whyNot = (bytes: Uint8Array | string) =>
-  Either.match(numbers.decodeBatch(typeof bytes === "string" ? bytesOf(bytes) : bytes), {
-    onLeft: (why) => why._tag === "Newer" ? why.version : `${why._tag}: ${why.detail}`,
-    onRight: () => "Right"
-  })
+const whyNot = (bytes: Uint8Array | string) => {
+  const read = numbers.decodeBatch(typeof bytes === "string" ? bytesOf(bytes) : bytes)
+  if (Result.isSuccess(read)) return "nothing"
+  const why = read.failure
+  return why._tag === "Newer" ? why.version : `${why._tag}: ${why.detail}`
+}
 
 /** An envelope of the second version, with a checksum that is right. */
 const sealed = (rest: string) => seal(bytesOf(`sluice/2 00000000${rest}`))
@@ -47,12 +49,12 @@ describe("an envelope of which a byte has changed", () => {
 
   it.each(envelopes)("%s is corrupt, whichever byte it is", (_, codec, good) => {
     const bytes = Uint8Array.from(good)
-    expect(Either.isRight(codec.decodeBatch(bytes))).toBe(true)
+    expect(Result.isSuccess(codec.decodeBatch(bytes))).toBe(true)
     for (let position = 0; position < bytes.length; position++) {
       for (let mask = 1; mask < 256; mask++) {
         bytes[position] ^= mask
         const decoded = codec.decodeBatch(bytes)
-        if (!Either.isLeft(decoded) || decoded.left._tag !== "Corrupt") {
+        if (!Result.isFailure(decoded) || decoded.failure._tag !== "Corrupt") {
           expect.fail(`byte ${position}, mask ${mask}: ${JSON.stringify(decoded)}`)
         }
         bytes[position] ^= mask
@@ -62,10 +64,10 @@ describe("an envelope of which a byte has changed", () => {
 
   it.each(envelopes)("%s is corrupt where it is cut off, or goes on", (_, codec, good) => {
     for (let length = 0; length < good.length; length++) {
-      expect(Either.getOrThrow(Either.flip(codec.decodeBatch(good.subarray(0, length))))._tag).toBe("Corrupt")
+      expect(failureOf(codec.decodeBatch(good.subarray(0, length)))._tag).toBe("Corrupt")
     }
     const longer = Uint8Array.of(...good, 0)
-    expect(Either.getOrThrow(Either.flip(codec.decodeBatch(longer)))._tag).toBe("Corrupt")
+    expect(failureOf(codec.decodeBatch(longer))._tag).toBe("Corrupt")
   })
 })
 
@@ -83,7 +85,7 @@ describe("an envelope", () => {
   })
 
   it("of the first version, which has no checksum, is read as before", () => {
-    expect(Either.getOrThrow(numbers.decodeBatch(bytesOf("sluice/1 json size 1700000000000\n[1,2]")))).toEqual({
+    expect(Result.getOrThrow(numbers.decodeBatch(bytesOf("sluice/1 json size 1700000000000\n[1,2]")))).toEqual({
       items: [1, 2],
       trigger: "size",
       openedAtMillis: at,
@@ -100,7 +102,7 @@ describe("an envelope", () => {
   })
 
   it("whose checksum is right, but which is none of its version, is broken", () => {
-    expect(whyNot(sealed(" json size 0\n[1]"))).toBe("Right")
+    expect(whyNot(sealed(" json size 0\n[1]"))).toBe("nothing")
     expect(whyNot(sealed(" json size 0"))).toContain("Broken")
     expect(whyNot(sealed(""))).toContain("Broken")
     expect(whyNot(sealed(" json size 0 0 0\n[1]"))).toContain("Broken")
@@ -131,7 +133,7 @@ describe("an envelope", () => {
 })
 
 describe("the times of an envelope", () => {
-  const timesOf = (bytes: Uint8Array) => Either.getOrThrow(numbers.decodeBatch(bytes)).offeredAtMillis
+  const timesOf = (bytes: Uint8Array) => Result.getOrThrow(numbers.decodeBatch(bytes)).offeredAtMillis
   const line = (bytes: Uint8Array) => text(bytes).split("\n", 1)[0].slice("sluice/2 00000000 ".length)
 
   it("are not written where each item was offered when the batch was opened", () => {
@@ -176,7 +178,7 @@ describe("the times of an envelope", () => {
         expect.stringContaining("Broken")
       ])
     }
-    expect(whyNot(sealed(" json size 0 0*2\n[1,2]"))).toBe("Right")
+    expect(whyNot(sealed(" json size 0 0*2\n[1,2]"))).toBe("nothing")
   })
 })
 
@@ -186,10 +188,10 @@ describe("reading a batch without decoding it", () => {
     const value = { at: "2026-01-01T00:00:00.000Z" }
     const bytes = codec.encodeBatch([value], { trigger: "linger", openedAtMillis: at, offeredAtMillis: [at - 1] })
     expect(codec.readBatch(bytes)).toEqual(
-      Either.right({ values: [value], trigger: "linger", openedAtMillis: at, offeredAtMillis: [at - 1] })
+      Result.succeed({ values: [value], trigger: "linger", openedAtMillis: at, offeredAtMillis: [at - 1] })
     )
-    expect(Either.isRight(Codec.make(Schema.Number).readBatch(bytes))).toBe(true)
-    expect(Either.isLeft(Codec.make(Schema.Number).decodeBatch(bytes))).toBe(true)
-    expect(Either.isLeft(codec.readBatch(bytesOf("garbage")))).toBe(true)
+    expect(Result.isSuccess(Codec.make(Schema.Number).readBatch(bytes))).toBe(true)
+    expect(Result.isFailure(Codec.make(Schema.Number).decodeBatch(bytes))).toBe(true)
+    expect(Result.isFailure(codec.readBatch(bytesOf("garbage")))).toBe(true)
   })
 })

@@ -1,13 +1,13 @@
-import { Codec } from "@sluice/core"
-import { Either, FastCheck } from "effect"
+import { Codec, Result } from "@sluice/core"
+import { FastCheck } from "effect"
 import { describe, expect, it } from "vitest"
+import { failureOf } from "./support/failureOf.ts"
 
 const inspect = Codec.inspect()
 
-const faultOf = (value: unknown, limits?: Partial<Codec.Limits>) =>
-  Either.getOrThrow(Either.flip(Codec.inspect(limits)(value)))
+const faultOf = (value: unknown, limits?: Partial<Codec.Limits>) => failureOf(Codec.inspect(limits)(value))
 
-const bytesOf = (value: unknown) => Either.getOrThrow(inspect(value)).bytes
+const bytesOf = (value: unknown) => Result.getOrThrow(inspect(value)).bytes
 
 /** So many arrays, or objects, around a value. */
 const nested = (depth: number, kind: "array" | "object", value: unknown = 1): unknown => {
@@ -18,19 +18,19 @@ const nested = (depth: number, kind: "array" | "object", value: unknown = 1): un
 describe("inspect", () => {
   it("answers a plain value as it is", () => {
     const value = { a: [1, "two", null, true, { b: [] }] }
-    expect(Either.getOrThrow(inspect(value)).value).toBe(value)
+    expect(Result.getOrThrow(inspect(value)).value).toBe(value)
   })
 
   it.each(["array", "object"] as const)("takes 64 levels of %ss by default, and not 65", (kind) => {
-    expect(Either.isRight(inspect(nested(64, kind)))).toBe(true)
+    expect(Result.isSuccess(inspect(nested(64, kind)))).toBe(true)
     expect(faultOf(nested(65, kind))).toMatchObject({ reason: "too-deep" })
     expect(faultOf(nested(65, kind)).detail).toContain("64")
   })
 
   it("counts arrays and objects as levels, and what is in them is none", () => {
-    expect(Either.isRight(Codec.inspect({ maxDepth: 2 })([{ a: 1 }]))).toBe(true)
+    expect(Result.isSuccess(Codec.inspect({ maxDepth: 2 })([{ a: 1 }]))).toBe(true)
     expect(faultOf([{ a: [] }], { maxDepth: 2 })).toMatchObject({ reason: "too-deep", path: "[0].a" })
-    expect(Either.isRight(Codec.inspect({ maxDepth: 0 })("text"))).toBe(true)
+    expect(Result.isSuccess(Codec.inspect({ maxDepth: 0 })("text"))).toBe(true)
     expect(faultOf([], { maxDepth: 0 })).toMatchObject({ reason: "too-deep", path: "" })
   })
 
@@ -69,7 +69,7 @@ describe("inspect", () => {
 
   it("takes whole pairs, at any place", () => {
     for (const text of ["\u{1f600}", "a\u{1f600}b", "\u{10ffff}\u{10000}"]) {
-      expect(Either.isRight(inspect({ [text]: text }))).toBe(true)
+      expect(Result.isSuccess(inspect({ [text]: text }))).toBe(true)
     }
   })
 
@@ -79,8 +79,8 @@ describe("inspect", () => {
       path: "a[0]"
     })
     expect(faultOf(JSON.parse("{\"__proto__\": null}")).detail).toContain("__proto__")
-    expect(Either.isRight(inspect(Object.assign(Object.create(null), { a: 1 })))).toBe(true)
-    expect(Either.isRight(inspect(JSON.parse("{\"constructor\": 1, \"prototype\": 2}")))).toBe(true)
+    expect(Result.isSuccess(inspect(Object.assign(Object.create(null), { a: 1 })))).toBe(true)
+    expect(Result.isSuccess(inspect(JSON.parse("{\"constructor\": 1, \"prototype\": 2}")))).toBe(true)
   })
 
   it.each([
@@ -105,11 +105,11 @@ describe("inspect", () => {
 
   it("measures text as UTF-8, and takes as many bytes as it may have, and not one more", () => {
     expect(["a", "é", "€", "\u{1f600}"].map((text) => bytesOf(text) - bytesOf(""))).toEqual([1, 2, 3, 4])
-    expect(Either.isRight(Codec.inspect({ maxItemBytes: 100 })("x".repeat(98)))).toBe(true)
+    expect(Result.isSuccess(Codec.inspect({ maxItemBytes: 100 })("x".repeat(98)))).toBe(true)
     expect(faultOf("x".repeat(99), { maxItemBytes: 100 })).toMatchObject({ reason: "too-large", path: "" })
     expect(faultOf("x".repeat(99), { maxItemBytes: 100 }).detail).toBe("it has 101 bytes, and may have 100")
     const megabyte = 1024 * 1024
-    expect(Either.isRight(inspect("x".repeat(megabyte - 2)))).toBe(true)
+    expect(Result.isSuccess(inspect("x".repeat(megabyte - 2)))).toBe(true)
     expect(faultOf("x".repeat(megabyte - 1)).reason).toBe("too-large")
     expect(faultOf(["x".repeat(megabyte / 2), "x".repeat(megabyte / 2)]).reason).toBe("too-large")
   })
@@ -120,11 +120,11 @@ describe("inspect", () => {
   })
 
   it("looks at each value anew", () => {
-    expect(Either.isLeft(inspect(NaN))).toBe(true)
-    expect(Either.isRight(inspect(1))).toBe(true)
+    expect(Result.isFailure(inspect(NaN))).toBe(true)
+    expect(Result.isSuccess(inspect(1))).toBe(true)
     expect(faultOf([NaN]).path).toBe("[0]")
-    const fault = Either.getOrThrow(Either.flip(inspect([[NaN]])))
-    expect(Either.isLeft(inspect({ a: NaN }))).toBe(true)
+    const fault = failureOf(inspect([[NaN]]))
+    expect(Result.isFailure(inspect({ a: NaN }))).toBe(true)
     expect(fault.path).toBe("[0][0]")
   })
 
@@ -142,7 +142,7 @@ describe("inspect", () => {
         const text = JSON.stringify(parsed)
         const result = inspect(parsed)
         if (text.includes("\"__proto__\"") || /\\ud[89a-f]/.test(text)) return
-        const { bytes } = Either.getOrThrow(result)
+        const { bytes } = Result.getOrThrow(result)
         const length = new TextEncoder().encode(text).length
         expect(bytes).toBeGreaterThanOrEqual(length)
         const numbers = (text.match(/-?\d[\d.e+-]*/g) ?? []).length
@@ -167,7 +167,7 @@ describe("inspect", () => {
   })
 
   it("throws at nothing: neither with a limit of depth that a stack has not, nor at a value that throws", () => {
-    expect(Either.isLeft(Codec.inspect({ maxDepth: Infinity })(nested(100_000, "array")))).toBe(true)
+    expect(Result.isFailure(Codec.inspect({ maxDepth: Infinity })(nested(100_000, "array")))).toBe(true)
     const throwing = Object.defineProperty({}, "a", {
       enumerable: true,
       get: () => {

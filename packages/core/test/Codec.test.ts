@@ -1,5 +1,5 @@
-import { Codec } from "@sluice/core"
-import { Either, FastCheck, Schema } from "effect"
+import { Codec, Result } from "@sluice/core"
+import { FastCheck, Schema } from "effect"
 import { describe, expect, it } from "vitest"
 
 const envelope = { trigger: "linger", openedAtMillis: 1_700_000_000_000 } as const
@@ -14,7 +14,7 @@ describe("a codec", () => {
       /^sluice\/2 [\da-f]{8} json linger 1700000000000\n\[{"at":"2026-01-01T00:00:00.000Z"}\]$/
     )
     expect(codec.decodeBatch(bytes)).toEqual(
-      Either.right({
+      Result.succeed({
         ...envelope,
         offeredAtMillis: [1_700_000_000_000],
         items: [{ at: new Date("2026-01-01T00:00:00.000Z") }]
@@ -27,8 +27,8 @@ describe("a codec", () => {
     FastCheck.assert(
       FastCheck.property(FastCheck.array(FastCheck.jsonValue(), { maxLength: 5 }), (values) => {
         const encoded = values.map((value) => codec.encodeItem(value))
-        const taken = encoded.filter(Either.isRight).map(({ right }) => right.value)
-        const decoded = Either.getOrThrow(codec.decodeBatch(codec.encodeBatch(taken, envelope)))
+        const taken = encoded.filter(Result.isSuccess).map(({ success }) => success.value)
+        const decoded = Result.getOrThrow(codec.decodeBatch(codec.encodeBatch(taken, envelope)))
         // JSON has no negative zero.
         expect(JSON.stringify(decoded.items)).toBe(JSON.stringify(taken))
       }),
@@ -50,7 +50,7 @@ describe("a codec", () => {
           codec.decodeBatch(noise)
           codec.decodeBatch(broken)
           codec.decodeBatch(good.subarray(0, at))
-          expect(Either.isLeft(codec.decodeBatch(good.subarray(0, at)))).toBe(true)
+          expect(Result.isFailure(codec.decodeBatch(good.subarray(0, at)))).toBe(true)
         }
       ),
       { seed: 5 }
@@ -66,16 +66,16 @@ describe("a codec", () => {
         decode: (b) => Array.from(b)
       }
     })
-    expect(Either.getOrThrow(other.decodeBatch(other.encodeBatch([1, 2], envelope))).items).toEqual([1, 2])
-    expect(Either.getOrThrow(other.decodeBatch(json.encodeBatch([1, 2], envelope))).items).toEqual([1, 2])
-    expect(Either.isLeft(json.decodeBatch(other.encodeBatch([1, 2], envelope)))).toBe(true)
+    expect(Result.getOrThrow(other.decodeBatch(other.encodeBatch([1, 2], envelope))).items).toEqual([1, 2])
+    expect(Result.getOrThrow(other.decodeBatch(json.encodeBatch([1, 2], envelope))).items).toEqual([1, 2])
+    expect(Result.isFailure(json.decodeBatch(other.encodeBatch([1, 2], envelope)))).toBe(true)
   })
 
   it("asks the format what it carries beyond JSON", () => {
     const format = { ...Codec.json, carries: (value: unknown) => value instanceof Date }
     const codec = Codec.make(Schema.Any as Schema.Schema<unknown>, { format })
-    expect(Either.isRight(codec.encodeItem({ d: new Date() }))).toBe(true)
-    expect(Either.isLeft(codec.encodeItem({ d: 1n }))).toBe(true)
+    expect(Result.isSuccess(codec.encodeItem({ d: new Date() }))).toBe(true)
+    expect(Result.isFailure(codec.encodeItem({ d: 1n }))).toBe(true)
   })
 
   it("refuses what a schema of the user's throws at, or cannot encode at once", () => {
@@ -87,11 +87,11 @@ describe("a codec", () => {
       }
     })
     expect(Codec.make(throwing).encodeItem("a")).toMatchObject(
-      Either.left({ reason: "type", detail: expect.stringContaining("no luck") })
+      Result.fail({ reason: "type", detail: expect.stringContaining("no luck") })
     )
     const Tree: Schema.Schema<any> = Schema.Struct({ next: Schema.NullOr(Schema.suspend(() => Tree)) })
     let deep: unknown = null
     for (let i = 0; i < 20_000; i++) deep = { next: deep }
-    expect(Codec.make(Tree).encodeItem(deep)).toMatchObject(Either.left({ reason: "too-deep" }))
+    expect(Codec.make(Tree).encodeItem(deep)).toMatchObject(Result.fail({ reason: "too-deep" }))
   })
 })

@@ -40,7 +40,7 @@ const cruise = (tree: string) => {
   return summary.violations
 }
 
-const pureModules = ["FlushPolicy", "Buffer", "Batch", "QueueEvent", "QueueError", "Sharding"]
+const pureModules = ["FlushPolicy", "Buffer", "Batch", "QueueEvent", "QueueError", "Result", "Sharding"]
 const running = ["effect/Effect", "effect/Clock", "effect/Queue", "effect/Scope", "effect/Stream", "effect/PubSub"]
 
 describe("import rule", () => {

@@ -1,5 +1,5 @@
-import { type BatchQueue, Codec, type QueueError, type WriteBehind } from "@sluice/core"
-import { type Effect, type Either } from "effect"
+import { type BatchQueue, Codec, type QueueError, type Result, type WriteBehind } from "@sluice/core"
+import { type Effect } from "effect"
 import { describe, expect, it } from "tstyche"
 
 interface Order {
@@ -47,7 +47,7 @@ describe("offers of all or none", () => {
 
 describe("Codec.inspect", () => {
   it("takes any value, and answers it or what is wrong with it", () => {
-    expect(Codec.inspect({ maxDepth: 3 })(orders)).type.toBe<Either.Either<Codec.EncodedItem, Codec.Fault>>()
+    expect(Codec.inspect({ maxDepth: 3 })(orders)).type.toBe<Result.Result<Codec.EncodedItem, Codec.Fault>>()
     expect(Codec.inspect).type.not.toBeCallableWith({ depth: 3 })
   })
 })

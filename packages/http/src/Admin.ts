@@ -12,10 +12,10 @@ import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type { InvalidOption, StoreUnavailable } from "@sluice/core/QueueError"
 import type { Stats } from "@sluice/core/QueueStore"
+import * as Result from "@sluice/core/Result"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
@@ -224,8 +224,8 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
                 const { content, ...rest } = letter.value
                 return Effect.succeed({
                   ...rest,
-                  content: Either.getOrNull(content),
-                  unreadable: Either.getOrNull(Either.flip(content))
+                  content: Result.isSuccess(content) ? content.success : null,
+                  unreadable: Result.isFailure(content) ? content.failure : null
                 })
               })))
           .handleRaw("redrive", ({ path, request }) =>

@@ -20,6 +20,7 @@ import type {
   TooManyItems
 } from "@sluice/core/QueueError"
 import type { Amount, DeadLetter, Stats } from "@sluice/core/QueueStore"
+import * as Result from "@sluice/core/Result"
 import type * as WriteBehindModule from "@sluice/core/WriteBehind"
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
@@ -99,7 +100,7 @@ export interface HttpQueue<in out A = any> {
   readonly name: string
   readonly system: string
   /** An item of a JSON value, or what is wrong with it. Never throws. */
-  readonly decode: (value: unknown) => Either.Either<A, Fault>
+  readonly decode: (value: unknown) => Result.Result<A, Fault>
   /** What becomes of integers that no number holds, before `decode`. Default: `"refuse"`. */
   readonly unsafeIntegers?: UnsafeIntegers | undefined
   /** Offers one item at once. */
@@ -205,7 +206,7 @@ export interface DeadLetters {
 export interface InspectedLetter extends DeadLetter {
   /** How large it is in the store. */
   readonly bytes: number
-  readonly content: Either.Either<ReadonlyArray<unknown>, string>
+  readonly content: Result.Result<ReadonlyArray<unknown>, string>
 }
 
 /**
@@ -241,15 +242,16 @@ const makeDecode = <A, I>({ limits, schema }: Options<A, I>): HttpQueue<A>["deco
   const decode = ParseResult.decodeUnknownEither(schema)
   return (value) => {
     const inspected = inspect(value)
-    if (Either.isLeft(inspected)) {
-      const { detail, path, reason } = inspected.left
-      return Either.left({ field: path, reason, message: detail })
+    if (Result.isFailure(inspected)) {
+      const { detail, path, reason } = inspected.failure
+      return Result.fail({ field: path, reason, message: detail })
     }
     try {
-      return Either.mapLeft(decode(value), faultOf)
+      const decoded = decode(value)
+      return Either.isLeft(decoded) ? Result.fail(faultOf(decoded.left)) : Result.succeed(decoded.right)
     } catch (error) {
       // A transformation of the user's.
-      return Either.left({ field: "", reason: "type", message: error instanceof Error ? error.message : String(error) })
+      return Result.fail({ field: "", reason: "type", message: error instanceof Error ? error.message : String(error) })
     }
   }
 }
@@ -339,12 +341,15 @@ export const fromBatchQueue = <A, I>(
   options: Options<A, I>
 ): HttpQueue<A> => {
   const encode = Schema.encodeUnknownEither(options.schema)
-  const encodeAll = (items: ReadonlyArray<A>): Either.Either<ReadonlyArray<unknown>, string> =>
-    Either.flatMap(
-      Either.mapLeft(Either.all(items.map((item) => encode(item))), ({ message }) => message),
-      (encoded) =>
-        isJson(encoded) ? Either.right(encoded) : Either.left("its items are in a format that JSON cannot show")
-    )
+  const encodeAll = (items: ReadonlyArray<A>): Result.Result<ReadonlyArray<unknown>, string> => {
+    const values: Array<unknown> = []
+    for (const item of items) {
+      const encoded = encode(item)
+      if (Either.isLeft(encoded)) return Result.fail(encoded.left.message)
+      values.push(encoded.right)
+    }
+    return isJson(values) ? Result.succeed(values) : Result.fail("its items are in a format that JSON cannot show")
+  }
   return {
     name: queue.name,
     system: "BatchQueue",
@@ -380,7 +385,7 @@ export const fromBatchQueue = <A, I>(
           Option.map(({ content, payload, ...letter }) => ({
             ...letter,
             bytes: payload.length,
-            content: Either.isRight(content) ? encodeAll(content.right) : Either.left(describe(content.left))
+            content: Result.isSuccess(content) ? encodeAll(content.success) : Result.fail(describe(content.failure))
           }))
         ),
       redrive: (which, options) => queue.deadLetters.redrive(whichOf(which), options),

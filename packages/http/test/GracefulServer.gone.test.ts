@@ -5,8 +5,9 @@
 import { HttpApiBuilder, HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer, NodeHttpServerRequest } from "@effect/platform-node"
 import { describe, expect, it } from "@effect/vitest"
+import { Result } from "@sluice/core"
 import { Admin, GracefulServer, type HttpQueue, HttpQueues, Ingest, SluiceApi, Watch } from "@sluice/http"
-import { Context, Effect, Either, Layer, Option, Redacted, Schema, Stream, Supervisor } from "effect"
+import { Context, Effect, Layer, Option, Redacted, Schema, Stream, Supervisor } from "effect"
 import { createServer } from "node:http"
 import { connect as connectSocket } from "node:net"
 import { Readable } from "node:stream"
@@ -173,7 +174,7 @@ describe("a server that is none of ours", () => {
   const queue = {
     name: "items",
     system: "Test",
-    decode: Either.right,
+    decode: Result.succeed,
     events: Stream.never,
     status: Effect.flatMap(isAsked, (isAsked) => isAsked ? atLast(status) : Effect.succeed(status)),
     flush: Effect.void,

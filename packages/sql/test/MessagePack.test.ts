@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
-import { BatchQueue, BatchStore, Codec } from "@sluice/core"
-import { Effect, Either, FastCheck, Schema } from "effect"
+import { BatchQueue, BatchStore, Codec, Result } from "@sluice/core"
+import { Effect, FastCheck, Schema } from "effect"
 import { MessagePack } from "../src/index.ts"
 
 const { messagePack } = MessagePack
@@ -26,11 +26,11 @@ describe("MessagePack", () => {
     let taken = 0
     FastCheck.assert(
       FastCheck.property(FastCheck.array(anything.filter(isNegativeZeroFree), { maxLength: 5 }), (values) => {
-        const encodable = values.map((value) => codec.encodeItem(value)).filter(Either.isRight).map(({ right }) =>
-          right.value
+        const encodable = values.map((value) => codec.encodeItem(value)).filter(Result.isSuccess).map(({ success }) =>
+          success.value
         )
         taken += encodable.length
-        const { items } = Either.getOrThrow(codec.decodeBatch(codec.encodeBatch(encodable, envelope)))
+        const { items } = Result.getOrThrow(codec.decodeBatch(codec.encodeBatch(encodable, envelope)))
         expect(items).toEqual(encodable)
       }),
       { seed: 11, numRuns: 2000 }
@@ -41,13 +41,13 @@ describe("MessagePack", () => {
   it("carries dates, NaN, undefined, bytes and bigints of 64 bits, and refuses longer ones", () => {
     const codec = Codec.make(AnyValue, { format: messagePack })
     const values = [new Date(5), NaN, -Infinity, undefined, 2n ** 64n - 1n, -(2n ** 63n), 7n, 2 ** 53]
-    const { items } = Either.getOrThrow(codec.decodeBatch(codec.encodeBatch(values, envelope)))
+    const { items } = Result.getOrThrow(codec.decodeBatch(codec.encodeBatch(values, envelope)))
     expect(items).toEqual(values)
-    const [bytes] = Either.getOrThrow(codec.decodeBatch(codec.encodeBatch([Uint8Array.of(1, 2)], envelope))).items
+    const [bytes] = Result.getOrThrow(codec.decodeBatch(codec.encodeBatch([Uint8Array.of(1, 2)], envelope))).items
     expect(Array.from(bytes as Uint8Array)).toEqual([1, 2])
-    for (const value of values) expect(Either.isRight(codec.encodeItem([value]))).toBe(true)
+    for (const value of values) expect(Result.isSuccess(codec.encodeItem([value]))).toBe(true)
     for (const value of [2n ** 64n, -(2n ** 63n) - 1n, new Date(NaN), new Map(), Symbol("s"), () => {}]) {
-      expect(codec.encodeItem([value])).toMatchObject(Either.left({ reason: "unsupported" }))
+      expect(codec.encodeItem([value])).toMatchObject(Result.fail({ reason: "unsupported" }))
     }
   })
 

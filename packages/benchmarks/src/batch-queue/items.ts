@@ -1,7 +1,6 @@
 /** The items, what is known of how they are encoded, and the books that a handler keeps of them. */
-import { Codec } from "@sluice/core"
+import { Codec, Result } from "@sluice/core"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 
 /** Small, and of a schema that is fast: a slow one costs everybody as much, and would hide what the rest costs. */
@@ -25,13 +24,13 @@ const codec = Codec.make(Item)
 /** What a queue would store. */
 export const encodeBatch = (items: ReadonlyArray<Item>): Uint8Array =>
   codec.encodeBatch(
-    items.map((item) => Either.getOrThrow(codec.encodeItem(item)).value),
+    items.map((item) => Result.getOrThrow(codec.encodeItem(item)).value),
     { trigger: "size", openedAtMillis: 0 }
   )
 
 /** What a queue has stored. */
 export const decodeBatch = (payload: Uint8Array): ReadonlyArray<Item> =>
-  Either.getOrThrowWith(codec.decodeBatch(payload), (why) => new Error(JSON.stringify(why))).items
+  Result.getOrThrow(codec.decodeBatch(payload)).items
 
 /** Fails unless items are what was offered under their ids. */
 export const expectIntact = (items: ReadonlyArray<Item>): void => {

@@ -108,7 +108,7 @@ const group = (what: string, before: string, options: Varied): Effect.Effect<Row
     const letters = yield* queue.deadLetters.list()
     const contents = yield* Effect.forEach(letters, ({ id }) => queue.deadLetters.inspect(id))
     const items = contents.flatMap((letter) =>
-      letter._tag === "Some" && letter.value.content._tag === "Right" ? letter.value.content.right : []
+      letter._tag === "Some" && letter.value.content._tag === "Success" ? letter.value.content.success : []
     )
     const good = items.filter((item) => item !== bad).length
     const { pending } = yield* queue.stats

@@ -1,13 +1,12 @@
 /** Leases, clocks, and bytes that cannot be read: the second table. */
 import { SqlClient } from "@effect/sql/SqlClient"
-import { type BatchQueue, Codec } from "@sluice/core"
+import { type BatchQueue, Codec, Result } from "@sluice/core"
 import { WriteCoordinator } from "@sluice/sql"
 import Sqlite from "better-sqlite3"
 import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import {
   type Books,
@@ -27,7 +26,7 @@ import {
 const codec = Codec.make(Schema.Number)
 
 const payloadOf = (item: number): Uint8Array =>
-  codec.encodeBatch([Either.getOrThrow(codec.encodeItem(item)).value], { trigger: "size", openedAtMillis: 0 })
+  codec.encodeBatch([Result.getOrThrow(codec.encodeItem(item)).value], { trigger: "size", openedAtMillis: 0 })
 
 /** What two workers of one process did about leases. */
 const leaseRow = (
@@ -168,7 +167,7 @@ const newer = (count: number, before: string): Effect.Effect<Row> =>
     const store = yield* storeIn(context)
     const payload = yield* newerPayload(0)
     const decoded = Codec.make(Schema.Number).decodeBatch(payload)
-    if (Either.isRight(decoded) || decoded.left._tag !== "Newer") throw new Error("it can be read")
+    if (Result.isSuccess(decoded) || decoded.failure._tag !== "Newer") throw new Error("it can be read")
     const batchOf = (bytes: Uint8Array) => ({ payload: bytes, items: 1, oldestAtMillis: 0 })
     yield* store.append({ batches: Arr.makeBy(count, () => batchOf(payload)) })
     yield* store.append({ batches: Arr.makeBy(50, (item) => batchOf(payloadOf(item))) })

@@ -458,8 +458,8 @@ export const program = (setting: Setting) => (seed: number) =>
 
 const itemsOf = (payload: Uint8Array): ReadonlyArray<Item> => {
   const decoded = codec.decodeBatch(payload)
-  if (decoded._tag === "Left") throw new Error(JSON.stringify(decoded.left))
-  return decoded.right.items
+  if (decoded._tag === "Failure") throw new Error(JSON.stringify(decoded.failure))
+  return decoded.success.items
 }
 
 const idsOf = (payload: Uint8Array) => itemsOf(payload).flatMap(({ ids }) => ids)

@@ -5,10 +5,10 @@ import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type { Storing } from "@sluice/core/BatchQueue"
 import type { ItemDropped, StoreUnavailable } from "@sluice/core/QueueError"
+import * as Result from "@sluice/core/Result"
 import { timeoutOption } from "@sluice/core/unstable/Sleep"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
@@ -99,17 +99,17 @@ export const takeWhole = (mounted: Mounted, text: string, ask: Ask): Effect.Effe
   }
   if (!Array.isArray(value)) {
     const decoded = queue.decode(value)
-    if (Either.isLeft(decoded)) return Effect.succeed(invalid(mounted, [{ position: 0, ...decoded.left }], 0))
+    if (Result.isFailure(decoded)) return Effect.succeed(invalid(mounted, [{ position: 0, ...decoded.failure }], 0))
     return ask.wait === "accepted" && ask.key === undefined && !mounted.tracing
-      ? takeOne(mounted, decoded.right)
-      : takeAll(mounted, [decoded.right], [value], ask)
+      ? takeOne(mounted, decoded.success)
+      : takeAll(mounted, [decoded.success], [value], ask)
   }
   const items: Array<unknown> = []
   const faults: Array<ItemFault> = []
   for (const [position, each] of value.entries()) {
     const decoded = queue.decode(each)
-    if (Either.isRight(decoded)) items.push(decoded.right)
-    else if (faults.push({ position, ...decoded.left }) === mostFaults) break
+    if (Result.isSuccess(decoded)) items.push(decoded.success)
+    else if (faults.push({ position, ...decoded.failure }) === mostFaults) break
   }
   return faults.length > 0 ? Effect.succeed(invalid(mounted, faults, 0)) : takeAll(mounted, items, value, ask)
 }
@@ -334,11 +334,11 @@ class Streaming {
     for (const line of lines) {
       if (isBlank(line)) continue
       const decoded = this.decode(line)
-      if (Either.isLeft(decoded)) {
-        fault = { ...decoded.left, position: this.position + items.length }
+      if (Result.isFailure(decoded)) {
+        fault = { ...decoded.failure, position: this.position + items.length }
         break
       }
-      items.push(decoded.right)
+      items.push(decoded.success)
     }
     const offered = this.offer(items)
     return Effect.map(items.length === 0 ? Effect.as(offered, true) : this.bounded(offered), (isInTime) => {
@@ -350,17 +350,17 @@ class Streaming {
     })
   }
 
-  private decode(line: string): Either.Either<unknown, Fault> {
+  private decode(line: string): Result.Result<unknown, Fault> {
     let value: unknown
     try {
       value = JSON.parse(line)
     } catch (error) {
-      return Either.left({ field: "", reason: "json", message: (error as Error).message })
+      return Result.fail({ field: "", reason: "json", message: (error as Error).message })
     }
     const [inexact] = inexactOf(this.mounted, line, 1)
-    if (inexact !== undefined) return Either.left(inexactFault(inexact, false))
+    if (inexact !== undefined) return Result.fail(inexactFault(inexact, false))
     const decoded = this.mounted.queue.decode(value)
-    if (this.ask.key !== undefined && Either.isRight(decoded)) this.prints.push(this.fingerprint.add(value))
+    if (this.ask.key !== undefined && Result.isSuccess(decoded)) this.prints.push(this.fingerprint.add(value))
     return decoded
   }
 

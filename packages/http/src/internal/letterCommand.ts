@@ -7,9 +7,11 @@ import * as HttpApp from "@effect/platform/HttpApp"
 import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Codec from "@sluice/core/Codec"
+import * as Result from "@sluice/core/Result"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
+import type * as Schema from "effect/Schema"
 import { InvalidRequest, TooLarge, UnsupportedMediaType } from "../HttpError.ts"
 import type { LetterOptions, WhichLetters } from "../HttpQueue.ts"
 import { ByIds, ByQuery } from "../SluiceApi.ts"
@@ -46,7 +48,8 @@ export const readLetterCommand = (
       unread._tag === "TooLarge"
         ? new TooLarge({ what: "body", limit: maxBodyBytes, taken: 0 })
         : invalid("body", unread._tag === "Broken" ? brokenBody : "it must be text in UTF-8"))
-    return yield* decode(text)
+    const decoded = decode(text)
+    return Result.isFailure(decoded) ? yield* decoded.failure : decoded.success
   })
 
 const tellEncodings = HttpApp.appendPreResponseHandler((_, response) =>
@@ -58,26 +61,26 @@ const invalid = (field: string, message: string): InvalidRequest =>
 
 const inspect = Codec.inspect()
 
-const decode = (text: string): Either.Either<LetterCommand, InvalidRequest> => {
+const decode = (text: string): Result.Result<LetterCommand, InvalidRequest> => {
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch {
-    return Either.left(invalid("body", "it must be JSON"))
+    return Result.fail(invalid("body", "it must be JSON"))
   }
   // A schema would overflow the stack at what is nested deeply.
   const inspected = inspect(value)
-  if (Either.isLeft(inspected)) return Either.left(invalid(inspected.left.path, inspected.left.detail))
-  if (typeof value !== "object" || value === null) return Either.left(invalid("body", "it must be an object"))
+  if (Result.isFailure(inspected)) return Result.fail(invalid(inspected.failure.path, inspected.failure.detail))
+  if (typeof value !== "object" || value === null) return Result.fail(invalid("body", "it must be an object"))
   const hasIds = Object.hasOwn(value, "ids")
   if (hasIds && Object.hasOwn(value, "where")) {
-    return Either.left(invalid("where", "there must be either \"ids\" or \"where\", and not both"))
+    return Result.fail(invalid("where", "there must be either \"ids\" or \"where\", and not both"))
   }
   return hasIds
-    ? Either.map(decodeByIds(value), ({ ids, ...options }) => ({ which: ids, options }))
+    ? Result.map(decodeByIds(value), ({ ids, ...options }) => ({ which: ids, options }))
     : Object.hasOwn(value, "where")
-    ? Either.map(decodeByQuery(value), ({ where, ...options }) => ({ which: where, options }))
-    : Either.left(invalid("body", "there must be \"ids\" or \"where\""))
+    ? Result.map(decodeByQuery(value), ({ where, ...options }) => ({ which: where, options }))
+    : Result.fail(invalid("body", "there must be \"ids\" or \"where\""))
 }
 
 /** The innermost place that is wrong, and what may be there. */
@@ -91,5 +94,14 @@ const faultOf = (issue: ParseResult.ParseIssue): InvalidRequest => {
 /** What is optional may be undefined as well, which nobody can send. */
 const isOfAbsence = /^Expected undefined, /
 
-const decodeByIds = (value: unknown) => Either.mapLeft(ParseResult.decodeUnknownEither(ByIds)(value), faultOf)
-const decodeByQuery = (value: unknown) => Either.mapLeft(ParseResult.decodeUnknownEither(ByQuery)(value), faultOf)
+/** Decodes by a schema, and says what is wrong. */
+const decoder = <A, I>(schema: Schema.Schema<A, I>) => {
+  const decode = ParseResult.decodeUnknownEither(schema)
+  return (value: unknown): Result.Result<A, InvalidRequest> => {
+    const decoded = decode(value)
+    return Either.isLeft(decoded) ? Result.fail(faultOf(decoded.left)) : Result.succeed(decoded.right)
+  }
+}
+
+const decodeByIds = decoder(ByIds)
+const decodeByQuery = decoder(ByQuery)

@@ -9,7 +9,6 @@ import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Iterable from "effect/Iterable"
 import type { Trigger } from "../../Batch.ts"
 import type { Buffer } from "../../Buffer.ts"
@@ -19,6 +18,7 @@ import type { PolicyQueueImpl } from "../intake/policyQueue.ts"
 import type { StoreUnavailable } from "../../QueueError.ts"
 import type { DropReason } from "../../QueueEvent.ts"
 import type { Appended, NewBatch, QueueStore } from "../../QueueStore.ts"
+import * as Result from "../../Result.ts"
 import { withAlarm } from "../fibers/alarm.ts"
 import { Bell } from "../fibers/bell.ts"
 import { type Breaks, inStretches } from "../fibers/breaks.ts"
@@ -295,7 +295,8 @@ export class Appender<in out A> {
   }
 
   private encode(item: A): EncodedItem | Fault {
-    return Either.merge(this.options.codec.encodeItem(item))
+    const encoded = this.options.codec.encodeItem(item)
+    return Result.isFailure(encoded) ? encoded.failure : encoded.success
   }
 
   private close(trigger: Trigger): void {
@@ -464,7 +465,8 @@ export class Appender<in out A> {
   /** It may have been merged: it is told as it would have been read, or as it is stored where nobody can read it. */
   private tellDropped(value: unknown, reason: DropReason, cause: Cause.Cause<unknown> | undefined): void {
     const { codec, observer } = this.options
-    observer.dropped(Either.getOrElse(codec.decodeItem(value), () => value as A), reason, cause)
+    const decoded = codec.decodeItem(value)
+    observer.dropped(Result.isFailure(decoded) ? value as A : decoded.success, reason, cause)
   }
 
   private leave(batch: Outgoing<A>): void {

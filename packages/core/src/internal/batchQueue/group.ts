@@ -3,11 +3,11 @@
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
-import * as Either from "effect/Either"
 import type { Batch } from "../../Batch.ts"
 import type { Buffer } from "../../Buffer.ts"
 import type { Codec, DecodedBatch } from "../../Codec.ts"
 import type { ClaimedBatch } from "../../QueueStore.ts"
+import * as Result from "../../Result.ts"
 
 /** A claimed batch that could be read. */
 export interface Readable<out A> extends DecodedBatch<A> {
@@ -80,8 +80,8 @@ export const encodedOf = <A>(
 }
 
 const storedValues = <A>({ claims }: Group<A>, codec: Codec<A>): ReadonlyArray<unknown> | undefined => {
-  const read = Either.all(claims.map(({ payload }) => codec.readBatch(payload)))
-  return Either.isRight(read) ? read.right.flatMap(({ values }) => values) : undefined
+  const read = Result.all(claims.map(({ payload }) => codec.readBatch(payload)))
+  return Result.isSuccess(read) ? read.success.flatMap(({ values }) => values) : undefined
 }
 
 const mergedValues = <A>(
@@ -89,12 +89,12 @@ const mergedValues = <A>(
   codec: Codec<A>,
   buffer: Buffer<A, any>
 ): ReadonlyArray<unknown> | undefined => {
-  const read = Either.all(claims.map(({ payload }) => codec.decodeBatch(payload)))
-  if (Either.isLeft(read)) return undefined
-  const { defect, merged } = merge(read.right.flatMap(({ items }) => items), buffer)
+  const read = Result.all(claims.map(({ payload }) => codec.decodeBatch(payload)))
+  if (Result.isFailure(read)) return undefined
+  const { defect, merged } = merge(read.success.flatMap(({ items }) => items), buffer)
   if (defect !== undefined) return undefined
-  const encoded = Either.all(merged.map((item) => codec.encodeItem(item)))
-  return Either.isRight(encoded) ? encoded.right.map(({ value }) => value) : undefined
+  const encoded = Result.all(merged.map((item) => codec.encodeItem(item)))
+  return Result.isSuccess(encoded) ? encoded.success.map(({ value }) => value) : undefined
 }
 
 /** Puts items through the user's buffer, so that it merges across batches. */

@@ -4,7 +4,6 @@
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Codec from "../../Codec.ts"
@@ -26,6 +25,7 @@ import {
 import { invalidKey, malformedItem, offerTimeout, queueClosed, queueFull, tooManyItems } from "../intake/refusals.ts"
 import type { Outcome } from "../../QueueEvent.ts"
 import type { QueueStore } from "../../QueueStore.ts"
+import * as Result from "../../Result.ts"
 import type { Appender } from "./appender.ts"
 import type { Backlog } from "./backlog.ts"
 import { type Checked, isText } from "./options.ts"
@@ -157,13 +157,13 @@ export class Offers<in out A> {
   private entryOf(item: A, awaited?: { readonly id?: string }): Entry<A> | Codec.Fault {
     const { clock, codec, isMerging } = this.options
     const encoded = codec.encodeItem(item)
-    if (Either.isLeft(encoded)) return encoded.left
+    if (Result.isFailure(encoded)) return encoded.failure
     if (awaited?.id === undefined && !this.hasKey(item)) return keyless
     // It is the item that is merged, not what was encoded; one that counts once is not.
     const mayChange = isMerging && awaited?.id === undefined && typeof item === "object" && item !== null
-    const kept = mayChange ? codec.decodeItem(encoded.right.value) : Either.right(item)
-    if (Either.isLeft(kept)) return kept.left
-    return new Entry(kept.right, clock.unsafeCurrentTimeMillis(), encoded.right, awaited)
+    const kept = mayChange ? codec.decodeItem(encoded.success.value) : Result.succeed(item)
+    if (Result.isFailure(kept)) return kept.failure
+    return new Entry(kept.success, clock.unsafeCurrentTimeMillis(), encoded.success, awaited)
   }
 
   /** Whether the buffer has a key for it to be merged by. What the key throws, the buffer is told of in its turn. */
@@ -392,27 +392,30 @@ export class Offers<in out A> {
     items: ReadonlyArray<A>,
     entries: ReadonlyArray<Entry<A>>,
     isPast = false
-  ): Either.Either<PutAll<A>, BatchAllOrNoneError<A>> {
+  ): Result.Result<PutAll<A>, BatchAllOrNoneError<A>> {
     const { intake, maxPending, name, tally } = this.options
     const refuse = (error: BatchAllOrNoneError<A>) => {
       tally.refusedAside(items.length)
-      return Either.left(error)
+      return Result.fail(error)
     }
     const refusal = { queue: name, item: items[0], taken: 0, notTaken: items }
     if (this.areTooMany(items)) return refuse(tooManyItems(refusal, maxPending!.items))
     if (items.length > 0 && this.isBacklogFull(items.length - 1)) return refuse(this.backlogFull(refusal))
     if (isPast) {
       for (const entry of entries) this.putPast(entry)
-      return Either.right({ entries, taken: { accepted: entries.length, coalesced: 0, dropped: 0 } })
+      return Result.succeed({ entries, taken: { accepted: entries.length, coalesced: 0, dropped: 0 } })
     }
     const taken = unsafeOfferAllOrNone(entries, () => intake)
-    return "accepted" in taken ? Either.right({ entries, taken }) : Either.left(ofAllOrNone(taken, items))
+    return "accepted" in taken ? Result.succeed({ entries, taken }) : Result.fail(ofAllOrNone(taken, items))
   }
 
   readonly offerAllOrNone = (items: ReadonlyArray<A>): Effect.Effect<Taken, BatchAllOrNoneError<A>> =>
     Effect.flatMap(
       this.entriesOf(items, (item) => this.entryOf(item)),
-      (entries) => Either.map(this.putAllOrNone(items, entries), ({ taken }) => taken)
+      (entries) => {
+        const put = this.putAllOrNone(items, entries)
+        return Result.isFailure(put) ? Effect.fail(put.failure) : Effect.succeed(put.success.taken)
+      }
     )
 
   readonly offerStoredAllOrNone = (
@@ -428,7 +431,7 @@ export class Offers<in out A> {
         }
         return Effect.flatMap(this.entriesOf(items, (item, index) => this.entryWithId(item, ids, index)), (entries) => {
           const put = this.putAllOrNone(items, entries, this.mustNotWaitForStore(fiber))
-          return Either.isLeft(put) ? Effect.fail(put.left) : this.allEnded(put.right.entries)
+          return Result.isFailure(put) ? Effect.fail(put.failure) : this.allEnded(put.success.entries)
         })
       })
     )

@@ -10,7 +10,6 @@
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
@@ -18,6 +17,7 @@ import type { Batch } from "../../Batch.ts"
 import * as Codec from "../../Codec.ts"
 import * as Decision from "../../Decision.ts"
 import type { Claim, ClaimedBatch, Failure, Turn } from "../../QueueStore.ts"
+import * as Result from "../../Result.ts"
 import type { Restore } from "../fibers/call.ts"
 import { failureOf } from "../fibers/failure.ts"
 import { type Group, groupOf, type Readable } from "./group.ts"
@@ -204,9 +204,9 @@ export class Worker<in out A> {
     const asides: Array<Effect.Effect<void>> = []
     for (const claimed of batches) {
       const decoded = codec.decodeBatch(claimed.payload)
-      if (Either.isLeft(decoded)) asides.push(this.setAside(claimed, decoded.left))
-      else if (claimed.deliveries > maxDeliveries) asides.push(this.bury({ claimed, ...decoded.right }))
-      else readable.push({ claimed, ...decoded.right })
+      if (Result.isFailure(decoded)) asides.push(this.setAside(claimed, decoded.failure))
+      else if (claimed.deliveries > maxDeliveries) asides.push(this.bury({ claimed, ...decoded.success }))
+      else readable.push({ claimed, ...decoded.success })
     }
     const setAside = Effect.all(asides, { discard: true })
     if (!Arr.isNonEmptyReadonlyArray(readable)) return setAside
@@ -624,7 +624,7 @@ export class Worker<in out A> {
   /** What was divided, as whoever claims it would read it; it has been merged already. */
   private regroup(claimed: ClaimedBatch): Group<A> | undefined {
     const decoded = this.pool.options.codec.decodeBatch(claimed.payload)
-    return Either.isLeft(decoded) ? undefined : groupOf([{ claimed, ...decoded.right }], undefined)
+    return Result.isFailure(decoded) ? undefined : groupOf([{ claimed, ...decoded.success }], undefined)
   }
 
   // --- ending -------------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@
  * The checksum is that of the bytes before it, seeded with that of the bytes after it. The former are fewer than 16, of
  * which every step can be undone, so that a change of the seed is never lost.
  */
-import * as Either from "effect/Either"
 import { type Trigger, triggers } from "../../Batch.ts"
+import * as Result from "../../Result.ts"
 import { xxHash32 } from "./checksum.ts"
 
 declare const TextDecoder: new(label: "utf-8", options: { readonly fatal: boolean }) => {
@@ -129,7 +129,7 @@ const linePattern = /^ ([\w.-]{1,32}) ([a-z]{1,32}) (-?\d{1,16})(?: ([\da-z*,-]+
  * Reads the line of an envelope, once its checksum is found to be right. In time that goes by the number of bytes,
  * whatever they are. Throws where the line is no text.
  */
-export const readHeader = (bytes: Uint8Array): Either.Either<Header, Unreadable> => {
+export const readHeader = (bytes: Uint8Array): Result.Result<Header, Unreadable> => {
   let found = version
   let at = start.length
   if (!isOfThisVersion(bytes)) {
@@ -141,7 +141,7 @@ export const readHeader = (bytes: Uint8Array): Either.Either<Header, Unreadable>
   }
   const after = at + digits
   if (!isSealed(bytes, at)) return corrupt("its checksum is not that of its bytes")
-  if (found > version) return Either.left({ _tag: "Newer", version: found })
+  if (found > version) return Result.fail({ _tag: "Newer", version: found })
   const end = bytes.indexOf(newline, after)
   const line = linePattern.exec(end < 0 ? "" : decoder.decode(bytes.subarray(after, end)))
   if (line === null) return broken("its envelope is none of its version")
@@ -160,7 +160,7 @@ const textOf = (bytes: Uint8Array, most: number): string => {
 }
 
 /** The first version has no checksum, and no times. */
-const readFirst = (bytes: Uint8Array): Either.Either<Header, Unreadable> => {
+const readFirst = (bytes: Uint8Array): Result.Result<Header, Unreadable> => {
   const end = bytes.subarray(0, longestFirst).indexOf(newline)
   const line = firstPattern.exec(end < 0 ? "" : decoder.decode(bytes.subarray(0, end)))
   if (line?.[1] !== undefined) return headerOf(line, end)
@@ -170,10 +170,10 @@ const readFirst = (bytes: Uint8Array): Either.Either<Header, Unreadable> => {
   return broken(line === null ? "its envelope has no end" : "its envelope is cut off")
 }
 
-const headerOf = (line: RegExpExecArray, end: number): Either.Either<Header, Unreadable> => {
+const headerOf = (line: RegExpExecArray, end: number): Result.Result<Header, Unreadable> => {
   const [, format, trigger, openedAt, times = ""] = line
   if (!isTrigger(trigger)) return broken(`its trigger is ${JSON.stringify(trigger)}`)
-  return Either.right({ format, trigger, openedAtMillis: Number(openedAt), bodyAt: end + 1, times })
+  return Result.succeed({ format, trigger, openedAtMillis: Number(openedAt), bodyAt: end + 1, times })
 }
 
 const timePattern = /^(-?[\da-z]{1,12})(?:\*([\da-z]{1,10}))?$/
@@ -205,6 +205,6 @@ const longestRun = 1 + 12 + 1 + 10 + 1
 
 const isTrigger = (text: string): text is Trigger => (triggers as ReadonlyArray<string>).includes(text)
 
-export const broken = (detail: string): Either.Either<never, Unreadable> => Either.left({ _tag: "Broken", detail })
+export const broken = (detail: string): Result.Result<never, Unreadable> => Result.fail({ _tag: "Broken", detail })
 
-const corrupt = (detail: string): Either.Either<never, Unreadable> => Either.left({ _tag: "Corrupt", detail })
+const corrupt = (detail: string): Result.Result<never, Unreadable> => Result.fail({ _tag: "Corrupt", detail })

@@ -2,8 +2,8 @@
  * Looks at an encoded item before it is stored: whether the format can carry it, whether its text is well-formed, how
  * deep and how large it is.
  */
-import * as Either from "effect/Either"
 import type { Malformation } from "../../QueueError.ts"
+import * as Result from "../../Result.ts"
 
 /**
  * What is wrong with an item.
@@ -36,18 +36,18 @@ export class Inspection {
     this.carries = carries
   }
 
-  inspect(value: unknown): Either.Either<{ readonly value: unknown; readonly bytes: number }, Fault> {
+  inspect(value: unknown): Result.Result<{ readonly value: unknown; readonly bytes: number }, Fault> {
     this.isVouchedFor = false
     const bytes = this.measure(value, 0)
-    return bytes === malformed ? Either.left(this.fault!) : this.sized(value, bytes)
+    return bytes === malformed ? Result.fail(this.fault!) : this.sized(value, bytes)
   }
 
   /** A value that has so many bytes, if it may have so many. */
-  sized(value: unknown, bytes: number): Either.Either<{ readonly value: unknown; readonly bytes: number }, Fault> {
+  sized(value: unknown, bytes: number): Result.Result<{ readonly value: unknown; readonly bytes: number }, Fault> {
     const { maxItemBytes } = this.limits
     return bytes > maxItemBytes
-      ? Either.left({ reason: "too-large", path: "", detail: `it has ${bytes} bytes, and may have ${maxItemBytes}` })
-      : Either.right({ value, bytes })
+      ? Result.fail({ reason: "too-large", path: "", detail: `it has ${bytes} bytes, and may have ${maxItemBytes}` })
+      : Result.succeed({ value, bytes })
   }
 
   /** How many bytes a value has as JSON, or a few more. Each item that is offered comes through here. */
