@@ -8,110 +8,28 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import type * as Tracer from "effect/Tracer"
 import { BatchTimeout } from "../../QueueError.ts"
 import { identityOf, type Key } from "../../Sharding.ts"
 import { type Breaks, Pace } from "../fibers/breaks.ts"
-import { Chain, type Link } from "../shapes/chain.ts"
-import type { Deadlines, Timed } from "./deadlines.ts"
+import type { Deadlines } from "./deadlines.ts"
 import type { Fork } from "../fibers/forking.ts"
 import { Bell } from "../fibers/bell.ts"
-import { Call, type OnInterrupt } from "../fibers/call.ts"
+import type { OnInterrupt } from "../fibers/call.ts"
 import { Ring } from "../shapes/ring.ts"
-
-/**
- * What an operation does: it answers a result and the resource that follows, or changes the resource in place and
- * answers a result, or is an Effect that answers a result and the resource that follows.
- */
-export type Action<S> =
-  | { readonly _tag: "Modify"; readonly run: (resource: S) => readonly [unknown, S] }
-  | { readonly _tag: "Mutate"; readonly run: (resource: S) => unknown }
-  | { readonly _tag: "Effect"; readonly run: (resource: S) => Effect.Effect<readonly [unknown, S], unknown> }
-
-/** An operation on its way: waiting -> running -> ran, with an outcome that its caller gets after the save. */
-export class Operation<in out S> extends Call implements Link<Operation<S>> {
-  readonly action: Action<S>
-  readonly resource: Resource<S>
-  /** The span that it was called in, where there is tracing. */
-  readonly origin: unknown
-  state: "waiting" | "running" | "ran" = "waiting"
-  outcome: Exit.Exit<unknown, unknown> | undefined = undefined
-  /** Whether its caller was interrupted while it ran. */
-  isLeft = false
-  previous: Operation<S> | undefined = undefined
-  next: Operation<S> | undefined = undefined
-
-  constructor(action: Action<S>, resource: Resource<S>, origin: unknown) {
-    super()
-    this.action = action
-    this.resource = resource
-    this.origin = origin
-  }
-
-  protected interrupted(): OnInterrupt {
-    return this.resource.shard.interrupted(this)
-  }
-}
-
-/** What the batch of a resource is at. Changed by `become` alone. */
-type Phase<S> =
-  | { readonly _tag: "Idle" }
-  | { readonly _tag: "Loading"; readonly fiber: Running }
-  | { readonly _tag: "Open" }
-  | { readonly _tag: "Operating"; readonly operation: Operation<S>; readonly fiber: Running }
-  | { readonly _tag: "Saving"; readonly fiber: Running }
-  /** Aborted: the next batch begins when its fiber has ended, or two would overlap. */
-  | { readonly _tag: "Ending" }
-
-type Running = Fiber.RuntimeFiber<unknown, unknown>
-
-const idle: Phase<any> = { _tag: "Idle" }
-const open: Phase<any> = { _tag: "Open" }
-
-/** A key that has operations, and its batch. */
-export class Resource<in out S> implements Timed {
-  readonly key: Key
-  readonly id: string
-  readonly shard: KeyedShard<S>
-  readonly waiting = new Chain<Operation<S>>()
-  phase: Phase<S> = idle
-  /** What was loaded, with what operations have made of it since. */
-  value: S | undefined = undefined
-  /** The operations of this batch that have run. */
-  ran: Array<Operation<S>> = []
-  /** How many of them have changed the resource. */
-  succeeded = 0
-  /** How many more the batch takes, once it is due: what comes from then on is for the next. */
-  quota = Infinity
-  // Set by the deadlines.
-  startedAt = 0
-  isDue = false
-  isOverdue = false
-  /** What a fiber that has ended reports. */
-  arrived: Exit.Exit<unknown, unknown> | undefined = undefined
-  isOnAgenda = false
-  times: Times | undefined = undefined
-
-  constructor(key: Key, id: string, shard: KeyedShard<S>) {
-    this.key = key
-    this.id = id
-    this.shard = shard
-  }
-
-  onTime(): void {
-    this.shard.schedule(this)
-  }
-}
-
-/** When the steps of a batch were, where somebody listens. */
-interface Times {
-  readonly startMillis: number
-  readonly begun: number
-  loaded: number | undefined
-  saving: number | undefined
-}
+import {
+  type Action,
+  idle,
+  type Keeper,
+  open,
+  Operation,
+  pairOf,
+  type Phase,
+  Resource,
+  type Running,
+  type Times
+} from "./resource.ts"
 
 /** What is told of a batch that has ended. */
 export interface Told {
@@ -158,7 +76,7 @@ const mostStepsBetweenLooks = 256
 /** How many times resources go on before other fibers may. */
 const turnsInARow = 16
 
-export class KeyedShard<in out S> {
+export class KeyedShard<in out S> implements Keeper<S> {
   /** Whether batches are to end as soon as they can. */
   isClosing = false
   private readonly options: KeyedShardOptions<S>
@@ -253,8 +171,8 @@ export class KeyedShard<in out S> {
       const { phase, ran } = resource
       if (phase._tag === "Operating") this.end(phase.operation, exit, false)
       for (const operation of ran) this.end(operation, exit, false)
-      for (const operation of waitingOf(resource)) {
-        this.take(resource, operation)
+      for (const operation of resource.waitingNow()) {
+        resource.take(operation)
         this.end(operation, exit, false)
       }
       if (phase._tag === "Ending") continue
@@ -358,7 +276,7 @@ export class KeyedShard<in out S> {
       return true
     }
     observer.loaded()
-    const begun = this.begun(resource, () => load(resource.key, () => Array.from(waitingOf(resource))))
+    const begun = this.begun(resource, () => load(resource.key, () => Array.from(resource.waitingNow())))
     if (Exit.isExit(begun)) this.loaded(resource, begun)
     else this.become(resource, { _tag: "Loading", fiber: begun })
     return true
@@ -367,27 +285,11 @@ export class KeyedShard<in out S> {
   private loaded(resource: Resource<S>, exit: Exit.Exit<unknown, unknown>): void {
     if (resource.times !== undefined) resource.times.loaded = this.options.monotonicMillis()
     if (Exit.isFailure(exit)) {
-      this.takeBatch(resource)
+      resource.takeBatch(this.options.batchSize)
       return this.finish(resource, exit.cause)
     }
     resource.value = exit.value as S
     this.become(resource, open)
-  }
-
-  /** Those that were to be run in this batch and have not come to it. */
-  private takeBatch(resource: Resource<S>): void {
-    for (const operation of waitingOf(resource)) {
-      if (resource.ran.length === this.options.batchSize) return
-      this.take(resource, operation)
-      operation.state = "ran"
-      resource.ran.push(operation)
-    }
-  }
-
-  private take(resource: Resource<S>, operation: Operation<S>): void {
-    resource.waiting.remove(operation)
-    resource.quota -= 1
-    operation.state = "running"
   }
 
   /** Runs what waits, and closes the batch where it is time. */
@@ -403,10 +305,10 @@ export class KeyedShard<in out S> {
         this.schedule(resource)
         return false
       }
-      this.take(resource, operation)
+      resource.take(operation)
       const { action } = operation
       if (action._tag !== "Effect") {
-        this.apply(resource, operation, action)
+        resource.apply(operation, action)
         continue
       }
       const begun = this.begun(resource, () => withParent(operation, Effect.map(action.run(resource.value!), pairOf)))
@@ -416,7 +318,7 @@ export class KeyedShard<in out S> {
         if (operation.isLeft) begun.unsafeInterruptAsFork(FiberId.none)
         return true
       }
-      this.record(resource, operation, begun)
+      resource.record(operation, begun)
     }
     if (resource.ran.length < batchSize && !isDue) return false
     this.close(resource)
@@ -426,42 +328,7 @@ export class KeyedShard<in out S> {
   private operated(resource: Resource<S>, operation: Operation<S>, exit: Exit.Exit<unknown, unknown>): void {
     this.become(resource, open)
     if (operation.isLeft && Exit.isFailure(exit)) this.end(operation, exit, false)
-    else this.record(resource, operation, exit as Exit.Exit<readonly [unknown, S], unknown>)
-  }
-
-  private apply(resource: Resource<S>, operation: Operation<S>, action: Exclude<Action<S>, { _tag: "Effect" }>): void {
-    const value = resource.value!
-    try {
-      if (action._tag === "Mutate") this.succeed(resource, operation, action.run(value), value)
-      else {
-        const [result, next] = pairOf(action.run(value))
-        this.succeed(resource, operation, result, next)
-      }
-    } catch (defect) {
-      this.record(resource, operation, Exit.die(defect))
-    }
-  }
-
-  private record(
-    resource: Resource<S>,
-    operation: Operation<S>,
-    exit: Exit.Exit<readonly [unknown, S], unknown>
-  ): void {
-    if (Exit.isSuccess(exit)) return this.succeed(resource, operation, exit.value[0], exit.value[1])
-    this.leave(resource, operation, exit)
-  }
-
-  private succeed(resource: Resource<S>, operation: Operation<S>, result: unknown, value: S): void {
-    resource.value = value
-    resource.succeeded += 1
-    this.leave(resource, operation, Exit.succeed(result))
-  }
-
-  /** An operation has run: its caller is told when the batch has ended. */
-  private leave(resource: Resource<S>, operation: Operation<S>, outcome: Exit.Exit<unknown, unknown>): void {
-    operation.state = "ran"
-    operation.outcome = outcome
-    resource.ran.push(operation)
+    else resource.record(operation, exit as Exit.Exit<readonly [unknown, S], unknown>)
   }
 
   /** No more operations: saves what they have made of the resource. */
@@ -516,12 +383,8 @@ export class KeyedShard<in out S> {
   /** There is no batch any more. */
   private rest(resource: Resource<S>): void {
     this.options.deadlines.end(resource)
+    resource.clear()
     this.become(resource, idle)
-    resource.value = undefined
-    resource.ran = []
-    resource.succeeded = 0
-    resource.quota = Infinity
-    resource.times = undefined
   }
 
   /** The batch has taken too long. */
@@ -534,7 +397,7 @@ export class KeyedShard<in out S> {
       case "Open":
         return this.finish(resource, this.timeout(resource, "operations"))
       case "Loading":
-        this.takeBatch(resource)
+        resource.takeBatch(this.options.batchSize)
         this.finish(resource, this.timeout(resource, "load"))
         return this.interrupt(resource, phase.fiber)
       case "Operating":
@@ -549,8 +412,8 @@ export class KeyedShard<in out S> {
         return this.interrupt(resource, phase.fiber)
       case "Ending": {
         const exit = Exit.failCause(this.timeout(resource, "waiting"))
-        for (const operation of waitingOf(resource)) {
-          this.take(resource, operation)
+        for (const operation of resource.waitingNow()) {
+          resource.take(operation)
           this.end(operation, exit, false)
         }
         this.lookQuiet()
@@ -577,14 +440,6 @@ export class KeyedShard<in out S> {
   }
 }
 
-function* waitingOf<S>({ waiting }: Resource<S>): Iterable<Operation<S>> {
-  for (let operation = waiting.first, next; operation !== undefined; operation = next) {
-    // It may leave the chain before the next one is asked for.
-    next = operation.next
-    yield operation
-  }
-}
-
 /** What the user's code throws is a defect of its own. */
 const attempt = <A>(run: () => A): Exit.Exit<A> => {
   try {
@@ -597,9 +452,3 @@ const attempt = <A>(run: () => A): Exit.Exit<A> => {
 /** Where there is tracing, an operation is a part of what its caller does. */
 const withParent = <S, A, E>({ origin }: Operation<S>, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   origin === undefined ? effect : Effect.withParentSpan(effect, origin as Tracer.AnySpan)
-
-/** TypeScript is not always there to look at what an operation answers, and what is no pair must not be saved. */
-const pairOf = <S>(pair: readonly [unknown, S]): readonly [unknown, S] => {
-  if (!Array.isArray(pair)) throw new TypeError("an operation must answer a result and the resource that follows")
-  return pair
-}
