@@ -10,10 +10,8 @@ import type {
   Appended,
   Claim,
   Claimed,
-  ClaimedBatch,
   ClaimOptions,
   DeadLetter,
-  DeadLetterFilter,
   Failure,
   NewBatch,
   Part,
@@ -25,46 +23,20 @@ import type {
 } from "../../QueueStore.ts"
 import { inStretches, makeBreaks } from "../fibers/breaks.ts"
 import { Heap } from "./heap.ts"
-
-/** A time that something ends at, and how long before that it was given: a clock that is set back must not make it later. */
-interface Until {
-  readonly untilMillis: number
-  readonly spanMillis: number
-}
-
-/** Where a batch stands. */
-type State =
-  /** Nobody has had it in hand, or it was put back as it was. */
-  | { readonly _tag: "Fresh" }
-  | { readonly _tag: "Leased" } & Until
-  /** It comes back, from that time on, for those who can read its version. */
-  | { readonly _tag: "Returned"; readonly version: number | undefined } & Until
-  | { readonly _tag: "Dead"; readonly reason: string; readonly atMillis: number }
-  /** It has been settled, replaced or discarded. */
-  | { readonly _tag: "Gone" }
-
-const fresh: State = { _tag: "Fresh" }
-const gone: State = { _tag: "Gone" }
-
-interface Stored {
-  readonly sequence: number
-  batch: NewBatch
-  state: State
-  token: number
-  deliveries: number
-  failure: Failure
-}
-
-/** When a batch comes back, if it is still in the state that it was in when this was noted. */
-interface Return {
-  readonly atMillis: number
-  readonly stored: Stored
-  readonly state: State
-}
-
-const noFailure: Failure = { attempts: 0, failedAtMillis: 0, error: "" }
-
-const until = (now: number, spanMillis: number): Until => ({ untilMillis: now + spanMillis, spanMillis })
+import { idsAfter, isMeant, Letters } from "./letters.ts"
+import {
+  claimedOf,
+  deadLetterOf,
+  forEverybody,
+  fresh,
+  gone,
+  noFailure,
+  Returns,
+  type State,
+  type Stored,
+  type Until,
+  until
+} from "./stored.ts"
 
 /** How many dead letters are looked at in one step: others want their turn. */
 const lookedAtOnce = 1000
@@ -76,8 +48,7 @@ class MemoryQueue implements QueueStore {
   private readonly all = new Map<number, Stored>()
   /** Those that are fresh, and some that no longer are. */
   private readonly fresh = new Heap<Stored>((a, b) => a.sequence < b.sequence)
-  /** Those that come back at some time, and some that no longer will, by the version that one must be able to read. */
-  private readonly returns = new Map<number, Heap<Return>>()
+  private readonly returns = new Returns()
   private readonly letters = new Letters()
   private pending = { batches: 0, items: 0 }
   private dead = { batches: 0, items: 0 }
@@ -122,20 +93,14 @@ class MemoryQueue implements QueueStore {
       case "Fresh":
         return this.fresh.push(stored)
       case "Leased":
-        return this.comesBack(forEverybody, { atMillis: state.untilMillis, stored, state })
+        return this.returns.add(forEverybody, { atMillis: state.untilMillis, stored, state })
       case "Returned":
-        return this.comesBack(state.version ?? forEverybody, { atMillis: state.untilMillis, stored, state })
+        return this.returns.add(state.version ?? forEverybody, { atMillis: state.untilMillis, stored, state })
       case "Dead":
         return this.letters.add(stored.sequence)
       case "Gone":
         this.all.delete(stored.sequence)
     }
-  }
-
-  private comesBack(version: number, entry: Return): void {
-    let heap = this.returns.get(version)
-    if (heap === undefined) this.returns.set(version, heap = makeReturns())
-    heap.push(entry)
   }
 
   private count({ batch, state }: Stored, sign: 1 | -1): void {
@@ -209,7 +174,7 @@ class MemoryQueue implements QueueStore {
         batches: taken.map(claimedOf),
         turn: taken.length === 0 ? "fresh" : of,
         lost,
-        nextAtMillis: mayBeMore ? undefined : this.nextReturn(version)?.atMillis
+        nextAtMillis: mayBeMore ? undefined : this.returns.next(version)?.atMillis
       }
     })
   }
@@ -236,18 +201,8 @@ class MemoryQueue implements QueueStore {
   }
 
   private takeReturned(now: number, version: number): ReadonlyArray<Stored> {
-    const next = this.nextReturn(version)
+    const next = this.returns.next(version)
     return next === undefined || next.atMillis > now ? [] : [next.stored]
-  }
-
-  /** What comes back next: what has been due for longest, of what can be read. */
-  private nextReturn(version: number): Return | undefined {
-    let next: Return | undefined
-    for (const [ofVersion, heap] of this.returns) {
-      const first = ofVersion > version ? undefined : firstOf(heap)
-      if (first !== undefined && (next === undefined || isBefore(first, next))) next = first
-    }
-    return next
   }
 
   /** Does something with each batch that is still held, and answers the claims of the others. */
@@ -468,7 +423,7 @@ class MemoryQueue implements QueueStore {
 
   readonly stats: QueueStore["stats"] = Effect.suspend(() =>
     this.now((now) => {
-      const next = this.nextReturn(forEverybody)
+      const next = this.returns.next(forEverybody)
       const returned = next === undefined || next.atMillis > now ? undefined : next.stored
       return {
         pending: { ...this.pending },
@@ -483,86 +438,11 @@ class MemoryQueue implements QueueStore {
   readonly transaction: QueueStore["transaction"] = Effect.succeed(Option.none())
 }
 
-/** The version of what everybody can read. */
-const forEverybody = -Infinity
-
-/** What has been due for longer comes first, then what has the older place. */
-const isBefore = (a: Return, b: Return): boolean =>
-  a.atMillis < b.atMillis || a.atMillis === b.atMillis && a.stored.sequence < b.stored.sequence
-
-const makeReturns = (): Heap<Return> => new Heap(isBefore)
-
-const firstOf = (heap: Heap<Return>): Return | undefined => {
-  for (let first = heap.first; first !== undefined; first = heap.first) {
-    if (first.stored.state === first.state) return first
-    heap.pop()
-  }
-  return undefined
-}
-
-/** The ids of dead letters, in order, and of some that are none any more. */
-class Letters {
-  private ids: Array<number> = []
-  private isSorted = true
-
-  add(id: number): void {
-    this.isSorted &&= id > (this.ids.at(-1) ?? 0)
-    this.ids.push(id)
-  }
-
-  /** Those after an id. Of the others, no more are kept than there are dead letters, `count`. */
-  *after(id: number, isAlive: (id: number) => boolean, count: number): Iterable<number> {
-    if (!this.isSorted || this.ids.length > 2 * count) {
-      // One that was redriven and has died again is here twice.
-      this.ids = Array.from(new Set(this.ids)).filter(isAlive).sort((a, b) => a - b)
-      this.isSorted = true
-    }
-    const { ids } = this
-    let from = 0
-    for (let to = ids.length; from < to;) {
-      const middle = (from + to) >>> 1
-      if (ids[middle] > id) to = middle
-      else from = middle + 1
-    }
-    for (let at = from; at < ids.length; at++) if (isAlive(ids[at])) yield ids[at]
-  }
-}
-
-/** Ids behind one of them, in order and once each. */
-const idsAfter = (after: number, ids: ReadonlyArray<number>): ReadonlyArray<number> =>
-  Array.from(new Set(ids)).filter((id) => id > after).sort((a, b) => a - b)
-
-const isMeant = (letter: DeadLetter, { error, olderThanMillis, reason }: DeadLetterFilter, now: number): boolean =>
-  (reason === undefined || letter.reason === reason)
-  && (error === undefined || letter.error.includes(error))
-  && (olderThanMillis === undefined || letter.diedAtMillis <= now - olderThanMillis)
-
 const longestFitting = (batches: ReadonlyArray<NewBatch>, room: number): ReadonlyArray<NewBatch> => {
   let left = room
   const end = batches.findIndex(({ items }) => (left -= items) < 0)
   return end < 0 ? batches : batches.slice(0, end)
 }
-
-const claimedOf = ({ batch, deliveries, failure, sequence, token }: Stored): ClaimedBatch => ({
-  sequence,
-  token,
-  payload: batch.payload,
-  items: batch.items,
-  oldestAtMillis: batch.oldestAtMillis,
-  deliveries,
-  ...failure
-})
-
-const deadLetterOf = ({ batch, deliveries, failure, sequence, state }: Stored): DeadLetter => ({
-  id: sequence,
-  items: batch.items,
-  reason: state._tag === "Dead" ? state.reason : "",
-  error: failure.error,
-  deliveries,
-  attempts: failure.attempts,
-  oldestAtMillis: batch.oldestAtMillis,
-  diedAtMillis: state._tag === "Dead" ? state.atMillis : 0
-})
 
 export const makeMemoryStore = () => {
   const queues = new Map<string, MemoryQueue>()
