@@ -25,7 +25,6 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
-import type * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as Backpressure from "./Backpressure.ts"
@@ -38,7 +37,18 @@ import * as EventHub from "./unstable/EventHub.ts"
 import { awaitAllWithin } from "./internal/fibers/alarm.ts"
 import { Appender } from "./internal/batchQueue/appender.ts"
 import { Backlog } from "./internal/batchQueue/backlog.ts"
-import { type Checked, checkLease, checkOptions } from "./internal/batchQueue/options.ts"
+import {
+  type Checked,
+  checkLease,
+  checkOptions,
+  type Configurable,
+  defaultRetry,
+  type Handle,
+  type IntakePolicy,
+  type Options,
+  type RetryInput,
+  table
+} from "./internal/batchQueue/options.ts"
 import { BatchTally, type Totals } from "./internal/batchQueue/tally.ts"
 import { type Breaks, makeBreaks } from "./internal/fibers/breaks.ts"
 import { filterOf, inPortions } from "./internal/batchQueue/deadLetters.ts"
@@ -61,23 +71,20 @@ import type { Options as WorkersOptions } from "./internal/batchQueue/pool.ts"
 import { Workers } from "./internal/batchQueue/workers.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
+import * as Table from "./unstable/OptionTable.ts"
 import { makeImpl, type PolicyQueueImpl } from "./internal/intake/policyQueue.ts"
 import type { Taken } from "./PolicyQueue.ts"
 import {
   type BatchOfferError,
-  type HandlerDefect,
   InvalidOption,
   type ItemDropped,
-  type MalformedItem,
-  type PartialFailure,
   type QueueClosed,
   type StoreUnavailable
 } from "./QueueError.ts"
-import type { BatchQueueEvent, DeadLetterReason, DropReason, Outcome } from "./QueueEvent.ts"
+import type { BatchQueueEvent, DeadLetterReason, Outcome } from "./QueueEvent.ts"
 import * as QueueMetrics from "./QueueMetrics.ts"
 import type { Amount, DeadLetter, Portion, Portioned, QueueStore, Stats, StoreTransaction } from "./QueueStore.ts"
 import * as Result from "./Result.ts"
-import * as Retry from "./Retry.ts"
 
 /**
  * A durable queue of items of type `A`. Make a tag of your own for each, and fill it with `layer`.
@@ -275,27 +282,19 @@ export interface InspectedLetter<out A> extends DeadLetter {
   readonly content: Result.Result<ReadonlyArray<A>, Codec.Unreadable>
 }
 
-/**
- * What a handler may do with its own queue, also while the queue is closing.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Handle<in out A> {
-  readonly name: string
-  /**
-   * Offers items back, past the policy and `maxPending`, because a handler must not wait for room that only its own end
-   * can make. The queue's own methods wait for no such room within a handler either, but they are refused once the queue
-   * is closing, and where `maxPending` rejects. They are stored before the queue is closed. Where the handler fails
-   * afterwards they are in nevertheless, and will be offered again when it is retried.
-   *
-   * **Errors**: `MalformedItem`: none of them is in; `QueueClosed`: the queue has ended, and what calls is no handler any
-   * more; those before `notTaken` are in. **Interruption** is put off until all of them are.
-   */
-  readonly offer: (items: Iterable<A>) => Effect.Effect<void, MalformedItem<A> | QueueClosed<A>>
+export type {
+  BatchAllOrNoneError,
+  BatchOfferError,
+  Configurable,
+  Handle,
+  IntakePolicy,
+  Options,
+  RetryInput,
+  Storing,
+  Taken,
+  UnsafeBatchOutcome
 }
-
-export type { BatchAllOrNoneError, BatchOfferError, Storing, Taken, UnsafeBatchOutcome }
+export { defaultRetry }
 
 /**
  * The counts of one process.
@@ -311,161 +310,6 @@ export interface Metrics extends Totals {
   /** Items in the hands of workers. They are stored as well. */
   readonly inFlight: number
 }
-
-/**
- * What the retry schedule is told of a failed attempt: the error of the user's `process` (of a partial failure, the
- * error in it), or that it died.
- *
- * @since 0.1.0
- * @category models
- */
-export type RetryInput<E> = (E extends PartialFailure<infer Inner> ? Inner : E) | HandlerDefect
-
-/**
- * The policies that an intake can have.
- *
- * @since 0.1.0
- * @category models
- */
-export type IntakePolicy<A> =
-  | Backpressure.Suspend
-  | Backpressure.Reject
-  | Backpressure.DropNewest
-  | Backpressure.DropOldest
-  | Backpressure.CoalesceByKey<A>
-
-/**
- * The options, with their defaults.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Options<A, I, E, R, R2 = never, R3 = never> {
-  /** For the store, metrics, events and errors. Not blank, at most 512 bytes, without NUL. */
-  readonly name: string
-  /** What an item is. It must not be asynchronous. */
-  readonly schema: Schema.Schema<A, I>
-  /**
-   * Handles a batch. It may fail with `Batch.failSome`; a defect counts as a failure. It is interrupted where its lease
-   * is lost, and where closing takes longer than `drainTimeout`.
-   */
-  readonly process: (batch: Batch<A>, queue: Handle<A>) => Effect.Effect<void, E, R>
-  /** What happens to items inside a batch, before it is stored and again when several are claimed. Default: appended. */
-  readonly buffer?: Buffer<A, any> | undefined
-  /**
-   * How many items wait in the intake while the store is busy. The open batch, and those on their way into the store,
-   * have up to as many again each. Without a limit of size, a batch with as many items is due. Default: 10,000.
-   */
-  readonly capacity?: number | undefined
-  /** What happens when the intake is full. Default: `Backpressure.suspend()`. */
-  readonly policy?: IntakePolicy<A> | undefined
-  /** When the open batch is stored. Default: at every item; everything that waits shares the commit. */
-  readonly flush?: {
-    /** Items in the batch. 0: no such limit. Default: 1, or none where another limit is given. */
-    readonly size?: number | undefined
-    /** Offers since it was opened: more than `size` where the buffer merges. Default: no limit. */
-    readonly pushes?: number | undefined
-    /**
-     * Bytes in the batch. It never has more, unless one item alone has: it is stored when it is full, and before an item
-     * that it has no room for. Counted as JSON has them, or a few more, so that in JSON the batch is never larger, but
-     * for its envelope; where a `buffer` merges items, those of all that went into it. Default: no limit but 16 MiB.
-     */
-    readonly bytes?: number | undefined
-    /** Time since its first item came. Default: no limit. */
-    readonly linger?: Duration.DurationInput | undefined
-  } | undefined
-  /** How many workers this process has: fibers that handle batches. 0: this process only offers. Default: 1. */
-  readonly workers?: number | undefined
-  /** How many stored batches a worker claims at once, to be handled as one. Default: 1. */
-  readonly batches?: number | undefined
-  /**
-   * When what has failed is tried again. How many attempts have failed is stored. When it ends, each item becomes a dead
-   * letter, unless there is a `cooldown`. A delay that is infinite ends it. Where it has more than 100 attempts without
-   * a delay, 10 ms are waited between them.
-   * Default: after 1 second, doubling, at most 1 hour, 10 % more or less, without limit.
-   */
-  readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
-  /**
-   * What to do about an error: of the whole batch, or of an item that `Batch.failSome` names. Default: `Decision.retry`.
-   */
-  readonly decide?: ((error: RetryInput<NoInfer<E>>) => Decision.Decision) | undefined
-  /**
-   * How the bad items of a batch are found that fails as a whole: it is tried in halves, and these in halves again
-   * (`"bisect"`), or item by item (`"each"`), in order and at once. What succeeds is settled; each item that fails alone
-   * goes its own way from then on. Only for a handler whose effects are undone by its failure, or may be had twice.
-   * Default: it stays together.
-   */
-  readonly isolate?: "bisect" | "each" | undefined
-  /**
-   * How long a worker itself waits for retries, all in all for one claim; after that the batch rests in the store until
-   * it is due. Default: 100 milliseconds.
-   */
-  readonly inlineDelay?: Duration.DurationInput | undefined
-  /**
-   * How long what has run out of retries rests, before its retry schedule begins anew; at least 10 milliseconds. Default:
-   * it becomes a dead letter.
-   */
-  readonly cooldown?: Duration.DurationInput | undefined
-  /**
-   * How many times something is delivered at most: what has failed then, or has taken its process with it as often,
-   * becomes a dead letter. Default: no limit.
-   */
-  readonly maxDeliveries?: number | undefined
-  /**
-   * After how long the batches of a process that has died are given to others: at least three times as long as the store
-   * may wait for its turn to write. Default: 30 seconds.
-   */
-  readonly leaseDuration?: Duration.DurationInput | undefined
-  /** How soon batches that other processes have stored are noticed. Default: 1 second. */
-  readonly pollInterval?: Duration.DurationInput | undefined
-  /** How encoded items become bytes. Default: JSON. */
-  readonly format?: Codec.Format | undefined
-  /** What an item may be. Default: 1 MiB, and nested 64 deep. */
-  readonly limits?: Partial<Codec.Limits> | undefined
-  /**
-   * How many items may be stored and not done. What is over that waits in memory (`"suspend"`), where the policy of the
-   * intake holds, or offers fail with `QueueFull` (`"reject"`). A number alone suspends. What handlers offer and flush,
-   * and what is flushed inside a transaction or by closing, may go beyond it. Default: no limit.
-   */
-  readonly maxPending?: number | {
-    readonly items: number
-    readonly whenFull: "suspend" | "reject"
-  } | undefined
-  /** For how long the ids of `offerStored` are remembered. Default: 1 day. */
-  readonly idWindow?: Duration.DurationInput | undefined
-  /**
-   * How long closing the scope waits for handlers that run; then they are interrupted. As long, but at least 5 seconds,
-   * closing tries to store what is buffered. Default: 30 seconds.
-   */
-  readonly drainTimeout?: Duration.DurationInput | undefined
-  /** Told of each attempt that fails. Default: logs it; a cause that repeats once a minute, with how often it did. */
-  readonly onProcessError?:
-    | ((cause: Cause.Cause<NoInfer<E>>, batch: Batch<A>) => Effect.Effect<void, never, R3>)
-    | undefined
-  /**
-   * Told of each failure of the store, which is tried again, of each lost lease, and of a retry schedule or a `decide`
-   * that dies; `operation` says at what. Default: logs it; a cause that repeats once a minute, with how often it did.
-   */
-  readonly onInternalError?:
-    | ((cause: Cause.Cause<unknown>, operation: string) => Effect.Effect<void, never, R3>)
-    | undefined
-  /** Called once for each item that is dropped, in the step in which it is dropped. One that throws is logged. */
-  readonly onDrop?: ((item: A, reason: DropReason) => void) | undefined
-  /** What the metrics are called; false: there are none. Default: see `QueueMetrics`. */
-  readonly metrics?: QueueMetrics.BatchQueueOptions | false | undefined
-}
-
-/**
- * The default retry schedule: 1 second, doubling, at most 1 hour, 10 % more or less, without limit.
- *
- * @since 0.1.0
- * @category defaults
- */
-export const defaultRetry: Schedule.Schedule<number> = Retry.exponential({
-  base: "1 second",
-  cap: "1 hour",
-  jitter: 0.1
-})
 
 /** How long closing tries to store what is buffered, and to put back what was claimed, at the least. */
 const lastWordsMillis = 5000
@@ -824,7 +668,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       checked,
       clock,
       breaks,
-      codec: Codec.make(options.schema, { format: options.format, limits: options.limits }),
+      codec: Codec.make(options.schema, { format: checked.format, limits: checked.limits }),
       buffer,
       store,
       backlog: new Backlog(),
@@ -832,7 +676,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       own: new Own(),
       tally
     }
-    const wayIn = yield* makeWayIn(shared, options.policy ?? Backpressure.suspend())
+    const wayIn = yield* makeWayIn(shared, checked.policy)
     const handle: Handle<A> = { name, offer: (items) => wayIn.offers.offerBack(items) }
     const process = (batch: Batch<A>) => options.process(batch, handle)
     const workers = makeWayOut(shared, {
@@ -841,7 +685,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
         batch: Batch<A>
       ) => Effect.Effect<void, unknown>,
       decide: options.decide as ((error: unknown) => Decision.Decision) | undefined,
-      retry: (options.retry ?? defaultRetry) as Schedule.Schedule<unknown, unknown>
+      retry: checked.retry as Schedule.Schedule<unknown, unknown>
     })
     const { own } = shared
     const { appender } = wayIn
@@ -1055,32 +899,6 @@ export const layer = <Id, A, I, E, R, R2 = never, R3 = never>(
   Layer.scoped(tag, make<A, I, E, R, R2, R3>(options))
 
 /**
- * The options that can come from a configuration.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Configurable {
-  readonly capacity?: number
-  readonly workers?: number
-  readonly batches?: number
-  readonly maxDeliveries?: number
-  readonly maxPending?: number
-  readonly inlineDelay?: Duration.DurationInput
-  readonly cooldown?: Duration.DurationInput
-  readonly leaseDuration?: Duration.DurationInput
-  readonly pollInterval?: Duration.DurationInput
-  readonly idWindow?: Duration.DurationInput
-  readonly drainTimeout?: Duration.DurationInput
-  readonly flush?: {
-    readonly size?: number
-    readonly pushes?: number
-    readonly bytes?: number
-    readonly linger?: Duration.DurationInput
-  }
-}
-
-/**
  * Like `layer`, with some of the options from a `Config`, which wins.
  *
  * **Errors**: `ConfigError` where the configuration is missing or malformed, and those of `layer`.
@@ -1111,7 +929,6 @@ export const layerConfig = <Id, A, I, E, R, R2 = never, R3 = never>(
     tag,
     Effect.flatMap(
       Config.unwrap(config),
-      (configured) =>
-        make<A, I, E, R, R2, R3>({ ...options, ...configured, flush: { ...options.flush, ...configured.flush } })
+      (configured) => make<A, I, E, R, R2, R3>(Table.configured(table, options, configured))
     )
   )

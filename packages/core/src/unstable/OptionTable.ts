@@ -147,6 +147,8 @@ const isFunction = (value: unknown): boolean => typeof value === "function"
 
 const inThousands = (value: number): string => String(value).replace(/\B(?=(?:\d{3})+$)/g, ",")
 
+const mebibyte = 1024 * 1024
+
 const quoted = (value: string): string => `\`${JSON.stringify(value)}\``
 
 const units = [
@@ -186,8 +188,13 @@ export const make = <In, Out = In, Plain = never>(options: {
   words: String
 })
 
-/** An option that is as it is given, where it holds. `must` is what it must be, for the error. */
-const holding = <In, Plain = never>(
+/**
+ * An option that is as it is given, where it holds. `must` is what it must be, for the error.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const holding = <In, Plain = never>(
   kind: string,
   holds: (value: unknown) => boolean,
   must: string,
@@ -290,6 +297,17 @@ export const integerBetween = (least: number, most: number): Entry<number, numbe
 export const positiveInteger: Entry<number, number, number, ""> = integerFrom(1)
 
 /**
+ * How many bytes something may have.
+ *
+ * @since 0.1.0
+ * @category kinds
+ */
+export const bytes: Entry<number, number, number, ""> = {
+  ...positiveInteger,
+  words: (value) => value % mebibyte === 0 ? `${inThousands(value / mebibyte)} MiB` : `${inThousands(value)} bytes`
+}
+
+/**
  * A duration that is not negative, in milliseconds once it is checked.
  *
  * @since 0.1.0
@@ -378,7 +396,8 @@ export const object = <const Fields extends Table>(
         ? checkFields(fields, () => queue, `${field}.`, value)
         : Effect.fail(new InvalidOption({ queue, field, value, limit }))
   }),
-  fields
+  fields,
+  words: () => Object.entries(fields).map(([field, entry]) => `\`${field}\` ${entry.default}`).join(", ")
 })
 
 // --- combinators ------------------------------------------------------------------------------------------------------
