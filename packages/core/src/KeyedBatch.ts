@@ -15,7 +15,6 @@ import type * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -25,21 +24,30 @@ import type * as Stream from "effect/Stream"
 import * as EventHub from "./unstable/EventHub.ts"
 import { makeBreaks } from "./internal/fibers/breaks.ts"
 import { Deadlines } from "./internal/keyedBatch/deadlines.ts"
+import {
+  checkOptions,
+  type CommonOptions,
+  type Configurable,
+  type Initial,
+  type Loading,
+  type Options,
+  table
+} from "./internal/keyedBatch/options.ts"
 import { Lifecycle } from "./internal/fibers/lifecycle.ts"
 import { makeFork, supervise } from "./internal/fibers/forking.ts"
 import type { Action, Operation } from "./internal/keyedBatch/resource.ts"
 import { KeyedShard } from "./internal/keyedBatch/shard.ts"
 import { KeyedTally } from "./internal/keyedBatch/tally.ts"
-import { makeRouter, type Router } from "./internal/intake/keys.ts"
+import type { Router } from "./internal/intake/keys.ts"
 import { Timekeeper } from "./internal/fibers/timekeeper.ts"
 import { monotonicMillis } from "./unstable/Sleep.ts"
 import { isTracing, linksTo, withCurrentSpan } from "./internal/fibers/tracing.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
-import * as Check from "./unstable/OptionCheck.ts"
+import * as Table from "./unstable/OptionTable.ts"
 import type { BatchTimeout, InvalidKey, InvalidOption, ProcessorClosed } from "./QueueError.ts"
 import { processorClosed } from "./internal/intake/refusals.ts"
 import type { Missed } from "./QueueEvent.ts"
-import type { Key, ShardOf } from "./Sharding.ts"
+import type { Key } from "./Sharding.ts"
 
 /**
  * A processor of batches for resources of type `S`, by keys of type `K`, whose loads and saves fail with `E`. Make a tag
@@ -159,120 +167,7 @@ export interface Metrics {
   readonly keys: number
 }
 
-/**
- * The options, with their defaults.
- *
- * @since 0.1.0
- * @category models
- */
-export type Options<K extends Key, S, E, R, E2 = never, R2 = never> =
-  & CommonOptions<K, S, E2, R2>
-  & (Loading<K, S, E, R> | Initial<K, S>)
-
-/**
- * Where a batch gets its resource from: it is loaded.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Loading<in K, out S, out E, out R> {
-  /** Loads the resource of a key, once for each batch. */
-  readonly load: (key: K) => Effect.Effect<S, E, R>
-  readonly initial?: undefined
-}
-
-/**
- * Where a batch gets its resource from: it is made anew.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Initial<in K, out S> {
-  readonly load?: undefined
-  /** Makes the resource of a key, once for each batch. */
-  readonly initial: (key: K) => S
-}
-
-/**
- * The options that do not say where the resource comes from, with their defaults.
- *
- * @since 0.1.0
- * @category models
- */
-export interface CommonOptions<K extends Key, S, E2, R2> {
-  /** For metrics, spans and errors. Not blank. */
-  readonly name: string
-  /** Saves what the operations of a batch have made of the resource, where at least one of them succeeded. Default: not at all. */
-  readonly save?: ((key: K, resource: S) => Effect.Effect<void, E2, R2>) | undefined
-  /**
-   * How long a batch takes operations, from its start. Zero: whatever waits when it is loaded. It is not called `linger`,
-   * because operations that come are run at once, and only the save waits. Default: 100 milliseconds.
-   */
-  readonly minDuration?: Duration.DurationInput | undefined
-  /**
-   * How long a batch may take, from load to save, before it is aborted: longer than `minDuration`. It is not called
-   * `timeout`, because it bounds the batch as a whole, the time in which it takes operations included. Zero or infinite:
-   * as long as it likes. Where a save is aborted nobody knows whether it was written, so give it more time than your
-   * store may ever take to answer, to wait for a lock, for example. Default: twice `minDuration`; none where that is
-   * zero.
-   */
-  readonly maxDuration?: Duration.DurationInput | undefined
-  /**
-   * How many operations a batch takes at most: the last of them closes it at once, also before `minDuration` is over. It
-   * is for where a save grows with the operations: SQLite takes no more than 32,766 bound values in a statement. Default:
-   * no limit.
-   */
-  readonly batchSize?: number | undefined
-  /** How many shards there are, each with a fiber of its own. Default: 16. */
-  readonly shards?: number | undefined
-  /** The shard of a key. Default: `Sharding.shardOf`. */
-  readonly shardOf?: ShardOf | undefined
-}
-
-interface Checked {
-  readonly router: Router
-  readonly shards: number
-  readonly minMillis: number
-  readonly maxMillis: number
-  readonly batchSize: number
-}
-
-type AnyOptions = CommonOptions<any, any, any, any> & { readonly load?: unknown; readonly initial?: unknown }
-
-const checkOptions = (options: AnyOptions): Effect.Effect<Checked, InvalidOption> =>
-  Effect.gen(function*() {
-    const { batchSize = Infinity, initial, load, name, save } = options
-    yield* Check.name("KeyedBatch", name)
-    const { router, shards } = yield* makeRouter(name, options)
-    yield* Check.check(
-      typeof load === "function" || load === undefined && initial !== undefined,
-      name,
-      "load",
-      load,
-      "a function that loads a resource, or absent where there is \"initial\""
-    )
-    yield* Check.check(
-      typeof initial === "function" || initial === undefined,
-      name,
-      "initial",
-      initial,
-      "a function that makes a resource, or absent where there is \"load\""
-    )
-    yield* Check.optionalFunction(name, "save", save)
-    if (batchSize !== Infinity) yield* Check.positiveInteger(name, "batchSize", batchSize)
-    const minMillis = yield* Check.millis(name, "minDuration", options.minDuration ?? 100)
-    const max = yield* Check.millis(name, "maxDuration", options.maxDuration ?? 2 * minMillis)
-    const maxMillis = max === 0 ? Infinity : max
-    yield* Check.check(Number.isFinite(minMillis), name, "minDuration", options.minDuration, "a finite duration")
-    yield* Check.check(
-      maxMillis > minMillis,
-      name,
-      "maxDuration",
-      options.maxDuration,
-      `longer than "minDuration", which is ${minMillis} ms`
-    )
-    return { router, shards, minMillis, maxMillis, batchSize }
-  })
+export type { CommonOptions, Configurable, Initial, Loading, Options }
 
 /** How long after a change the metrics are published. */
 const publishWithinMillis = 1000
@@ -516,19 +411,6 @@ export const layer = <I, K extends Key, S, E, R = never, R2 = never>(
 ): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<K, S, E, R, E, R2>(options))
 
 /**
- * The options that can come from a configuration.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Configurable {
-  readonly minDuration?: Duration.DurationInput
-  readonly maxDuration?: Duration.DurationInput
-  readonly batchSize?: number
-  readonly shards?: number
-}
-
-/**
  * Like `layer`, with some of the options from a `Config`, which wins.
  *
  * **Errors**: `ConfigError` where the configuration is missing or malformed, and `InvalidOption`.
@@ -543,5 +425,6 @@ export const layerConfig = <I, K extends Key, S, E, R = never, R2 = never>(
 ): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, R | R2> =>
   Layer.scoped(
     tag,
-    Effect.flatMap(Config.unwrap(config), (configured) => make<K, S, E, R, E, R2>({ ...options, ...configured }))
+    Effect.flatMap(Config.unwrap(config), (configured) =>
+      make<K, S, E, R, E, R2>(Table.configured(table, options, configured)))
   )

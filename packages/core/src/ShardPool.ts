@@ -27,7 +27,15 @@ import * as Backpressure from "./Backpressure.ts"
 import * as EventHub from "./unstable/EventHub.ts"
 import { withAlarm } from "./internal/fibers/alarm.ts"
 import { makeBreaks } from "./internal/fibers/breaks.ts"
-import { checkCount, makeRouter, type Router } from "./internal/intake/keys.ts"
+import type { Router } from "./internal/intake/keys.ts"
+import {
+  type BuiltInPolicy,
+  checkOptions,
+  type Configurable,
+  type Options,
+  type Run,
+  table
+} from "./internal/shardPool/options.ts"
 import { Lanes, type LanesOptions, Submission, type SubmissionOptions } from "./internal/shardPool/lanes.ts"
 import { Lifecycle } from "./internal/fibers/lifecycle.ts"
 import { makeFork, supervise } from "./internal/fibers/forking.ts"
@@ -36,9 +44,9 @@ import { ShardTally } from "./internal/shardPool/tally.ts"
 import { sum } from "./internal/shapes/counts.ts"
 import { Timekeeper } from "./internal/fibers/timekeeper.ts"
 import { isTracing, withCurrentSpan } from "./internal/fibers/tracing.ts"
-import { checkPolicy, isPlain } from "./internal/intake/policyCheck.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
+import * as Table from "./unstable/OptionTable.ts"
 import { makeImpl } from "./internal/intake/policyQueue.ts"
 import {
   type CommandDropped,
@@ -54,7 +62,7 @@ import {
 } from "./QueueError.ts"
 import { invalidKey, offerTimeout, poolClosed, queueFull } from "./internal/intake/refusals.ts"
 import type { Outcome, ShardPoolEvent } from "./QueueEvent.ts"
-import type { Key, ShardOf } from "./Sharding.ts"
+import type { Key } from "./Sharding.ts"
 
 /**
  * A pool for commands of type `C`, which answers with `A` or fails with `E`. Make a tag of your own for each, and fill
@@ -184,119 +192,7 @@ export interface Metrics {
   readonly keys: number
 }
 
-/**
- * What a command is run with.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Run<out K extends Key = Key> {
-  readonly key: K
-  /** The next version of its key: one more than that of the last command that succeeded. */
-  readonly version: number
-  readonly shard: number
-}
-
-/**
- * The options, with their defaults.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Options<C, A, E, R, E2 = never, R2 = never, K extends Key = Key> {
-  /** For metrics, events, spans and errors. Not blank. */
-  readonly name: string
-  /** How many shards there are, each with a queue of its own. Default: 16. */
-  readonly shards?: number | undefined
-  /** How many commands of one shard run at the same time, of different keys. Default: 1. */
-  readonly workersPerShard?: number | undefined
-  /** How many commands may wait in each shard. Default: 1,024. */
-  readonly capacity?: number | undefined
-  /**
-   * What happens when a shard is full: `suspend`, `reject`, `dropNewest` or `dropOldest`. Commands cannot be coalesced.
-   * Default: `Backpressure.suspend()`.
-   */
-  readonly policy?: BuiltInPolicy | undefined
-  /** The key of a command: text of at most 512 bytes, or a finite number. */
-  readonly key: (command: C) => K
-  /** The shard of a key. Default: `Sharding.shardOf`. */
-  readonly shardOf?: ShardOf | undefined
-  /**
-   * Runs a command. It may fail with a `VersionConflict` of its own key: then it is run once more, with the version that
-   * `currentVersion` answers. A second conflict in a row its caller is told, and without `currentVersion` the first. A
-   * version guards what is appended, and nothing else: where
-   * others write to the same keys, a command that is rejected may have been judged by what was true before.
-   *
-   * It runs in the fiber of its worker, as those before and after it do: fibers that it forks live on when it has ended
-   * or was interrupted (give them a scope), and what it sets with `FiberRef.set` the next ones see (use
-   * `Effect.locally`).
-   */
-  readonly execute: (command: C, run: Run<K>) => Effect.Effect<A, E, R>
-  /**
-   * The version of a key's last command that succeeded, an integer from 0. Asked on first use, and whenever it is not
-   * known any more. Default: 0 on first use; what fails counts as not done.
-   */
-  readonly currentVersion?: ((key: K) => Effect.Effect<number, E2, R2>) | undefined
-  /**
-   * Whether an error of `execute` says that nothing has happened, so that the version is free again. After every other
-   * failure, defect or interruption `currentVersion` is asked. Where it throws, the error says nothing. Default: every
-   * error does.
-   */
-  readonly isRejection?: ((error: NoInfer<E>) => boolean) | undefined
-  /**
-   * How long a key is known after its last command: between once and twice that long. Only where `currentVersion` is
-   * given, or versions would repeat. Default: 5 minutes.
-   */
-  readonly idleTimeToLive?: Duration.DurationInput | undefined
-  /** How long closing the scope may run what is held; then the rest is dropped. Default: 30 seconds. */
-  readonly drainTimeout?: Duration.DurationInput | undefined
-}
-
-/**
- * The policies that a pool can be under.
- *
- * @since 0.1.0
- * @category models
- */
-export type BuiltInPolicy =
-  | Backpressure.Suspend
-  | Backpressure.Reject
-  | Backpressure.DropNewest
-  | Backpressure.DropOldest
-
-interface Checked {
-  readonly router: Router
-  readonly shards: number
-  readonly workers: number
-  readonly capacity: number
-  readonly policy: BuiltInPolicy
-  readonly idleMillis: number
-  readonly drainTimeoutMillis: number
-}
-
-const checkOptions = (options: Options<any, any, any, any, any, any, any>): Effect.Effect<Checked, InvalidOption> =>
-  Effect.gen(function*() {
-    const { capacity = 1024, name, policy = Backpressure.suspend(), workersPerShard: workers = 1 } = options
-    yield* Check.name("ShardPool", name)
-    const { router, shards } = yield* makeRouter(name, options)
-    yield* Check.requiredFunction(name, "key", options.key)
-    yield* Check.requiredFunction(name, "execute", options.execute)
-    yield* Check.optionalFunction(name, "currentVersion", options.currentVersion)
-    yield* Check.optionalFunction(name, "isRejection", options.isRejection)
-    yield* checkCount(name, "workersPerShard", workers)
-    yield* Check.positiveInteger(name, "capacity", capacity)
-    yield* checkPolicy(name, policy)
-    yield* Check.check(
-      isPlain(policy),
-      name,
-      "policy",
-      policy._tag,
-      "suspend, reject, dropNewest or dropOldest: commands cannot be coalesced"
-    )
-    const idleMillis = yield* Check.millis(name, "idleTimeToLive", options.idleTimeToLive ?? 300_000)
-    const drainTimeoutMillis = yield* Check.millis(name, "drainTimeout", options.drainTimeout ?? 30_000)
-    return { router, shards, workers, capacity, policy, idleMillis, drainTimeoutMillis }
-  })
+export type { BuiltInPolicy, Configurable, Options, Run }
 
 /** How long after a change the metrics are published. */
 const publishWithinMillis = 1000
@@ -567,7 +463,7 @@ export const make = <C, A, E, R, E2 = never, R2 = never, K extends Key = Key>(
     })
     const forgetting = new Timekeeper(clock, () => {
       const kept = shards.filter((shard) => shard.lanes.forget(shard.running))
-      if (kept.length > 0) forgetting.within(checked.idleMillis)
+      if (kept.length > 0) forgetting.within(checked.idleTimeToLiveMillis)
     })
     const shards = yield* Effect.forEach(
       Array.from({ length: checked.shards }, (_, index) => index),
@@ -579,18 +475,20 @@ export const make = <C, A, E, R, E2 = never, R2 = never, K extends Key = Key>(
           tally,
           lanes: {
             unknown: currentVersion === undefined ? 0 : undefined,
-            forgetsAtOnce: currentVersion !== undefined && checked.idleMillis === 0,
+            forgetsAtOnce: currentVersion !== undefined && checked.idleTimeToLiveMillis === 0,
             onKnown: () => {
-              if (currentVersion !== undefined && checked.idleMillis > 0) forgetting.within(checked.idleMillis)
+              if (currentVersion !== undefined && checked.idleTimeToLiveMillis > 0) {
+                forgetting.within(checked.idleTimeToLiveMillis)
+              }
             }
           },
           shard: {
             index,
-            workers: checked.workers,
+            workers: checked.workersPerShard,
             // Both run in a fiber that has the context.
             execute: executeWith(options, tracing) as ShardOptions<C>["execute"],
             currentVersion: currentVersion as ShardOptions<C>["currentVersion"],
-            isRejection: (options.isRejection ?? (() => true)) as (error: unknown) => boolean,
+            isRejection: checked.isRejection,
             fork,
             breaks,
             observer: tally,
@@ -693,20 +591,6 @@ export const layer = <I, C, A, E, R, R2 = never, K extends Key = Key>(
 ): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<C, A, E, R, E, R2, K>(options))
 
 /**
- * The options that can come from a configuration.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Configurable {
-  readonly shards?: number
-  readonly workersPerShard?: number
-  readonly capacity?: number
-  readonly idleTimeToLive?: Duration.DurationInput
-  readonly drainTimeout?: Duration.DurationInput
-}
-
-/**
  * Like `layer`, with some of the options from a `Config`, which wins.
  *
  * **Errors**: `ConfigError` where the configuration is missing or malformed, and `InvalidOption`.
@@ -722,5 +606,7 @@ export const layerConfig = <I, C, A, E, R, R2 = never, K extends Key = Key>(
   Layer.scoped(
     tag,
     Effect.flatMap(Config.unwrap(config), (configured) =>
-      make<C, A, E, R, E, R2, K>({ ...options, ...configured } as Options<C, A, E, R, E, R2, K>))
+      make<C, A, E, R, E, R2, K>(
+        Table.configured(table, options, configured) as Options<C, A, E, R, E, R2, K>
+      ))
   )

@@ -1,9 +1,8 @@
 /**
  * What a key may be, and which shard it has, for the queues that go by keys.
  */
-import * as Effect from "effect/Effect"
-import * as Check from "../../unstable/OptionCheck.ts"
-import type { InvalidKey, InvalidOption } from "../../QueueError.ts"
+import type { InvalidKey } from "../../QueueError.ts"
+import * as Table from "../../unstable/OptionTable.ts"
 import { invalidKey } from "./refusals.ts"
 import * as Sharding from "../../Sharding.ts"
 import { malformed, utf8Bytes } from "../codec/inspection.ts"
@@ -86,27 +85,12 @@ export class Router {
 /** Each shard and each worker is a fiber. */
 const mostFibers = 65_536
 
-/** Checks how many of something there are to be, each with a fiber of its own. */
-export const checkCount = (queue: string, field: string, count: number): Check.Check =>
-  Check.check(
-    Number.isSafeInteger(count) && count >= 1 && count <= mostFibers,
-    queue,
-    field,
-    count,
-    `an integer from 1 to ${mostFibers}`
-  )
+/** An option that says how many of something there are, each with a fiber of its own. */
+export const fibers: Table.Entry<number, number, number, ""> = Table.integerBetween(1, mostFibers)
 
-/** Checks the options that every queue with keys has. */
-export const makeRouter = (
-  queue: string,
-  options: { readonly shards?: number | undefined; readonly shardOf?: Sharding.ShardOf | undefined }
-): Effect.Effect<{ readonly router: Router; readonly shards: number }, InvalidOption> => {
-  const { shardOf = Sharding.shardOf, shards = 16 } = options
-  return Effect.as(
-    Effect.zipRight(
-      checkCount(queue, "shards", shards),
-      Check.check(typeof shardOf === "function", queue, "shardOf", shardOf, "a function from a key to its shard")
-    ),
-    { router: new Router(queue, shards, shardOf), shards }
-  )
-}
+/** An option that says which shard a key has. */
+export const shardOfEntry: Table.Entry<Sharding.ShardOf | undefined, Sharding.ShardOf, never, ""> = Table.withDefault(
+  Table.callback<Sharding.ShardOf>("a function from a key to its shard"),
+  Sharding.shardOf,
+  "`Sharding.shardOf`"
+)
