@@ -123,6 +123,20 @@ export default {
       to: { pathNot: "^packages/core/src/internal/shapes/", dependencyTypesNot: ["type-only"] }
     },
     {
+      name: "effect-by-its-modules",
+      comment: "The barrel of effect would hide from the rules below what is imported.",
+      severity: "error",
+      from: { path: "^packages/(core|sql|http)/src/" },
+      to: { path: `${effect}dist/(esm|dts)/index\\.(js|d\\.ts)$` }
+    },
+    {
+      name: "one-file-makes-queues",
+      comment: "Effect's Queue and its two interfaces are another thing from one major of Effect to the next.",
+      severity: "error",
+      from: { path: "^packages/(core|sql|http)/src/", pathNot: "^packages/core/src/internal/intake/effectQueue\\.ts$" },
+      to: { path: `${effect}dist/(esm|dts)/Queue\\.(js|d\\.ts)$` }
+    },
+    {
       name: "database-not-coordinator",
       comment: "A database serves the coordinator, and knows nothing of it.",
       severity: "error",

@@ -1,16 +1,14 @@
 /**
- * Where the items of a queue wait: ring buffers under Effect's `Queue.BackingQueue` interface.
+ * Where the items of a queue wait: an interface, and ring buffers under it.
  *
- * `Queue.unsafeOffer` never calls the strategy, so whatever a policy does at once when the queue is full (evicting,
- * dropping, coalescing) happens here, in `offer`. What makes an offer wait is a strategy: see `Strategy`.
+ * Whatever a policy does at once when the queue is full (evicting, dropping, coalescing) happens here, in `offer`. What
+ * makes an offer wait is a strategy, which an offer that must not wait never asks: see `Strategy`.
  *
  * `offer` answers whether the item is in. Where it is not, either this queue has reported it as dropped, and that is
  * the end of it; or nothing was reported, and the strategy decides.
  *
  * @since 0.1.0
  */
-import * as Chunk from "effect/Chunk"
-import * as Queue from "effect/Queue"
 import { KeyIndex } from "./internal/intake/keyIndex.ts"
 import { byKey, type Identity } from "./internal/intake/keys.ts"
 import { Ring } from "./internal/shapes/ring.ts"
@@ -28,6 +26,30 @@ import type { Key } from "./Sharding.ts"
 export interface Report<in A> {
   readonly dropped: (item: A, reason: DropReason) => void
   readonly coalesced: (replaced: A, item: A) => void
+}
+
+/**
+ * Where the items of a queue wait.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BackingQueue<in out A> {
+  /**
+   * Offers an item, and answers whether it is in. Where it is not, it was reported as dropped, or else it is for the
+   * strategy to answer.
+   */
+  offer(item: A): boolean
+  /** Offers items in their order, and answers those that are not in. */
+  offerAll(items: Iterable<A>): ReadonlyArray<A>
+  /** Takes the next item out, or answers `whenEmpty`. */
+  poll<Default>(whenEmpty: Default): A | Default
+  /** Takes up to so many items out, in their order. */
+  pollUpTo(limit: number): ReadonlyArray<A>
+  /** How much it holds at most. */
+  capacity(): number
+  /** How many items it holds. */
+  length(): number
 }
 
 /**
@@ -51,8 +73,6 @@ export interface Options<in A> {
   readonly reserved?: (() => boolean) | undefined
 }
 
-const variance = { _A: (_: any) => _ }
-
 /**
  * Whether several items would all be taken at once: `"now"`; `"later"`, when there is more room; or `"never"`, because
  * they are more than the queue can hold.
@@ -62,8 +82,7 @@ const variance = { _A: (_: any) => _ }
 export type Room = "now" | "later" | "never"
 
 /** A ring that refuses what does not fit. The other queues differ in `whenFull`. */
-class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
-  readonly [Queue.BackingQueueTypeId] = variance
+class RingBackingQueue<in out A> implements BackingQueue<A> {
   protected readonly ring = new Ring<A>()
   /** The weights of the items in the ring, where they are weighed: an item may change while it waits. */
   private readonly weights: Ring<number> | undefined
@@ -164,28 +183,28 @@ class RingBackingQueue<in out A> implements Queue.BackingQueue<A> {
     return this.ring.shift()
   }
 
-  offerAll(items: Iterable<A>): Chunk.Chunk<A> {
+  offerAll(items: Iterable<A>): ReadonlyArray<A> {
     const iterator = items[Symbol.iterator]()
     for (let next = iterator.next(); !next.done; next = iterator.next()) {
       if (this.offer(next.value)) continue
       const surplus = [next.value]
       for (next = iterator.next(); !next.done; next = iterator.next()) surplus.push(next.value)
-      return Chunk.unsafeFromArray(surplus)
+      return surplus
     }
-    return Chunk.empty()
+    return []
   }
 
-  poll<Def>(def: Def): A | Def {
-    return this.ring.length === 0 ? def : this.shift()
+  poll<Default>(whenEmpty: Default): A | Default {
+    return this.ring.length === 0 ? whenEmpty : this.shift()
   }
 
-  pollUpTo(limit: number): Chunk.Chunk<A> {
+  pollUpTo(limit: number): ReadonlyArray<A> {
     const count = Math.min(Math.ceil(limit), this.ring.length)
     // Not `count <= 0`, because of NaN.
-    if (!(count > 0)) return Chunk.empty()
+    if (!(count > 0)) return []
     const items = new Array<A>(count)
     for (let i = 0; i < count; i++) items[i] = this.shift()
-    return Chunk.unsafeFromArray(items)
+    return items
   }
 
   capacity(): number {
@@ -208,10 +227,10 @@ class DroppingNewest<in out A> extends RingBackingQueue<A> {
   }
 
   // Each item of the surplus is dropped by itself: one that is lighter may still fit.
-  override offerAll(items: Iterable<A>): Chunk.Chunk<A> {
+  override offerAll(items: Iterable<A>): ReadonlyArray<A> {
     const dropped: Array<A> = []
     for (const item of items) if (!this.offer(item)) dropped.push(item)
-    return Chunk.unsafeFromArray(dropped)
+    return dropped
   }
 }
 
@@ -305,11 +324,11 @@ class Coalescing<in out A> extends RingBackingQueue<A> {
 
   // A later item of the surplus may still coalesce, whatever became of those before it, but only where those are not
   // waiting: an item must not overtake an older one of its key.
-  override offerAll(items: Iterable<A>): Chunk.Chunk<A> {
+  override offerAll(items: Iterable<A>): ReadonlyArray<A> {
     if (this.full === "refuse") return super.offerAll(items)
     const dropped: Array<A> = []
     for (const item of items) if (!this.offer(item)) dropped.push(item)
-    return Chunk.unsafeFromArray(dropped)
+    return dropped
   }
 }
 
@@ -318,7 +337,7 @@ class Coalescing<in out A> extends RingBackingQueue<A> {
  *
  * @internal
  */
-export const roomFor = <A>(backing: Queue.BackingQueue<A>, items: ReadonlyArray<A>): Room => {
+export const roomFor = <A>(backing: BackingQueue<A>, items: ReadonlyArray<A>): Room => {
   if (backing instanceof RingBackingQueue) return backing.roomFor(items)
   if (items.length > backing.capacity()) return "never"
   return backing.length() + items.length <= backing.capacity() ? "now" : "later"
@@ -329,7 +348,7 @@ export const roomFor = <A>(backing: Queue.BackingQueue<A>, items: ReadonlyArray<
  *
  * @internal
  */
-export const unsafeBytes = <A>(backing: Queue.BackingQueue<A>): number | undefined =>
+export const unsafeBytes = <A>(backing: BackingQueue<A>): number | undefined =>
   backing instanceof RingBackingQueue ? backing.unsafeBytes() : undefined
 
 /**
@@ -337,7 +356,7 @@ export const unsafeBytes = <A>(backing: Queue.BackingQueue<A>): number | undefin
  *
  * @internal
  */
-export const unsafeCountWithin = <A>(backing: Queue.BackingQueue<A>, bytes: number, most: number): number =>
+export const unsafeCountWithin = <A>(backing: BackingQueue<A>, bytes: number, most: number): number =>
   (backing as RingBackingQueue<A>).unsafeCountWithin(bytes, most)
 
 /**
@@ -355,7 +374,7 @@ export const countOne = <A>(item: A, counts: Map<A, number>): void => {
  *
  * @internal
  */
-export const countInto = <A>(backing: Queue.BackingQueue<A>, counts: Map<A, number>): void => {
+export const countInto = <A>(backing: BackingQueue<A>, counts: Map<A, number>): void => {
   if (backing instanceof RingBackingQueue) backing.countInto(counts)
 }
 
@@ -365,7 +384,7 @@ export const countInto = <A>(backing: Queue.BackingQueue<A>, counts: Map<A, numb
  * @since 0.1.0
  * @category constructors
  */
-export const refusing = <A>(options: Options<A>): Queue.BackingQueue<A> => new RingBackingQueue(options)
+export const refusing = <A>(options: Options<A>): BackingQueue<A> => new RingBackingQueue(options)
 
 /**
  * Drops the new item when it does not fit.
@@ -373,7 +392,7 @@ export const refusing = <A>(options: Options<A>): Queue.BackingQueue<A> => new R
  * @since 0.1.0
  * @category constructors
  */
-export const droppingNewest = <A>(options: Options<A>): Queue.BackingQueue<A> => new DroppingNewest(options)
+export const droppingNewest = <A>(options: Options<A>): BackingQueue<A> => new DroppingNewest(options)
 
 /**
  * Drops the oldest items until the new one fits.
@@ -381,7 +400,7 @@ export const droppingNewest = <A>(options: Options<A>): Queue.BackingQueue<A> =>
  * @since 0.1.0
  * @category constructors
  */
-export const droppingOldest = <A>(options: Options<A>): Queue.BackingQueue<A> => new DroppingOldest(options)
+export const droppingOldest = <A>(options: Options<A>): BackingQueue<A> => new DroppingOldest(options)
 
 /**
  * Keeps the latest item of each key, in place; a new key that does not fit follows `whenFull`. Items are not weighed.
@@ -398,7 +417,7 @@ export const coalescing = <A>(
     readonly merge?: ((queued: A, offered: A) => A) | undefined
     readonly whenFull: WhenFull
   }
-): Queue.BackingQueue<A> => coalescingBy(options, byKey("queue", options.key))
+): BackingQueue<A> => coalescingBy(options, byKey("queue", options.key))
 
 /**
  * Keeps the latest item of each of those that are known by the same.
@@ -411,4 +430,4 @@ export const coalescingBy = <A>(
     readonly whenFull: WhenFull
   },
   identity: Identity<A>
-): Queue.BackingQueue<A> => new Coalescing(options, identity, options.merge, options.whenFull)
+): BackingQueue<A> => new Coalescing(options, identity, options.merge, options.whenFull)

@@ -1,9 +1,9 @@
 /**
  * What happens when a queue is full: the backpressure policies.
  *
- * A policy is data (`_tag` and parameters) plus the pair that Effect's `Queue.make` takes: a `Queue.BackingQueue` that
- * evicts, drops and coalesces, and a `Queue.Strategy` that makes offers wait. So what it builds is a true
- * `Queue.Queue`: see `queue`. `PolicyQueue` puts typed outcomes, counts and closing around it.
+ * A policy is data (`_tag` and parameters) plus the two halves of a queue: a `BackingQueue` that evicts, drops and
+ * coalesces, and a `Strategy` that makes offers wait. What is built of them is a true Queue of Effect's: see `queue`.
+ * `PolicyQueue` puts typed outcomes, counts and closing around it.
  *
  * A policy of your own implements `Policy` with a pair of its own; `BackingQueue` and `Strategy` have the parts. The
  * guide "write your own policy" and the example `KeepHighest` show one.
@@ -12,7 +12,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Queue from "effect/Queue"
+import { type EffectQueue, makeQueue } from "./internal/intake/effectQueue.ts"
 import * as BackingQueue from "./BackingQueue.ts"
 import { makeGuard } from "./internal/fibers/guard.ts"
 import { byKey, type Identity } from "./internal/intake/keys.ts"
@@ -74,8 +74,8 @@ export interface PairOptions<in A> {
  * @category models
  */
 export interface Pair<in out A> {
-  readonly backing: Queue.BackingQueue<A>
-  readonly strategy: Queue.Strategy<A>
+  readonly backing: BackingQueue.BackingQueue<A>
+  readonly strategy: Strategy.Strategy<A>
   /**
    * Whether nothing is ever dropped but the oldest item and the one being offered. Then `WriteBehind.flushNow` knows
    * which items have left; otherwise it may also wait for some that came later. Default: false.
@@ -128,7 +128,7 @@ export interface CoalesceByKey<in A> extends Policy<A> {
 const waitingPair = <A>(
   { capacity, measure, name, report, weigh }: PairOptions<A>,
   timeout: Duration.DurationInput | undefined,
-  makeBacking: (options: BackingQueue.Options<A>) => Queue.BackingQueue<A>,
+  makeBacking: (options: BackingQueue.Options<A>) => BackingQueue.BackingQueue<A>,
   key?: (item: A) => unknown
 ): Pair<A> & HasOwn<A> => {
   /** What has been coalesced while waiting items were let in. */
@@ -165,7 +165,7 @@ const waitingPair = <A>(
   }
 }
 
-const answeringPair = <A>(backing: Queue.BackingQueue<A>, { report }: PairOptions<A>): Pair<A> & HasOwn<A> => ({
+const answeringPair = <A>(backing: BackingQueue.BackingQueue<A>, { report }: PairOptions<A>): Pair<A> & HasOwn<A> => ({
   backing,
   strategy: Strategy.answering({ backing, report }),
   dropsOldestOnly: true
@@ -179,7 +179,7 @@ const answeringPair = <A>(backing: Queue.BackingQueue<A>, { report }: PairOption
 export const pairOver = <A>(
   policy: Suspend | Reject | DropNewest | DropOldest,
   options: PairOptions<A>,
-  makeBacking: (options: BackingQueue.Options<A>, whenFull: BackingQueue.WhenFull) => Queue.BackingQueue<A>,
+  makeBacking: (options: BackingQueue.Options<A>, whenFull: BackingQueue.WhenFull) => BackingQueue.BackingQueue<A>,
   key?: (item: A) => unknown
 ): Pair<A> & HasOwn<A> => {
   switch (policy._tag) {
@@ -407,7 +407,7 @@ const pairOf = <A>(policy: Policy<A>, options: PairOptions<A>): Effect.Effect<Pa
 export const queue = <A>(
   policy: Policy<A>,
   options: QueueOptions<A>
-): Effect.Effect<Queue.Queue<A>, InvalidOption> =>
+): Effect.Effect<EffectQueue<A>, InvalidOption> =>
   Effect.gen(function*() {
     const name = options.name ?? "queue"
     yield* Check.optionalFunction(name, "onDrop", options.onDrop)
@@ -418,5 +418,5 @@ export const queue = <A>(
       weigh: options.weigh,
       report: { dropped: options.onDrop ? guard("onDrop", options.onDrop) : () => {}, coalesced: () => {} }
     })
-    return yield* Queue.make(pair.backing, pair.strategy)
+    return yield* makeQueue(pair)
   })

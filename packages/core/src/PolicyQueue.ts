@@ -8,8 +8,8 @@
  * @since 0.1.0
  */
 import type * as Effect from "effect/Effect"
-import type * as Queue from "effect/Queue"
 import type * as Backpressure from "./Backpressure.ts"
+import type { EffectDequeue } from "./internal/intake/effectQueue.ts"
 import * as Impl from "./internal/intake/policyQueue.ts"
 import type { InvalidOption, OfferError } from "./QueueError.ts"
 import type { Outcome, UnsafeOutcome } from "./QueueEvent.ts"
@@ -81,7 +81,7 @@ export interface PolicyQueue<in out A> {
    * The consumer's side: an Effect Queue. Shutting it down closes this queue. Like every Effect Queue it can lose an
    * item when a `take` that waits is interrupted in the moment in which it is handed one.
    */
-  readonly dequeue: Queue.Dequeue<A>
+  readonly dequeue: EffectDequeue<A>
   /** How many items are in the queue now. */
   readonly unsafeLength: () => number
   /** How many items wait to get in. */

@@ -1,9 +1,9 @@
 import { BackingQueue, type Backpressure, Strategy } from "@sluice/core"
 import { PolicyLaws, PolicyModel } from "@sluice/core/testing"
-import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import { describe, expect, it } from "vitest"
+import { ofEffect } from "./support/effectStrategy.ts"
 
 // A law that no policy can break proves nothing. Each policy below has one bug, and the law that forbids it must find
 // it; so the first two are right, and must pass.
@@ -12,8 +12,7 @@ type Item = PolicyLaws.Item
 type Options = Backpressure.PairOptions<Item>
 
 /** A plain queue over an array, which drops the oldest. Each bug overrides one method. */
-class ArrayQueue implements Queue.BackingQueue<Item> {
-  readonly [Queue.BackingQueueTypeId] = { _A: (_: any) => _ }
+class ArrayQueue implements BackingQueue.BackingQueue<Item> {
   items: Array<Item> = []
   used = 0
   readonly options: Options
@@ -53,16 +52,16 @@ class ArrayQueue implements Queue.BackingQueue<Item> {
     return true
   }
 
-  offerAll(items: Iterable<Item>): Chunk.Chunk<Item> {
-    return Chunk.fromIterable(Array.from(items).filter((item) => !this.offer(item)))
+  offerAll(items: Iterable<Item>): ReadonlyArray<Item> {
+    return Array.from(items).filter((item) => !this.offer(item))
   }
 
   poll<Default>(whenEmpty: Default): Item | Default {
     return this.items.length === 0 ? whenEmpty : this.shift()
   }
 
-  pollUpTo(limit: number): Chunk.Chunk<Item> {
-    return Chunk.fromIterable(Array.from({ length: Math.min(limit, this.items.length) }, () => this.shift()))
+  pollUpTo(limit: number): ReadonlyArray<Item> {
+    return Array.from({ length: Math.min(limit, this.items.length) }, () => this.shift())
   }
 
   capacity(): number {
@@ -76,8 +75,8 @@ class ArrayQueue implements Queue.BackingQueue<Item> {
 
 const policyOf = (
   _tag: string,
-  makeBacking: (options: Options) => Queue.BackingQueue<Item>,
-  makeStrategy = (backing: Queue.BackingQueue<Item>, { report }: Options): Queue.Strategy<Item> =>
+  makeBacking: (options: Options) => BackingQueue.BackingQueue<Item>,
+  makeStrategy = (backing: BackingQueue.BackingQueue<Item>, { report }: Options): Strategy.Strategy<Item> =>
     Strategy.answering({ backing, report })
 ): Backpressure.Policy<Item> => ({
   _tag,
@@ -141,8 +140,8 @@ const withMethods = <T extends object>(target: T, methods: Partial<T>): T =>
   })
 
 /** What waits, waits as in Effect's bounded queue, and what is left is reported. Not for weights: it would loop. */
-const waiting = (backing: Queue.BackingQueue<Item>, { report }: Options): Queue.Strategy<Item> => {
-  const strategy = Queue.backPressureStrategy<Item>()
+const waiting = (backing: BackingQueue.BackingQueue<Item>, { report }: Options): Strategy.Strategy<Item> => {
+  const strategy = ofEffect(Queue.backPressureStrategy<Item>(), backing)
   const left = Effect.sync(() => {
     for (const item of backing.pollUpTo(Infinity)) report.dropped(item, "shutdown")
   })
@@ -150,7 +149,7 @@ const waiting = (backing: Queue.BackingQueue<Item>, { report }: Options): Queue.
 }
 
 /** Whoever fits is let in, whatever came before it. Interrupted offers are let in as well, where `ghosts` is set. */
-const overtaking = (ghosts: boolean) => (backing: Queue.BackingQueue<Item>, { report }: Options) => {
+const overtaking = (ghosts: boolean) => (backing: BackingQueue.BackingQueue<Item>, { report }: Options) => {
   let waiters: Array<{ readonly item: Item; readonly resume: (isIn: Effect.Effect<boolean>) => void }> = []
   const wait = (item: Item) =>
     Effect.async<boolean>((resume) => {
@@ -168,7 +167,7 @@ const overtaking = (ghosts: boolean) => (backing: Queue.BackingQueue<Item>, { re
   return withMethods(strategy, {
     surplusSize: () => waiters.length,
     handleSurplus: (items) => Effect.every(items, (item) => backing.offer(item) ? Effect.succeed(true) : wait(item)),
-    unsafeOnQueueEmptySpace: () => {
+    onRoom: () => {
       for (const waiter of waiters) {
         if (!backing.offer(waiter.item)) continue
         waiters = waiters.filter((other) => other !== waiter)
@@ -206,7 +205,7 @@ interface Planted {
   readonly key?: (item: Item) => Item["key"]
 }
 
-const backing = (bug: string, Broken: new(options: Options) => Queue.BackingQueue<Item>) =>
+const backing = (bug: string, Broken: new(options: Options) => BackingQueue.BackingQueue<Item>) =>
   policyOf(bug, (options) => new Broken(options))
 
 const planted: ReadonlyArray<Planted> = [
@@ -319,7 +318,11 @@ const planted: ReadonlyArray<Planted> = [
   {
     bug: "does not report what is left at the shutdown",
     law: "conservation",
-    policy: policyOf("forgetful", (options) => new ArrayQueue(options), () => Queue.droppingStrategy())
+    policy: policyOf(
+      "forgetful",
+      (options) => new ArrayQueue(options),
+      (backing) => ofEffect(Queue.droppingStrategy(), backing)
+    )
   },
   {
     bug: "gives the newest first",
@@ -342,7 +345,7 @@ const planted: ReadonlyArray<Planted> = [
       "echo",
       class extends ArrayQueue {
         override pollUpTo(limit: number) {
-          return Chunk.fromIterable(this.items.slice(0, limit))
+          return this.items.slice(0, limit)
         }
       }
     )
@@ -411,7 +414,7 @@ const planted: ReadonlyArray<Planted> = [
     policy: policyOf(
       "lost wake-up",
       (options) => BackingQueue.refusing(options),
-      (backing, options) => withMethods(waiting(backing, options), { unsafeOnQueueEmptySpace: () => {} })
+      (backing, options) => withMethods(waiting(backing, options), { onRoom: () => {} })
     )
   },
   {

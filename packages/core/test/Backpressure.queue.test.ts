@@ -20,6 +20,13 @@ const policies: ReadonlyArray<Backpressure.Policy<number>> = [
 ]
 
 describe.each(policies)("an Effect Queue under $_tag", (policy) => {
+  it.effect("is one in the eyes of Effect, with its capacity", () =>
+    Effect.gen(function*() {
+      const queue = yield* Backpressure.queue<number>(policy, { capacity: 3 })
+      expect(Queue.isQueue(queue)).toBe(true)
+      expect(Queue.capacity(queue)).toBe(3)
+    }))
+
   it.effect("works with take, takeUpTo, takeBetween, takeAll and poll", () =>
     Effect.gen(function*() {
       const queue = yield* Backpressure.queue<number>(policy, { capacity: 10 })

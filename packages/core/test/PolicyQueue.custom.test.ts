@@ -2,10 +2,10 @@ import { describe, expect, it } from "@effect/vitest"
 import { BackingQueue, type Backpressure, PolicyQueue, Strategy } from "@sluice/core"
 import * as PolicyLaws from "@sluice/core/testing/PolicyLaws"
 import { Chunk, Effect, Fiber, Queue } from "effect"
+import { ofEffect } from "./support/effectStrategy.ts"
 
 /** Keeps the items of the highest value: what is evicted is the lowest, be it the new one. */
-class Highest<A> implements Queue.BackingQueue<A> {
-  readonly [Queue.BackingQueueTypeId] = { _A: (_: any) => _ }
+class Highest<A> implements BackingQueue.BackingQueue<A> {
   private items: Array<A> = []
   private readonly options: Backpressure.PairOptions<A>
   private readonly valueOf: (item: A) => number
@@ -24,16 +24,16 @@ class Highest<A> implements Queue.BackingQueue<A> {
     return lowest !== item
   }
 
-  offerAll(items: Iterable<A>): Chunk.Chunk<A> {
-    return Chunk.fromIterable(Array.from(items).filter((item) => !this.offer(item)))
+  offerAll(items: Iterable<A>): ReadonlyArray<A> {
+    return Array.from(items).filter((item) => !this.offer(item))
   }
 
   poll<Default>(whenEmpty: Default): A | Default {
     return this.items.length === 0 ? whenEmpty : this.items.shift()!
   }
 
-  pollUpTo(limit: number): Chunk.Chunk<A> {
-    return Chunk.unsafeFromArray(this.items.splice(0, limit))
+  pollUpTo(limit: number): ReadonlyArray<A> {
+    return this.items.splice(0, limit)
   }
 
   capacity(): number {
@@ -56,10 +56,10 @@ const keepHighest = <A>(valueOf: (item: A) => number): Backpressure.Policy<A> =>
 /** Waits as Effect's bounded queue does. */
 const bounded: Backpressure.Policy<unknown> = {
   _tag: "bounded",
-  pair: <A>(options: Backpressure.PairOptions<A>): Backpressure.Pair<A> => ({
-    backing: BackingQueue.refusing(options),
-    strategy: Queue.backPressureStrategy<A>()
-  })
+  pair: <A>(options: Backpressure.PairOptions<A>): Backpressure.Pair<A> => {
+    const backing = BackingQueue.refusing(options)
+    return { backing, strategy: ofEffect(Queue.backPressureStrategy<A>(), backing) }
+  }
 }
 
 const start = <A, E>(effect: Effect.Effect<A, E>) =>
@@ -144,10 +144,10 @@ describe("a strategy of one's own that makes offers wait", () => {
     Effect.gen(function*() {
       const policy: Backpressure.Policy<unknown> = {
         _tag: "refusing",
-        pair: <A>(options: Backpressure.PairOptions<A>): Backpressure.Pair<A> => ({
-          backing: BackingQueue.refusing(options),
-          strategy: Queue.droppingStrategy<A>()
-        })
+        pair: <A>(options: Backpressure.PairOptions<A>): Backpressure.Pair<A> => {
+          const backing = BackingQueue.refusing(options)
+          return { backing, strategy: ofEffect(Queue.droppingStrategy<A>(), backing) }
+        }
       }
       const queue = yield* PolicyQueue.make<number>({ policy, capacity: 1 })
       yield* queue.offer(1)

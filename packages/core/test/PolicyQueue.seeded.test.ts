@@ -244,11 +244,9 @@ const own: Backpressure.Policy<unknown> = {
     return {
       backing,
       strategy: {
-        [Queue.QueueStrategyTypeId]: { _A: (_: any) => _ },
         surplusSize: () => 0,
         handleSurplus: () => Effect.as(Effect.yieldNow(), false),
-        onCompleteTakersWithEmptyQueue: () => {},
-        unsafeOnQueueEmptySpace: () => {},
+        onRoom: () => {},
         shutdown: Effect.sync(() => {
           for (const item of backing.pollUpTo(Infinity)) options.report.dropped(item, "shutdown")
         })

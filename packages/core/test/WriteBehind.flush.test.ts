@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, WriteBehind } from "@sluice/core"
-import { Chunk, Clock, Effect, Fiber, TestClock } from "effect"
+import { Clock, Effect, Fiber, TestClock } from "effect"
 import { accounted, failing, Sink } from "./support/sink.ts"
 
 const range = (count: number): ReadonlyArray<number> => Array.from({ length: count }, (_, i) => i + 1)
@@ -449,7 +449,7 @@ describe("flushNow under a policy that drops what is not the oldest", () => {
       const { backing, strategy } = Backpressure.reject.pair<A>(options)
       backing.length = () => items.length
       backing.poll = (otherwise) => items.length === 0 ? otherwise : items.shift()!
-      backing.pollUpTo = (limit) => Chunk.fromIterable(items.splice(0, limit))
+      backing.pollUpTo = (limit) => items.splice(0, limit)
       backing.offer = (item) => {
         items.push(item)
         if (items.length > options.capacity) options.report.dropped(items.splice(-2, 1)[0], "middle")

@@ -5,14 +5,12 @@ import { describe, expect, it } from "@effect/vitest"
 import { BackingQueue, Backpressure, Batch, Sharding, Strategy, WriteBehind } from "@sluice/core"
 import {
   Cause,
-  Chunk,
   Effect,
   Either,
   Exit,
   Fiber,
   Logger,
   LogLevel,
-  Queue,
   Random,
   Schedule,
   Scope,
@@ -74,12 +72,11 @@ const keepHighest: Backpressure.Policy<number> = {
   _tag: "keepHighest",
   pair: <B extends number>(options: Backpressure.PairOptions<B>): Backpressure.Pair<B> => {
     const items: Array<B> = []
-    const backing: Queue.BackingQueue<B> = {
-      [Queue.BackingQueueTypeId]: { _A: (_: any) => _ },
+    const backing: BackingQueue.BackingQueue<B> = {
       capacity: () => options.capacity,
       length: () => items.length,
       poll: (otherwise) => items.length === 0 ? otherwise : items.shift()!,
-      pollUpTo: (limit) => Chunk.fromIterable(items.splice(0, limit)),
+      pollUpTo: (limit) => items.splice(0, limit),
       offer: (item) => {
         items.push(item)
         if (items.length <= options.capacity) return true
@@ -88,7 +85,7 @@ const keepHighest: Backpressure.Policy<number> = {
         options.report.dropped(lowest, "too-low")
         return lowest !== item
       },
-      offerAll: (offered) => Chunk.filter(Chunk.fromIterable(offered), (item) => !backing.offer(item))
+      offerAll: (offered) => Array.from(offered).filter((item) => !backing.offer(item))
     }
     return { backing, strategy: Strategy.answering({ backing, report: options.report }) }
   }

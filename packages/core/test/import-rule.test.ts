@@ -70,6 +70,9 @@ describe("import rule", () => {
     plant(bad, `${rooms}/fibers/planted.ts`, `export * from "../intake/weight.ts"\n`)
     plant(bad, `${rooms}/shapes/planted.ts`, `export * from "../../Batch.ts"\n`)
     plant(bad, `${rooms}/shapes/plantedType.ts`, `export type * from "../../Batch.ts"\n`)
+    plant(bad, `${core}/PlantedBarrel.ts`, `export { Queue } from "effect"\n`)
+    plant(bad, `${core}/PlantedQueue.ts`, `export * from "effect/Queue"\n`)
+    plant(bad, `${core}/PlantedTypeOfQueue.ts`, `export type { Strategy } from "effect/Queue"\n`)
     plant(bad, "packages/sql/src/internal/coordinator/fine.ts", `export const fine = true\n`)
     plant(bad, "packages/sql/src/internal/sqlite/planted.ts", `export * from "../coordinator/fine.ts"\n`)
     plant(bad, "packages/sql/src/internal/postgres/planted.ts", `export * from "../coordinator/fine.ts"\n`)
@@ -128,6 +131,9 @@ describe("import rule", () => {
     ["room-of-writeBehind", "packages/core/src/PlantedDoor.ts"],
     ["fibers-not-intake", "packages/core/src/internal/fibers/planted.ts"],
     ["shapes-import-nothing", "packages/core/src/internal/shapes/planted.ts"],
+    ["effect-by-its-modules", "packages/core/src/PlantedBarrel.ts"],
+    ["one-file-makes-queues", "packages/core/src/PlantedQueue.ts"],
+    ["one-file-makes-queues", "packages/core/src/PlantedTypeOfQueue.ts"],
     ["database-not-coordinator", "packages/sql/src/internal/sqlite/planted.ts"],
     ["database-not-coordinator", "packages/sql/src/internal/postgres/planted.ts"],
     ["sql-not-http", "packages/sql/src/Planted.ts"],

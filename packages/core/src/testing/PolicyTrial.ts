@@ -5,20 +5,16 @@
  * them are suspended, so that a sequence of operations always has the same ending.
  */
 import type * as Cause from "effect/Cause"
-import * as Chunk from "effect/Chunk"
-import type * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import * as MutableQueue from "effect/MutableQueue"
-import * as MutableRef from "effect/MutableRef"
-import type * as Queue from "effect/Queue"
 import type * as Scheduler from "effect/Scheduler"
-import type { Report } from "../BackingQueue.ts"
+import type { BackingQueue, Report } from "../BackingQueue.ts"
 import type { Policy } from "../Backpressure.ts"
 import type { DropReason } from "../QueueEvent.ts"
 import { identityOf, type Key } from "../Sharding.ts"
+import type { Strategy } from "../Strategy.ts"
 import type { PolicyModel } from "./PolicyModel.ts"
 import * as VirtualClock from "./VirtualClock.ts"
 
@@ -77,8 +73,8 @@ interface Call {
 const isDeath = (answer: Answer): answer is Cause.Cause<unknown> => typeof answer === "object"
 
 class PairDriver<A> {
-  readonly backing: Queue.BackingQueue<A>
-  readonly strategy: Queue.Strategy<A>
+  readonly backing: BackingQueue<A>
+  readonly strategy: Strategy<A>
   /** The calls that the strategy has not answered yet. */
   waiting: Array<Call> = []
   private calls = 0
@@ -88,8 +84,7 @@ class PairDriver<A> {
     scheduleTask: (task) => this.tasks.push(task)
   }
   private readonly clock = VirtualClock.make({ scheduler: this.scheduler })
-  private readonly takers = MutableQueue.unbounded<Deferred.Deferred<A>>()
-  private readonly isShutdown = MutableRef.make(false)
+  private isShutdown = false
 
   constructor({ capacity, policy, weigh }: TrialSubject<A>, report: Report<A>) {
     const pair = policy.pair<A>({ name: "laws", capacity, weigh, report })
@@ -99,10 +94,10 @@ class PairDriver<A> {
 
   /** Leaves items to the strategy, as Effect's Queue does with those that the backing queue did not take. */
   surplus(items: Iterable<A>): Call {
-    const { backing, isShutdown, strategy, takers } = this
+    const retry = (item: A) => this.isShutdown ? "closed" : this.backing.offer(item) ? "accepted" : "full"
     const call: Call = {
       id: this.calls++,
-      fiber: this.fork(Effect.suspend(() => strategy.handleSurplus(items, backing, takers, isShutdown))),
+      fiber: this.fork(Effect.suspend(() => this.strategy.handleSurplus(items, retry))),
       answer: "waiting"
     }
     this.waiting.push(call)
@@ -111,7 +106,7 @@ class PairDriver<A> {
 
   /** Tells the strategy that there may be room, as Effect's Queue does after something was taken. */
   roomMade(): void {
-    this.strategy.unsafeOnQueueEmptySpace(this.backing, this.takers)
+    this.strategy.onRoom()
   }
 
   cancel(call: Call): void {
@@ -119,7 +114,7 @@ class PairDriver<A> {
   }
 
   shutdown(): void {
-    MutableRef.set(this.isShutdown, true)
+    this.isShutdown = true
     this.fork(this.strategy.shutdown)
   }
 
@@ -297,7 +292,7 @@ class Trial<A> {
   private offerAll(items: ReadonlyArray<A>): void {
     const fresh = items.filter((item, index) => this.begin(item, index) !== undefined)
     if (fresh.length === 0) return
-    const surplus = Chunk.toReadonlyArray(this.driver.backing.offerAll(fresh))
+    const surplus = this.driver.backing.offerAll(fresh)
     const isSurplus = new Set(surplus)
     for (const item of surplus) {
       if (!fresh.includes(item)) this.violate("no-invention", `${this.show(item)} is left over, but was never offered`)
@@ -371,7 +366,7 @@ class Trial<A> {
 
   private pollUpTo(limit: number): void {
     const length = this.driver.backing.length()
-    const items = Chunk.toReadonlyArray(this.driver.backing.pollUpTo(limit))
+    const items = this.driver.backing.pollUpTo(limit)
     if (items.length !== Math.min(length, limit)) {
       this.violate("conservation", `the queue says that it holds ${length}, but gave ${items.length} of ${limit}`)
     }
@@ -698,7 +693,7 @@ export const difference = <A>(
   const offerAll = (items: ReadonlyArray<A>) => {
     expected.offerAll(items)
     dropped = []
-    leave(Chunk.toReadonlyArray(driver.backing.offerAll(items)))
+    leave(driver.backing.offerAll(items))
   }
   const offer = (item: A) => {
     expected.offerAll([item])

@@ -1,5 +1,5 @@
-import type { Backpressure } from "@sluice/core"
-import { Chunk, Deferred, Effect, Queue } from "effect"
+import type { BackingQueue, Backpressure, Strategy } from "@sluice/core"
+import { Deferred, Effect } from "effect"
 
 /** A policy of a user's own that makes offers wait, with a strategy that hands over as Effect's back-pressure does. */
 export const ownBackPressure: Backpressure.Policy<unknown> = {
@@ -7,18 +7,15 @@ export const ownBackPressure: Backpressure.Policy<unknown> = {
   pair: <A>({ capacity, report }: Backpressure.PairOptions<A>): Backpressure.Pair<A> => {
     const items: Array<A> = []
     const waiting: Array<readonly [item: A, isIn: Deferred.Deferred<boolean>]> = []
-    const variance = { _A: (_: any) => _ }
-    const backing: Queue.BackingQueue<A> = {
-      [Queue.BackingQueueTypeId]: variance,
+    const backing: BackingQueue.BackingQueue<A> = {
       capacity: () => capacity,
       length: () => items.length,
       poll: (otherwise) => items.length === 0 ? otherwise : items.shift()!,
-      pollUpTo: (limit) => Chunk.fromIterable(items.splice(0, limit)),
+      pollUpTo: (limit) => items.splice(0, limit),
       offer: (item) => items.length < capacity && items.push(item) > 0,
-      offerAll: (offered) => Chunk.filter(Chunk.fromIterable(offered), (item) => !backing.offer(item))
+      offerAll: (offered) => Array.from(offered).filter((item) => !backing.offer(item))
     }
-    const strategy: Queue.Strategy<A> = {
-      [Queue.QueueStrategyTypeId]: variance,
+    const strategy: Strategy.Strategy<A> = {
       surplusSize: () => waiting.length,
       handleSurplus: (surplus) =>
         Effect.every(surplus, (item) =>
@@ -26,8 +23,7 @@ export const ownBackPressure: Backpressure.Policy<unknown> = {
             waiting.push([item, isIn])
             return Deferred.await(isIn)
           })),
-      onCompleteTakersWithEmptyQueue: () => {},
-      unsafeOnQueueEmptySpace: () => {
+      onRoom: () => {
         while (waiting.length > 0 && items.length < capacity) {
           const [item, isIn] = waiting.shift()!
           items.push(item)

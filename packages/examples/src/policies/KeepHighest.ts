@@ -9,13 +9,11 @@
  *   that: `flushNow`, for one, waits until what was offered before it is done.
  * - **What it costs.** O(log n) for each offer and each take: a heap finds the lowest, a linked list keeps the order.
  *
- * A policy is a pair of Effect's own interfaces. What happens at once (evicting) belongs in `BackingQueue.offer`,
- * because `Queue.unsafeOffer` never asks the strategy. The strategy answers what is left: here nothing, because nobody
- * ever waits, so `Strategy.answering` does.
+ * A policy is a pair. What happens at once (evicting) belongs in `BackingQueue.offer`, because an offer that must not
+ * wait never asks the strategy. The strategy answers what is left: here nothing, because nobody ever waits, so
+ * `Strategy.answering` does.
  */
 import { type BackingQueue, type Backpressure, QueueError, Strategy } from "@sluice/core"
-import * as Chunk from "effect/Chunk"
-import * as Queue from "effect/Queue"
 import { LowestFirst, type Ranked } from "./LowestFirst.ts"
 
 /** An item that waits, between the one that came before it and the one after. */
@@ -25,8 +23,7 @@ interface Entry<A> extends Ranked {
   newer: Entry<A> | undefined
 }
 
-class KeepHighestQueue<in out A> implements Queue.BackingQueue<A> {
-  readonly [Queue.BackingQueueTypeId] = { _A: (_: any) => _ }
+class KeepHighestQueue<in out A> implements BackingQueue.BackingQueue<A> {
   private readonly limit: number
   private readonly report: BackingQueue.Report<A>
   private readonly priority: (item: A) => number
@@ -85,24 +82,24 @@ class KeepHighestQueue<in out A> implements Queue.BackingQueue<A> {
   }
 
   /** Answers what is not in. Each of it has been reported: nothing is left for the strategy to wait with. */
-  offerAll(items: Iterable<A>): Chunk.Chunk<A> {
-    return Chunk.fromIterable(Array.from(items).filter((item) => !this.offer(item)))
+  offerAll(items: Iterable<A>): ReadonlyArray<A> {
+    return Array.from(items).filter((item) => !this.offer(item))
   }
 
-  poll<Def>(def: Def): A | Def {
+  poll<Default>(whenEmpty: Default): A | Default {
     const entry = this.oldest
-    if (entry === undefined) return def
+    if (entry === undefined) return whenEmpty
     this.remove(entry)
     return entry.item
   }
 
-  pollUpTo(limit: number): Chunk.Chunk<A> {
+  pollUpTo(limit: number): ReadonlyArray<A> {
     const items: Array<A> = []
     while (items.length < limit && this.oldest !== undefined) {
       items.push(this.oldest.item)
       this.remove(this.oldest)
     }
-    return Chunk.unsafeFromArray(items)
+    return items
   }
 
   capacity(): number {

@@ -5,12 +5,8 @@
  * weights, counts.
  */
 import * as Cause from "effect/Cause"
-import * as Chunk from "effect/Chunk"
-import type * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
-import * as MutableQueue from "effect/MutableQueue"
-import * as Queue from "effect/Queue"
 import * as BackingQueue from "../../BackingQueue.ts"
 import * as Backpressure from "../../Backpressure.ts"
 import { DrainRate } from "../../DrainRate.ts"
@@ -29,6 +25,7 @@ import * as Check from "../../unstable/OptionCheck.ts"
 import { type Breaks, inStretches, makeBreaks, type Stretches } from "../fibers/breaks.ts"
 import { type Guard, makeGuard } from "../fibers/guard.ts"
 import type { Restore } from "../fibers/call.ts"
+import { type EffectDequeue, type EffectQueue, makeQueue, shutdownQueue } from "./effectQueue.ts"
 import { keyLimit } from "./keys.ts"
 import { type Own, ownOf } from "./ownPair.ts"
 import { type Ending, isOutcome, wait } from "./waitingRoom.ts"
@@ -113,7 +110,7 @@ export class PolicyQueueImpl<in out A> {
   readonly close: Effect.Effect<void>
   readonly shutdown: Effect.Effect<void>
   readonly dropsOldestOnly: boolean
-  private readonly queue: Queue.Queue<A>
+  private readonly queue: EffectQueue<A>
   private readonly pair: Backpressure.Pair<A>
   /** What an item is known by, where the policy asks for it. */
   private readonly keyOf: Own<A>["identityOf"]
@@ -125,8 +122,6 @@ export class PolicyQueueImpl<in out A> {
   private readonly hooks: Hooks | undefined
   /** Whether somebody may wait in a `take` of Effect's queue, so that items must be offered to that. */
   private mayHaveTakers = false
-  /** Only Effect's queue knows its takers. Where items are taken through `unsafeTakeUpTo` there are none. */
-  private readonly noTakers = MutableQueue.unbounded<Deferred.Deferred<A>>()
   private readonly breaks: Breaks
   private readonly rate: DrainRate
   private takes = 0
@@ -137,7 +132,7 @@ export class PolicyQueueImpl<in out A> {
   private suspended = 0
 
   constructor(
-    queue: Queue.Queue<A>,
+    queue: EffectQueue<A>,
     pair: Backpressure.Pair<A>,
     ledger: Ledger<A>,
     options: ImplOptions<A> & { readonly name: string },
@@ -168,10 +163,10 @@ export class PolicyQueueImpl<in out A> {
       }
     }
     this.close = Effect.sync(() => this.unsafeClose())
-    this.shutdown = Effect.zipRight(this.close, Queue.shutdown(queue))
+    this.shutdown = Effect.zipRight(this.close, shutdownQueue(queue))
   }
 
-  get dequeue(): Queue.Dequeue<A> {
+  get dequeue(): EffectDequeue<A> {
     this.mayHaveTakers = true
     return this.queue
   }
@@ -454,8 +449,8 @@ export class PolicyQueueImpl<in out A> {
   }
 
   unsafeTakeUpTo(limit: number): ReadonlyArray<A> {
-    const items = Chunk.toReadonlyArray(this.pair.backing.pollUpTo(limit))
-    this.pair.strategy.unsafeOnQueueEmptySpace(this.pair.backing, this.noTakers)
+    const items = this.pair.backing.pollUpTo(limit)
+    this.pair.strategy.onRoom()
     this.noteRate()
     return items
   }
@@ -714,7 +709,7 @@ export const makeImpl = <A>(options: ImplOptions<A>, hooks?: Hooks): Effect.Effe
       measure: options.measure,
       report: ledger
     })
-    const queue = yield* Queue.make(pair.backing, pair.strategy)
+    const queue = yield* makeQueue(pair)
     return new PolicyQueueImpl(
       queue,
       pair,

@@ -3,12 +3,10 @@
  * run, and nothing running, stand in line and take turns. So commands of one key run one after another, and one key that
  * hangs, or has many commands, holds up no other.
  *
- * A backing queue for Effect's Queue: `poll` answers a command that may run now, `length` counts all that wait. A
+ * A backing queue: `poll` answers a command that may run now, `length` counts all that wait. A
  * policy evicts the oldest of all lanes.
  */
-import * as Chunk from "effect/Chunk"
-import * as Queue from "effect/Queue"
-import type { Options, Report, WhenFull } from "../../BackingQueue.ts"
+import type { BackingQueue, Options, Report, WhenFull } from "../../BackingQueue.ts"
 import { identityOf, type Key } from "../../Sharding.ts"
 import { Chain, type Link } from "../shapes/chain.ts"
 import { Call, type OnInterrupt } from "../fibers/call.ts"
@@ -100,10 +98,7 @@ export interface LanesOptions {
   readonly onKnown: () => void
 }
 
-const variance = { _A: (_: any) => _ }
-
-export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
-  readonly [Queue.BackingQueueTypeId] = variance
+export class Lanes<in out C> implements BackingQueue<Submission<C>> {
   private readonly limit: number
   private readonly report: Report<Submission<C>>
   private readonly reserved: (() => boolean) | undefined
@@ -152,13 +147,13 @@ export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
     }
   }
 
-  offerAll(submissions: Iterable<Submission<C>>): Chunk.Chunk<Submission<C>> {
-    return Chunk.fromIterable(Array.from(submissions).filter((submission) => !this.offer(submission)))
+  offerAll(submissions: Iterable<Submission<C>>): ReadonlyArray<Submission<C>> {
+    return Array.from(submissions).filter((submission) => !this.offer(submission))
   }
 
-  poll<Def>(def: Def): Submission<C> | Def {
+  poll<Default>(whenEmpty: Default): Submission<C> | Default {
     const lane = this.line.first
-    if (lane === undefined) return def
+    if (lane === undefined) return whenEmpty
     this.leaveLine(lane)
     const submission = lane.waiting.first!
     this.remove(submission)
@@ -166,14 +161,14 @@ export class Lanes<in out C> implements Queue.BackingQueue<Submission<C>> {
     return submission
   }
 
-  pollUpTo(limit: number): Chunk.Chunk<Submission<C>> {
+  pollUpTo(limit: number): ReadonlyArray<Submission<C>> {
     const submissions: Array<Submission<C>> = []
     while (submissions.length < limit) {
       const submission = this.poll(undefined)
       if (submission === undefined) break
       submissions.push(submission)
     }
-    return Chunk.unsafeFromArray(submissions)
+    return submissions
   }
 
   capacity(): number {
