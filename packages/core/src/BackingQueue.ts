@@ -4,8 +4,8 @@
  * Whatever a policy does at once when the queue is full (evicting, dropping, coalescing) happens here, in `offer`. What
  * makes an offer wait is a strategy, which an offer that must not wait never asks: see `Strategy`.
  *
- * `offer` answers whether the item is in. Where it is not, either this queue has reported it as dropped, and that is
- * the end of it; or nothing was reported, and the strategy decides.
+ * `offer` returns whether the item is in. If it is not, either this queue has reported it as dropped, or it has
+ * reported nothing and the strategy decides.
  *
  * @since 0.1.0
  */
@@ -17,8 +17,8 @@ import type { DropReason } from "./QueueEvent.ts"
 import type { Key } from "./Sharding.ts"
 
 /**
- * Where a backing queue or a strategy says what became of an item. It must be told of each item once, after the state
- * has changed: whoever listens may offer again at once.
+ * Receives the items that a backing queue or a strategy has dropped or coalesced. Call it once for each item, after the
+ * state has changed, because the callback may offer again at once.
  *
  * @since 0.1.0
  * @category models
@@ -74,8 +74,7 @@ export interface Options<in A> {
 }
 
 /**
- * Whether several items would all be taken at once: `"now"`; `"later"`, when there is more room; or `"never"`, because
- * they are more than the queue can hold.
+ * Whether there is room for several items at once: `"now"`, `"later"`, or `"never"` because they exceed the capacity.
  *
  * @internal
  */
@@ -106,14 +105,17 @@ class RingBackingQueue<in out A> implements BackingQueue<A> {
     this.sizes = options.measure === undefined ? undefined : new Ring()
   }
 
-  /** There is no room: makes some and takes the item, or reports it as dropped, or leaves it to the strategy. */
+  /**
+   * Called when there is no room. Makes room and takes the item, or reports it as dropped, or leaves it to the
+   * strategy.
+   */
   protected whenFull(_item: A, _weight: number): boolean {
     return false
   }
 
   offer(item: A): boolean {
     const weight = this.weigh === undefined ? 1 : this.weigh(item)
-    // No policy can make room for such a weight, and nothing may be dropped for it: NaN would evict for ever.
+    // No policy can make room for such a weight, and nothing may be dropped for it: NaN would evict forever.
     if (this.weigh !== undefined && !isWeight(weight, this.limit)) return false
     return this.fits(weight) ? this.push(item, weight) : this.whenFull(item, weight)
   }
@@ -143,7 +145,7 @@ class RingBackingQueue<in out A> implements BackingQueue<A> {
     return this.sizes === undefined ? undefined : this.bytes
   }
 
-  /** How many of the oldest items have at most so many bytes together: at least one, and at most `most`. */
+  /** How many of the oldest items fit into `bytes` together: at least one, and at most `most`. */
   unsafeCountWithin(bytes: number, most: number): number {
     const sizes = this.sizes!
     const end = sizes.head + Math.min(most, sizes.length)
@@ -155,7 +157,7 @@ class RingBackingQueue<in out A> implements BackingQueue<A> {
     return Math.max(1, at - sizes.head)
   }
 
-  /** Another item takes the place of one. */
+  /** Replaces the item at a position. */
   protected replace(position: number, item: A): void {
     if (this.sizes !== undefined) {
       const bytes = this.measure!(item)
@@ -259,8 +261,8 @@ class DroppingOldest<in out A> extends RingBackingQueue<A> {
 export type WhenFull = "refuse" | "drop-newest" | "drop-oldest"
 
 /**
- * Holds one item a key, at the place where its key first came. The index maps a key to an absolute position, so it
- * stays right when the head is taken or dropped.
+ * Holds one item per key, at the place where the key first arrived. The index maps a key to an absolute position, so it
+ * stays valid when the head is taken or dropped.
  */
 class Coalescing<in out A> extends RingBackingQueue<A> {
   private readonly index = new KeyIndex()
@@ -333,7 +335,8 @@ class Coalescing<in out A> extends RingBackingQueue<A> {
 }
 
 /**
- * Whether there is room for all of these items. Of a queue of the user's only its length and capacity are known.
+ * Whether there is room for all of these items. Of a user's own backing queue, only the length and the capacity are
+ * known.
  *
  * @internal
  */
@@ -352,7 +355,7 @@ export const unsafeBytes = <A>(backing: BackingQueue<A>): number | undefined =>
   backing instanceof RingBackingQueue ? backing.unsafeBytes() : undefined
 
 /**
- * How many of the oldest items, which are measured, have at most so many bytes together: one at least.
+ * How many of the oldest items fit into `bytes` together, at least one. The items must be measured.
  *
  * @internal
  */
@@ -360,7 +363,7 @@ export const unsafeCountWithin = <A>(backing: BackingQueue<A>, bytes: number, mo
   (backing as RingBackingQueue<A>).unsafeCountWithin(bytes, most)
 
 /**
- * Adds one where it is one of those that are counted.
+ * Adds one to the count of an item, if the item is counted.
  *
  * @internal
  */
@@ -370,7 +373,7 @@ export const countOne = <A>(item: A, counts: Map<A, number>): void => {
 }
 
 /**
- * Adds to each of some items how often it waits. What is in a queue of the user's is not known.
+ * Adds to each counted item how often it waits. The contents of a user's own backing queue are not known.
  *
  * @internal
  */
@@ -379,7 +382,7 @@ export const countInto = <A>(backing: BackingQueue<A>, counts: Map<A, number>): 
 }
 
 /**
- * Refuses what does not fit, and leaves it to the strategy.
+ * Refuses an item that does not fit, and leaves it to the strategy.
  *
  * @since 0.1.0
  * @category constructors
@@ -403,10 +406,10 @@ export const droppingNewest = <A>(options: Options<A>): BackingQueue<A> => new D
 export const droppingOldest = <A>(options: Options<A>): BackingQueue<A> => new DroppingOldest(options)
 
 /**
- * Keeps the latest item of each key, in place; a new key that does not fit follows `whenFull`. Items are not weighed.
- * Keys are those of `Sharding`; `offer` throws an `InvalidKey` at anything else.
+ * Keeps the latest item of each key, in place. `whenFull` applies to a new key that does not fit. Items are not
+ * weighed. Keys are those of `Sharding`; for anything else, `offer` throws `InvalidKey`.
  *
- * `merge` is called before anything changes: where it throws, the queue is as it was.
+ * `merge` is called before anything changes: if it throws, the queue is unchanged.
  *
  * @since 0.1.0
  * @category constructors
@@ -420,7 +423,7 @@ export const coalescing = <A>(
 ): BackingQueue<A> => coalescingBy(options, byKey("queue", options.key))
 
 /**
- * Keeps the latest item of each of those that are known by the same.
+ * Keeps the latest item of each identity.
  *
  * @internal
  */

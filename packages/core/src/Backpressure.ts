@@ -5,8 +5,8 @@
  * coalesces, and a `Strategy` that makes offers wait. What is built of them is a true Queue of Effect's: see `queue`.
  * `PolicyQueue` puts typed outcomes, counts and closing around it.
  *
- * A policy of your own implements `Policy` with a pair of its own; `BackingQueue` and `Strategy` have the parts. The
- * guide "write your own policy" and the example `KeepHighest` show one.
+ * A policy of your own implements `Policy` with its own pair; `BackingQueue` and `Strategy` provide the parts. The
+ * guide "write your own policy" and the example `KeepHighest` show how.
  *
  * @since 0.1.0
  */
@@ -40,14 +40,14 @@ export interface Policy<in A> {
    */
   readonly pair: <B extends A>(options: PairOptions<B>) => Pair<B>
   /**
-   * Never set. Without it TypeScript, which does not compare the bounds of `B`, takes a `CoalesceByKey` of orders for a
-   * policy of dates.
+   * Never set. It only exists for the type checker: TypeScript does not compare the bounds of `B`, and would otherwise
+   * accept a `CoalesceByKey` of orders as a policy of dates.
    */
   readonly _A?: ((item: A) => void) | undefined
 }
 
 /**
- * What a policy makes its pair from.
+ * The input of `Policy.pair`.
  *
  * @since 0.1.0
  * @category models
@@ -67,8 +67,8 @@ export interface PairOptions<in A> {
 /**
  * The two halves of a queue.
  *
- * `backing.offer` answers whether the item is in. Where it is not, it has either been reported as dropped, or the
- * strategy's `handleSurplus` answers for it: true when it is in later, false when it is refused.
+ * `backing.offer` returns whether the item is in. If it is not, either it has been reported as dropped, or the
+ * strategy's `handleSurplus` decides: true if the item gets in later, false if it is refused.
  *
  * @since 0.1.0
  * @category models
@@ -77,8 +77,8 @@ export interface Pair<in out A> {
   readonly backing: BackingQueue.BackingQueue<A>
   readonly strategy: Strategy.Strategy<A>
   /**
-   * Whether nothing is ever dropped but the oldest item and the one being offered. Then `WriteBehind.flushNow` knows
-   * which items have left; otherwise it may also wait for some that came later. Default: false.
+   * Whether the pair only ever drops the oldest item or the one being offered. Then `WriteBehind.flushNow` knows which
+   * items have left; otherwise it may also wait for some later items. Default: false.
    */
   readonly dropsOldestOnly?: boolean
 }
@@ -91,7 +91,7 @@ export interface Pair<in out A> {
  */
 export interface Suspend extends Policy<unknown> {
   readonly _tag: "suspend"
-  /** How long an offer waits; without it, for ever. */
+  /** How long an offer waits. Undefined: without limit. */
   readonly timeout: Duration.DurationInput | undefined
 }
 
@@ -111,7 +111,7 @@ export interface DropOldest extends Policy<unknown> {
 }
 
 /**
- * The latest item of each key is kept.
+ * Keeps the latest item of each key.
  *
  * @since 0.1.0
  * @category models
@@ -119,7 +119,7 @@ export interface DropOldest extends Policy<unknown> {
 export interface CoalesceByKey<in A> extends Policy<A> {
   readonly _tag: "coalesceByKey"
   readonly key: (item: A) => Key
-  /** Makes one item of the waiting one and the offered one; without it, the offered one replaces the other. */
+  /** Merges the waiting item and the offered one into one. Without it, the offered item replaces the waiting one. */
   readonly merge: ((queued: any, offered: any) => any) | undefined
   /** What happens to an item of a new key when the queue is full. */
   readonly whenFull: Suspend | Reject | DropNewest | DropOldest
@@ -131,7 +131,7 @@ const waitingPair = <A>(
   makeBacking: (options: BackingQueue.Options<A>) => BackingQueue.BackingQueue<A>,
   key?: (item: A) => unknown
 ): Pair<A> & HasOwn<A> => {
-  /** What has been coalesced while waiting items were let in. */
+  /** Items that were coalesced while waiting items were admitted. */
   const untold: Array<readonly [replaced: A, item: A]> = []
   const telling: BackingQueue.Report<A> = {
     dropped: report.dropped,
@@ -172,7 +172,7 @@ const answeringPair = <A>(backing: BackingQueue.BackingQueue<A>, { report }: Pai
 })
 
 /**
- * The pair of a policy for items that wait in a backing queue of another kind, which is told what to do when it is full.
+ * The pair of a policy over another kind of backing queue, which is told what to do when it is full.
  *
  * @internal
  */
@@ -195,8 +195,8 @@ export const pairOver = <A>(
 }
 
 /**
- * The offer waits until there is room, first come first served, and everything is kept. With a `timeout` (default:
- * none) it fails with `OfferTimeout`, which carries the item.
+ * The offer waits until there is room, first come, first served. No item is lost. With a `timeout` (default: none) the
+ * offer fails with `OfferTimeout`, which carries the item.
  *
  * @example
  * ```ts
@@ -219,7 +219,7 @@ export const suspend = (options?: { readonly timeout?: Duration.DurationInput | 
 }
 
 /**
- * The offer fails at once with `QueueFull`, which carries the item. Everything that was accepted is kept.
+ * The offer fails at once with `QueueFull`, which carries the item. All accepted items are kept.
  *
  * @since 0.1.0
  * @category policies
@@ -252,13 +252,13 @@ export const dropOldest: DropOldest = {
 }
 
 /**
- * An item whose key is waiting replaces the waiting one, or is merged into it, at once and in its place, whether the
- * queue is full or not: the latest of each key is kept. An item of a new key follows `whenFull` when the queue is full
- * (default: `dropOldest`).
+ * Keeps the latest item of each key. An offered item replaces the waiting item of its key, or is merged into it, at
+ * once and in its place, whether or not the queue is full. `whenFull` (default: `dropOldest`) applies to an item of a
+ * new key when the queue is full.
  *
- * Keys are those of `Sharding`: `1` and `"1"` are the same, and an item without a valid key is refused with `InvalidKey`
- * (the offer to an Effect `Queue` dies of it). Items cannot be weighed. `merge` should be quick and pure; where it
- * throws, the offer dies with what it threw and the queue is as it was.
+ * Keys are those of `Sharding`: `1` and `"1"` are the same, and an item without a valid key is refused with
+ * `InvalidKey` (an offer to an Effect `Queue` dies with it). Items cannot be weighed. `merge` should be quick and pure.
+ * If it throws, the offer dies with what it threw and the queue is unchanged.
  *
  * @example
  * ```ts
@@ -298,7 +298,7 @@ export const coalesceByKey = <A>(
 }
 
 /**
- * The pair of a policy that coalesces items that are known by the same.
+ * The pair of a policy that coalesces items of the same identity.
  *
  * @internal
  */
@@ -334,7 +334,7 @@ export const coalescingPair = <A>(
 }
 
 /**
- * What a queue under a policy is made from.
+ * The options of a queue under a policy.
  *
  * @since 0.1.0
  * @category models
@@ -384,10 +384,10 @@ const pairOf = <A>(policy: Policy<A>, options: PairOptions<A>): Effect.Effect<Pa
 /**
  * Makes an Effect `Queue` under a policy. `Stream.fromQueue`, `Queue.takeBetween` and the like work on it.
  *
- * **Waits**: `Queue.offer` waits under `suspend` only. **Errors**: Effect's `Queue.offer` answers a boolean: true when
- * the item is in, false when it was dropped (`onDrop` says so), refused, had no room within the timeout, or is of an
- * impossible weight. For typed outcomes use `PolicyQueue`. **Interruption**: like `PolicyQueue.offer`. After
- * `Queue.shutdown` every item that was left is reported to `onDrop` as `"shutdown"`.
+ * **Waits**: `Queue.offer` only waits under `suspend`. **Errors**: Effect's `Queue.offer` returns a boolean: true if
+ * the item is in, false if it was dropped (`onDrop` is called), was refused, found no room within the timeout, or has
+ * an invalid weight. For typed outcomes use `PolicyQueue`. **Interruption**: as for `PolicyQueue.offer`. On
+ * `Queue.shutdown`, every remaining item is reported to `onDrop` as `"shutdown"`.
  *
  * @example
  * ```ts

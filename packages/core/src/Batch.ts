@@ -1,5 +1,5 @@
 /**
- * What a handler is given: items, why they were flushed, and which attempt this is.
+ * The argument of a handler: items, why they were flushed, and which attempt this is.
  *
  * @since 0.1.0
  */
@@ -9,7 +9,7 @@ import { PartialFailure } from "./QueueError.ts"
 
 /**
  * Why a batch was flushed: it was large enough (`size`, `pushes`, `bytes`), its first item had waited long enough
- * (`linger`), somebody asked (`manual`), or the queue is closing (`shutdown`).
+ * (`linger`), a caller asked for it (`manual`), or the queue is closing (`shutdown`).
  *
  * @since 0.1.0
  * @category models
@@ -39,19 +39,19 @@ export interface Batch<out A> {
   /** When the batch was opened, in milliseconds of Effect's Clock. */
   readonly openedAt: number
   /**
-   * When its oldest item came in, in milliseconds of Effect's Clock; never later than that, exact unless items before
-   * it were dropped.
+   * When its oldest item came in, in milliseconds of Effect's Clock. Exact, unless items before it were dropped: then
+   * it may be too early, never too late.
    */
   readonly oldestAt: number
 }
 
 /**
- * Fails a handler for some of its items, each with an error of its own, or all with the same: those are retried, or
- * whatever is decided about their error; the rest counts as done. `WriteBehind` retries them together, and asks its
- * schedule with the error of the first.
+ * Fails a handler for some of its items, each with an error of its own, or all with the same. The other items count as
+ * done. A `BatchQueue` decides about each error separately. A `WriteBehind` retries the failed items together, and its
+ * schedule gets the error of the first.
  *
- * An index that the batch does not have makes the whole batch fail. Later items of a key may already be written when
- * an earlier one of the same key is retried.
+ * An index outside of the batch makes the whole batch fail. When an item is retried, later items of the same key may
+ * already be written.
  *
  * @example
  * ```ts

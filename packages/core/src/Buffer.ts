@@ -1,6 +1,6 @@
 /**
- * What happens to items inside an open batch: they are appended, or merged by key. Pure and persistent in meaning: a
- * user can supply their own.
+ * How an open batch holds its items: it appends them, or merges them by key. A buffer is pure data and functions, and
+ * you can supply your own.
  *
  * @since 0.1.0
  */
@@ -17,11 +17,11 @@ export interface Buffer<in out A, in out S> {
   readonly empty: () => S
   /** The state with one more item. */
   readonly push: (state: S, item: A) => S
-  /** Items now in the buffer. */
+  /** The number of items in the buffer. */
   readonly size: (state: S) => number
-  /** Pushes since it was empty. */
+  /** The number of pushes since the buffer was empty. */
   readonly pushes: (state: S) => number
-  /** The items, in the order in which they (or their keys) first came. */
+  /** The items, in the order in which they (or their keys) first arrived. */
   readonly items: (state: S) => ReadonlyArray<A>
 }
 
@@ -49,7 +49,7 @@ export const appending = <A>(): Buffer<A, Array<A>> => ({
  * @category models
  */
 export interface Merging<A> {
-  /** Position in `items` of each key. A Map, because a key such as `__proto__` is no key of a record. */
+  /** The position of each key in `items`. A Map, because a record cannot have a key such as `__proto__`. */
   readonly index: Map<string, number>
   readonly items: Array<A>
   readonly pushes: number
@@ -67,7 +67,7 @@ export interface MergingBuffer<in out A> extends Buffer<A, Merging<A>> {
 }
 
 /**
- * Merges an item into the one of the same key. Keys keep the order in which they first came. They are those of
+ * Merges an item into the one of the same key. Keys keep the order in which they first arrived. They are those of
  * `Sharding`: `1` and `"1"` are the same.
  *
  * @example

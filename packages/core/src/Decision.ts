@@ -1,5 +1,5 @@
 /**
- * What a durable queue does about an item, or a batch, that its handler has failed with: the answer of `decide`.
+ * What a durable queue does with an item, or a batch, whose handler has failed: the result of `decide`.
  *
  * @since 0.1.0
  */
@@ -8,11 +8,12 @@ import * as Duration from "effect/Duration"
 /**
  * A decision.
  *
- * - `Retry`: when the retry schedule says so.
- * - `RetryAfter`: after this time, whatever the schedule says. It counts as an attempt, unless it is a snooze. The whole
- *   queue waits as long where it is to `pause`.
- * - `DeadLetter`: never again. It is set aside with reason `"rejected"`.
- * - `Discard`: never again, and not kept. It is dropped with reason `"discarded"`, and told like every drop.
+ * - `Retry`: retry when the retry schedule says so.
+ * - `RetryAfter`: after this time, without asking the schedule. It counts as an attempt, unless it is a snooze. With
+ *   `pause`, the whole queue waits for that time.
+ * - `DeadLetter`: do not retry. The item is set aside with reason `"rejected"`.
+ * - `Discard`: do not retry and do not keep the item. It is dropped with reason `"discarded"`, and reported like every
+ *   drop.
  *
  * @since 0.1.0
  * @category models
@@ -22,7 +23,7 @@ export type Decision =
   | {
     readonly _tag: "RetryAfter"
     readonly millis: number
-    /** Whether nothing of the queue is claimed meanwhile, in any process. */
+    /** Whether all processes stop claiming from the queue meanwhile. */
     readonly pause: boolean
     /** Whether it counts as an attempt. */
     readonly counts: boolean
@@ -31,23 +32,23 @@ export type Decision =
   | { readonly _tag: "Discard" }
 
 /**
- * Tries it again when the retry schedule says so. What is done where nothing is decided.
+ * Retries when the retry schedule says so. This is the default.
  *
  * @since 0.1.0
  * @category decisions
  */
 export const retry: Decision = { _tag: "Retry" }
 
-/** Never negative, never endless: what is meant to be never is a dead letter. */
+/** Never negative, never infinite: an item that must not be retried is a dead letter. */
 const millisOf = (duration: Duration.DurationInput): number =>
   Math.min(Number.MAX_SAFE_INTEGER, Math.max(0, Math.ceil(Duration.toMillis(duration))))
 
 /**
- * Tries it again after a time of its own, such as one that the other side has named; at least 10 milliseconds. It counts as an attempt, but does
- * not ask the retry schedule: `maxDeliveries` bounds it.
+ * Retries after the given time, at least 10 milliseconds: for example, a time that the destination has named. It counts
+ * as an attempt, so `maxDeliveries` bounds it, but it does not ask the retry schedule.
  *
- * With `pause`, nothing of the queue is claimed meanwhile, in no process: for a limit that holds for everything. What is
- * in hand goes on. Default: false.
+ * With `pause`, no process claims anything from the queue meanwhile: use it for a limit that applies to all items.
+ * Batches that are already claimed continue. Default: false.
  *
  * @example
  * ```ts
@@ -71,7 +72,8 @@ export const retryAfter = (
 ): Decision => ({ _tag: "RetryAfter", millis: millisOf(duration), pause: options?.pause ?? false, counts: true })
 
 /**
- * Tries it again after a time, without counting an attempt or a delivery: it has not failed, its time has not come.
+ * Retries after the given time, at least 10 milliseconds, without counting an attempt or a delivery: the item has not
+ * failed, it is not due yet. `pause` is as for `retryAfter`.
  *
  * @since 0.1.0
  * @category decisions
@@ -82,7 +84,7 @@ export const snooze = (
 ): Decision => ({ _tag: "RetryAfter", millis: millisOf(duration), pause: options?.pause ?? false, counts: false })
 
 /**
- * Sets it aside at once: a retry cannot help.
+ * Sets the item aside at once, because a retry cannot help.
  *
  * @since 0.1.0
  * @category decisions
@@ -90,7 +92,7 @@ export const snooze = (
 export const deadLetter: Decision = { _tag: "DeadLetter" }
 
 /**
- * Drops it at once. It is counted, and told to `onDrop` and as an event.
+ * Drops the item at once. The drop is counted, and reported to `onDrop` and as an event.
  *
  * @since 0.1.0
  * @category decisions

@@ -1,25 +1,25 @@
 /**
- * How fast a queue drains, and so how long whoever was refused shall wait before a retry.
+ * Measures how fast a queue drains, to tell a refused caller how long to wait before a retry.
  *
- * It is told now and then how many items have left the queue, all in all. It remembers ten such readings, of the last ten
- * seconds where they are told at least once a second.
+ * Report the total number of items that have left the queue from time to time. It keeps ten readings, which cover the
+ * last ten seconds if you report at least once a second.
  *
  * @since 0.1.0
  */
 
 /**
- * Nobody is told to wait for longer, in milliseconds.
+ * The longest wait that it returns, in milliseconds.
  *
  * @since 0.1.0
  * @category constants
  */
 export const longestWaitMillis = 60_000
 
-/** How many readings are kept, and how close to the one before it a reading only takes the place of the last. */
+/** How many readings are kept, and how close to the one before the last a new reading replaces the last. */
 const mostReadings = 10
 const leastApartMillis = 500
 
-/** What is older says nothing of how fast it drains now. */
+/** Older readings say nothing about the current rate. */
 const oldestMillis = 30_000
 
 interface Reading {
@@ -41,16 +41,16 @@ export class DrainRate {
   /** Oldest first. */
   private readonly readings: Array<Reading> = []
   private movedAtMillis: number | undefined
-  /** When there will be room for whoever is refused next, should the queue drain on as it does. */
+  /** When there will be room for the next refused caller, at the current rate. */
   private roomAtMillis = 0
   private spreadOut = 0
 
-  /** `now` tells milliseconds that only grow. */
+  /** `now` returns milliseconds of a monotonic clock. */
   constructor(now: () => number) {
     this.now = now
   }
 
-  /** So many items have left the queue by now, all in all. */
+  /** Reports the total number of items that have left the queue so far. */
   note(drained: number): void {
     const { readings } = this
     const atMillis = this.now()
@@ -62,7 +62,7 @@ export class DrainRate {
     while (readings.length > mostReadings || atMillis - readings[0].atMillis > oldestMillis) readings.shift()
   }
 
-  /** How many items leave the queue in a second; 0 where that is not known yet. */
+  /** How many items leave the queue per second; 0 if that is not known yet. */
   get perSecond(): number {
     const { readings } = this
     const [first] = readings
@@ -72,10 +72,10 @@ export class DrainRate {
   }
 
   /**
-   * How long whoever is refused with so many items shall wait, in milliseconds, from 1 to `longestWaitMillis`. Each is
-   * told the moment at which there will be room behind all those who were refused before, so that they do not come back
-   * at once and together. Where nothing moves, as long again as it has been so (`stalledForMillis`; default: since
-   * something has left). Undefined where nothing has left the queue yet, and nobody says for how long it has stood still.
+   * How long a caller that is refused with this many items should wait, in milliseconds, from 1 to `longestWaitMillis`.
+   * Each caller gets the time at which there will be room after all callers refused before, so that they do not all
+   * return at once. If nothing drains, the wait is as long as the queue has stood still (`stalledForMillis`; default:
+   * since the last item left). Undefined if nothing has left the queue yet and `stalledForMillis` is not given.
    */
   retryAfterMillis(items: number, stalledForMillis?: number): number | undefined {
     const now = this.now()
@@ -97,7 +97,7 @@ export class DrainRate {
     return this.movedAtMillis === undefined ? undefined : this.now() - this.movedAtMillis
   }
 
-  /** Where many would be told the same, each is told another time, between the half of it and all of it. */
+  /** Spreads callers that would all get the same time over its second half. */
   private spread(seconds: number): number {
     this.spreadOut += 1
     return 1000 * (seconds - this.spreadOut % (Math.floor(seconds / 2) + 1))
@@ -105,7 +105,7 @@ export class DrainRate {
 }
 
 /**
- * Makes the rate of a queue; `now` tells milliseconds that only grow.
+ * Makes the rate of a queue. `now` returns milliseconds of a monotonic clock.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * When an open batch is due. Pure: it decides from what it is told, and says when to look again.
+ * Decides when an open batch is due. Pure: it decides from its arguments, and says when to look again.
  *
  * @since 0.1.0
  */
@@ -7,24 +7,24 @@ import * as Duration from "effect/Duration"
 import type { Trigger } from "./Batch.ts"
 
 /**
- * The limits of an open batch. Zero means no such limit; without any limit a batch is flushed by hand only.
+ * The limits of an open batch. Zero means no limit. Without any limit, a batch is only flushed by hand.
  *
  * @since 0.1.0
  * @category models
  */
 export interface FlushPolicy {
-  /** Items now in the buffer. */
+  /** The number of items in the buffer. */
   readonly size: number
-  /** Offers since the batch was opened: more than `size` where the buffer merges. */
+  /** The number of offers since the batch was opened: more than `size` if the buffer merges. */
   readonly pushes: number
-  /** Bytes now in the buffer. Who keeps it sees to it that an item that would be too much goes into the next batch. */
+  /** The bytes in the buffer. The owner of the buffer must put an item that would exceed them into the next batch. */
   readonly bytes: number
   /** Milliseconds since the batch was opened. */
   readonly lingerMillis: number
 }
 
 /**
- * What is known of the open batch.
+ * The state of the open batch.
  *
  * @since 0.1.0
  * @category models
@@ -38,7 +38,7 @@ export interface State {
 }
 
 /**
- * The batch is due, and why; or it is not, and at what time to look again (`Infinity`: only when something changes).
+ * Either the batch is due, and why; or it is not, and when to look again (`Infinity`: only when something changes).
  *
  * @since 0.1.0
  * @category models
@@ -73,7 +73,7 @@ const dueByLinger = due("linger")
 const onlyWhenChanged: Decision = { _tag: "Wait", until: Infinity }
 
 /**
- * Decides whether the open batch is due at `now`. An empty one never is. Where several limits are reached at once, the
+ * Decides whether the open batch is due at `now`. An empty batch never is. If several limits are reached at once, the
  * trigger is the first of size, pushes, bytes, linger.
  *
  * @example

@@ -1,9 +1,9 @@
 /**
  * A bounded queue under a backpressure policy, with typed outcomes, counts, and closing as a state of its own.
  *
- * An item's life here: `offer` puts it into an Effect `Queue` made from the policy's pair; whoever consumes takes it
- * from `dequeue`; the policy may drop or coalesce it in between. At every moment
- * offered = refused + coalesced + dropped + taken + held.
+ * The life of an item: `offer` puts it into an Effect `Queue` made from the policy's pair, and a consumer takes it from
+ * `dequeue`. In between, the policy may drop or coalesce it. At every moment, offered = refused + coalesced + dropped +
+ * taken + held.
  *
  * @since 0.1.0
  */
@@ -18,7 +18,7 @@ export type { AllOrNoneError } from "./QueueError.ts"
 export type { UnsafeOutcome } from "./QueueEvent.ts"
 
 /**
- * What became of the items of an `offerAll` that took them all.
+ * The outcomes of an `offerAll` that took all of its items.
  *
  * @since 0.1.0
  * @category models
@@ -37,7 +37,10 @@ export interface Taken {
  */
 export interface Counts {
   readonly offered: number
-  /** Not taken: full, timed out, closed, interrupted, or of an impossible weight. */
+  /**
+   * Not taken: the queue was full or closed, the offer timed out or was interrupted, or the item had an invalid weight
+   * or key.
+   */
   readonly refused: number
   readonly coalesced: number
   readonly dropped: number
@@ -58,28 +61,28 @@ export interface PolicyQueue<in out A> {
   readonly name: string
   readonly capacity: number
   /**
-   * Offers one item and answers what became of it.
+   * Offers one item and returns its outcome.
    *
    * **Waits** under `suspend` while there is no room, first come first served. **Errors**: `QueueFull` (policy
-   * `reject`; retry later), `OfferTimeout` (retry later), `QueueClosed`, `InvalidWeight` and `InvalidKey` (retrying makes
-   * no sense); each carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the
-   * offer dies of. **Interruption** while it waits takes the item out; where room came in the same moment, the item
-   * stays in, and a caller that is uninterruptible gets its outcome.
+   * `reject`; retry later), `OfferTimeout` (retry later), `QueueClosed`, `InvalidWeight` and `InvalidKey` (a retry
+   * cannot succeed). Each carries the items that were not taken in `notTaken`. If the policy's key, `merge` or `weigh`
+   * throws, the offer dies with what it threw. **Interruption** while it waits withdraws the item. If room became free
+   * at the same moment, the item stays in the queue, and an uninterruptible caller gets its outcome.
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
   /**
-   * Offers items in order and answers the counts. Where there are many, others get their turn now and then. It takes a
-   * prefix: where it fails, the error says how many were taken
-   * and carries the rest; where it is interrupted, `onInterrupt` is told.
+   * Offers items in order and returns the counts. A large call lets other fibers run now and then. It takes a prefix:
+   * if it fails, the error says how many items were taken and carries the rest; if it is interrupted, `onInterrupt` is
+   * called.
    */
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
-  /** Offers one item at once, without an Effect. It never waits: under `suspend` it answers `"full"`. */
+  /** Offers one item synchronously, without an Effect. It never waits: under `suspend` it returns `"full"`. */
   readonly unsafeOffer: (item: A) => UnsafeOutcome
-  /** Takes up to `limit` of the items that wait, at once. */
+  /** Takes up to `limit` waiting items, synchronously. */
   readonly unsafeTakeUpTo: (limit: number) => ReadonlyArray<A>
   /**
-   * The consumer's side: an Effect Queue. Shutting it down closes this queue. Like every Effect Queue it can lose an
-   * item when a `take` that waits is interrupted in the moment in which it is handed one.
+   * The consumer's side: an Effect Queue. Shutting it down closes this queue. Like every Effect Queue, it can lose an
+   * item if a waiting `take` is interrupted at the moment in which it receives one.
    */
   readonly dequeue: EffectDequeue<A>
   /** How many items are in the queue now. */
@@ -87,14 +90,14 @@ export interface PolicyQueue<in out A> {
   /** How many items wait to get in. */
   readonly unsafeWaiting: () => number
   readonly unsafeCounts: () => Counts
-  /** Refuses every later offer, and wakes the waiting ones, with `QueueClosed`. What is held can still be taken. */
+  /** Fails every later offer, and every waiting one, with `QueueClosed`. Held items can still be taken. */
   readonly close: Effect.Effect<void>
-  /** Closes, drops what is held with reason `"shutdown"`, and shuts the Effect Queue down. */
+  /** Closes the queue, drops held items with reason `"shutdown"`, and shuts the Effect Queue down. */
   readonly shutdown: Effect.Effect<void>
 }
 
 /**
- * What a queue is made from.
+ * The options of `make`.
  *
  * @since 0.1.0
  * @category models
@@ -108,7 +111,8 @@ export interface Options<in A> extends Backpressure.QueueOptions<A> {
 }
 
 /**
- * How many items can be offered all or none: they are put in at one go, while everybody waits.
+ * How many items an all-or-none offer may have: 50,000. The items are put in in one step, while every other fiber
+ * waits.
  *
  * @since 0.1.0
  * @category constants
@@ -116,12 +120,12 @@ export interface Options<in A> extends Backpressure.QueueOptions<A> {
 export const mostAllOrNone = Impl.mostAllOrNone
 
 /**
- * Makes a queue under a policy. It holds no resource: closing it is up to you.
+ * Makes a queue under a policy. It needs no scope: closing it is up to you.
  *
- * **Errors**: `InvalidOption` where the capacity is no integer of at least 1, a function is none, or the policy cannot
- * serve the options.
+ * **Errors**: `InvalidOption` if the capacity is not an integer of at least 1, an option that must be a function is not
+ * one, or the policy does not support the options.
  *
- * A callback that throws is logged; it never disturbs the queue or the offer.
+ * If a callback throws, the error is logged. The queue and the offer are not affected.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * The retry schedules that the queues use by default. Any `Schedule` serves in their place.
+ * The retry schedules that the queues use by default. You can use any other `Schedule` instead.
  *
  * @since 0.1.0
  */
@@ -7,14 +7,14 @@ import * as Duration from "effect/Duration"
 import * as Schedule from "effect/Schedule"
 
 /**
- * Delays that grow by a factor from `base` to `cap`. The cap also holds after the jitter, and for every attempt,
- * however many there are.
+ * Delays that grow by a factor, from `base` up to `cap`. The cap also holds after the jitter, and for any number of
+ * attempts.
  *
  * @example
  * ```ts
  * import { Retry } from "@sluice/core"
  *
- * // 1 s, 2 s, 4 s, ... 1 h, each 10 % more or less, for ever
+ * // 1 s, 2 s, 4 s, ... 1 h, each plus or minus 10 %, without end
  * const patient = Retry.exponential({ base: "1 second", cap: "1 hour", jitter: 0.1 })
  * ```
  *

@@ -1,20 +1,20 @@
 /**
- * One notion of shard for the whole house: a stable, well-spread map from a key to a shard number.
+ * The sharding that all systems share: a stable, well-spread map from a key to a shard number.
  *
- * The same key goes to the same shard in every process, on every machine and in every later version: the golden
- * vectors in the tests hold this still.
+ * The same key goes to the same shard in every process, on every machine and in every later version. Golden vectors in
+ * the tests guarantee this.
  *
  * @since 0.1.0
  */
 
 /**
- * A key: a string, or a number, which counts as its decimal string. So `1` and `"1"` are one key, and so are `0` and
- * `-0`; text is compared by its code units. It is the same key in every place that goes by keys: `ShardPool`,
- * `KeyedBatch`, `shardBy` of a `WriteBehind`, `coalesceByKey`, and `Buffer.merging`.
+ * A key: a string, or a number, which counts as its decimal string. So `1` and `"1"` are the same key, and so are `0`
+ * and `-0`. Text is compared by its code units. This holds wherever keys are used: `ShardPool`, `KeyedBatch`, `shardBy`
+ * of a `WriteBehind`, `coalesceByKey`, and `Buffer.merging`.
  *
- * It must be a finite number, or well-formed text of at most 512 bytes, without NUL; the empty text is one. Everything
- * else (NaN, a bigint, a boolean, an object, nothing) is no key: what has it is refused with `InvalidKey`, or by the
- * `buffer` of a `BatchQueue` with `MalformedItem`. The ids by which a `BatchQueue` counts items once are no keys: they
+ * A key must be a finite number, or well-formed text of at most 512 bytes without NUL; the empty string is valid. An
+ * item with any other key (NaN, a bigint, a boolean, an object, undefined) is refused with `InvalidKey`, or by the
+ * `buffer` of a `BatchQueue` with `MalformedItem`. The ids by which a `BatchQueue` counts items once are not keys: they
  * are text.
  *
  * @since 0.1.0
@@ -23,7 +23,7 @@
 export type Key = string | number
 
 /**
- * What a key is known by: two keys are the same where this is.
+ * The identity of a key, as text. Two keys are the same if their identities are equal.
  *
  * @example
  * ```ts
@@ -38,8 +38,8 @@ export type Key = string | number
 export const identityOf = (key: Key): string => typeof key === "string" ? key : String(key)
 
 /**
- * The 32-bit hash behind `shardOf`: FNV-1a over the UTF-16 code units, low byte first, then the finalizer of
- * MurmurHash3, without which the low bits of short keys are badly spread.
+ * The 32-bit hash behind `shardOf`: FNV-1a over the UTF-16 code units, low byte first, followed by the finalizer of
+ * MurmurHash3. Without the finalizer, the low bits of short keys are badly spread.
  *
  * Sources: the [FNV hash](http://www.isthe.com/chongo/tech/comp/fnv/) and
  * [MurmurHash3](https://github.com/aappleby/smhasher/wiki/MurmurHash3).
@@ -67,7 +67,7 @@ export const hash = (key: Key): number => {
  * ```ts
  * import { Sharding } from "@sluice/core"
  *
- * const shard = Sharding.shardOf("customer-7", 16) // the same number for ever
+ * const shard = Sharding.shardOf("customer-7", 16) // always the same number
  * ```
  *
  * @since 0.1.0
@@ -76,8 +76,8 @@ export const hash = (key: Key): number => {
 export const shardOf = (key: Key, shards: number): number => shards === 1 ? 0 : hash(key) % shards
 
 /**
- * A function from what a key is known by (see `identityOf`) to its shard, from 0 to `shards - 1`: `shardOf`, or one of
- * your own. The same key must always have the same shard.
+ * A function from the identity of a key (see `identityOf`) to its shard, from 0 to `shards - 1`: `shardOf`, or your
+ * own. It must always return the same shard for the same key.
  *
  * @since 0.1.0
  * @category models

@@ -1,8 +1,8 @@
 /**
  * What an offer does when its item is not in and was not dropped.
  *
- * Everything that happens at once belongs in the backing queue (see `BackingQueue`). A strategy answers what is left,
- * or makes the offer wait; and when the queue is shut down it reports what is still in it.
+ * Everything that happens at once belongs in the backing queue (see `BackingQueue`). A strategy refuses the remaining
+ * items or makes their offers wait. When the queue is shut down, it reports the items that are still in it.
  *
  * @since 0.1.0
  */
@@ -41,8 +41,8 @@ export interface Strategy<in out A> {
 }
 
 /**
- * Reports everything that is still in the queue as dropped, one after the other: who is told may look at the counts.
- * Where it is much, others get their turn in between.
+ * Reports every item that is still in the queue as dropped, one by one, because the callback may look at the counts. If
+ * there are many, other fibers run in between.
  */
 const reportLeft = <A>(backing: BackingQueue<A>, report: Report<A>): Effect.Effect<void> =>
   Effect.flatMap(
@@ -50,7 +50,7 @@ const reportLeft = <A>(backing: BackingQueue<A>, report: Report<A>): Effect.Effe
     (breaks) => inStretches(polled(backing), breaks.stretches(fewItems), (item) => report.dropped(item, "shutdown"))
   )
 
-/** So many are reported without a look at the clock. */
+/** How many are reported without a look at the clock. */
 const fewItems = 128
 
 function* polled<A>(backing: BackingQueue<A>): Generator<A> {
@@ -113,14 +113,14 @@ interface WaitingOptions<in out A> {
   readonly backing: BackingQueue<A>
   readonly report: Report<A>
   readonly room: WaitingRoom<A>
-  /** How long one item waits; without it, for ever. */
+  /** How long one item waits. Undefined: without limit. */
   readonly timeoutMillis: number | undefined
   /** Whether the item could be taken by an empty queue. */
   readonly fitsEver: (item: A) => boolean
 }
 
 /**
- * Answers false at once: for `reject`, and for policies that never refuse.
+ * Refuses at once: for `reject`, and for policies that never refuse.
  *
  * @since 0.1.0
  * @category constructors
@@ -131,14 +131,14 @@ export const answering = <A>(options: {
 }): Strategy<A> => new Answering(options.backing, options.report)
 
 /**
- * Whether a strategy never makes an offer wait, so that there is no need to ask it.
+ * Whether a strategy never makes an offer wait, so that it need not be asked.
  *
  * @internal
  */
 export const isAnswering = <A>(strategy: Strategy<A>): boolean => strategy instanceof Answering
 
 /**
- * Makes offers wait in a room, first come first served.
+ * Makes offers wait in a waiting room, first come, first served.
  *
  * @internal
  */
