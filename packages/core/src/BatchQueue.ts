@@ -1,12 +1,13 @@
 /**
- * The durable queue: items are gathered in memory, stored in batches, and handled by workers that claim, retry and
- * settle them. What is stored outlives the process, where the store does.
+ * The durable queue. It gathers items in memory and stores them in batches; workers claim, handle, retry and settle
+ * them. Stored items outlive the process if the store does.
  *
- * An item's life here: `offer` puts it into the intake, and from there into the open batch; when that is due it is
- * encoded and appended to the store; a worker claims it, oldest first, under a lease that it renews; the user's `process`
- * gets it; then the batch is settled, or retried, or set aside as a dead letter. `docs/state-machine.md` draws it.
+ * The life of an item: `offer` puts it into the intake, and from there into the open batch. When the batch is due, it
+ * is encoded and appended to the store. A worker claims it, oldest first, under a lease that it renews, and passes it
+ * to the user's `process`. Then the batch is settled, retried, or set aside as a dead letter. `docs/state-machine.md`
+ * draws the states.
  *
- * An item is handled at least once: a worker that dies, or loses its lease, may have handled it already.
+ * An item is handled at least once: a worker that dies, or loses its lease, may already have handled it.
  *
  * At every moment offered = refused + coalesced + duplicates + dropped + settled + dead + discarded + held.
  *
@@ -87,7 +88,7 @@ import type { Amount, DeadLetter, Portion, Portioned, QueueStore, Stats, StoreTr
 import * as Result from "./Result.ts"
 
 /**
- * A durable queue of items of type `A`. Make a tag of your own for each, and fill it with `layer`.
+ * A durable queue of items of type `A`. Define a tag for each queue, and provide it with `layer`.
  *
  * @since 0.1.0
  * @category models
@@ -95,110 +96,112 @@ import * as Result from "./Result.ts"
 export interface BatchQueue<in out A> {
   readonly name: string
   /**
-   * Offers one item and answers what became of it: `"accepted"`, `"coalesced"` or `"dropped"`. It is not stored yet: it
-   * will be when its batch is due, and until then it is lost if the process dies.
+   * Offers one item and returns its outcome: `"accepted"`, `"coalesced"` or `"dropped"`. The item is not stored yet. It
+   * is stored when its batch is due; until then it is lost if the process dies.
    *
    * **Waits** under the policy `suspend` while the intake has no room, first come first served. **Errors**:
-   * `MalformedItem`, `InvalidKey`, `QueueClosed`: retrying makes no sense; `QueueFull` (policy `reject`, or `maxPending`
-   * that rejects) and `OfferTimeout`: retry later. The item is not in. **Interruption** while it waits takes the item
-   * out; once it is in, it stays. Inside a transaction of the store's database an offer that finds no room stores what
-   * waits as a part of that transaction, instead of waiting for it. Within a handler of this queue, and what that forks,
-   * it never waits for room, which may come only once the handler is done: the item goes past the policy and
-   * `maxPending`, as with `Handle.offer`, and may overtake others.
+   * `MalformedItem`, `InvalidKey`, `QueueClosed`: a retry cannot succeed. `QueueFull` (policy `reject`, or a
+   * `maxPending` that rejects) and `OfferTimeout`: retry later. After an error, the item is not in. **Interruption**
+   * while it waits withdraws the item; once it is in, it stays. Inside a transaction of the store's database, an offer
+   * that finds no room does not wait: it stores the waiting items in that transaction. Within a handler of this queue,
+   * and in fibers that the handler forks, it never waits for room, because room may only come once the handler is done:
+   * the item bypasses the policy and `maxPending`, as with `Handle.offer`, and may overtake others.
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, BatchOfferError<A>>
   /**
-   * Offers items in order and answers the counts. Takes a prefix. Where there are many, others get their turn now and
-   * then, also to offer: leave the items as they are until it is done.
+   * Offers items in order and returns the counts. It takes a prefix. A large call lets other fibers run now and then;
+   * they may offer, too. Do not change the items until it is done.
    *
    * **Waits** and **Interruption** are those of `offer`, item by item; an `OfferInterrupted` event says how many were
    * taken. **Errors** are those of `offer`: `taken` says how many were taken, `notTaken` carries the rest.
    */
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, BatchOfferError<A>>
   /**
-   * Offers one item at once, without an Effect, for hot loops. It never waits: under `suspend` it answers `"full"`. A
-   * refused item is not in. A loop that never yields starves the queue: leave it now and then.
+   * Offers one item synchronously, without an Effect, for hot loops. It never waits: under `suspend` it returns
+   * `"full"`. A refused item is not in. A loop that never yields starves the queue, so yield now and then.
    */
   readonly unsafeOffer: (item: A) => UnsafeBatchOutcome
   /**
-   * Offers one item and answers once it is stored: its open batch is due at once, and callers at the same time share one
-   * commit. With an `id` it counts once for as long as ids are remembered (`idWindow`), whatever becomes of the item
-   * later: `"duplicate"` says that it was in already. It is not merged or coalesced with others on its way in. Ids that
-   * rise, such as UUIDv7, are cheaper to remember than random ones.
+   * Offers one item and returns once it is stored. Its batch is due at once, and concurrent callers share one commit.
+   * With an `id`, the item counts once for as long as ids are remembered (`idWindow`), whether or not it has been
+   * handled since: `"duplicate"` means that the id was already stored. Such an item is never merged or coalesced with
+   * others on its way in. Ascending ids, such as UUIDv7, are cheaper to remember than random ones.
    *
-   * Inside a transaction of the store's database it is a part of that: rolled back with it, and to be claimed once that
-   * is committed.
+   * Inside a transaction of the store's database, the item joins that transaction: it is rolled back with it, and can
+   * be claimed once it is committed.
    *
-   * **Waits** like `offer`, and then until the commit, for as long as the store cannot be used; inside a transaction for
-   * nothing. Within a handler of this queue it does not wait for room in the store either. **Errors**: those of `offer`,
-   * and inside a transaction `QueueFull` where `maxPending` is reached, because there is nobody to wait for (but not
-   * within a handler, where it suspends); `StoreUnavailable`, inside a transaction only: it is not stored.
-   * `ItemDropped`: the policy has dropped it, or what it was merged into cannot be stored, or the queue was closed
-   * before the store had answered: then it may be stored nevertheless. **Interruption** while it waits for room takes
-   * the item out; later it ends only the waiting.
+   * **Waits** like `offer`, and then until the commit, for as long as the store is unavailable. Inside a transaction it
+   * does not wait. Within a handler of this queue it does not wait for room in the store either. **Errors**: those of
+   * `offer`. Inside a transaction also `QueueFull` if `maxPending` is reached, because no room can come meanwhile (but
+   * not within a handler if `maxPending` suspends), and `StoreUnavailable`: the item is not stored. `ItemDropped`: the
+   * policy dropped the item, or the merged item cannot be stored, or the queue was closed before the store had
+   * answered, in which case the item may still be stored. **Interruption** while it waits for room withdraws the item;
+   * after that it only ends the wait.
    */
   readonly offerStored: (
     item: A,
     options?: { readonly id?: string | undefined }
   ) => Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable>
   /**
-   * Offers several items, at most 50,000 (`PolicyQueue.mostAllOrNone`), all of them or none. Where there are many, others
-   * get their turn while they are encoded; then they are put in at one go. It never waits for room: under `suspend` it
-   * fails with `QueueFull` too, also within a handler.
+   * Offers up to 50,000 items (`PolicyQueue.mostAllOrNone`), all of them or none. A large call lets other fibers run
+   * while it encodes; then the items are put in in one step. It never waits for room: under `suspend` it fails with
+   * `QueueFull` too, even within a handler.
    *
-   * **Errors**: `QueueFull` where there is no room for all of them, in the intake or under a `maxPending` that rejects:
-   * retry later; `TooManyItems` where there can never be: retry with fewer; `MalformedItem`, whose `item` is the first
-   * that cannot be stored; `InvalidKey`; `QueueClosed`. None of the items is in.
+   * **Errors**: `QueueFull` if there is no room for all of them, in the intake or under a `maxPending` that rejects:
+   * retry later. `TooManyItems` if there can never be room: retry with fewer. `MalformedItem`, whose `item` is the
+   * first one that cannot be stored; `InvalidKey`; `QueueClosed`: a retry cannot succeed. After an error, none of the
+   * items is in.
    */
   readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<Taken, BatchAllOrNoneError<A>>
   /**
-   * Offers several items, all of them or none, and answers what became of them once each is stored, or was found to be a
-   * duplicate, or dropped: by the policy, or because the queue was closed before the store had answered (`"shutdown"`: it
-   * may be stored nevertheless). `ids` has one for each item, to count once by, like that of `offerStored`. They share a
-   * commit, but where there are many; a crash in between leaves a part of them, which those with ids that are offered
-   * again complete.
+   * Offers several items, all of them or none, and returns the outcome once each is stored, a duplicate, or dropped. An
+   * item is dropped by the policy, or because the queue was closed before the store had answered (`"shutdown"`: it may
+   * still be stored). `ids` has one id for each item, as in `offerStored`. The items share one commit, unless there are
+   * many. A crash between commits leaves some of them stored; offering the same items again with their ids completes
+   * the rest.
    *
-   * **Waits** until the commit, but not for room in the intake; within a handler of this queue, where there is a
-   * `maxPending`, they go past both. **Errors** are those of `offerAllOrNone`. **Interruption** ends only
-   * the waiting. Inside a transaction of the store's database they are a part of that; where it fails then, also with
-   * `StoreUnavailable`, some of them may be, and the transaction is to be rolled back.
+   * **Waits** until the commit, but not for room in the intake. Within a handler of a queue with a `maxPending`, the
+   * items bypass both. **Errors** are those of `offerAllOrNone`. **Interruption** only ends the wait. Inside a
+   * transaction of the store's database, the items join that transaction. If the call fails there (also with
+   * `StoreUnavailable`), some of the items may be part of the transaction, so roll it back.
    */
   readonly offerStoredAllOrNone: (
     items: ReadonlyArray<A>,
     options?: { readonly ids?: ReadonlyArray<string> | undefined }
   ) => Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable>
   /**
-   * Stores everything that was offered before.
+   * Stores everything that was offered before it.
    *
-   * **Waits** until it is committed, or dropped. Within a handler of this queue it is stored past `maxPending`, which may
-   * have room only once the handler is done. Inside a transaction of the store's database it becomes a part of that,
-   * and waits for nothing: what is just being stored otherwise is stored after it. **Errors**: `QueueClosed`;
-   * `StoreUnavailable` inside a transaction: everything is still held. **Interruption** ends only the waiting.
+   * **Waits** until those items are committed or dropped. Within a handler of this queue it bypasses `maxPending`,
+   * which may only have room once the handler is done. Inside a transaction of the store's database it stores the items
+   * in that transaction and does not wait; items that are already being stored elsewhere are stored after it.
+   * **Errors**: `QueueClosed`; inside a transaction also `StoreUnavailable`: all items are still held. **Interruption**
+   * only ends the wait.
    */
   readonly flush: Effect.Effect<void, QueueClosed | StoreUnavailable>
   /**
-   * Claims nothing more, in this process, until `resume`. What is being handled goes on, and offers are stored. It waits
-   * for nothing: `metrics` say when nothing is `inFlight` any more.
+   * Stops claiming in this process, until `resume`. Running handlers continue, and offers are stored. It does not wait:
+   * `metrics` shows when nothing is `inFlight` any more.
    */
   readonly pause: Effect.Effect<void>
-  /** Claims again. It waits for nothing, and does nothing where the queue is not paused. */
+  /** Resumes claiming. It does not wait, and has no effect if the queue is not paused. */
   readonly resume: Effect.Effect<void>
   readonly isPaused: Effect.Effect<boolean>
   readonly deadLetters: DeadLetters<A>
-  /** What is in the store, of this and of other processes. Fails with `StoreUnavailable`: a retry may succeed. */
+  /** The contents of the store, from this and other processes. Fails with `StoreUnavailable`: a retry may succeed. */
   readonly stats: Effect.Effect<Stats, StoreUnavailable>
   /**
-   * What happens in this process, from the moment of subscription until the queue is closed. A subscriber that is too
-   * slow slows nothing down: it is told how many events it has missed.
+   * The events of this process, from the moment of subscription until the queue is closed. A slow subscriber does not
+   * slow the queue down: it loses events, and learns how many it missed.
    */
   readonly events: Stream.Stream<BatchQueueEvent<A>>
-  /** The counts of this process; also after the queue has been closed. */
+  /** The counts of this process, also after the queue has been closed. */
   readonly metrics: Effect.Effect<Metrics>
 }
 
 /**
- * Which dead letters: by their ids, all of them, or those for which everything holds that is given: why they were set
- * aside, text that is in their error (upper and lower case as it is), how long ago they were set aside.
+ * Selects dead letters: by id, all of them, or those that match every given field: the reason, a case-sensitive part of
+ * their error, and how long ago they were set aside.
  *
  * @since 0.1.0
  * @category models
@@ -206,7 +209,7 @@ export interface BatchQueue<in out A> {
 export type WhichLetters = ReadonlyArray<number> | "all" | DeadLetterQuery
 
 /**
- * What a dead letter must be like to be meant.
+ * The fields that a dead letter must match. Fields that are not given match every letter.
  *
  * @since 0.1.0
  * @category models
@@ -214,57 +217,57 @@ export type WhichLetters = ReadonlyArray<number> | "all" | DeadLetterQuery
 export interface DeadLetterQuery {
   readonly reason?: DeadLetterReason | undefined
   readonly error?: string | undefined
-  /** It was set aside so long ago, or longer. */
+  /** It was set aside at least this long ago. */
   readonly olderThan?: Duration.DurationInput | undefined
 }
 
 /**
- * How much is done with dead letters, and how fast.
+ * How many dead letters to process, and how fast.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LetterOptions {
-  /** At most so many dead letters, those with the lowest ids. Default: no limit. */
+  /** At most this many dead letters, lowest ids first. Default: no limit. */
   readonly limit?: number | undefined
   /**
-   * About so many dead letters a second, so that what they failed at is not flooded. Not inside a transaction of the
-   * store's database. Default: as fast as the store.
+   * About this many dead letters a second, so as not to flood the destination. Not inside a transaction of the store's
+   * database. Default: as fast as the store.
    */
   readonly rate?: number | undefined
-  /** Only counts them, and changes nothing. Default: false. */
+  /** Counts them and changes nothing. Default: false. */
   readonly dryRun?: boolean | undefined
 }
 
 /**
- * What was set aside, by every process: items, and batches that cannot be read.
+ * The dead letters of every process: items, and batches that cannot be read.
  *
- * `redrive` and `discard` are done in portions, between which others get their turn.
+ * `redrive` and `discard` work in portions, and let other operations run in between.
  *
- * **Waits** for the store, and where something is changed for its turn among the writes. **Errors**: `StoreUnavailable`:
- * some portions may be done; a retry goes on with the others. `InvalidOption`: nothing was done. **Interruption**: the
- * portion that has begun is done to its end. Inside a transaction of the store's database they are a part of that, and
- * counted once it is committed.
+ * **Waits** for the store; changes also wait for their turn to write. **Errors**: `StoreUnavailable`: some portions may
+ * be done; a retry continues with the rest. `InvalidOption`: nothing was done. **Interruption**: the current portion is
+ * completed. Inside a transaction of the store's database the changes join that transaction, and are counted once it is
+ * committed.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DeadLetters<out A> {
-  /** Those after the one with the id `after` (default: from the first), by id. `limit` defaults to 100. */
+  /** Lists dead letters by id, starting after the id `after` (default: from the first). `limit` defaults to 100. */
   readonly list: (
     options?: DeadLetterQuery & { readonly limit?: number | undefined; readonly after?: number | undefined }
   ) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable | InvalidOption>
-  /** One of them, with its items, or with why they cannot be read. */
+  /** One dead letter, with its items, or with the reason why they cannot be read. */
   readonly inspect: (id: number) => Effect.Effect<Option.Option<InspectedLetter<A>>, StoreUnavailable>
   /**
-   * Puts them back, each in its own place, as if they had never been delivered. Answers how much that was; an id that
-   * there is no dead letter of changes nothing.
+   * Puts them back, each in its own place, as if they had never been delivered. Returns how many it put back. An id
+   * without a dead letter is ignored.
    */
   readonly redrive: (
     which: WhichLetters,
     options?: LetterOptions
   ) => Effect.Effect<Amount, StoreUnavailable | InvalidOption>
-  /** Deletes them. Answers how much that was. */
+  /** Deletes them. Returns how many it deleted. */
   readonly discard: (
     which: WhichLetters,
     options?: LetterOptions
@@ -272,7 +275,7 @@ export interface DeadLetters<out A> {
 }
 
 /**
- * A dead letter that was opened.
+ * A dead letter with its decoded content.
  *
  * @since 0.1.0
  * @category models
@@ -303,11 +306,11 @@ export { defaultRetry }
  * @category models
  */
 export interface Metrics extends Totals {
-  /** Items that wait to get in, or in the intake. */
+  /** Items in the intake, or waiting to get in. */
   readonly waiting: number
-  /** Items in the open batch, or on their way into the store. */
+  /** Items in the open batch, or being stored. */
   readonly buffered: number
-  /** Items in the hands of workers. They are stored as well. */
+  /** Items that workers are handling. They are also stored. */
   readonly inFlight: number
 }
 
@@ -372,7 +375,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
 
   private makeDeadLetters(): DeadLetters<A> {
     const { backlog, breaks, codec, name, store, tally } = this.parts
-    // Whoever is interrupted when it is done must not leave it uncounted; in a transaction it is done when that commits.
+    // An interruption after the change must not leave it uncounted. In a transaction it takes effect with the commit.
     const counted = <B extends Amount>(
       operation: Effect.Effect<B, StoreUnavailable>,
       count: (amount: Amount) => void
@@ -467,14 +470,14 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
       tally.publishStats(stats)
     })
     const publish = Effect.sync(() => tally.publish(intake.unsafeCounts()))
-    // Whoever uses the store otherwise tells that it cannot be used.
+    // Other users of the store report that it is unavailable.
     const round = Effect.zipRight(Effect.ignore(Effect.sandbox(read)), publish)
     return Effect.forever(Effect.zipLeft(round, Effect.sleep(readEveryMillis)))
   }
 
   // --- ending -------------------------------------------------------------------------------------------------------
 
-  /** A fiber of ours has died: what was not stored is reported as dropped. */
+  /** An internal fiber has died: items that were not stored are reported as dropped. */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
     const { appender, lifecycle, name, workers } = this.parts
     return lifecycle.fail(cause, `${name}: a fiber of the queue died; what was not stored is dropped`, () => {
@@ -484,7 +487,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
     })
   }
 
-  /** Refuses offers, and claims nothing more. */
+  /** Refuses offers and stops claiming. */
   private unsafeStop(): void {
     if (!this.parts.lifecycle.beginToClose()) return
     this.parts.intake.unsafeClose()
@@ -492,8 +495,8 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   }
 
   /**
-   * Closes inside a transaction of the store's database, which has the one writer for as long as it lasts: what is
-   * buffered becomes a part of it, and the rest of the closing goes on by itself once it is over.
+   * Closes inside a transaction of the store's database, which holds the only writer: buffered items join the
+   * transaction, and the rest of the closing happens in the background after it.
    */
   closeWithin(transaction: StoreTransaction, close: Effect.Effect<void>): Effect.Effect<void> {
     const { unsafeOnEnd, unsafeOnOver = (listener) => unsafeOnEnd(() => listener()) } = transaction
@@ -501,7 +504,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
       if (this.parts.lifecycle.hasFailed) return close
       this.unsafeStop()
       const over = Effect.unsafeMakeLatch()
-      // Where it fails, everything is still held.
+      // If it fails, everything is still held.
       const flushed = Effect.ignore(Effect.sandbox(this.parts.appender.flushWithin(unsafeOnEnd)))
       const rest = Effect.forkDaemon(Effect.uninterruptible(Effect.zipRight(over.await, close)))
       return Effect.zipRight(flushed, Effect.zipLeft(rest, Effect.sync(() => unsafeOnOver(() => over.unsafeOpen()))))
@@ -525,9 +528,9 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
         yield* awaitAllWithin([loop], Math.max(drainTimeoutMillis, lastWordsMillis))
       }
       workers.unsafeGiveUp()
-      // What the store was asked for may hang, and end by this. Who closes goes on.
+      // A call to the store may hang, and end only now. Closing continues.
       workers.unsafeInterruptAllBut(closer)
-      // First of all: a strategy may die of its shutdown, and no fiber may be left behind then.
+      // This comes first: a strategy may die in its shutdown, and no fiber may be left behind then.
       yield* Effect.forEach([loop, ...loops, ...timers], Fiber.interruptFork, { discard: true })
       if (lifecycle.close()) yield* appender.abandon
       tally.publish(intake.unsafeCounts())
@@ -548,7 +551,7 @@ const suspends = (policy: IntakePolicy<any>): boolean =>
   policy._tag === "suspend"
   || policy._tag === "coalesceByKey" && policy.whenFull._tag === "suspend"
 
-/** The policy of the user's, for entries. */
+/** The user's policy, applied to entries. */
 const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> => {
   if (policy._tag !== "coalesceByKey") return policy
   const { key, merge, whenFull } = policy
@@ -561,7 +564,7 @@ const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> 
     return Backpressure.coalescingPair(options, {
       whenFull,
       merge: mergeEntries,
-      // An item that counts once is known by itself: merged with others it would lose its id.
+      // An item with an id is its own identity: merged with others it would lose its id.
       identity: {
         of: (entry) => entry.id === undefined ? of(entry) : entry,
         check: (known) => known instanceof Entry ? undefined : check(known)
@@ -572,25 +575,26 @@ const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> 
 }
 
 /**
- * Makes a queue in a scope, whose closing ends it:
+ * Makes a queue in a scope. Closing the scope closes the queue:
  *
- * 1. offers are refused, and those that wait are woken, with `QueueClosed`; nothing more is claimed;
- * 2. what is buffered is stored; handlers that run may end, and offer back, within `drainTimeout`; a retry that a worker
- *    waits for is put back for others;
- * 3. handlers that still run are interrupted, and their batches put back, without a delivery being counted;
- * 4. what handlers have offered is stored, within `drainTimeout` again, but at least 5 seconds. Where the store cannot be
- *    used for as long, what is left is dropped with reason `"shutdown"`, and reported like every drop.
+ * 1. offers fail with `QueueClosed`, including those that wait, and claiming stops;
+ * 2. buffered items are stored. Running handlers may finish, and offer items, within `drainTimeout`. A retry that a
+ *    worker waits for is put back for others;
+ * 3. handlers that still run are interrupted, and their batches are put back without counting a delivery;
+ * 4. items that handlers have offered are stored, again within `drainTimeout`, but at least 5 seconds. If the store is
+ *    unavailable for that long, the remaining items are dropped with reason `"shutdown"`, and reported like every drop.
  *
- * A stop that went well leaves no lease behind. It does not wait for batches that nobody handles: they are stored.
+ * A clean shutdown leaves no lease behind. It does not wait for stored batches that no worker handles: they stay
+ * stored.
  *
- * Where the scope is closed inside a transaction of the store's database, closing waits for nothing, because that
- * transaction has the writer: what is buffered becomes a part of it, and everything else, also storing what was rolled
- * back with it, is done in the background once it is over, in the same times. The end of `events` tells when. The store
- * must still be open then, or what is left is dropped. This is seen from the context of the fiber that closes: a
- * finalizer of `Effect.acquireRelease` has that of whoever acquired instead.
+ * If the scope is closed inside a transaction of the store's database, closing does not wait, because that transaction
+ * holds the writer. Buffered items join the transaction. Everything else, including storing items that were rolled back
+ * with it, happens in the background after it, within the same times. `events` ends when it is done. The store must
+ * still be open then, or the remaining items are dropped. The queue detects this from the context of the closing fiber;
+ * note that a finalizer of `Effect.acquireRelease` runs in the context of the acquiring fiber.
  *
- * A handler that closes its own queue is not waited for. It may go on until its batch is settled, as far as its lease and
- * the store last.
+ * Closing does not wait for a handler that closes its own queue. The handler may continue until its batch is settled,
+ * as long as its lease holds and the store is open.
  *
  * **Errors**: `InvalidOption`, which names the field, its value and the limit; `StoreUnavailable`.
  *
@@ -625,7 +629,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const { buffer, name } = options
     const checked = yield* checkOptions(options)
     const stores = yield* BatchStore
-    // Who only offers has no leases.
+    // A process that only offers has no leases.
     if (checked.workers > 0) {
       yield* checkLease(name, checked.leaseMillis, stores.longestWaitMillis)
       yield* Effect.acquireRelease(
@@ -634,7 +638,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       )
     }
     const store = yield* stores.queue(name)
-    // Its fibers would look for their statements in that transaction for ever.
+    // Its fibers would run their statements in that transaction forever.
     const isInside = Option.isSome(yield* store.transaction)
     yield* Check.check(
       !isInside,
@@ -647,7 +651,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const clock = yield* Effect.clock
     const tracing = yield* isTracing
     const guard = yield* makeGuard(name)
-    // What is closed after the caller's scope, where that is closed inside a transaction.
+    // Closed after the caller's scope, if that scope is closed inside a transaction.
     const scope = yield* Scope.make()
     const hub = yield* Scope.extend(EventHub.make<BatchQueueEvent<A>>(), scope)
     const metrics = options.metrics === false
@@ -708,7 +712,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
             closer = own.workerOf(fiber)
             return Scope.close(scope, exit)
           }))
-    // A release of `acquireRelease` would run in the context of this fiber, and not of the one that closes.
+    // A release of `acquireRelease` would run in the context of this fiber, not of the closing one.
     yield* Effect.flatMap(Effect.scope, (outer) => Scope.addFinalizerExit(outer, end))
     yield* Effect.acquireRelease(
       Effect.all({
@@ -730,7 +734,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     return queue
   })
 
-/** What both ways have in common: the store, what is known of it, and who is told. */
+/** The parts that both ways share: the store, what is known of it, and the observers. */
 interface Shared<in out A> {
   readonly name: string
   readonly checked: Checked
@@ -819,7 +823,7 @@ const makeWayOut = <A>(
 
 const makeMetrics = (name: string, options: QueueMetrics.BatchQueueOptions = {}, stores: BatchStore) =>
   Effect.gen(function*() {
-    // What is in memory belongs to the layer; a file is the same, however often it is opened.
+    // A store in memory belongs to its layer; a file is the same store, no matter how often it is opened.
     const owner = stores.persistent ? stores.name : stores
     const tags = Object.entries(options?.tags ?? {}).map(([tag, value]) => [tag, String(value)])
     const replica = yield* replicaOf(["batch_queue", name, options?.prefix, tags], owner)
@@ -845,7 +849,7 @@ const logInternalError = (name: string, repeats: Repeats) => (cause: Cause.Cause
   return count === undefined ? Effect.void : Effect.logError(`${name}: ${operation} failed${again(count)}`, cause)
 }
 
-/** A handler of errors that dies is logged, and disturbs nothing. */
+/** If an error handler dies, that is logged and has no other effect. */
 const guarded = <Args extends ReadonlyArray<any>>(
   queue: string,
   field: string,
@@ -873,7 +877,7 @@ const withProcessSpan = <A, E, R>(
   }) as Effect.Effect<void, E, R>
 
 /**
- * Fills a tag of your own with a queue, which is closed when the layer is torn down.
+ * Provides your own tag with a queue. Closing the layer closes the queue.
  *
  * @example
  * ```ts
@@ -901,7 +905,7 @@ export const layer = <Id, A, I, E, R, R2 = never, R3 = never>(
 /**
  * Like `layer`, with some of the options from a `Config`, which wins.
  *
- * **Errors**: `ConfigError` where the configuration is missing or malformed, and those of `layer`.
+ * **Errors**: `ConfigError` if the configuration is missing or malformed, and those of `layer`.
  *
  * @example
  * ```ts

@@ -1,11 +1,11 @@
 /**
- * Loads a resource, runs every operation on it that waits, saves it once, and answers every caller: hundreds of callers
+ * Loads a resource, runs every waiting operation on it, saves it once, and answers every caller. Hundreds of callers
  * share one load and one save.
  *
- * An operation's life here: `modify` puts it into the batch of its key, or opens one. The batch loads the resource, runs
- * operations on it in the order in which they came, for `minDuration`, and saves what they have made of it. Then every
- * caller gets the result of its own operation. Batches of one key never overlap; those of different keys do not wait for
- * one another. Closing the scope ends the batches that are running, and saves.
+ * The life of an operation: `modify` puts it into the open batch of its key, or opens one. The batch loads the
+ * resource, runs operations on it in order of arrival for `minDuration`, and saves the result. Then every caller gets
+ * the result of its own operation. Batches of one key never overlap; batches of different keys do not wait for one
+ * another. Closing the scope ends the running batches, and saves.
  *
  * At every moment offered = refused + cancelled + succeeded + failed + held.
  *
@@ -50,8 +50,8 @@ import type { Missed } from "./QueueEvent.ts"
 import type { Key } from "./Sharding.ts"
 
 /**
- * A processor of batches for resources of type `S`, by keys of type `K`, whose loads and saves fail with `E`. Make a tag
- * of your own for each, and fill it with `layer`.
+ * A processor of batches for resources of type `S`, by keys of type `K`, whose loads and saves fail with `E`. Define a
+ * tag for each processor, and provide it with `layer`.
  *
  * @example
  * ```ts
@@ -70,48 +70,48 @@ import type { Key } from "./Sharding.ts"
 export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
   readonly name: string
   /**
-   * Runs a pure function on the resource of a key, which answers a result and the resource that follows. It should be
-   * quick. What it throws, its caller alone dies of, and the resource is as it was.
+   * Runs a pure function on the resource of a key. It returns a result and the new resource. Keep it quick. If it
+   * throws, only its caller dies, and the resource is unchanged.
    *
-   * **Waits** for the batch before, for the load, for the operations before it, for `minDuration` after the start of its
-   * batch, and for the save. **Errors**: those of load and save come through untouched, defects too: nothing that the
-   * batch did is saved as far as they say, and the next operation loads again. `BatchTimeout`: the batch took longer
-   * than `maxDuration`; `phase` says whether it may be saved. `ProcessorClosed`, `InvalidKey`: it has not run, and a
-   * retry makes no sense. What `shardOf` throws, the call dies of. **Interruption** while it waits takes it out, and it
-   * does not run; once it has run, the call waits for the end of the batch.
+   * **Waits** for the previous batch, the load, the operations before it, `minDuration` after the start of its batch,
+   * and the save. **Errors** of load and save pass through unchanged, including defects. The batch was not saved then,
+   * unless the error of `save` leaves that open, and the next operation loads again. `BatchTimeout`: the batch took
+   * longer than `maxDuration`; `phase` says whether it may be saved. `ProcessorClosed`, `InvalidKey`: the operation has
+   * not run, and a retry cannot succeed. If `shardOf` throws, the call dies with what it threw. **Interruption** while
+   * it waits withdraws the operation, and it does not run. Once it has run, the call waits for the end of the batch.
    */
   readonly modify: <A>(
     key: K,
     run: (resource: S) => readonly [result: A, resource: S]
   ) => Effect.Effect<A, E | RunError>
   /**
-   * Like `modify`, with an Effect. Where it fails, the resource is as it was, and its caller alone fails, once the batch
-   * has ended: with its own error where the batch was saved, and with that of the batch where it was not, because it may
-   * have failed over what the batch has made of the resource. Other operations of the key wait for it, so it must not
-   * wait for another of its own key. It runs in the context in which the processor was made. **Interruption** while it
-   * runs interrupts it.
+   * Like `modify`, with an Effect. If it fails, the resource is unchanged and only its caller fails, once the batch has
+   * ended: with its own error if the batch was saved, and otherwise with the error of the batch, because the operation
+   * may have failed over changes of the batch that were never saved. Other operations of the key wait for it, so it
+   * must not wait for another operation of its own key. It runs in the context in which the processor was made.
+   * **Interruption** while it runs interrupts it.
    */
   readonly modifyEffect: <A, E2>(
     key: K,
     run: (resource: S) => Effect.Effect<readonly [result: A, resource: S], E2>
   ) => Effect.Effect<A, E | E2 | RunError>
   /**
-   * Like `modify`, for a resource that is changed in place. An operation that throws must leave the resource as it was:
-   * check first, then change. What it has changed before it threw is not undone.
+   * Like `modify`, for a resource that is changed in place. An operation that throws must leave the resource unchanged:
+   * check first, then change. Changes that it made before it threw are not undone.
    */
   readonly mutate: <A>(key: K, run: (resource: S) => A) => Effect.Effect<A, E | RunError>
   /**
-   * What happens, from the moment of subscription until the processor is closed: one event for each batch that begins
-   * after that moment, when it has ended. A subscriber that is too slow slows nothing down: it is told how many events
-   * it has missed.
+   * The events from the moment of subscription until the processor is closed: one for each batch that begins after that
+   * moment, emitted when the batch has ended. A slow subscriber does not slow the processor down: it loses events, and
+   * learns how many it missed.
    */
   readonly events: Stream.Stream<BatchRecord<K> | Missed>
-  /** The counts at one moment; also after the processor has been closed. */
+  /** The counts at one moment, also after the processor has been closed. */
   readonly metrics: Effect.Effect<Metrics>
 }
 
 /**
- * What an operation can fail with beside the errors of the user's own code.
+ * The errors of an operation, in addition to those of your own code.
  *
  * @since 0.1.0
  * @category models
@@ -119,24 +119,24 @@ export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
 export type RunError = BatchTimeout | ProcessorClosed | InvalidKey
 
 /**
- * The event that tells of a batch that has ended.
+ * The event for a batch that has ended.
  *
  * @since 0.1.0
  * @category models
  */
 export interface BatchRecord<out K> {
   readonly _tag: "Batch"
-  /** When it began, in milliseconds since 1970. */
+  /** When the batch began, in milliseconds since 1970. */
   readonly startMillis: number
   readonly key: K
-  /** How many operations it ran, or failed. */
+  /** How many operations the batch ran, or failed. */
   readonly operations: number
   readonly loadMillis: number
-  /** Zero where nothing was saved. */
+  /** Zero if nothing was saved. */
   readonly saveMillis: number
-  /** From its beginning to the answers. */
+  /** From the beginning of the batch to the answers. */
   readonly totalMillis: number
-  /** Why it failed as a whole, where it did. */
+  /** Why the batch failed as a whole, if it did. */
   readonly error?: Cause.Cause<unknown>
 }
 
@@ -148,12 +148,12 @@ export interface BatchRecord<out K> {
  */
 export interface Metrics {
   readonly offered: number
-  /** Not taken: closed, or of an impossible key. */
+  /** Not taken: the processor was closed, or the key was invalid. */
   readonly refused: number
-  /** Taken out before they ran, because their callers were interrupted. */
+  /** Withdrawn before they ran, because their callers were interrupted. */
   readonly cancelled: number
   readonly succeeded: number
-  /** By themselves, or with their batch. */
+  /** Failed by themselves, or with their batch. */
   readonly failed: number
   /** Waiting, running, or waiting for the end of their batch. */
   readonly held: number
@@ -215,7 +215,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
       : this.runFrom(key, action, undefined)
   }
 
-  /** It is put in, and its end waited for, within one mask: an interruption cannot come between. */
+  /** Enters the operation and waits for its end within one mask, so that no interruption can come in between. */
   private runFrom(key: K, action: Action<S>, origin: unknown): Effect.Effect<any, any> {
     return Effect.uninterruptibleMask((restore): Effect.Effect<any, any> => {
       if (!this.lifecycle.isOpen) return this.refuse(processorClosed(this.name))
@@ -238,14 +238,14 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
     }))
   }
 
-  /** To be called when nothing may go on any more. */
+  /** To be called when nothing may be running any more. */
   lookIdle(): void {
     if (this.lifecycle.isClosing && this.tally.counts.held === 0 && this.shards.every(({ isQuiet }) => isQuiet)) {
       this.idle.unsafeOpen()
     }
   }
 
-  /** A fiber of ours has died. */
+  /** An internal fiber has died. */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
     return this.lifecycle.fail(cause, `${this.name}: a fiber of the processor died; what it held has failed`, () => {
       for (const shard of this.shards) shard.unsafeFail(Exit.failCause(cause))
@@ -255,8 +255,8 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
   }
 
   /**
-   * 1. Operations are refused with `ProcessorClosed`.
-   * 2. Batches that are open are closed and saved; what waits for the next batch of its key gets one.
+   * 1. Operations fail with `ProcessorClosed`.
+   * 2. Open batches are closed and saved; operations that wait for the next batch of their key get one.
    * 3. When every caller has its answer, the fibers end.
    */
   close(timers: ReadonlyArray<Fiber.RuntimeFiber<unknown>>): Effect.Effect<void> {
@@ -278,10 +278,10 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
 /**
  * Makes a processor in a scope. Closing the scope:
  *
- * 1. operations are refused with `ProcessorClosed`;
- * 2. `minDuration` is cut short: the batches that are running are saved, and what waits for the next batch of its key
- *    gets one;
- * 3. it waits for all of them. `maxDuration` bounds that.
+ * 1. operations fail with `ProcessorClosed`;
+ * 2. `minDuration` is cut short: running batches are saved, and operations that wait for the next batch of their key
+ *    get one;
+ * 3. closing waits for all of them. `maxDuration` bounds the wait.
  *
  * **Errors**: `InvalidOption`, which names the field, its value and the limit.
  *
@@ -390,7 +390,7 @@ const withSpan = <A, E>(
   })
 
 /**
- * Fills a tag of your own with a processor, whose batches are saved when the layer is torn down.
+ * Provides your own tag with a processor. Closing the layer saves its batches.
  *
  * @example
  * ```ts
@@ -413,7 +413,7 @@ export const layer = <I, K extends Key, S, E, R = never, R2 = never>(
 /**
  * Like `layer`, with some of the options from a `Config`, which wins.
  *
- * **Errors**: `ConfigError` where the configuration is missing or malformed, and `InvalidOption`.
+ * **Errors**: `ConfigError` if the configuration is missing or malformed, and `InvalidOption`.
  *
  * @since 0.1.0
  * @category layers

@@ -1,11 +1,11 @@
 /**
- * Commands of one key run one after another, in the order in which they were submitted; different keys run in parallel;
- * and each command is given the next version of its key.
+ * Runs commands by key. The commands of one key run one at a time, in order of submission. Different keys run in
+ * parallel. Each command receives the next version of its key.
  *
- * A command's life here: `submit` puts it into the queue of its key's shard, under a backpressure policy. There it waits
- * in the lane of its key until the command before it has ended, and a worker of the shard is free. The worker finds out
- * the next version and runs the user's `execute`. Where that succeeds, the version is taken; where it rejects the
- * command, the version is given back. Then the caller gets its answer. Closing the scope drains.
+ * The life of a command: `submit` puts it into the queue of its key's shard, under a backpressure policy. It waits in
+ * the lane of its key until the previous command of that lane has ended and a worker of the shard is free. The worker
+ * determines the next version and runs the user's `execute`. If that succeeds, the version is taken; if it rejects the
+ * command, the version is given back. Then the caller gets its answer. Closing the scope drains the pool.
  *
  * At every moment offered = refused + cancelled + dropped + completed + rejected + failed + held.
  *
@@ -65,8 +65,8 @@ import type { Outcome, ShardPoolEvent } from "./QueueEvent.ts"
 import type { Key } from "./Sharding.ts"
 
 /**
- * A pool for commands of type `C`, which answers with `A` or fails with `E`. Make a tag of your own for each, and fill
- * it with `layer`.
+ * A pool for commands of type `C`, which return `A` or fail with `E`. Define a tag for each pool, and provide it with
+ * `layer`.
  *
  * @example
  * ```ts
@@ -86,61 +86,62 @@ import type { Key } from "./Sharding.ts"
 export interface ShardPool<in out C, out A, out E = never> {
   readonly name: string
   /**
-   * Submits a command, and answers with its result.
+   * Submits a command and returns its result.
    *
-   * **Waits** under the policy `suspend` while its shard is full, first come first served; then until the commands of
-   * its key before it have ended, a worker is free, and it has run. A command that submits another, and waits for that,
-   * waits for ever where it is of its own key, or where all workers of its shard wait like that.
+   * **Waits** under the policy `suspend` while its shard is full, first come, first served; then until the earlier
+   * commands of its key have ended, a worker is free, and it has run. A command that submits another command and waits
+   * for it waits forever if both have the same key, or if all workers of the shard wait like that.
    *
-   * **Errors** of `execute` and `currentVersion` come through untouched, defects too. `QueueFull` and `OfferTimeout`:
-   * it has not run, retry later. `CommandDropped`: the policy dropped it, or the pool was closed; `started` says whether
-   * it had begun, and then its outcome is unknown. `PoolClosed`, `InvalidKey`: it has not run, and a retry makes no
-   * sense. What `key` or `shardOf` throws, the call dies of.
+   * **Errors** of `execute` and `currentVersion` pass through unchanged, including defects. `QueueFull` and
+   * `OfferTimeout`: the command has not run, retry later. `CommandDropped`: the policy dropped it, or the pool was
+   * closed. If `started` is true, it had begun to run, and its outcome is unknown. `PoolClosed`, `InvalidKey`: it has
+   * not run, and a retry cannot succeed. If `key` or `shardOf` throws, the call dies with what it threw.
    *
-   * **Interruption** while it waits takes it out, and it does not run. While it runs, it is interrupted too, and the
-   * call ends when it has: its outcome is unknown then. With `detach` it runs on, and the call ends at once.
+   * **Interruption** while the command waits withdraws it, and it does not run. A running command is interrupted too,
+   * and the call returns once it has ended; its outcome is unknown. With `detach` the command keeps running, and the
+   * call returns at once.
    */
   readonly submit: (
     command: C,
     options?: {
-      /** Whether the command goes on when its caller is interrupted while it runs. Default: false. */
+      /** Whether a running command continues when its caller is interrupted. Default: false. */
       readonly detach?: boolean | undefined
     }
   ) => Effect.Effect<A, E | SubmitError<C>>
   /**
-   * Puts a command into the queue, and answers what became of it: `"accepted"` or `"dropped"`. What it leads to is told
-   * by `events` and `metrics`; where it fails or dies (and was not rejected) it is logged, too.
+   * Puts a command into the queue, and returns `"accepted"` or `"dropped"`. `events` and `metrics` report how it ends.
+   * If it fails or dies (and was not rejected), that is also logged.
    *
-   * **Waits** under the policy `suspend` while its shard is full. **Errors** are those of `submit`, but for its result.
-   * **Interruption** while it waits takes it out; where room came in the same moment it stays in.
+   * **Waits** under the policy `suspend` while its shard is full. **Errors** are those of `submit`, except for those of
+   * its result. **Interruption** while it waits withdraws the command. If room became free at the same moment, it stays
+   * in the queue.
    */
   readonly offer: (
     command: C
   ) => Effect.Effect<Offered, OfferCommandError<C>>
   /**
-   * Drains the pool, in two phases: takes no more commands (`PoolClosed`, also for those that wait for room), then runs
-   * everything that was accepted. The pool is closed then.
+   * Drains the pool in two phases: refuses further commands with `PoolClosed`, including those that wait for room, then
+   * runs every accepted command. After that, the pool is closed.
    *
-   * **Waits** until all of it has run, for at most `timeout` (default: the pool's `drainTimeout`); a command must not
-   * wait for it. **Errors**:
-   * `DrainTimeout` names what is left. Nothing is given up by that: it goes on, and `drain` can be called again; where
-   * the scope was closed meanwhile, it names what was given up then.
-   * **Interruption** ends only the waiting: the pool takes no more commands.
+   * **Waits** until all of them have run, for at most `timeout` (default: the pool's `drainTimeout`). A command must
+   * not wait for it. **Errors**: `DrainTimeout` lists the remaining commands. They are not abandoned: they keep
+   * running, and you can call `drain` again. If the scope was closed meanwhile, it lists the commands that were
+   * abandoned then. **Interruption** only ends the wait: the pool still refuses further commands.
    */
   readonly drain: (timeout?: Duration.DurationInput) => Effect.Effect<void, DrainTimeout<C> | InvalidOption>
   /** How many commands wait now, over all shards. */
   readonly depth: Effect.Effect<number>
   /**
-   * What happens, from the moment of subscription until the pool is closed. A subscriber that is too slow slows nothing
-   * down: it is told how many events it has missed.
+   * The events from the moment of subscription until the pool is closed. A slow subscriber does not slow the pool down:
+   * it loses events, and learns how many it missed.
    */
   readonly events: Stream.Stream<ShardPoolEvent<C>>
-  /** The counts at one moment; also after the pool has been closed. */
+  /** The counts at one moment, also after the pool has been closed. */
   readonly metrics: Effect.Effect<Metrics>
 }
 
 /**
- * What became of a command that was offered and not refused.
+ * The outcome of an offered command that was not refused.
  *
  * @since 0.1.0
  * @category models
@@ -148,7 +149,7 @@ export interface ShardPool<in out C, out A, out E = never> {
 export type Offered = Exclude<Outcome, "coalesced">
 
 /**
- * What an offer of a command can fail with.
+ * The errors of an offer of a command.
  *
  * @since 0.1.0
  * @category models
@@ -156,7 +157,7 @@ export type Offered = Exclude<Outcome, "coalesced">
 export type OfferCommandError<C> = QueueFull<C> | OfferTimeout<C> | PoolClosed<C> | InvalidKey<C>
 
 /**
- * What a submission can fail with beside the errors of the user's own code.
+ * The errors of a submission, in addition to those of your own code.
  *
  * @since 0.1.0
  * @category models
@@ -171,11 +172,14 @@ export type SubmitError<C> = OfferCommandError<C> | CommandDropped<C>
  */
 export interface Metrics {
   readonly offered: number
-  /** Not taken: full, timed out, closed, of an impossible key, or interrupted while they waited for room. */
+  /**
+   * Not taken: the queue was full or closed, the offer timed out or was interrupted while it waited for room, or the
+   * key was invalid.
+   */
   readonly refused: number
-  /** Taken out before they ran, because their callers were interrupted. */
+  /** Withdrawn before they ran, because their callers were interrupted. */
   readonly cancelled: number
-  /** By the policy, or because the pool was closed. */
+  /** Dropped by the policy, or because the pool was closed. */
   readonly dropped: number
   readonly completed: number
   readonly rejected: number
@@ -188,7 +192,7 @@ export interface Metrics {
   readonly depth: number
   /** Running. */
   readonly inFlight: number
-  /** How many keys the pool knows of. */
+  /** How many keys the pool currently remembers. */
   readonly keys: number
 }
 
@@ -213,7 +217,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   private readonly drainTimeoutMillis: number
   private readonly waiters = new Set<() => void>()
   private readonly lifecycle = new Lifecycle()
-  /** What was given up at the end. */
+  /** The commands that were abandoned at the end. */
   private leftAtEnd: ReadonlyArray<Undrained<C>> = []
 
   constructor(options: {
@@ -247,7 +251,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
       : this.submitWith(command, isDetached ? detached : attached)
   }
 
-  /** It is put in, and its end waited for, within one mask: an interruption cannot come between. */
+  /** Enters the command and waits for its end within one mask, so that no interruption can come in between. */
   private submitWith(command: C, options: SubmissionOptions): Effect.Effect<A, E | SubmitError<C>> {
     return Effect.uninterruptibleMask((restore) => {
       const submission = this.enter(command, options)
@@ -286,7 +290,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     return invalidKey(index, { item: command, taken: 0, notTaken: [command] })
   }
 
-  /** The error of a queue of submissions, for somebody who knows of commands only. */
+  /** Translates an error of the queue of submissions into one about commands. */
   private refuse(
     error: OfferError<Submission<C>>,
     command: C
@@ -323,7 +327,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
         })
     )
 
-  /** Begins to drain, and waits until everything has run, but no longer than that. */
+  /** Begins to drain, and waits until everything has run, up to the timeout. */
   private awaitDrained(timeoutMillis: number): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.beginToDrain()
@@ -373,7 +377,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     for (const end of Array.from(this.waiters)) end()
   }
 
-  /** A fiber of ours has died. */
+  /** An internal fiber has died. */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
     return this.lifecycle.fail(cause, `${this.name}: a fiber of the pool died; what it held is dropped`, () => {
       this.end(this.giveUp())
@@ -381,7 +385,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     })
   }
 
-  /** Drops what waits, and interrupts what runs. Answers what that was. */
+  /** Drops waiting commands and interrupts running ones. Returns all of them. */
   private giveUp(): ReadonlyArray<Undrained<C>> {
     const { left } = this
     for (const shard of this.shards) {
@@ -393,9 +397,9 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   }
 
   /**
-   * 1. Commands are refused, and those that wait for room are woken, with `PoolClosed`.
-   * 2. What was accepted runs.
-   * 3. After `drainTimeout`, what waits is dropped, and what runs is interrupted and not waited for.
+   * 1. Commands fail with `PoolClosed`, including those that wait for room.
+   * 2. Accepted commands run.
+   * 3. After `drainTimeout`, waiting commands are dropped, and running ones are interrupted without waiting for them.
    */
   close(timers: ReadonlyArray<Fiber.RuntimeFiber<unknown>>): Effect.Effect<void> {
     return Effect.gen(this, function*() {
@@ -413,12 +417,12 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
 }
 
 /**
- * Makes a pool in a scope, whose closing drains it:
+ * Makes a pool in a scope. Closing the scope drains the pool:
  *
- * 1. commands are refused, and those that wait for room are woken, with `PoolClosed`;
- * 2. everything that was accepted runs, for at most `drainTimeout`;
- * 3. then what waits is dropped, and what runs is interrupted, and not waited for: its outcome is unknown. Their callers
- *    get `CommandDropped` with the reason `"shutdown"`.
+ * 1. commands fail with `PoolClosed`, including those that wait for room;
+ * 2. accepted commands run, for at most `drainTimeout`;
+ * 3. then waiting commands are dropped. Running commands are interrupted without waiting for them, and their outcome is
+ *    unknown. The callers get `CommandDropped` with the reason `"shutdown"`.
  *
  * **Errors**: `InvalidOption`, which names the field, its value and the limit.
  *
@@ -544,7 +548,7 @@ const makeShard = <C>(options: {
     return shard
   })
 
-/** Runs the user's code; where there is tracing, in a span of its own within that of the caller. */
+/** Runs the user's code; with tracing, in its own span inside that of the caller. */
 const executeWith = <C, A, E, R, K extends Key>(
   { execute, name }: Options<C, A, E, R, any, any, K>,
   tracing: boolean
@@ -562,7 +566,7 @@ const executeWith = <C, A, E, R, K extends Key>(
 }
 
 /**
- * Fills a tag of your own with a pool, which is drained when the layer is torn down.
+ * Provides your own tag with a pool. Closing the layer drains the pool.
  *
  * @example
  * ```ts
@@ -593,7 +597,7 @@ export const layer = <I, C, A, E, R, R2 = never, K extends Key = Key>(
 /**
  * Like `layer`, with some of the options from a `Config`, which wins.
  *
- * **Errors**: `ConfigError` where the configuration is missing or malformed, and `InvalidOption`.
+ * **Errors**: `ConfigError` if the configuration is missing or malformed, and `InvalidOption`.
  *
  * @since 0.1.0
  * @category layers

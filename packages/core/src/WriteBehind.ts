@@ -1,10 +1,11 @@
 /**
- * The producer never waits for the slow store: items are offered to a bounded queue under a backpressure policy, and
- * flushed in batches by one fiber a shard.
+ * A bounded in-memory queue whose items are flushed in batches, so that producers need not wait for a slow store. A
+ * backpressure policy decides what happens when it is full. One fiber per shard flushes.
  *
- * An item's life here: `offer` puts it into the intake of its shard, where the policy may still drop or coalesce it;
- * when a batch is due, the shard's fiber takes the oldest items and calls the user's `flush`, again and again under the
- * retry schedule; then the items are settled, or dropped with reason `"retries-exhausted"`. Closing the scope drains.
+ * The life of an item: `offer` puts it into the intake of its shard, where the policy may still drop or coalesce it.
+ * When a batch is due, the shard's fiber takes the oldest items and calls the user's `flush`, and retries it under the
+ * retry schedule. Then the items are settled, or dropped with reason `"retries-exhausted"`. Closing the scope drains
+ * the queue.
  *
  * At every moment offered = refused + coalesced + dropped + settled + held.
  *
@@ -53,7 +54,7 @@ import type { Snapshot } from "./QueueMetrics.ts"
 import * as Sharding from "./Sharding.ts"
 
 /**
- * A write-behind queue of items of type `A`. Make a tag of your own for each, and fill it with `layer`.
+ * A write-behind queue of items of type `A`. Define a tag for each queue, and provide it with `layer`.
  *
  * @example
  * ```ts
@@ -72,19 +73,18 @@ import * as Sharding from "./Sharding.ts"
 export interface WriteBehind<in out A> {
   readonly name: string
   /**
-   * Offers one item and answers what became of it: `"accepted"`, `"coalesced"` or `"dropped"`.
+   * Offers one item and returns its outcome: `"accepted"`, `"coalesced"` or `"dropped"`.
    *
    * **Waits** under the policy `suspend` while its shard has no room, first come first served. **Errors**: `QueueFull`
-   * (policy `reject`) and `OfferTimeout`: retry later; `QueueClosed`, `InvalidWeight`, `InvalidKey`: retrying makes no
-   * sense. Each carries what was not taken, in `notTaken`. What the policy's key, `merge` or `weigh` throws, the offer
-   * dies of.
-   * **Interruption** while it waits takes the item out; where room came in the same moment it stays in. An
-   * `OfferInterrupted` event says which.
+   * (policy `reject`) and `OfferTimeout`: retry later; `QueueClosed`, `InvalidWeight`, `InvalidKey`: a retry cannot
+   * succeed. Each carries the items that were not taken in `notTaken`. If the policy's key, `merge` or `weigh` throws,
+   * the offer dies with what it threw. **Interruption** while it waits withdraws the item. If room became free at the
+   * same moment, the item stays in the queue. An `OfferInterrupted` event says which.
    */
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
   /**
-   * Offers items in order and answers the counts. Takes a prefix. Where there are many, others get their turn now and
-   * then, also to offer.
+   * Offers items in order and returns the counts. It takes a prefix. A large call lets other fibers run now and then;
+   * they may offer, too.
    *
    * **Waits** like `offer`, item by item. **Errors** are those of `offer`: `taken` says how many were taken, `notTaken`
    * carries the rest. **Interruption** is possible while it waits; an `OfferInterrupted` event says how many were
@@ -92,47 +92,47 @@ export interface WriteBehind<in out A> {
    */
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
   /**
-   * Offers one item at once, without an Effect, for hot loops. It never waits: under `suspend` it answers `"full"`.
-   * A loop that never yields starves the shards: leave it now and then.
+   * Offers one item synchronously, without an Effect, for hot loops. It never waits: under `suspend` it returns
+   * `"full"`. A loop that never yields starves the shards, so yield now and then.
    */
   readonly unsafeOffer: (item: A) => UnsafeOutcome
   /**
-   * Offers several items, at most 50,000 (`PolicyQueue.mostAllOrNone`), all of them or none. It never waits for room:
-   * under `suspend` it fails with `QueueFull` too.
+   * Offers up to 50,000 items (`PolicyQueue.mostAllOrNone`), all of them or none. It never waits for room: under
+   * `suspend` it fails with `QueueFull` too.
    *
-   * **Errors**: `QueueFull` where there is no room for all of them: retry later; `TooManyItems` where there can never be:
-   * retry with fewer; `QueueClosed`, `InvalidWeight`, `InvalidKey`. None of the items is in (of a policy of your own
-   * that refuses what there is room for: those before are). Of a backing queue of your own the length and the capacity
-   * decide. What the policy's key, `merge` or `weigh` throws, the offer dies of; where `merge` throws, the items before
-   * that one are in.
+   * **Errors**: `QueueFull` if there is no room for all of them: retry later. `TooManyItems` if there can never be
+   * room: retry with fewer. `QueueClosed`, `InvalidWeight`, `InvalidKey`: a retry cannot succeed. After an error, none
+   * of the items is in. (If a policy of your own refuses an item although there is room, the items before it are in.
+   * For a backing queue of your own, its length and capacity decide whether there is room.) If the policy's key,
+   * `merge` or `weigh` throws, the offer dies with what it threw; if `merge` throws, the items before that one are in.
    */
   readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<Taken, AllOrNoneError<A>>
   /**
-   * Offers several items, all of them or none, and answers what became of them once each is settled, coalesced or
-   * dropped. Nothing is hurried: they are flushed when their batch is due. Offer objects that are not in the queue yet:
-   * they are told apart by identity. Equal numbers or texts are taken to end in the order in which they came, which need
-   * not be so where the policy drops or merges them.
+   * Offers several items, all of them or none, and returns the outcome once each is settled, coalesced or dropped. It
+   * does not force a flush: the items are flushed when their batch is due. Offer objects that are not in the queue yet,
+   * because items are told apart by identity. Equal numbers or strings are assumed to end in order of arrival, which
+   * may be wrong if the policy drops or merges them.
    *
-   * **Waits** until then, for as long as the retries of their batch take. **Errors** are those of `offerAllOrNone`.
-   * **Interruption** ends only the waiting: the items are in.
+   * **Waits** until then, including the retries of their batch. **Errors** are those of `offerAllOrNone`.
+   * **Interruption** only ends the wait: the items stay in.
    */
   readonly offerSettled: (items: ReadonlyArray<A>) => Effect.Effect<Settlement, AllOrNoneError<A>>
   /**
-   * Like `offerSettled` in two steps: the first offers the items, and answers the second, which waits. Whoever does not
-   * run the second leaves nothing behind.
+   * `offerSettled` in two steps: the outer Effect offers the items, and returns an Effect that waits for the outcome.
+   * Not running the second Effect leaks nothing.
    */
   readonly offerTracked: (items: ReadonlyArray<A>) => Effect.Effect<Effect.Effect<Settlement>, AllOrNoneError<A>>
   /**
-   * Flushes everything offered before, and answers what became of it.
+   * Flushes everything that was offered before it, and returns the outcome.
    *
-   * **Waits** until those items are settled or dropped; a backoff that is running is honoured. Offers that wait for
-   * room count as offered before it; where one of them gives up, an item that came later is waited for in its place.
-   * **Errors**: `QueueClosed`. **Interruption** ends only the waiting.
+   * **Waits** until those items are settled or dropped; it does not cut a running backoff short. Offers that wait for
+   * room count as offered before it. If one of them gives up, `flushNow` waits for a later item in its place.
+   * **Errors**: `QueueClosed`. **Interruption** only ends the wait.
    */
   readonly flushNow: Effect.Effect<Flushed, QueueClosed>
   /**
-   * Waits until nothing is held, without hurrying anything: with several shards, until each of them has been idle.
-   * Fails with `QueueClosed` once the queue is closed.
+   * Waits until the queue holds no item, without forcing a flush. With several shards, waits until each of them has
+   * been idle. Fails with `QueueClosed` once the queue is closed.
    */
   readonly awaitIdle: Effect.Effect<void, QueueClosed>
   /** How many items wait in the queue now, over all shards. */
@@ -140,16 +140,16 @@ export interface WriteBehind<in out A> {
   /** How many items are in a batch that is being flushed or retried, over all shards. */
   readonly inFlight: Effect.Effect<number>
   /**
-   * What happens, from the moment of subscription until the queue is closed. A subscriber that is too slow slows
-   * nothing down: it is told how many events it has missed.
+   * The events from the moment of subscription until the queue is closed. A slow subscriber does not slow the queue
+   * down: it loses events, and learns how many it missed.
    */
   readonly events: Stream.Stream<QueueEvent<A>>
-  /** The counts at one moment; also after the queue has been closed. */
+  /** The counts at one moment, also after the queue has been closed. */
   readonly metrics: Effect.Effect<Metrics>
 }
 
 /**
- * What became of the items that `flushNow` waited for.
+ * The outcome of the items that `flushNow` waited for.
  *
  * @since 0.1.0
  * @category models
@@ -290,7 +290,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
     return Effect.sync(() => this.tally.snapshot())
   }
 
-  /** A fiber of ours has died: what is held is reported as dropped. */
+  /** An internal fiber has died: all held items are reported as dropped. */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
     return this.lifecycle.fail(cause, `${this.name}: a fiber of the queue died; what it held is dropped`, () =>
       // Giving up releases everybody who waits; what died may be needed for it.
@@ -328,7 +328,7 @@ interface Fibers {
   readonly timers: ReadonlyArray<Fiber.RuntimeFiber<void>>
 }
 
-/** The shard of an item. */
+/** Maps an item to its shard. */
 type Route<in A> = (item: A) => number
 
 const makeRoute = <A>({ shardBy, shards }: Checked): Route<A> =>
@@ -339,13 +339,13 @@ const makeRoute = <A>({ shardBy, shards }: Checked): Route<A> =>
   }
 
 /**
- * Makes a queue in a scope, whose closing drains it:
+ * Makes a queue in a scope. Closing the scope drains the queue:
  *
- * 1. offers are refused, and those that wait are woken, with `QueueClosed`;
- * 2. a backoff that is running is cut short for one attempt at once, and what is held is flushed in batches, with
- *    retries, for at most `drainTimeout`;
- * 3. what is left then is dropped with reason `"shutdown"`, and reported like every drop. Of a flush that was still
- *    running, the outcome is unknown.
+ * 1. offers fail with `QueueClosed`, including those that wait;
+ * 2. a running backoff ends early with one immediate attempt, and the held items are flushed in batches, with retries,
+ *    for at most `drainTimeout`;
+ * 3. the remaining items are dropped with reason `"shutdown"`, and reported like every drop. The outcome of a flush
+ *    that was still running is unknown.
  *
  * **Errors**: `InvalidOption`, which names the field, its value and the limit.
  *
@@ -431,7 +431,7 @@ export const make = <A, E, R, R2 = never>(
     return queue
   })
 
-/** What cannot be counted is more than a batch may have, so that it is flushed by itself. */
+/** An item whose bytes cannot be counted exceeds the limit, so that it is flushed alone. */
 const measureBy = <A>({ limit, of }: BatchBytes<A>) => (item: A): number => {
   try {
     const bytes = of(item)
@@ -460,7 +460,7 @@ const withFlushSpan = <A, E, R>(
   }) as Effect.Effect<void, E, R>
 
 /**
- * Fills a tag of your own with a queue, which is drained when the layer is torn down.
+ * Provides your own tag with a queue. Closing the layer drains the queue.
  *
  * @example
  * ```ts
@@ -485,9 +485,9 @@ export const layer = <I, A, E, R, R2 = never>(
 ): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<A, E, R, R2>(options))
 
 /**
- * Like `layer`, with some of the options from a `Config`, which wins.
+ * Like `layer`, with some of the options from a `Config`, which takes precedence.
  *
- * **Errors**: `ConfigError` where the configuration is missing or malformed, and `InvalidOption`.
+ * **Errors**: `ConfigError` if the configuration is missing or malformed, and `InvalidOption`.
  *
  * @example
  * ```ts
