@@ -314,7 +314,7 @@ export interface Metrics extends Totals {
   readonly inFlight: number
 }
 
-/** How long closing tries to store what is buffered, and to put back what was claimed, at the least. */
+/** The minimum time for which closing tries to store buffered items and to put back claimed batches. */
 const lastWordsMillis = 5000
 
 /** How often the gauges are read from the store. */
@@ -903,7 +903,7 @@ export const layer = <Id, A, I, E, R, R2 = never, R3 = never>(
   Layer.scoped(tag, make<A, I, E, R, R2, R3>(options))
 
 /**
- * Like `layer`, with some of the options from a `Config`, which wins.
+ * Like `layer`, with some of the options from a `Config`, which takes precedence.
  *
  * **Errors**: `ConfigError` if the configuration is missing or malformed, and those of `layer`.
  *

@@ -411,7 +411,7 @@ export const layer = <I, K extends Key, S, E, R = never, R2 = never>(
 ): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<K, S, E, R, E, R2>(options))
 
 /**
- * Like `layer`, with some of the options from a `Config`, which wins.
+ * Like `layer`, with some of the options from a `Config`, which takes precedence.
  *
  * **Errors**: `ConfigError` if the configuration is missing or malformed, and `InvalidOption`.
  *

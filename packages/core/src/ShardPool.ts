@@ -595,7 +595,7 @@ export const layer = <I, C, A, E, R, R2 = never, K extends Key = Key>(
 ): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<C, A, E, R, E, R2, K>(options))
 
 /**
- * Like `layer`, with some of the options from a `Config`, which wins.
+ * Like `layer`, with some of the options from a `Config`, which takes precedence.
  *
  * **Errors**: `ConfigError` if the configuration is missing or malformed, and `InvalidOption`.
  *

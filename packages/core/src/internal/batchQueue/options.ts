@@ -23,7 +23,7 @@ import { malformed, utf8Bytes } from "../codec/inspection.ts"
 import { policyEntry } from "../intake/policyCheck.ts"
 
 /**
- * What a handler may do with its own queue, also while the queue is closing.
+ * What a handler may do with its own queue, even while the queue is closing.
  *
  * @since 0.1.0
  * @category models
@@ -31,19 +31,20 @@ import { policyEntry } from "../intake/policyCheck.ts"
 export interface Handle<in out A> {
   readonly name: string
   /**
-   * Offers items back, past the policy and `maxPending`, because a handler must not wait for room that only its own end
-   * can make. The queue's own methods wait for no such room within a handler either, but they are refused once the queue
-   * is closing, and where `maxPending` rejects. They are stored before the queue is closed. Where the handler fails
-   * afterwards they are in nevertheless, and will be offered again when it is retried.
+   * Offers items to the queue, bypassing the policy and `maxPending`, because a handler must not wait for room that
+   * only its own end can make. Within a handler, the methods of the queue do not wait for such room either, but they
+   * fail once the queue is closing, and if `maxPending` rejects. The items are stored before the queue is closed. If
+   * the handler fails afterwards, the items stay in, and a retry of the handler offers them again.
    *
-   * **Errors**: `MalformedItem`: none of them is in; `QueueClosed`: the queue has ended, and what calls is no handler any
-   * more; those before `notTaken` are in. **Interruption** is put off until all of them are.
+   * **Errors**: `MalformedItem`: none of the items is in. `QueueClosed`: the queue has ended, and the caller is no
+   * longer a running handler; the items before `notTaken` are in. **Interruption** is deferred until all of them are
+   * in.
    */
   readonly offer: (items: Iterable<A>) => Effect.Effect<void, MalformedItem<A> | QueueClosed<A>>
 }
 
 /**
- * What the retry schedule is told of a failed attempt: the error of the user's `process` (of a partial failure, the
+ * The input of the retry schedule for a failed attempt: the error of the user's `process` (for a partial failure, the
  * error in it), or that it died.
  *
  * @since 0.1.0
@@ -52,7 +53,7 @@ export interface Handle<in out A> {
 export type RetryInput<E> = (E extends PartialFailure<infer Inner> ? Inner : E) | HandlerDefect
 
 /**
- * The policies that an intake can have.
+ * The policies for an intake.
  *
  * @since 0.1.0
  * @category models
