@@ -1,8 +1,8 @@
 /**
- * Where the items of a queue wait: an interface, and ring buffers under it.
+ * Holds the items of a queue: the interface of a backing queue, and ring buffers that implement it.
  *
- * Whatever a policy does at once when the queue is full (evicting, dropping, coalescing) happens here, in `offer`. What
- * makes an offer wait is a strategy, which an offer that must not wait never asks: see `Strategy`.
+ * Everything that a policy does at once when the queue is full (evicting, dropping, coalescing) happens here, in
+ * `offer`. A strategy makes offers wait; an offer that must not wait never asks it. See `Strategy`.
  *
  * `offer` returns whether the item is in. If it is not, either this queue has reported it as dropped, or it has
  * reported nothing and the strategy decides.
@@ -29,31 +29,31 @@ export interface Report<in A> {
 }
 
 /**
- * Where the items of a queue wait.
+ * Holds the items of a queue.
  *
  * @since 0.1.0
  * @category models
  */
 export interface BackingQueue<in out A> {
   /**
-   * Offers an item, and answers whether it is in. Where it is not, it was reported as dropped, or else it is for the
-   * strategy to answer.
+   * Offers an item, and returns whether it is in. If it is not, either it was reported as dropped, or the strategy
+   * decides.
    */
   offer(item: A): boolean
-  /** Offers items in their order, and answers those that are not in. */
+  /** Offers items in order, and returns those that are not in. */
   offerAll(items: Iterable<A>): ReadonlyArray<A>
-  /** Takes the next item out, or answers `whenEmpty`. */
+  /** Removes and returns the next item, or returns `whenEmpty`. */
   poll<Default>(whenEmpty: Default): A | Default
-  /** Takes up to so many items out, in their order. */
+  /** Removes and returns up to `limit` items, in order. */
   pollUpTo(limit: number): ReadonlyArray<A>
-  /** How much it holds at most. */
+  /** How much it can hold. */
   capacity(): number
-  /** How many items it holds. */
+  /** How many items it holds now. */
   length(): number
 }
 
 /**
- * What every backing queue is made from.
+ * The options of every backing queue.
  *
  * @since 0.1.0
  * @category models

@@ -2,8 +2,8 @@
  * What happens when a queue is full: the backpressure policies.
  *
  * A policy is data (`_tag` and parameters) plus the two halves of a queue: a `BackingQueue` that evicts, drops and
- * coalesces, and a `Strategy` that makes offers wait. What is built of them is a true Queue of Effect's: see `queue`.
- * `PolicyQueue` puts typed outcomes, counts and closing around it.
+ * coalesces, and a `Strategy` that makes offers wait. `queue` builds an Effect `Queue` from them. `PolicyQueue` adds
+ * typed outcomes, counts and closing.
  *
  * A policy of your own implements `Policy` with its own pair; `BackingQueue` and `Strategy` provide the parts. The
  * guide "write your own policy" and the example `KeepHighest` show how.

@@ -1,5 +1,5 @@
 /**
- * What an offer does when its item is not in and was not dropped.
+ * What happens to an offered item that is neither in nor dropped.
  *
  * Everything that happens at once belongs in the backing queue (see `BackingQueue`). A strategy refuses the remaining
  * items or makes their offers wait. When the queue is shut down, it reports the items that are still in it.
@@ -12,7 +12,7 @@ import { inStretches, makeBreaks } from "./internal/fibers/breaks.ts"
 import { wait, type WaitingRoom } from "./internal/intake/waitingRoom.ts"
 
 /**
- * How it goes with an item that is offered once more: it is in now; there is no room yet; or the queue is shut down.
+ * The result of offering an item again: it is in now, there is still no room, or the queue is shut down.
  *
  * @since 0.1.0
  * @category models
@@ -20,7 +20,7 @@ import { wait, type WaitingRoom } from "./internal/intake/waitingRoom.ts"
 export type Retried = "accepted" | "full" | "closed"
 
 /**
- * Answers for the items that a backing queue has not taken, and has not reported as dropped.
+ * Handles the items that a backing queue has neither taken nor reported as dropped.
  *
  * @since 0.1.0
  * @category models
@@ -29,14 +29,14 @@ export interface Strategy<in out A> {
   /** How many items wait. */
   surplusSize(): number
   /**
-   * Answers for items that are left, in their order: true once all of them are in, false where one is refused. `retry`
-   * offers one of them once more; ask it first, because others may have come and gone since. An interruption takes an
-   * item out that waits. Where the queue is shut down meanwhile, it interrupts.
+   * Handles the remaining items, in order: returns true once all of them are in, false if one is refused. `retry`
+   * offers one of them again; call it first, because other items may have left since. An interruption withdraws a
+   * waiting item. If the queue is shut down meanwhile, it interrupts.
    */
   handleSurplus(items: Iterable<A>, retry: (item: A) => Retried): Effect.Effect<boolean>
-  /** Items were taken, so that there may be room. Whatever fits of what waits goes into the backing queue now. */
+  /** Called after items were taken, when there may be room. Moves the waiting items that fit into the backing queue. */
   onRoom(): void
-  /** Ends every wait, and reports what is still in the queue as dropped, with reason `"shutdown"`. */
+  /** Ends every wait, and reports every remaining item as dropped, with reason `"shutdown"`. */
   readonly shutdown: Effect.Effect<void>
 }
 
