@@ -19,7 +19,6 @@ import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Layer from "effect/Layer"
@@ -31,6 +30,7 @@ import { makeClient } from "./internal/writer/client.ts"
 import { fileAt, isThere, watchFile } from "./internal/sqlite/file.ts"
 import { Line } from "./internal/writer/line.ts"
 import { sleepFor } from "@sluice/core/unstable/Sleep"
+import { type Checked, checkOptions, module, type Options } from "./internal/sqlite/options.ts"
 import { SharedStores } from "./internal/sqlite/sharedStores.ts"
 import { sqliteConnection } from "./internal/sqlite/connection.ts"
 import { makeTransaction } from "./internal/writer/realTransaction.ts"
@@ -39,44 +39,7 @@ import { Transactions } from "./internal/writer/transactions.ts"
 import { dialect, isDriverError, unavailableReason } from "./SqliteDialect.ts"
 import * as SqlTransaction from "./SqlTransaction.ts"
 
-/**
- * The options, with their defaults.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Options {
-  /** The path of the file; its directory must exist. `":memory:"` is a database that ends with the layer. */
-  readonly filename: string
-  /**
-   * Whether the file is made where there is none. Otherwise that is `StoreUnavailable`, reason `"missing-file"`: for
-   * whoever works on what others have stored, and must not take a misspelt path for an empty database. Default: true.
-   */
-  readonly create?: boolean | undefined
-  /**
-   * Whether a commit waits until the disk has it (`synchronous` FULL): what was answered survives a power cut. Otherwise
-   * (NORMAL) it survives a crash of the process, and a power cut may take the last commits. Default: true.
-   */
-  readonly durable?: boolean | undefined
-  /**
-   * How long each caller waits for a lock of another process, however many wait, without blocking the event loop. The
-   * time in which this process has the file does not count. Zero: not at all; infinite: without end. Default: 10 seconds.
-   */
-  readonly busyTimeout?: Duration.DurationInput | undefined
-  /**
-   * How often it is looked whether the log has become larger than 16 MB, as it does while somebody reads for long, and
-   * then copied into the file and cut. Default: 1 minute.
-   */
-  readonly checkpointInterval?: Duration.DurationInput | undefined
-  /** From a column's name to the name in a row. Default: as it is. */
-  readonly transformResultNames?: ((name: string) => string) | undefined
-  /** From a name in a query to a column's name. Default: as it is. */
-  readonly transformQueryNames?: ((name: string) => string) | undefined
-  /** How many statements are kept prepared for each connection. Default: 200. */
-  readonly prepareCacheSize?: number | undefined
-  /** Attributes for the spans of statements. Default: none. */
-  readonly spanAttributes?: Readonly<Record<string, unknown>> | undefined
-}
+export type { Options }
 
 /**
  * The open file.
@@ -140,46 +103,6 @@ const keptLogBytes = 16 * 1024 * 1024
  */
 export type Services = SqlClient | SqlTransaction.SqlTransaction | SqliteStore
 
-const inMemory = ":memory:"
-
-const module = "SqliteStore"
-const defaultBusyTimeout = "10 seconds"
-const defaultCheckpointInterval = "1 minute"
-const defaultPrepareCacheSize = 200
-
-type Checked = Effect.Effect.Success<ReturnType<typeof checkOptions>>
-
-const checkOptions = (options: Options) =>
-  Effect.gen(function*() {
-    const { filename } = options
-    yield* Check.check(
-      typeof filename === "string" && filename.trim() !== "" && !filename.includes("?") && !filename.includes("\0"),
-      module,
-      "filename",
-      filename,
-      "a path without \"?\", or \":memory:\""
-    )
-    const { create = true } = options
-    yield* Check.check(typeof create === "boolean", module, "create", create, "true or false")
-    const busyTimeoutMillis = yield* Check.millis(module, "busyTimeout", options.busyTimeout ?? defaultBusyTimeout)
-    const checkpointMillis = yield* Check.millis(
-      module,
-      "checkpointInterval",
-      options.checkpointInterval ?? defaultCheckpointInterval
-    )
-    yield* Check.check(checkpointMillis > 0, module, "checkpointInterval", options.checkpointInterval, "more than 0")
-    if (options.prepareCacheSize !== undefined) {
-      yield* Check.positiveInteger(module, "prepareCacheSize", options.prepareCacheSize)
-    }
-    return {
-      create,
-      busyTimeoutMillis,
-      checkpointMillis,
-      durable: options.durable ?? true,
-      persistent: filename !== inMemory
-    }
-  })
-
 /** Why the file cannot be used. What does not come from the driver is a bug, and stays a defect. */
 const unavailable = (filename: string) => (error: unknown): Effect.Effect<never, StoreUnavailable> => {
   if (error instanceof StoreUnavailable) return Effect.fail(error)
@@ -192,16 +115,19 @@ const unavailable = (filename: string) => (error: unknown): Effect.Effect<never,
 }
 
 /** A connection of the stock client. Opening it throws. */
-const connect = (options: Options, readonly: boolean): Effect.Effect<Connection, unknown, Scope.Scope> =>
+const connect = (
+  { filename, prepareCacheSize }: Checked,
+  readonly: boolean
+): Effect.Effect<Connection, unknown, Scope.Scope> =>
   SqliteClient.make({
-    filename: options.filename,
+    filename,
     readonly,
     // Changing the journal needs a lock, and the driver would block for five seconds to get it.
     disableWAL: true,
-    prepareCacheSize: options.prepareCacheSize
+    prepareCacheSize
   }).pipe(
     Effect.flatMap((client) => client.reserve),
-    Effect.map((stock) => sqliteConnection(stock, options.prepareCacheSize ?? defaultPrepareCacheSize)),
+    Effect.map((stock) => sqliteConnection(stock, prepareCacheSize)),
     Effect.tap((connection) => pragma(connection, `busy_timeout = 0`)),
     Effect.catchAllDefect(Effect.fail),
     Effect.provide(Reactivity.layer)
@@ -255,33 +181,33 @@ interface Opened {
   readonly checkpoint: SqliteStore["checkpoint"]
 }
 
-const open = (options: Options, checked: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.Scope> =>
+const open = (options: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.Scope> =>
   Effect.gen(function*() {
     const { filename } = options
     const failed = unavailable(filename)
     const writer = yield* Effect.catchAll(connect(options, false), failed)
     const breaks = yield* makeBreaks
     // Somebody else may hold the file just now.
-    const bound = { store: filename, dialect, busyTimeoutMillis: checked.busyTimeoutMillis }
-    yield* Effect.catchAll(new Line(bound, breaks).withoutTurn(configure(writer, checked)), failed)
+    const bound = { store: filename, dialect, busyTimeoutMillis: options.busyTimeoutMillis }
+    yield* Effect.catchAll(new Line(bound, breaks).withoutTurn(configure(writer, options)), failed)
     const transactions = new Transactions({
       ...bound,
       writer: Effect.succeed(writer),
-      reader: checked.persistent ? yield* Effect.catchAll(connect(options, true), failed) : undefined,
-      watch: checked.persistent ? watchFile(filename, yield* Effect.clock) : undefined,
+      reader: options.persistent ? yield* Effect.catchAll(connect(options, true), failed) : undefined,
+      watch: options.persistent ? watchFile(filename, yield* Effect.clock) : undefined,
       compiler: Statement.makeCompilerSqlite(options.transformQueryNames),
       transformRows: options.transformResultNames === undefined
         ? undefined
         : Statement.defaultTransforms(options.transformResultNames).array,
-      spanAttributes: [...Object.entries(options.spanAttributes ?? {}), ["db.system.name", "sqlite"] as const]
+      spanAttributes: [...Object.entries(options.spanAttributes), ["db.system.name", "sqlite"] as const]
     }, breaks)
     const cut = Effect.catchAll(checkpoint(transactions), failed)
-    if (checked.persistent) {
+    if (options.persistent) {
       const keepSmall = Effect.whenEffect(cut, Effect.catchAll(isLogLarge(transactions), failed))
       yield* Effect.forkScoped(
         // Or closing would wait for it for ever, where the store is opened in an uninterruptible region.
         Effect.interruptible(Effect.forever(Effect.zipRight(
-          sleepFor(checked.checkpointMillis),
+          sleepFor(options.checkpointIntervalMillis),
           // Whatever it is: otherwise there would be no other, and nobody would know.
           Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", cause))
         )))
@@ -290,22 +216,22 @@ const open = (options: Options, checked: Checked): Effect.Effect<Opened, StoreUn
     return { transactions, checkpoint: cut }
   })
 
-const files = new SharedStores<Options, Opened, StoreUnavailable>()
+const files = new SharedStores<Checked, Opened, StoreUnavailable>()
 
 /** The options that all who share a file must have alike, with their values. */
-const shared = (options: Options) => ({
-  durable: options.durable ?? true,
-  busyTimeout: Duration.toMillis(options.busyTimeout ?? defaultBusyTimeout),
-  checkpointInterval: Duration.toMillis(options.checkpointInterval ?? defaultCheckpointInterval),
+const shared = (options: Checked) => ({
+  durable: options.durable,
+  busyTimeout: options.busyTimeoutMillis,
+  checkpointInterval: options.checkpointIntervalMillis,
   transformResultNames: options.transformResultNames,
   transformQueryNames: options.transformQueryNames,
-  prepareCacheSize: options.prepareCacheSize ?? defaultPrepareCacheSize,
-  spanAttributes: Data.struct(options.spanAttributes ?? {})
+  prepareCacheSize: options.prepareCacheSize,
+  spanAttributes: Data.struct(options.spanAttributes)
 })
 
 /** Refuses options that differ from those that the file was opened with. */
-const alike = (options: Options) => (opened: Options): Effect.Effect<void, InvalidOption> => {
-  const [wanted, present] = [shared(options), shared(opened)]
+const alike = (options: Options, checked: Checked) => (opened: Checked): Effect.Effect<void, InvalidOption> => {
+  const [wanted, present] = [shared(checked), shared(opened)]
   return Effect.forEach(Struct.keys(wanted), (field) =>
     Check.check(
       Equal.equals(wanted[field], present[field]),
@@ -346,8 +272,8 @@ export const make = (
     }
     const file = persistent ? fileAt(filename) : undefined
     const { checkpoint, transactions } = yield* file === undefined
-      ? open(options, checked)
-      : files.share(file, options, open(options, checked), alike(options))
+      ? open(checked)
+      : files.share(file, checked, open(checked), alike(options, checked))
     const reactivity = yield* Reactivity.Reactivity
     yield* Effect.acquireRelease(
       Effect.sync(() => transactions.listen(reactivity)),

@@ -29,13 +29,12 @@
 import { SafeIntegers, SqlClient } from "@effect/sql/SqlClient"
 import { currentTransformer } from "@effect/sql/Statement"
 import * as EventHub from "@sluice/core/unstable/EventHub"
-import * as Check from "@sluice/core/unstable/OptionCheck"
+import * as Table from "@sluice/core/unstable/OptionTable"
 import { InvalidOption } from "@sluice/core/QueueError"
 import type { Missed } from "@sluice/core/QueueEvent"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -46,6 +45,7 @@ import type * as Stream from "effect/Stream"
 import { waitsInLease } from "./internal/writer/bounds.ts"
 import { makeClient } from "./internal/writer/client.ts"
 import { GroupWriter, withoutDefects } from "./internal/coordinator/groupWriter.ts"
+import { type Checked, checkOptions, type Configurable, type Options, table } from "./internal/coordinator/options.ts"
 import { Pending } from "./internal/coordinator/waitingWrites.ts"
 import { sleepFor } from "@sluice/core/unstable/Sleep"
 import { isStatementFor, SingleStatement, singleStatement } from "./internal/writer/singleStatement.ts"
@@ -138,86 +138,22 @@ export interface Metrics {
   readonly groups: number
 }
 
-/**
- * The options, with their defaults.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Options extends Configurable {
-  /** For metrics, events and errors. Not blank. */
-  readonly name: string
-  /**
-   * From a write's name to the topic that it is announced under; undefined: it is not announced. One that throws is
-   * logged. Default: the name itself.
-   */
-  readonly topic?: ((name: string) => string | undefined) | undefined
-}
-
-/**
- * The options that can come from a configuration.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Configurable {
-  /** How many writes may wait; further submitters wait for room. An integer of at least 1. Default: 256. */
-  readonly capacity?: number | undefined
-  /** How many writes share a transaction at most. An integer of at least 1. Default: 128. */
-  readonly batchSize?: number | undefined
-  /**
-   * How long the first write of a group waits for others to share its transaction. Zero: the group is whatever is
-   * waiting. Default: 0.
-   */
-  readonly linger?: Duration.DurationInput | undefined
-  /**
-   * How long one write may run. This is the `timeout` of a coordinator, under the name that is usual for databases. A
-   * group that has run for a tenth of it begins no further write, so that it holds the writer hardly longer than this.
-   * At most a third of the shortest lease of the queues in the same database: their renewals must get through.
-   * Infinite: for ever, and then one that hangs stops all others. Default: 10 seconds.
-   */
-  readonly writeTimeout?: Duration.DurationInput | undefined
-  /** Whether closing the scope runs the writes that still wait, instead of refusing them. Default: false. */
-  readonly drain?: boolean | undefined
-  /** How long closing waits for the writes that are still to run; then they are cut off. Default: 30 seconds. */
-  readonly drainTimeout?: Duration.DurationInput | undefined
-}
+export type { Configurable, Options }
 
 export type { WriteChange, WriteOptions } from "./Write.ts"
 
-const defaultWriteTimeoutMillis = 10_000
-
-const checkOptions = (options: Options) =>
-  Effect.gen(function*() {
-    const { batchSize = 128, capacity = 256, name, topic = identity } = options
-    yield* Check.name("WriteCoordinator", name)
-    yield* Check.requiredFunction(name, "topic", topic)
-    yield* Check.positiveInteger(name, "capacity", capacity)
-    yield* Check.positiveInteger(name, "batchSize", batchSize)
-    const lingerMillis = yield* Check.millis(name, "linger", options.linger ?? 0)
-    yield* Check.check(lingerMillis < Infinity, name, "linger", options.linger, "finite")
-    const writeTimeoutMillis = yield* Check.millis(
-      name,
-      "writeTimeout",
-      options.writeTimeout ?? defaultWriteTimeoutMillis
-    )
-    yield* Check.check(writeTimeoutMillis > 0, name, "writeTimeout", options.writeTimeout, "more than 0")
-    const drainTimeoutMillis = yield* Check.millis(name, "drainTimeout", options.drainTimeout ?? 30_000)
-    return { name, capacity, batchSize, lingerMillis, writeTimeoutMillis, drainTimeoutMillis, topic }
-  })
-
 /** Takes note of how long a write may hold the writer, until the scope closes, if the leases of the queues outlast it. */
 const registerTimeout = (
-  { writeTimeout = defaultWriteTimeoutMillis, name }: Options,
+  { name, writeTimeoutMillis: millis }: Checked,
   { bounds }: Transactions,
-  millis: number
+  value: unknown
 ): Effect.Effect<void, InvalidOption, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.suspend(() => {
       const lease = bounds.shortestLease
       const limit = `at most a third of the leaseDuration of queue "${lease?.queue}", which is ${lease?.leaseMillis} ms`
       return lease !== undefined && lease.leaseMillis < waitsInLease * millis
-        ? Effect.fail(new InvalidOption({ queue: name, field: "writeTimeout", value: writeTimeout, limit }))
+        ? Effect.fail(new InvalidOption({ queue: name, field: "writeTimeout", value, limit }))
         : Effect.sync(() => bounds.registerWriteTimeout(millis))
     }),
     (unregister) => Effect.sync(unregister)
@@ -333,14 +269,14 @@ export const make = (
   Effect.gen(function*() {
     const checked = yield* checkOptions(options)
     const { transactions } = yield* behindFor(checked.name)
-    yield* registerTimeout(options, transactions, checked.writeTimeoutMillis)
+    yield* registerTimeout(checked, transactions, options.writeTimeout ?? checked.writeTimeoutMillis)
     // What is closed after the caller's scope, where that is closed inside a transaction.
     const scope = yield* Scope.make()
     const hub = yield* Scope.extend(EventHub.make<WriteChange>(), scope)
     const tracing = yield* isTracing
     const replica = yield* Scope.extend(replicaOf(checked.name), scope)
     const writer = new GroupWriter({ ...checked, replica, tracing }, transactions, hub, yield* Effect.clock)
-    const close = { drain: options.drain ?? false }
+    const close = { drain: checked.drain }
     const end = (exit: Exit.Exit<unknown, unknown>) =>
       Effect.withFiberRuntime<void>((fiber) => {
         const current = transactions.currentIn(fiber.currentContext)
@@ -429,7 +365,10 @@ export const layerConfig = <I>(
   options: Options,
   config: Config.Config.Wrap<Configurable>
 ): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, SqlTransaction> =>
-  Layer.scoped(tag, Effect.flatMap(Config.unwrap(config), (configured) => make({ ...options, ...configured })))
+  Layer.scoped(
+    tag,
+    Effect.flatMap(Config.unwrap(config), (configured) => make(Table.configured(table, options, configured)))
+  )
 
 /**
  * A `SqlClient` whose writes go through a coordinator, so that an app whose queries do not change gains one. Outside of a
