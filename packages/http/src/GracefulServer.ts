@@ -26,11 +26,9 @@ import type * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpServerError from "@effect/platform/HttpServerError"
 import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
-import * as Check from "@sluice/core/unstable/OptionCheck"
 import type { InvalidOption } from "@sluice/core/QueueError"
 import { timeoutOption } from "@sluice/core/unstable/Sleep"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
@@ -41,9 +39,10 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { ServerClosing, ServerStarting } from "./HttpError.ts"
-import { type Cors, makeCors } from "./internal/cors.ts"
+import { makeCors } from "./internal/cors.ts"
 import { endWithClient } from "./internal/cutOff.ts"
 import { refuse } from "./internal/respond.ts"
+import { checkOptions, type Cors, type Options } from "./internal/serverOptions.ts"
 
 /**
  * Whether the server is closing: for handlers that would run for ever. Without a `GracefulServer` it never is.
@@ -67,20 +66,7 @@ export interface Signal {
   readonly await: Effect.Effect<void>
 }
 
-/**
- * The options, with their defaults.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Options {
-  /** How long running requests may take to end. Default: 10 seconds. */
-  readonly grace?: Duration.DurationInput | undefined
-  /** Which web pages of elsewhere may ask. Default: none of them. */
-  readonly cors?: Cors | undefined
-}
-
-export type { Cors } from "./internal/cors.ts"
+export type { Cors, Options }
 
 /** How long those that were interrupted may take to answer, and the server to close. */
 const lastWordsMillis = 1000
@@ -185,9 +171,8 @@ export const layer = <A, E, R>(
 ): Layer.Layer<HttpServer.HttpServer | A, E | InvalidOption, R> =>
   Layer.scopedContext(
     Effect.gen(function*() {
-      const graceMillis = yield* Check.millis("GracefulServer", "grace", options.grace ?? "10 seconds")
-      yield* Check.check(Number.isFinite(graceMillis), "GracefulServer", "grace", options.grace, "a time that ends")
-      const cors = options.cors === undefined ? undefined : yield* makeCors(options.cors)
+      const { cors: checkedCors, graceMillis } = yield* checkOptions(options)
+      const cors = checkedCors && makeCors(checkedCors)
       const scope = yield* Effect.acquireRelease(
         Scope.make(),
         (scope, exit) =>

@@ -4,10 +4,9 @@
  *
  * @since 0.1.0
  */
-import * as Check from "@sluice/core/unstable/OptionCheck"
+import * as Table from "@sluice/core/unstable/OptionTable"
 import { InvalidOption } from "@sluice/core/QueueError"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { HttpQueue } from "./HttpQueue.ts"
@@ -15,6 +14,7 @@ import * as EventLog from "./internal/eventLog.ts"
 import { isTracing } from "@sluice/core/unstable/Fibers"
 import { measure, Mounted } from "./internal/mounted.ts"
 import { type MountedQueues, mountedQueues } from "./internal/mountedQueues.ts"
+import { type Options, table } from "./internal/queuesOptions.ts"
 
 /**
  * The queues of a server. Only `layer` makes them: a server dies of a double.
@@ -48,46 +48,11 @@ export interface Limits {
   readonly maxStreamWaitMillis: number
 }
 
-/**
- * The options, with their defaults.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Options {
-  /** How large a JSON body may be, in bytes. Default: 1 MiB. */
-  readonly maxBodyBytes?: number | undefined
-  /** How large a line of NDJSON may be, in bytes; a stream may have any number of them. Default: 1 MiB. */
-  readonly maxLineBytes?: number | undefined
-  /**
-   * For how long, in all, a stream of NDJSON may wait while its body is being sent: for room, where the policy of its
-   * queue is `suspend`, for the store, or for what is to be settled. Then it is answered with how many of its items are
-   * in, and when to come again. The server must allow a request more than that, and the time in which it is sent:
-   * `requestTimeout` of Node, or it cuts the request and says nothing of its items. More than 0; `Duration.infinity` is
-   * no limit. Default: 1 minute.
-   */
-  readonly maxStreamWait?: Duration.DurationInput | undefined
-  /**
-   * For how long an `Idempotency-Key` is remembered where the queue keeps its items in memory, and which body it belongs
-   * to of every queue. A queue with a store remembers it there, for its own `idWindow`. Default: 1 hour.
-   */
-  readonly idempotencyWindow?: Duration.DurationInput | undefined
-  /** How many keys are remembered in memory for each queue; then the oldest is forgotten. Default: 100,000. */
-  readonly maxIdempotencyKeys?: number | undefined
-  /** How long a queue that holds items may make no progress before it counts as stalled. Default: 1 minute. */
-  readonly stalledAfter?: Duration.DurationInput | undefined
-  /**
-   * How many events of each queue are kept, to be looked at later. With 0 none are, nobody can watch live, and the queues
-   * make no events for it. Default: 100.
-   */
-  readonly recentEvents?: number | undefined
-}
+export type { Options }
 
 /** What mounts fail with and need; of no mounts, nothing. */
 type Failure<Mount> = [Mount] extends [Effect.Effect<any, infer E, any>] ? E : never
 type Needs<Mount> = [Mount] extends [Effect.Effect<any, any, infer R>] ? R : never
-
-const defaultBytes = 1024 * 1024
 
 /**
  * Mounts queues that are in the context. Their names are those in the URL.
@@ -128,32 +93,8 @@ export const layer = <const Mounts extends ReadonlyArray<Effect.Effect<HttpQueue
   Layer.scoped(
     HttpQueues,
     Effect.gen(function*() {
-      const { maxBodyBytes = defaultBytes, maxLineBytes = defaultBytes } = options
-      const { maxIdempotencyKeys = 100_000, recentEvents = 100 } = options
-      yield* Check.positiveInteger("HttpQueues", "maxBodyBytes", maxBodyBytes)
-      yield* Check.positiveInteger("HttpQueues", "maxLineBytes", maxLineBytes)
-      yield* Check.positiveInteger("HttpQueues", "maxIdempotencyKeys", maxIdempotencyKeys)
-      yield* Check.check(
-        Number.isSafeInteger(recentEvents) && recentEvents >= 0,
-        "HttpQueues",
-        "recentEvents",
-        recentEvents,
-        "an integer of at least 0"
-      )
-      const windowMillis = yield* Check.millis("HttpQueues", "idempotencyWindow", options.idempotencyWindow ?? "1 hour")
-      const stalledAfterMillis = yield* Check.millis("HttpQueues", "stalledAfter", options.stalledAfter ?? "1 minute")
-      const maxStreamWaitMillis = yield* Check.millis(
-        "HttpQueues",
-        "maxStreamWait",
-        options.maxStreamWait ?? "1 minute"
-      )
-      yield* Check.check(
-        maxStreamWaitMillis > 0,
-        "HttpQueues",
-        "maxStreamWait",
-        options.maxStreamWait,
-        "a duration of more than 0"
-      )
+      const checked = yield* Table.check(table, "HttpQueues", options)
+      const { maxBodyBytes, maxLineBytes, maxStreamWaitMillis } = checked
       const clock = yield* Effect.clock
       const tracing = yield* isTracing
       const byName = new Map<string, Mounted>()
@@ -169,12 +110,12 @@ export const layer = <const Mounts extends ReadonlyArray<Effect.Effect<HttpQueue
         }
         byName.set(
           queue.name,
-          new Mounted(queue, clock, { windowMillis, maxIdempotencyKeys, stalledAfterMillis, tracing })
+          new Mounted(queue, clock, { ...checked, windowMillis: checked.idempotencyWindowMillis, tracing })
         )
       }
       const all = Array.from(byName.values())
       yield* measure(all)
-      const log = yield* EventLog.make(all.map(({ queue }) => queue), recentEvents)
+      const log = yield* EventLog.make(all.map(({ queue }) => queue), checked.recentEvents)
       const mounted: MountedQueues = { get: (name) => byName.get(name), all, log }
       return {
         names: Array.from(byName.keys()),
