@@ -16,15 +16,15 @@ import type { Codec, EncodedItem, Fault } from "../../Codec.ts"
 import * as FlushPolicy from "../../FlushPolicy.ts"
 import type { PolicyQueueImpl } from "../intake/policyQueue.ts"
 import type { StoreUnavailable } from "../../QueueError.ts"
-import type { DropReason } from "../../QueueEvent.ts"
 import type { Appended, NewBatch, QueueStore } from "../../QueueStore.ts"
 import * as Result from "../../Result.ts"
 import { withAlarm } from "../fibers/alarm.ts"
 import { Bell } from "../fibers/bell.ts"
 import { type Breaks, inStretches } from "../fibers/breaks.ts"
 import type { Backlog } from "./backlog.ts"
-import type { Ending, Entry } from "./entry.ts"
+import type { Entry } from "./entry.ts"
 import { bytesWith, open, type Outgoing } from "./outgoing.ts"
+import { faultCause, type Observer as ItemObserver, Unstored } from "./unstored.ts"
 import { storeBackoffMillis } from "./storeBackoff.ts"
 import { Timekeeper } from "../fibers/timekeeper.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
@@ -51,12 +51,7 @@ const mostBytesInBatch = 16 * 1024 * 1024
 const takenAtOnce = 1024
 
 /** Who is told what becomes of items. It must not throw. */
-export interface Observer<in A> {
-  /** A batch was stored: so many items, of so many that were offered. */
-  readonly stored: (items: number, trigger: Trigger) => void
-  readonly coalesced: (count: number) => void
-  readonly duplicate: () => void
-  readonly dropped: (item: A, reason: DropReason, cause: Cause.Cause<unknown> | undefined) => void
+export interface Observer<in A> extends ItemObserver<A> {
   readonly failed: (operation: "append", cause: Cause.Cause<unknown>) => Effect.Effect<void>
 }
 
@@ -96,8 +91,6 @@ export class Appender<in out A> {
   private batch: Outgoing<A> | undefined
   /** Due, in the order in which they are to be stored. */
   private closed: Array<Outgoing<A>> = []
-  /** Those with an id that are not stored yet. */
-  private readonly identified = new Map<string, Entry<A>>()
   private flushers: Array<Flusher> = []
   /** How many entries have left the intake to be stored. */
   private taken = 0
@@ -105,9 +98,7 @@ export class Appender<in out A> {
   private exemptUpTo = 0
   /** Those that are a part of a transaction of somebody's, which has not ended yet. */
   private readonly within = new Set<Outgoing<A>>()
-  /** What is in batches that are closed or being stored. */
-  private closedItems = 0
-  private closedBytes = 0
+  private readonly unstored: Unstored<A>
   private isDraining = false
   /** Whether nothing more will come, so that the fiber ends when everything is stored. */
   private isFinishing = false
@@ -120,6 +111,7 @@ export class Appender<in out A> {
 
   constructor(options: Options<A>) {
     this.options = options
+    this.unstored = new Unstored(options)
     this.breaks = options.breaks
     this.lingering = new Timekeeper(options.clock, () => this.signal())
     this.polling = new Timekeeper(options.clock, () => options.backlog.room())
@@ -138,7 +130,7 @@ export class Appender<in out A> {
 
   /** Items that no policy touches any more, and that are not stored yet. */
   get buffered(): number {
-    return (this.batch?.size ?? 0) + this.closedItems
+    return (this.batch?.size ?? 0) + this.unstored.items
   }
 
   /** Items of the open batch that are merged into others already; they are reported when it is closed. */
@@ -219,7 +211,8 @@ export class Appender<in out A> {
 
   private get mayTake(): boolean {
     return this.closed.length === 0
-      || !this.options.backlog.isFull && this.closedItems < this.options.mostClosed && this.closedBytes < mostBytes
+      || !this.options.backlog.isFull && this.unstored.items < this.options.mostClosed
+        && this.unstored.bytes < mostBytes
         && this.closed.length < mostBatches
   }
 
@@ -240,7 +233,7 @@ export class Appender<in out A> {
 
   private gather(entry: Entry<A>, isExempt: boolean): void {
     const { buffer, clock } = this.options
-    const first = entry.id === undefined ? undefined : this.identified.get(entry.id)
+    const first = entry.id === undefined ? undefined : this.unstored.identified.get(entry.id)
     if (first !== undefined) {
       this.options.observer.duplicate()
       first.repeat(entry)
@@ -252,7 +245,7 @@ export class Appender<in out A> {
     if (this.batch !== undefined && this.isOfOtherKind(kept, isExempt)) this.close("manual")
     if (kept === undefined && entry.encoded === undefined) {
       const encoded = this.encode(entry.item)
-      if ("reason" in encoded) return this.drop(entry, "malformed", faultCause(encoded))
+      if ("reason" in encoded) return this.unstored.drop(entry, "malformed", faultCause(encoded))
       entry.encoded = encoded
     }
     for (const each of entry.joined) each.encoded = entry.encoded
@@ -264,9 +257,9 @@ export class Appender<in out A> {
     try {
       batch.push(entry)
     } catch (error) {
-      return this.drop(entry, "malformed", Cause.die(error))
+      return this.unstored.drop(entry, "malformed", Cause.die(error))
     }
-    if (entry.id !== undefined) this.identified.set(entry.id, entry)
+    if (entry.id !== undefined) this.unstored.identified.set(entry.id, entry)
     if (isExempt) batch.isExempt = true
     if (batch.size >= this.options.mostInBatch) return this.close("size")
     const { pushes, size } = this.options.flushPolicy
@@ -277,12 +270,12 @@ export class Appender<in out A> {
 
   /** Stores the batch past the bound that has the item with this id: a handler waits for it. */
   private exemptId(id: string | undefined): void {
-    const batch = this.unstored.find(({ ids }) => ids?.includes(id)) ?? this.batch
+    const batch = this.batches.find(({ ids }) => ids?.includes(id)) ?? this.batch
     if (batch !== undefined) batch.isExempt = true
   }
 
   /** The batches that are not stored yet, or not known to be. */
-  private get unstored(): ReadonlyArray<Outgoing<A>> {
+  private get batches(): ReadonlyArray<Outgoing<A>> {
     const storing = this.state._tag === "Storing" ? this.state.batches : []
     return [...storing, ...this.closed, ...this.within]
   }
@@ -302,22 +295,7 @@ export class Appender<in out A> {
   private close(trigger: Trigger): void {
     const batch = this.batch!
     this.batch = undefined
-    const broken = batch.close(trigger, (item) => this.encode(item))
-    const { awaited, values } = batch
-    this.options.observer.coalesced(batch.pushes - values.length - broken.length)
-    for (const { fault, item } of broken) this.options.observer.dropped(item, "malformed", faultCause(fault))
-    // Whose item it was nobody can tell any more: whoever waits for one of these batches is told the worse.
-    if (broken.length > 0) this.end(awaited, { _tag: "Dropped", reason: "malformed" })
-    // The buffer has made nothing of them, so that there is nothing left to be stored.
-    if (values.length === 0) return this.end(awaited, { _tag: "Stored" })
-    this.closedItems += values.length
-    this.closedBytes += batch.bytes
-    this.closed.push(batch)
-  }
-
-  private drop(entry: Entry<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
-    this.options.observer.dropped(entry.item, reason, cause)
-    entry.end({ _tag: "Dropped", reason })
+    if (this.unstored.close(batch, trigger, (item) => this.encode(item))) this.closed.push(batch)
   }
 
   private get hasWork(): boolean {
@@ -384,8 +362,8 @@ export class Appender<in out A> {
   /** Counts what was stored and goes on, in one step: whoever closes in between would drop it as well. */
   private appended(batches: ReadonlyArray<Outgoing<A>>, { appended, duplicates }: Appended): void {
     if (this.state._tag === "Stopped") return
-    if (duplicates.length > 0) return this.goOn(this.withoutDuplicates(batches, new Set(duplicates)))
-    for (const batch of batches.slice(0, appended)) this.onStored(batch)
+    if (duplicates.length > 0) return this.goOn(this.unstored.withoutDuplicates(batches, new Set(duplicates)))
+    for (const batch of batches.slice(0, appended)) this.unstored.stored(batch)
     this.options.backlog.claimable(appended)
     const left = batches.slice(appended)
     if (left.length > 0) {
@@ -406,7 +384,7 @@ export class Appender<in out A> {
       const encoded: Array<NewBatch> = []
       const encoding = this.forEach(batches, (batch) => {
         if (this.isOver && !this.within.has(batch)) return
-        const payload = batch.payload ??= this.encodeBatch(batch)
+        const payload = batch.payload ??= this.unstored.encodeBatch(batch)
         if (payload === undefined) return
         const { ids, oldestAtMillis, values } = batch
         encoded.push({ payload, items: values.length, oldestAtMillis, ids: ids?.filter((id) => id !== undefined) })
@@ -418,100 +396,6 @@ export class Appender<in out A> {
   /** Does a step for each; others get their turn in between. */
   private forEach<B>(all: Iterable<B>, step: (one: B) => void): Effect.Effect<void> {
     return inStretches(all, this.breaks.stretches(1), step)
-  }
-
-  /** The bytes of a batch, or of what is left of it, if anything is. */
-  private encodeBatch(batch: Outgoing<A>): Uint8Array | undefined {
-    const { codec } = this.options
-    try {
-      return codec.encodeBatch(batch.values, batch)
-    } catch (error) {
-      const faulty = batch.values.map((value, i) => this.whyNot(value, batch.offeredAtMillis[i], batch))
-      const left = faulty.some((fault) => fault === undefined) && faulty.some((fault) => fault !== undefined)
-      // Each by itself is fine, or none is.
-      if (!left) {
-        this.giveUp(batch, "malformed", faulty.find((fault) => fault !== undefined) ?? Cause.die(error))
-        return undefined
-      }
-      this.giveUpSome(batch, faulty)
-      return this.encodeBatch(batch)
-    }
-  }
-
-  /** Why the user's format cannot carry a value by itself, if it cannot. */
-  private whyNot(value: unknown, offeredAt: number, batch: Outgoing<A>): Cause.Cause<unknown> | undefined {
-    try {
-      this.options.codec.encodeBatch([value], { ...batch, offeredAtMillis: [offeredAt] })
-      return undefined
-    } catch (error) {
-      return Cause.die(error)
-    }
-  }
-
-  /** Drops those items of a batch that have a cause. Others are left. */
-  private giveUpSome(batch: Outgoing<A>, causes: ReadonlyArray<Cause.Cause<unknown> | undefined>): void {
-    const { awaited, isMerged, values } = batch
-    this.closedItems -= batch.keepOnly((index) => causes[index] === undefined)
-    const stored = new Set(batch.values)
-    // Where nobody can tell whose they are, everybody is told the worse.
-    const [lost, others] = Arr.partition(awaited, ({ encoded }) => !isMerged && stored.has(encoded?.value))
-    batch.awaited = others
-    values.forEach((value, i) => {
-      if (causes[i] !== undefined) this.tellDropped(value, "malformed", causes[i])
-    })
-    this.end(lost, { _tag: "Dropped", reason: "malformed" })
-  }
-
-  /** It may have been merged: it is told as it would have been read, or as it is stored where nobody can read it. */
-  private tellDropped(value: unknown, reason: DropReason, cause: Cause.Cause<unknown> | undefined): void {
-    const { codec, observer } = this.options
-    const decoded = codec.decodeItem(value)
-    observer.dropped(Result.isFailure(decoded) ? value as A : decoded.success, reason, cause)
-  }
-
-  private leave(batch: Outgoing<A>): void {
-    this.closedItems -= batch.values.length
-    this.closedBytes -= batch.bytes
-  }
-
-  private onStored(batch: Outgoing<A>): void {
-    this.leave(batch)
-    this.options.backlog.stored(batch.values.length)
-    this.options.observer.stored(batch.values.length, batch.trigger)
-    this.end(batch.awaited, { _tag: "Stored" })
-    for (const done of batch.onDone) done()
-  }
-
-  private end(entries: ReadonlyArray<Entry<A>>, ending: Ending): void {
-    for (const entry of entries) {
-      if (entry.id !== undefined) this.identified.delete(entry.id)
-      entry.end(ending)
-    }
-  }
-
-  /** Takes items out that are stored from before. What is left is tried again. */
-  private withoutDuplicates(
-    batches: ReadonlyArray<Outgoing<A>>,
-    duplicates: ReadonlySet<string>
-  ): ReadonlyArray<Outgoing<A>> {
-    return batches.filter((batch) => {
-      const { ids } = batch
-      if (ids === undefined) return true
-      const dropped = batch.keepOnly((index) => ids[index] === undefined || !duplicates.has(ids[index]))
-      if (dropped === 0) return true
-      this.closedItems -= dropped
-      const [fresh, known] = Arr.partition(
-        batch.awaited,
-        ({ id }) => id !== undefined && duplicates.has(id)
-      )
-      batch.awaited = fresh
-      for (const _ of known) this.options.observer.duplicate()
-      this.end(known, { _tag: "Duplicate" })
-      if (batch.values.length > 0) return true
-      this.leave(batch)
-      for (const done of batch.onDone) done()
-      return false
-    })
   }
 
   private endBackOff: (() => void) | undefined
@@ -540,7 +424,7 @@ export class Appender<in out A> {
     const flusher: Flusher = {
       upTo: this.taken + intake.unsafeLength() + intake.unsafeWaiting(),
       onGathered: () => {
-        for (const batch of this.unstored) {
+        for (const batch of this.batches) {
           missing += 1
           batch.onDone.push(isDone)
         }
@@ -551,7 +435,7 @@ export class Appender<in out A> {
     if (isExempt) {
       this.exemptUpTo = flusher.upTo
       if (this.batch !== undefined) this.batch.isExempt = true
-      for (const batch of this.unstored) batch.isExempt = true
+      for (const batch of this.batches) batch.isExempt = true
       // At once, where the intake is empty: what comes later is not to be in what this handler waits for.
       this.tellFlushers()
     }
@@ -617,7 +501,7 @@ export class Appender<in out A> {
           if (!committed) return this.giveBack(left)
           for (const batch of left) {
             this.within.delete(batch)
-            this.onStored(batch)
+            this.unstored.stored(batch)
           }
           backlog.claimable(left.length)
         })
@@ -629,7 +513,7 @@ export class Appender<in out A> {
   /** Leaves batches to the fiber, which may have ended in the meantime. */
   private giveBack(batches: ReadonlyArray<Outgoing<A>>): void {
     for (const batch of batches) this.within.delete(batch)
-    if (this.isOver) { for (const batch of batches) this.giveUp(batch, "shutdown") }
+    if (this.isOver) { for (const batch of batches) this.unstored.giveUp(batch, "shutdown") }
     else this.closed = [...batches, ...this.closed]
     this.signal()
   }
@@ -654,7 +538,7 @@ export class Appender<in out A> {
     const storing = this.state._tag === "Storing" ? this.state.batches : []
     this.become(stopped)
     if (this.batch !== undefined) this.close("shutdown")
-    const givingUp = [...storing, ...this.closed.splice(0)].map((batch) => this.givingUp(batch, "shutdown"))
+    const givingUp = [...storing, ...this.closed.splice(0)].map((batch) => this.unstored.givingUp(batch, "shutdown"))
     return Effect.zipRight(
       this.forEach(Iterable.flatten(givingUp), () => {}),
       Effect.suspend(() => {
@@ -665,21 +549,4 @@ export class Appender<in out A> {
       })
     )
   }))
-
-  private giveUp(batch: Outgoing<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
-    for (const _ of this.givingUp(batch, reason, cause)) { /* one item */ }
-  }
-
-  /** Drops the items of a batch, one at each step. */
-  private *givingUp(batch: Outgoing<A>, reason: DropReason, cause?: Cause.Cause<unknown>): Generator<void> {
-    for (const value of batch.values) {
-      this.closedItems -= 1
-      yield this.tellDropped(value, reason, cause)
-    }
-    this.closedBytes -= batch.bytes
-    this.end(batch.awaited, { _tag: "Dropped", reason })
-    for (const done of batch.onDone) done()
-  }
 }
-
-const faultCause = (fault: Fault): Cause.Cause<unknown> => Cause.fail(fault)
