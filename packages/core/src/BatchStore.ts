@@ -1,16 +1,16 @@
 /**
- * Where a `BatchQueue` keeps its batches: the durable seam. A store knows nothing of items. It keeps bytes, hands them
- * out under leases, and forgets them when they are settled.
+ * The store of a `BatchQueue`. A store knows nothing about items: it keeps bytes, hands them out under leases, and
+ * deletes them when they are settled.
  *
- * A batch's life here: `append` puts it at the end; `claim` leases it and counts a delivery; `settle` deletes it,
- * `divide` deletes a part of it, `release` puts it back, `deadLetter` sets it aside, until `redrive` or `discard`. A
- * lease that runs out puts it back as well. What is fresh and what comes back take turns at the claim, so that what
- * fails holds up nothing.
+ * The life of a batch: `append` puts it at the end. `claim` leases it and counts a delivery. `settle` deletes it,
+ * `divide` deletes a part of it, `release` puts it back, and `deadLetter` sets it aside until `redrive` or `discard`.
+ * An expired lease puts it back as well. Fresh and returned batches take turns at the claim, so that failing batches do
+ * not block others.
  *
- * Every time is in milliseconds of Effect's Clock, which the store reads itself. Where a fiber calls inside a
- * transaction of the store's database, what it does is a part of that transaction.
+ * All times are in milliseconds of Effect's Clock, which the store reads itself. A call inside a transaction of the
+ * store's database joins that transaction.
  *
- * `@sluice/core/testing` has the laws of a store, to run on one of your own.
+ * `@sluice/core/testing` has the laws of a store, to check your own store.
  *
  * @since 0.1.0
  */
@@ -28,24 +28,23 @@ import type { QueueStore } from "./QueueStore.ts"
  * @category models
  */
 export interface BatchStore {
-  /** Which one, for errors and logs: the path of a file, or where a server is. */
+  /** The name for errors and logs: the path of a file, or the address of a server. */
   readonly name: string
-  /** Whether what is stored outlives the process. */
+  /** Whether stored batches outlive the process. */
   readonly persistent: boolean
   /**
-   * The part of the store that belongs to the queue of this name. Queues of other names never see its batches. Asking
-   * what is there makes nothing in the store: a queue of a name that is misspelt is empty, until something is written to
-   * it.
+   * The part of the store that belongs to the queue of this name. Queues of other names never see its batches. Queries
+   * create nothing in the store: a queue with a misspelt name is empty until the first write to it.
    */
   readonly queue: (name: string) => Effect.Effect<QueueStore, StoreUnavailable>
   /**
-   * How long an operation may have to wait for its turn to write, in milliseconds, as far as that is bounded and known:
-   * leases must be at least three times as long. Default: it does not wait.
+   * How long an operation may have to wait for its turn to write, in milliseconds, if that is bounded and known. Leases
+   * must be at least three times as long. Default: 0.
    */
   readonly longestWaitMillis?: number | undefined
   /**
-   * Told how long the leases of a queue are, so that whoever wants to hold the store for too long can be refused. Answers
-   * what takes it back. Default: nobody can hold it.
+   * Called with the length of the leases of a queue, so that the store can refuse a writer that could hold it for too
+   * long. Returns a function that unregisters the lease. Default: no writer can hold the store.
    */
   readonly registerLease?: ((leaseMillis: number, queue: string) => () => void) | undefined
 }

@@ -2,12 +2,12 @@
  * From items to the bytes that a store keeps, and back: a Schema, a format, and an envelope around them.
  *
  * The envelope is a line of text before the bytes of the format: `sluice/2 1b7d3c9e json size 1700000000000 a*3,5`. It
- * names its own version, a checksum, the format, why the batch was flushed, when it was opened, and when its items were
- * offered. Whoever reads a version that is newer than its own knows that it is newer, and not broken; whoever reads what
- * is not what was written knows that, and is given no altered item.
+ * holds its own version, a checksum, the format, why the batch was flushed, when it was opened, and when its items were
+ * offered. So a reader can tell a newer version from a broken batch, and never returns an item whose bytes have
+ * changed.
  *
- * Items are looked at one by one when they are offered, so that whoever offers what cannot be stored is told so, and the
- * others are not held up by it.
+ * Items are checked one by one when they are offered. So the caller learns that an item cannot be stored, and the other
+ * items are not affected.
  *
  * @since 0.1.0
  */
@@ -30,29 +30,29 @@ import { type Fault, Inspection } from "./internal/codec/inspection.ts"
 import { InvalidOption } from "./QueueError.ts"
 import * as Result from "./Result.ts"
 
-// Of every platform that JavaScript runs on; the standard library of the language alone does not declare them.
+// Every JavaScript platform has these; the standard library of the language does not declare them.
 declare const TextEncoder: new() => { encode(text: string): Uint8Array }
 declare const TextDecoder: new(label: "utf-8", options: { readonly fatal: boolean }) => {
   decode(bytes: Uint8Array): string
 }
 
 /**
- * How encoded items become bytes. Supply your own for another: it must give back what it was given.
+ * How encoded items become bytes. You can supply your own format: `decode` must return what `encode` was given.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Format {
-  /** What the envelope calls it: letters, digits, `.`, `_` and `-`, at most 32. Batches of another name are not read. */
+  /** The name in the envelope: at most 32 letters, digits, `.`, `_` and `-`. Batches with another name are not read. */
   readonly name: string
-  /** The bytes of some values. It may throw. */
+  /** Returns the bytes of some values. It may throw. */
   readonly encode: (values: ReadonlyArray<unknown>) => Uint8Array
-  /** The values again. It may throw. */
+  /** Returns the values again. It may throw. */
   readonly decode: (bytes: Uint8Array) => unknown
   /**
-   * Whether it carries a value other than null, a boolean, a finite number, text, an array and a plain object: a Date,
-   * NaN, a bigint, `undefined` in an array. An item with such a value in it is encoded once by itself when it is offered,
-   * so that the format may refuse it, and its size is known. Default: it carries none of them.
+   * Whether it supports a value other than null, a boolean, a finite number, text, an array and a plain object: for
+   * example a Date, NaN, a bigint, or `undefined` in an array. An item with such a value is encoded once by itself when
+   * it is offered, so that the format can refuse it and its size is known. Default: it supports none of them.
    */
   readonly carries?: ((value: unknown) => boolean) | undefined
 }
@@ -73,15 +73,15 @@ export const json: Format = {
 }
 
 /**
- * What the items of a batch may be.
+ * Limits on the items of a batch.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Limits {
-  /** How many bytes an item may have: as JSON has them, but numbers count 8 or 24. Default: 1 MiB. */
+  /** How many bytes an item may have, counted as in JSON, except that a number counts 8 or 24. Default: 1 MiB. */
   readonly maxItemBytes: number
-  /** How deep arrays and objects may be nested in it. Default: 64. */
+  /** How deeply arrays and objects may be nested. Default: 64. */
   readonly maxDepth: number
 }
 
@@ -94,19 +94,19 @@ export interface Limits {
 export const defaultLimits: Limits = { maxItemBytes: 1024 * 1024, maxDepth: 64 }
 
 /**
- * An item as its schema encodes it, and how large it is.
+ * An item as encoded by its schema, and its size.
  *
  * @since 0.1.0
  * @category models
  */
 export interface EncodedItem {
   readonly value: unknown
-  /** As many bytes as JSON needs, or a few more: a number counts 8, or 24 where it is no small integer. */
+  /** The bytes of its JSON, or a few more: a number counts 8, or 24 if it is not a small integer. */
   readonly bytes: number
 }
 
 /**
- * What an envelope says of the batch in it.
+ * What an envelope says about its batch.
  *
  * @since 0.1.0
  * @category models
@@ -114,24 +114,24 @@ export interface EncodedItem {
 export interface Envelope {
   readonly trigger: Trigger
   readonly openedAtMillis: number
-  /** When each item was offered, in milliseconds. Absent: in the moment in which the batch was opened. */
+  /** When each item was offered, in milliseconds. Absent: when the batch was opened. */
   readonly offeredAtMillis?: ReadonlyArray<number> | undefined
 }
 
 /**
- * A batch that was read.
+ * A decoded batch.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DecodedBatch<out A> extends Envelope {
   readonly items: ReadonlyArray<A>
-  /** When each of the items was offered, as far as the envelope says so: those of the first version do not. */
+  /** When each of the items was offered. Envelopes of the first version do not say it. */
   readonly offeredAtMillis: ReadonlyArray<number>
 }
 
 /**
- * A batch that was read, whose items are as their schema has encoded them.
+ * A batch whose items are still encoded by their schema.
  *
  * @since 0.1.0
  * @category models
@@ -143,24 +143,24 @@ export interface EncodedBatch extends Envelope {
 }
 
 /**
- * A codec of items of type `A`.
+ * A codec for items of type `A`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Codec<in out A> {
   /**
-   * Encodes one item, or says what is wrong with it. The encoded one is nobody else's: where the schema hands back what
-   * it was given, as `Schema.Unknown` does, that is copied. Never throws.
+   * Encodes one item, or says what is wrong with it. The result shares nothing with the item: if the schema returns its
+   * input, as `Schema.Unknown` does, the value is copied. Never throws.
    */
   readonly encodeItem: (item: A) => Result.Result<EncodedItem, Fault>
-  /** One item again. Never throws. */
+  /** Decodes one item. Never throws. */
   readonly decodeItem: (value: unknown) => Result.Result<A, Fault>
-  /** The bytes of a batch of encoded items. Throws what the format throws. */
+  /** Returns the bytes of a batch of encoded items. Throws what the format throws. */
   readonly encodeBatch: (values: ReadonlyArray<unknown>, envelope: Envelope) => Uint8Array
-  /** Reads a batch, but leaves its items as their schema has encoded them. Never throws. */
+  /** Reads a batch, but leaves its items encoded. Never throws. */
   readonly readBatch: (bytes: Uint8Array) => Result.Result<EncodedBatch, Unreadable>
-  /** Reads a batch. Never throws. */
+  /** Decodes a batch. Never throws. */
   readonly decodeBatch: (bytes: Uint8Array) => Result.Result<DecodedBatch<A>, Unreadable>
 }
 
@@ -168,9 +168,9 @@ export type { Unreadable } from "./internal/codec/envelope.ts"
 export type { Fault } from "./internal/codec/inspection.ts"
 
 /**
- * Looks at a plain value before a schema does, such as JSON that comes from outside: whether its text is well-formed, how
- * deep and how large it is, and that it has no key `__proto__`. A schema would overflow the stack at what is nested
- * deeply. Never throws.
+ * Checks a plain value, such as external JSON, before a schema decodes it: that its text is well-formed, how deep and
+ * how large it is, and that it has no key `__proto__`. On deeply nested values, a schema would overflow the stack.
+ * Never throws.
  *
  * @since 0.1.0
  * @category checks
@@ -187,7 +187,7 @@ export const inspect = (limits?: Partial<Limits>): (value: unknown) => Result.Re
 }
 
 /**
- * The newest version of the envelope that this reads, which is the one that it writes.
+ * The newest envelope version that this release reads. It is also the version that it writes.
  *
  * @since 0.1.0
  * @category constants
@@ -195,9 +195,9 @@ export const inspect = (limits?: Partial<Limits>): (value: unknown) => Result.Re
 export const version: number = envelopeVersion
 
 /**
- * Makes a codec. The schema is compiled once. It must not need anything, nor be asynchronous: an item whose encoding
- * is asynchronous is refused as malformed. Throws an `InvalidOption` where the schema is none, or a function of the
- * format.
+ * Makes a codec. The schema is compiled once. It must have no requirements and must not be asynchronous: an item whose
+ * encoding is asynchronous is refused as malformed. Throws `InvalidOption` if the schema is not a schema, or if a
+ * function of the format is not a function.
  *
  * @example
  * ```ts
@@ -238,7 +238,7 @@ export const make = <A, I>(
   const copying = aliases(schema.ast) ? new Copying({ ...limits, carries, roundTrip }) : undefined
   const records = hasRecords(schema.ast)
   const formats = new Map([[json.name, json], [format.name, format]])
-  /** What the format vouches for it may still throw at, and it has a size that only the format knows. */
+  /** The format may still throw at a value that it claims to support, and only the format knows its size. */
   const tryOut = ({ bytes, value }: EncodedItem): Result.Result<EncodedItem, Fault> => {
     let body: Uint8Array
     try {
@@ -289,7 +289,7 @@ export const make = <A, I>(
     },
     encodeBatch: (values, envelope) => {
       const line = lineOf(format.name, envelope)
-      // As one text, which need not be copied behind the other.
+      // As one string, which avoids a copy.
       return seal(
         format === json
           ? encoder.encode(line + JSON.stringify(values))
@@ -327,7 +327,7 @@ const detailOf = (error: ParseResult.ParseIssue): string => ParseResult.TreeForm
 
 const faultOf = (error: ParseResult.ParseIssue): Fault => ({ reason: "type", path: "", detail: detailOf(error) })
 
-/** What the user's schema or format threw; deep nesting overflows the stack of a schema. */
+/** Converts what the user's schema or format threw. Deep nesting overflows the stack of a schema. */
 const thrown = (error: unknown): Fault => {
   const detail = error instanceof Error ? error.message : "it threw what is no error"
   return { reason: error instanceof RangeError ? "too-deep" : "type", path: "", detail }

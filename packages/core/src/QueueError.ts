@@ -1,8 +1,8 @@
 /**
- * The one taxonomy of errors: one class for each thing that a caller does differently.
+ * All errors of Sluice: one class for each case that a caller handles differently.
  *
- * Refusals of an offer carry the item and, for `offerAll`, everything that was not taken, so that nothing is lost by
- * failing. They are made on hot paths, so they have no stack trace.
+ * A refused offer's error carries the item and, for `offerAll`, every item that was not taken, so a failure loses
+ * nothing. These errors are made on hot paths, so they have no stack trace.
  *
  * @since 0.1.0
  */
@@ -10,20 +10,19 @@ import * as Data from "effect/Data"
 import * as Inspectable from "effect/Inspectable"
 
 /**
- * An option that cannot work, found when a queue, a coordinator or a store is made. Retrying makes no sense: change the
- * option.
+ * An invalid option, found when a queue, a coordinator or a store is made. A retry cannot succeed: change the option.
  *
  * @since 0.1.0
  * @category errors
  */
 export class InvalidOption extends Data.TaggedError("InvalidOption")<{
-  /** The name of what was to be made, or the module where there is none yet. */
+  /** The name of the queue, coordinator or store, or the module if it has no name yet. */
   readonly queue: string
-  /** The option at fault. */
+  /** The invalid option. */
   readonly field: string
-  /** What it was. */
+  /** Its value. */
   readonly value: unknown
-  /** What it must be. */
+  /** What the value must be. */
   readonly limit: string
 }> {
   override get message(): string {
@@ -39,7 +38,7 @@ const describe = (value: unknown): string => {
 }
 
 /**
- * What every refusal of an offer says.
+ * The fields of every refused offer's error.
  *
  * @since 0.1.0
  * @category models
@@ -63,9 +62,10 @@ export interface Refusal<A> {
  */
 export interface RetryLater {
   /**
-   * How long to wait before a retry, in milliseconds, from 1 to 60,000: until there will be room behind all those who
-   * were refused before, should the queue drain on as it did of late (at most half a minute). Where nothing has moved
-   * since, as long again as it has been so. Undefined where nothing has left the queue yet, so that nothing is known.
+   * How long to wait before a retry, in milliseconds, from 1 to 60,000: the time until there will be room after all
+   * callers refused before, at the rate at which the queue drained recently (at most the last 30 seconds). If nothing
+   * drains, as long as the queue has stood still. Undefined if nothing has left the queue yet, because then the rate is
+   * unknown.
    */
   readonly retryAfterMillis?: number | undefined
 }
@@ -85,7 +85,7 @@ export class QueueFull<out A = unknown> extends Data.TaggedError("QueueFull")<Re
 }
 
 /**
- * The offer waited for room as long as its policy allows. A retry may succeed later.
+ * The offer waited for room for as long as its policy allows. A retry may succeed later.
  *
  * @since 0.1.0
  * @category errors
@@ -101,7 +101,7 @@ export class OfferTimeout<out A = unknown> extends Data.TaggedError("OfferTimeou
 }
 
 /**
- * The queue is closing or closed and takes nothing more. Retrying on the same queue makes no sense.
+ * The queue is closing or closed and accepts no more items. A retry on the same queue cannot succeed.
  *
  * @since 0.1.0
  * @category errors
@@ -118,8 +118,8 @@ export class QueueClosed<out A = never> extends Data.TaggedError("QueueClosed")<
 }
 
 /**
- * An item's weight is no integer of at least 1, or is more than the whole capacity, so that the item could never be
- * taken. Retrying makes no sense.
+ * The weight of an item is not an integer of at least 1, or exceeds the whole capacity, so the item could never be
+ * taken. A retry cannot succeed.
  *
  * @since 0.1.0
  * @category errors
@@ -135,15 +135,17 @@ export class InvalidWeight<out A = unknown> extends Data.TaggedError("InvalidWei
 }
 
 /**
- * Items that are to be taken all or none are more than the queue can hold, or than can be put in at one go. None of them
- * is in. Retrying makes no sense: offer fewer at a time.
+ * An all-or-none offer has more items than the queue can hold, or than one offer may have. None of them is in. A retry
+ * cannot succeed: offer fewer items at a time.
  *
  * @since 0.1.0
  * @category errors
  */
 export class TooManyItems<out A = unknown> extends Data.TaggedError("TooManyItems")<
   Refusal<any> & {
-    /** How many can be offered all or none at most: what the queue can hold, but never more than `PolicyQueue.mostAllOrNone`. */
+    /**
+     * How many items an all-or-none offer may have: the capacity of the queue, but at most `PolicyQueue.mostAllOrNone`.
+     */
     readonly capacity: number
   }
 > {
@@ -155,7 +157,7 @@ export class TooManyItems<out A = unknown> extends Data.TaggedError("TooManyItem
 }
 
 /**
- * Everything that an offer can fail with.
+ * The errors of an offer.
  *
  * @since 0.1.0
  * @category models
@@ -163,7 +165,7 @@ export class TooManyItems<out A = unknown> extends Data.TaggedError("TooManyItem
 export type OfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | InvalidWeight<A> | InvalidKey<A>
 
 /**
- * What an offer of all or none fails with.
+ * The errors of an all-or-none offer.
  *
  * @since 0.1.0
  * @category models
@@ -171,7 +173,7 @@ export type OfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | In
 export type AllOrNoneError<A> = QueueFull<A> | TooManyItems<A> | QueueClosed<A> | InvalidWeight<A> | InvalidKey<A>
 
 /**
- * A handler wrote part of its batch: the items at `indexes` failed, each with its own error, the rest is done.
+ * A handler completed part of its batch: the items at `indexes` failed, each with its own error, and the rest is done.
  * Made by `Batch.failSome`.
  *
  * @since 0.1.0
@@ -179,9 +181,9 @@ export type AllOrNoneError<A> = QueueFull<A> | TooManyItems<A> | QueueClosed<A> 
  */
 export class PartialFailure<out E = unknown> extends Data.TaggedError("PartialFailure")<{
   readonly indexes: ReadonlyArray<number>
-  /** What the first of them failed with. */
+  /** The error of the first failed item. */
   readonly error: any
-  /** What each of them failed with, in the order of `indexes`. Default: all with `error`. */
+  /** The error of each failed item, in the order of `indexes`. Default: `error` for all of them. */
   readonly errors?: ReadonlyArray<any>
 }> {
   declare readonly error: E
@@ -191,8 +193,8 @@ export class PartialFailure<out E = unknown> extends Data.TaggedError("PartialFa
 }
 
 /**
- * A handler died, interrupted itself, or answered nonsense. It counts as a failure of its batch; this is what a retry
- * schedule sees of it.
+ * A handler died, interrupted itself, or returned an invalid result. This counts as a failure of its batch, and is the
+ * error that the retry schedule receives.
  *
  * @since 0.1.0
  * @category errors
@@ -206,19 +208,19 @@ export class HandlerDefect extends Data.TaggedError("HandlerDefect")<{ readonly 
 }
 
 /**
- * Why a store cannot be used.
+ * Why a store is unavailable.
  *
- * - `"locked"`: somebody else held its lock for longer than the bound. A retry may succeed later.
+ * - `"locked"`: another process or connection held the lock for longer than the limit. A retry may succeed later.
  * - `"full"`: the disk is full. A retry succeeds once there is space.
- * - `"io"`: reading or writing the disk failed. After a commit that failed so, a crash of the machine may still bring
- *   the transaction back.
+ * - `"io"`: reading or writing the disk failed. If a commit failed with it, a crash of the machine may still bring the
+ *   transaction back.
  * - `"read-only"`, `"permission"`, `"missing-directory"`, `"missing-file"`, `"cannot-open"`, `"not-a-database"`,
- *   `"corrupt"`: the store itself has to be mended first, or its path is wrong.
- * - `"moved"`: the file that is open is not at its path any more: it was deleted, renamed or replaced while it was open.
- *   A retry succeeds once it is back there; otherwise the store has to be opened anew.
- * - `"closed"`: the connection is closed. Retrying on the same client makes no sense.
- * - `"memory"`: there was no memory for it.
- * - `"failed"`: it answered with an error of another kind, which is in `cause`: a table is missing, for example.
+ *   `"corrupt"`: the store itself must be repaired first, or its path is wrong.
+ * - `"moved"`: the open file is no longer at its path: it was deleted, renamed or replaced. A retry succeeds once the
+ *   file is back; otherwise the store must be opened again.
+ * - `"closed"`: the connection is closed. A retry on the same client cannot succeed.
+ * - `"memory"`: there was not enough memory.
+ * - `"failed"`: any other error, which is in `cause`: for example, a missing table.
  *
  * @since 0.1.0
  * @category models
@@ -240,13 +242,13 @@ export type UnavailableReason =
   | "failed"
 
 /**
- * The store could not be opened, or not be written to. Nothing was written.
+ * The store could not be opened, read or written. Nothing was written.
  *
  * @since 0.1.0
  * @category errors
  */
 export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<{
-  /** Which one: the path of a file, or where a server is. */
+  /** The store: the path of a file, or the address of a server. */
   readonly store: string
   readonly reason: UnavailableReason
   readonly cause: unknown
@@ -258,15 +260,15 @@ export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<{
 }
 
 /**
- * The lease of a batch was lost: it had run out, and somebody else may have the batch by now. Nothing was done about it.
- * Retrying makes no sense.
+ * The lease of a batch was lost: it had expired, and another worker may have the batch by now. The operation did not
+ * change that batch. A retry cannot succeed.
  *
  * @since 0.1.0
  * @category errors
  */
 export class LeaseLost extends Data.TaggedError("LeaseLost")<{
   readonly queue: string
-  /** The leases that were lost. Another lease of the same batch is not meant by it. */
+  /** The leases that were lost. Other leases of the same batch are not affected. */
   readonly claims: ReadonlyArray<{ readonly sequence: number; readonly token: number }>
 }> {
   override get message(): string {
@@ -278,7 +280,7 @@ export class LeaseLost extends Data.TaggedError("LeaseLost")<{
  * What is wrong with an item.
  *
  * - `"type"`: it does not fit the schema.
- * - `"text"`: it contains text that is not well-formed, which no store would give back as it was.
+ * - `"text"`: it contains text that is not well-formed, which a store would not return unchanged.
  * - `"too-deep"`: it is nested too deeply.
  * - `"too-large"`: it has too many bytes.
  * - `"unsupported"`: it contains a value that the format cannot carry, such as NaN in JSON.
@@ -289,7 +291,7 @@ export class LeaseLost extends Data.TaggedError("LeaseLost")<{
 export type Malformation = "type" | "text" | "too-deep" | "too-large" | "unsupported"
 
 /**
- * An item cannot be stored. Retrying makes no sense. It is not in the queue.
+ * An item cannot be stored. It is not in the queue. A retry cannot succeed.
  *
  * @since 0.1.0
  * @category errors
@@ -297,7 +299,7 @@ export type Malformation = "type" | "text" | "too-deep" | "too-large" | "unsuppo
 export class MalformedItem<out A = unknown> extends Data.TaggedError("MalformedItem")<
   Refusal<any> & {
     readonly reason: Malformation
-    /** Where in the item, such as `address.lines[2]`; empty for the item as a whole, and where the schema refuses. */
+    /** Where in the item, such as `address.lines[2]`. Empty for the item as a whole, and if the schema refuses it. */
     readonly path: string
     readonly detail: string
   }
@@ -311,8 +313,8 @@ export class MalformedItem<out A = unknown> extends Data.TaggedError("MalformedI
 }
 
 /**
- * A key that no queue takes: it must be well-formed text of at most 512 bytes, without NUL, or a finite number, and
- * have a shard. Retrying makes no sense.
+ * An invalid key. A key must be well-formed text of at most 512 bytes without NUL, or a finite number, and must have a
+ * shard. A retry cannot succeed.
  *
  * @since 0.1.0
  * @category errors
@@ -322,9 +324,9 @@ export class InvalidKey<out A = never> extends Data.TaggedError("InvalidKey")<{
   readonly key: unknown
   /** What it must be. */
   readonly limit: string
-  /** The item or command that has the key; undefined of a `KeyedBatch`, which has none. */
+  /** The item or command with the key; undefined for a `KeyedBatch`, which has none. */
   readonly item: any
-  /** How many items of the same `offerAll` were taken before; 0 otherwise. */
+  /** How many items of the same `offerAll` were taken before it; 0 otherwise. */
   readonly taken: number
   /** Every item of the call that was not taken. */
   readonly notTaken: ReadonlyArray<any>
@@ -337,8 +339,8 @@ export class InvalidKey<out A = never> extends Data.TaggedError("InvalidKey")<{
 }
 
 /**
- * The pool is draining or closed and takes no more commands. `command` is not in it. Retrying on the same pool makes no
- * sense.
+ * The pool is draining or closed and accepts no more commands. `command` is not in it. A retry on the same pool cannot
+ * succeed.
  *
  * @since 0.1.0
  * @category errors
@@ -355,7 +357,7 @@ export class PoolClosed<out C = unknown> extends Data.TaggedError("PoolClosed")<
 
 /**
  * A command was dropped: by the policy of the pool (it has not run, and a retry may succeed later), or because the pool
- * was closed before it had ended (`reason` is `"shutdown"`).
+ * was closed before the command had ended (`reason` is `"shutdown"`).
  *
  * @since 0.1.0
  * @category errors
@@ -363,9 +365,9 @@ export class PoolClosed<out C = unknown> extends Data.TaggedError("PoolClosed")<
 export class CommandDropped<out C = unknown> extends Data.TaggedError("CommandDropped")<{
   readonly pool: string
   readonly command: any
-  /** Why: see `QueueEvent.DropReason`. */
+  /** Why it was dropped: see `QueueEvent.DropReason`. */
   readonly reason: string
-  /** Whether it had begun to run. Then its outcome is unknown. */
+  /** Whether the command had begun to run. If so, its outcome is unknown. */
   readonly started: boolean
 }> {
   declare readonly command: C
@@ -375,16 +377,16 @@ export class CommandDropped<out C = unknown> extends Data.TaggedError("CommandDr
 }
 
 /**
- * The version that a command was given is taken already: somebody else has written to the same key. Fail with it in
- * `execute` of a `ShardPool`, with the key of the command, which then asks for the current version again and runs the
- * command once more.
+ * The version of a command is already taken: another process has written to the same key. Fail with it in `execute` of
+ * a `ShardPool`, with the key of the command. The pool then asks for the current version again and runs the command
+ * once more.
  *
  * @since 0.1.0
  * @category errors
  */
 export class VersionConflict extends Data.TaggedError("VersionConflict")<{
   readonly key: string | number
-  /** The version that was to be written. */
+  /** The version that the command tried to write. */
   readonly version: number
 }> {
   override get message(): string {
@@ -393,7 +395,7 @@ export class VersionConflict extends Data.TaggedError("VersionConflict")<{
 }
 
 /**
- * A command that a pool still held when the time to drain it was over.
+ * A command that a pool still held when the drain timed out.
  *
  * @since 0.1.0
  * @category models
@@ -406,8 +408,8 @@ export interface Undrained<out C> {
 }
 
 /**
- * A pool could not run everything it held in the time it was given. Nothing is given up by that: what is left goes on,
- * until the scope of the pool is closed.
+ * A pool could not run all of its commands within the timeout. They are not abandoned: the remaining commands keep
+ * running until the scope of the pool is closed.
  *
  * @since 0.1.0
  * @category errors
@@ -415,7 +417,7 @@ export interface Undrained<out C> {
 export class DrainTimeout<out C = unknown> extends Data.TaggedError("DrainTimeout")<{
   readonly pool: string
   readonly timeoutMillis: number
-  /** What is left, shard by shard: first what runs, then what waits, oldest first. */
+  /** The remaining commands, shard by shard: first the running ones, then the waiting ones, oldest first. */
   readonly left: ReadonlyArray<Undrained<any>>
 }> {
   declare readonly left: ReadonlyArray<Undrained<C>>
@@ -427,8 +429,8 @@ export class DrainTimeout<out C = unknown> extends Data.TaggedError("DrainTimeou
 }
 
 /**
- * The processor is closing or closed and takes no more operations. This one has not run. Retrying on the same processor
- * makes no sense.
+ * The processor is closing or closed and accepts no more operations. This operation has not run. A retry on the same
+ * processor cannot succeed.
  *
  * @since 0.1.0
  * @category errors
@@ -446,8 +448,8 @@ export class ProcessorClosed extends Data.TaggedError("ProcessorClosed")<{
  *
  * - `"load"`, `"operations"`: nothing was saved. A retry may succeed.
  * - `"save"`: whether the resource was saved is unknown.
- * - `"waiting"`: an aborted batch of the same key does not end, although it was interrupted; the operation has waited for
- *   at most that long, and has not run.
+ * - `"waiting"`: an aborted batch of the same key has been interrupted but does not end. The operation has waited for
+ *   at most `maxDuration`, and has not run.
  *
  * @since 0.1.0
  * @category errors
@@ -455,7 +457,7 @@ export class ProcessorClosed extends Data.TaggedError("ProcessorClosed")<{
 export class BatchTimeout extends Data.TaggedError("BatchTimeout")<{
   readonly processor: string
   readonly key: string | number
-  /** What the batch was at. */
+  /** The phase in which the batch was aborted. */
   readonly phase: "load" | "operations" | "save" | "waiting"
   readonly timeoutMillis: number
 }> {
@@ -467,7 +469,7 @@ export class BatchTimeout extends Data.TaggedError("BatchTimeout")<{
 }
 
 /**
- * Everything that an offer to a durable queue can fail with.
+ * The errors of an offer to a durable queue.
  *
  * @since 0.1.0
  * @category models
@@ -475,9 +477,9 @@ export class BatchTimeout extends Data.TaggedError("BatchTimeout")<{
 export type BatchOfferError<A> = QueueFull<A> | OfferTimeout<A> | QueueClosed<A> | MalformedItem<A> | InvalidKey<A>
 
 /**
- * An item that somebody waited for was dropped: by the policy, or because what it was merged into cannot be stored
- * (`"malformed"`; others of its batch are told the same, and may be stored), or because the queue was closed before the
- * store had answered (`"shutdown"`; it may be stored nevertheless).
+ * An item whose caller waited for it was dropped: by the policy, or because the merged item cannot be stored
+ * (`"malformed"`; callers of other items in its batch get the same error, and their items may be stored), or because
+ * the queue was closed before the store had answered (`"shutdown"`; the item may still be stored).
  *
  * @since 0.1.0
  * @category errors

@@ -1,6 +1,6 @@
 /**
- * The one vocabulary of events. A queue's `events` stream tells what became of items and batches; the counts in its
- * `metrics` tell the same in numbers.
+ * All events of Sluice. The `events` stream of a queue reports what happens to items and batches; the counts in its
+ * `metrics` report the same in numbers.
  *
  * @since 0.1.0
  */
@@ -8,7 +8,7 @@ import type * as Cause from "effect/Cause"
 import type { Trigger } from "./Batch.ts"
 
 /**
- * What became of an offered item that was not refused.
+ * The outcome of an offered item that was not refused.
  *
  * - `accepted`: it is in the queue.
  * - `coalesced`: it replaced, or was merged into, a waiting item of the same key.
@@ -20,7 +20,7 @@ import type { Trigger } from "./Batch.ts"
 export type Outcome = "accepted" | "coalesced" | "dropped"
 
 /**
- * What an `unsafeOffer` answers: the outcome, or why the item was refused.
+ * The result of `unsafeOffer`: the outcome, or why the item was refused.
  *
  * @since 0.1.0
  * @category models
@@ -28,14 +28,14 @@ export type Outcome = "accepted" | "coalesced" | "dropped"
 export type UnsafeOutcome = Outcome | "full" | "closed" | "invalid-weight" | "invalid-key"
 
 /**
- * Why an item was dropped. A policy of your own may name reasons of its own.
+ * Why an item was dropped. A policy of your own may add reasons.
  *
- * - `drop-newest`: it came when the queue was full, under `dropNewest`.
- * - `drop-oldest`: it was the oldest when a newer one came, under `dropOldest`.
+ * - `drop-newest`: it arrived when the queue was full, under `dropNewest`.
+ * - `drop-oldest`: it was the oldest item when a newer one arrived at the full queue, under `dropOldest`.
  * - `retries-exhausted`: its batch failed, and the retry schedule ended.
- * - `shutdown`: it was still held when the time to drain was over.
- * - `malformed`: what it was merged into cannot be stored, or the buffer threw.
- * - `discarded`: its handler failed, and `decide` said so.
+ * - `shutdown`: it was still held when draining timed out.
+ * - `malformed`: the merged item cannot be stored, or the buffer threw.
+ * - `discarded`: its handler failed, and `decide` returned `Decision.discard`.
  *
  * @since 0.1.0
  * @category models
@@ -50,7 +50,7 @@ export type DropReason =
   | (string & {})
 
 /**
- * An item was dropped: it will not be handled. `cause` is why its batch failed, where there was one.
+ * An item was dropped: it will not be handled. `cause` is why its batch failed, if it was in one.
  *
  * @since 0.1.0
  * @category events
@@ -70,15 +70,15 @@ export interface Dropped<out A> {
  */
 export interface Coalesced<out A> {
   readonly _tag: "Coalesced"
-  /** What was waiting. */
+  /** The item that was waiting. */
   readonly replaced: A
-  /** What was offered. */
+  /** The item that was offered. */
   readonly item: A
 }
 
 /**
- * An offer was interrupted while it waited for room. `notTaken` is out; the `taken` items before it are in, which can
- * be all of them when room came in the same moment as the interruption.
+ * An offer was interrupted while it waited for room. The items in `notTaken` are not in the queue. The `taken` items
+ * before them are; these can be all of the items if room became free at the moment of the interruption.
  *
  * @since 0.1.0
  * @category events
@@ -104,7 +104,7 @@ export interface Flushed {
 }
 
 /**
- * Items of a batch are done: all of them, or those that a partial failure left out.
+ * Items of a batch are done: all of them, or those that a partial failure did not name.
  *
  * @since 0.1.0
  * @category events
@@ -118,7 +118,7 @@ export interface Settled {
 }
 
 /**
- * A batch failed and will be tried again after `delayMillis`.
+ * A batch failed and will be retried after `delayMillis`.
  *
  * @since 0.1.0
  * @category events
@@ -134,7 +134,7 @@ export interface Retried {
 }
 
 /**
- * A batch was stored: what is in it survives this process, where the store does.
+ * A batch was stored: its items survive this process if the store does.
  *
  * @since 0.1.0
  * @category events
@@ -146,7 +146,7 @@ export interface Stored {
 }
 
 /**
- * The lease of a batch: its place in the queue, and a token that every claim of it makes higher.
+ * The lease of a batch: its place in the queue, and a token that rises with every claim of it.
  *
  * @since 0.1.0
  * @category models
@@ -172,8 +172,8 @@ export interface Claimed {
 }
 
 /**
- * A worker has put batches back, to be claimed again after `delayMillis`: their retries wait for longer than a worker
- * does, or the queue is closing, or another version of Sluice has to read them.
+ * A worker has put batches back, to be claimed again after `delayMillis`: the delay is longer than a worker waits, or
+ * the queue is closing, or another version of Sluice must read them.
  *
  * @since 0.1.0
  * @category events
@@ -186,7 +186,7 @@ export interface Released {
 }
 
 /**
- * An item was set aside, or a batch that cannot be read. It can be looked at, redriven and discarded.
+ * An item, or a batch that cannot be read, was set aside. It can be inspected, redriven and discarded.
  *
  * @since 0.1.0
  * @category events
@@ -204,9 +204,9 @@ export interface DeadLettered {
 /**
  * Why an item or a batch was set aside.
  *
- * - `retries-exhausted`: it has failed, and its retry schedule has ended.
- * - `deliveries-exhausted`: it has failed, or taken its worker with it, as many times as it may.
- * - `rejected`: `decide` said so.
+ * - `retries-exhausted`: it failed, and its retry schedule has ended.
+ * - `deliveries-exhausted`: it was delivered `maxDeliveries` times, and each time it failed or its worker died.
+ * - `rejected`: `decide` returned `Decision.deadLetter`.
  * - `undecodable`: it cannot be read: the schema has changed, or its format is unknown.
  * - `corrupt`: its bytes are not those that were stored.
  *
@@ -221,7 +221,7 @@ export type DeadLetterReason =
   | "corrupt"
 
 /**
- * A worker has lost the lease of batches: another process may have them, and they may be handled twice.
+ * A worker has lost the leases of batches: another process may have them, and they may be handled twice.
  *
  * @since 0.1.0
  * @category events
@@ -261,7 +261,7 @@ export interface Completed<out C> {
 }
 
 /**
- * A command was refused by the code that runs it, and nothing has happened: its version is given back.
+ * `execute` rejected a command, and nothing has happened: its version is given back.
  *
  * @since 0.1.0
  * @category events
@@ -276,7 +276,7 @@ export interface Rejected<out C> {
 
 /**
  * A command died, was interrupted, or failed in a way that leaves its outcome unknown; or the version of its key could
- * not be found out, and it has not run.
+ * not be determined, and it has not run.
  *
  * @since 0.1.0
  * @category events
@@ -290,7 +290,7 @@ export interface Failed<out C> {
 }
 
 /**
- * A command was taken out, because its caller was interrupted while it waited. It has not run.
+ * A command was withdrawn, because its caller was interrupted while it waited. It has not run.
  *
  * @since 0.1.0
  * @category events
@@ -301,7 +301,7 @@ export interface Cancelled<out C> {
 }
 
 /**
- * A subscriber was too slow, and this many events before the next one were not kept for it.
+ * A subscriber was too slow, and has lost this many events before the next one.
  *
  * @since 0.1.0
  * @category events
@@ -312,7 +312,7 @@ export interface Missed {
 }
 
 /**
- * Everything a durable queue announces. What `shard` says is the worker here.
+ * The events of a durable queue. Here, `shard` is the number of the worker.
  *
  * @since 0.1.0
  * @category models
@@ -326,7 +326,7 @@ export type BatchQueueEvent<A> =
   | LeaseWasLost
 
 /**
- * Everything a pool announces.
+ * The events of a pool.
  *
  * @since 0.1.0
  * @category models
@@ -342,7 +342,7 @@ export type ShardPoolEvent<C> =
   | Missed
 
 /**
- * Everything a queue announces.
+ * The events of a queue.
  *
  * @since 0.1.0
  * @category models

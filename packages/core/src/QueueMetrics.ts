@@ -57,16 +57,16 @@
  * | `sluice_keyed_loads_total` | counter | |
  * | `sluice_keyed_saves_total` | counter | |
  *
- * A `WriteCoordinator` of `@sluice/sql` has metrics of its writes, which are listed there.
+ * The metrics of a `WriteCoordinator` are listed in `@sluice/sql`.
  *
- * Each has the tags `system` (such as `write_behind`) and `queue` (its name). Where several of one name are open in a
- * process at the same time, the first has these alone, and each other one has the tag `replica` too: `2`, `3`, ..., the
- * lowest that is free. So no gauge is written by two of them. Several `BatchQueue`s of one name and one store are one
- * queue, and share their metrics; of two stores they are two.
+ * Each metric has the tags `system` (such as `write_behind`) and `queue` (the name). If several queues of one name are
+ * open in a process at the same time, the first has only these tags, and each other one also has the tag `replica`:
+ * `2`, `3`, ..., the lowest free number. So no two queues write the same gauge. Several `BatchQueue`s with the same
+ * name and store are one queue, and share their metrics; with different stores they are separate queues.
  *
- * Numbers are counted in plain fields, and published by a `WriteBehind` when it rests (under load every 10 ms, while its
- * sink hangs every second), by the others within a second of a change. The labels are part of the metric's key: an update
- * of a tagged metric costs a thousand times as much.
+ * The counts are plain fields. A `WriteBehind` publishes them when it rests (every 10 ms under load, every second while
+ * its sink hangs); the other systems publish within a second of a change. The labels are part of the metric's key,
+ * because updating a tagged metric costs a thousand times as much.
  *
  * @since 0.1.0
  */
@@ -100,7 +100,7 @@ export interface Snapshot {
 }
 
 /**
- * The totals that are published as counters.
+ * The totals to publish as counters.
  *
  * @since 0.1.0
  * @category models
@@ -116,7 +116,7 @@ export interface Totals {
 }
 
 /**
- * The readings that are published as gauges.
+ * The readings to publish as gauges.
  *
  * @since 0.1.0
  * @category models
@@ -134,7 +134,7 @@ export interface Readings {
  * @category models
  */
 export interface QueueMetrics {
-  /** Publishes what has come since the last time. */
+  /** Publishes the changes since the last call. */
   readonly publish: (totals: Totals, readings: Readings) => void
   /** Records how long one flush took. */
   readonly flushDuration: (millis: number) => void
@@ -185,7 +185,7 @@ export const make = (system: string, queue: string, replica = 1): QueueMetrics =
 }
 
 /**
- * What the metrics of a `BatchQueue` are called, and how fine its histogram is.
+ * The names and tags of the metrics of a `BatchQueue`, and the boundaries of its histogram.
  *
  * @since 0.1.0
  * @category models
@@ -223,10 +223,10 @@ export interface BatchQueueReadings {
   readonly storedBatches: number
   readonly storedItems: number
   readonly deadBatches: number
-  /** Of the stored ones: what only a newer version of Sluice can read. */
+  /** Those of the stored batches that only a newer version of Sluice can read. */
   readonly newerBatches: number
   readonly oldestAgeMillis: number
-  /** For how long nobody claims anything yet; 0 where the queue is not held. */
+  /** For how much longer the queue is held; 0 if it is not held. */
   readonly heldForMillis: number
 }
 

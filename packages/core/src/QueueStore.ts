@@ -1,5 +1,5 @@
 /**
- * What a durable queue asks of its store: the models of `BatchStore`, which has them too.
+ * What a durable queue requires of its store. `BatchStore` exports these models too.
  *
  * @since 0.1.0
  */
@@ -9,23 +9,25 @@ import type * as Option from "effect/Option"
 import type { LeaseLost, StoreUnavailable } from "./QueueError.ts"
 
 /**
- * A batch as it is appended.
+ * A batch to append.
  *
  * @since 0.1.0
  * @category models
  */
 export interface NewBatch {
   readonly payload: Uint8Array
-  /** How many items are in it. */
+  /** How many items are in the batch. */
   readonly items: number
-  /** When the oldest of them was offered. */
+  /** When the oldest of its items was offered. */
   readonly oldestAtMillis: number
-  /** The ids of items that are to count once, each at most once in all the batches of one `append`. Default: none. */
+  /**
+   * The ids of items that count once. Each id occurs at most once in all the batches of one `append`. Default: none.
+   */
   readonly ids?: ReadonlyArray<string> | undefined
 }
 
 /**
- * What is to be appended, and under which conditions.
+ * What to append, and under which conditions.
  *
  * @since 0.1.0
  * @category models
@@ -33,24 +35,24 @@ export interface NewBatch {
 export interface Append {
   readonly batches: Arr.NonEmptyReadonlyArray<NewBatch>
   /**
-   * How many items may be pending afterwards; those of dead letters do not count. Of the batches, the longest beginning
-   * that fits is appended. Default: no limit.
+   * How many items may be pending afterwards, not counting dead letters. The longest prefix of the batches that fits is
+   * appended. Default: no limit.
    */
   readonly maxPendingItems?: number | undefined
-  /** For how long an id is remembered, in milliseconds, where batches have ids. */
+  /** For how long ids are remembered, in milliseconds, if the batches have any. */
   readonly idWindowMillis?: number | undefined
 }
 
 /**
- * What has been appended: all or nothing of these batches, at once and durably.
+ * What was appended, in one step and durably.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Appended {
-  /** How many of the batches, from the first on. */
+  /** How many of the batches were appended, from the first on. */
   readonly appended: number
-  /** Ids of the batches that are remembered from before. Where there are any, nothing was appended. */
+  /** Ids of the batches that were already remembered. If there are any, nothing was appended. */
   readonly duplicates: ReadonlyArray<string>
 }
 
@@ -61,14 +63,14 @@ export interface Appended {
  * @category models
  */
 export interface Claim {
-  /** The place of the batch in its queue. A batch keeps it for life; later batches have higher ones. */
+  /** The place of the batch in its queue. A batch never changes its place; later batches have higher places. */
   readonly sequence: number
-  /** The fencing token: every claim of a batch gets a higher one than the claim before. */
+  /** The fencing token: each claim of a batch gets a higher token than the previous one. */
   readonly token: number
 }
 
 /**
- * A batch as it is claimed.
+ * A claimed batch.
  *
  * @since 0.1.0
  * @category models
@@ -77,19 +79,19 @@ export interface ClaimedBatch extends Claim {
   readonly payload: Uint8Array
   readonly items: number
   readonly oldestAtMillis: number
-  /** How many times it has been claimed, this time included, but for claims that were given back. */
+  /** How many times it has been claimed, including this time, excluding claims that were given back. */
   readonly deliveries: number
-  /** How many attempts at it have failed, as the store was last told. */
+  /** How many attempts have failed, according to the last report to the store. */
   readonly attempts: number
-  /** When the first of those failed; 0 where none has. */
+  /** When the first of those failed; 0 if none has. */
   readonly failedAtMillis: number
-  /** Why the last of them failed; empty where none has. */
+  /** Why the last of them failed; empty if none has. */
   readonly error: string
 }
 
 /**
- * Whose turn it is at a claim: that of what nobody has had in hand yet, or that of what comes back because it has failed,
- * has rested, or had a lease that ran out.
+ * Whose turn it is at a claim: `"fresh"` batches have not been claimed yet; `"returned"` batches have failed, have
+ * rested, or had a lease that expired.
  *
  * @since 0.1.0
  * @category models
@@ -97,51 +99,55 @@ export interface ClaimedBatch extends Claim {
 export type Turn = "fresh" | "returned"
 
 /**
- * What is to be claimed.
+ * The options of a claim.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ClaimOptions {
-  /** At most so many batches. */
+  /** The maximum number of batches. */
   readonly limit: number
-  /** How long they are leased for, in milliseconds. */
+  /** The length of the leases, in milliseconds. */
   readonly leaseMillis: number
-  /** Which are looked for first. Where there are none of these, the others are claimed. Default: `"fresh"`. */
+  /** Which kind to claim first. If there are none of this kind, the other kind is claimed. Default: `"fresh"`. */
   readonly turn?: Turn | undefined
-  /** The newest envelope that the caller can read: what was released with a newer version is passed over. Default: any. */
+  /**
+   * The newest envelope version that the caller can read. Batches that were released with a newer version are skipped.
+   * Default: any.
+   */
   readonly version?: number | undefined
   /** Batches to settle in the same transaction. Default: none. */
   readonly settle?: ReadonlyArray<Claim> | undefined
   /**
-   * What the caller holds, and has not renewed for a while. It is asked in the moment of the claim, which may have waited
-   * for long; those leases run anew before anything is claimed, or the claim could take them away. Default: nothing.
+   * Returns the claims that the caller holds and has not renewed for a while. It is called at the moment of the claim,
+   * which may have waited for long. Those leases are renewed before anything is claimed, because otherwise the claim
+   * could take them. Default: none.
    */
   readonly renew?: (() => ReadonlyArray<Claim>) | undefined
 }
 
 /**
- * What was claimed: fresh batches, oldest first, or a single one that comes back. The two never come together, so that
- * what has failed takes nothing else with it.
+ * What was claimed: fresh batches, oldest first, or a single returned one. The two kinds never come together, so that a
+ * failing batch does not affect others.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Claimed {
   readonly batches: ReadonlyArray<ClaimedBatch>
-  /** Of which kind they are; `"fresh"` where there are none. */
+  /** The kind of the batches; `"fresh"` if there are none. */
   readonly turn: Turn
-  /** Those of `settle` that could not be settled, because their lease was lost. The others are settled. */
+  /** The claims of `settle` that could not be settled because their lease was lost. The others are settled. */
   readonly lost: ReadonlyArray<Claim>
   /**
-   * Where fewer were claimed than asked for, and none that comes back: when the next of any kind can be claimed, if
-   * nothing is appended until then. It may be over by now.
+   * If fewer batches were claimed than asked for, and no returned one: when the next batch of any kind can be claimed,
+   * provided that nothing is appended before. It may be in the past.
    */
   readonly nextAtMillis: number | undefined
 }
 
 /**
- * What is remembered of attempts that have failed.
+ * What the store remembers about failed attempts.
  *
  * @since 0.1.0
  * @category models
@@ -153,7 +159,7 @@ export interface Failure {
 }
 
 /**
- * What takes the place of claimed batches, in part: those of their items that are not done.
+ * A part that replaces claimed batches: some of their items that are not done.
  *
  * @since 0.1.0
  * @category models
@@ -161,8 +167,8 @@ export interface Failure {
 export interface Part extends NewBatch {
   readonly becomes:
     /**
-     * It stays in the hands of whoever divides, for as long as the oldest of the claims is leased, under a token of its
-     * own. At most one part does.
+     * The caller of `divide` keeps it, for as long as the oldest of the claims is leased, under a token of its own. At
+     * most one part is kept.
      */
     | { readonly _tag: "Kept"; readonly failure: Failure }
     | ({ readonly _tag: "Released" } & ReleaseOptions)
@@ -176,13 +182,16 @@ export interface Part extends NewBatch {
  * @category models
  */
 export interface ReleaseOptions {
-  /** For how long it rests before it can be claimed, in milliseconds. Default: not at all. */
+  /** For how long it rests before it can be claimed, in milliseconds. Default: 0. */
   readonly delayMillis?: number | undefined
-  /** What is to be remembered of a failed attempt. Default: what was remembered before. */
+  /** What to remember about the failed attempt. Default: what was remembered before. */
   readonly failure?: Failure | undefined
-  /** Takes the delivery of the claim back as well. Default: false. */
+  /** Whether to take back the delivery of the claim as well. Default: false. */
   readonly giveBack?: boolean | undefined
-  /** Its envelope is of this version, which is too new for the caller: for those who can read it. Default: for everybody. */
+  /**
+   * The version of its envelope, if that is too new for the caller: only claims that can read it get it. Default: any
+   * claim gets it.
+   */
   readonly version?: number | undefined
 }
 
@@ -198,61 +207,61 @@ export interface DeadLetter {
   readonly items: number
   /** Why it was set aside, such as `"retries-exhausted"` or `"corrupt"`. */
   readonly reason: string
-  /** What its last attempt failed with, or why it cannot be read. */
+  /** The error of its last attempt, or why it cannot be read. */
   readonly error: string
   readonly deliveries: number
   readonly attempts: number
-  /** When its item was offered, or the oldest of its items. */
+  /** When its item was offered, or its oldest item. */
   readonly oldestAtMillis: number
   /** When it was set aside. */
   readonly diedAtMillis: number
 }
 
 /**
- * Which dead letters: those for which everything holds that is given here.
+ * Selects the dead letters that match every given field.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DeadLetterFilter {
-  /** Their ids are among these. */
+  /** The id is one of these. */
   readonly ids?: ReadonlyArray<number> | undefined
-  /** Why they were set aside. */
+  /** The reason for which it was set aside. */
   readonly reason?: string | undefined
-  /** Text that is in their error, upper and lower case as it is. */
+  /** A case-sensitive part of its error. */
   readonly error?: string | undefined
-  /** They were set aside so many milliseconds ago, or longer. */
+  /** It was set aside at least this many milliseconds ago. */
   readonly olderThanMillis?: number | undefined
 }
 
 /**
- * A portion of the dead letters that a filter is for. A store may look at a bounded number of letters only, and do
- * something with fewer than `limit` although there are more.
+ * A portion of the dead letters that match a filter. A store may bound how many letters it looks at, and process fewer
+ * than `limit` although there are more.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Portion {
   readonly filter: DeadLetterFilter
-  /** Only those after the one with this id. Default: from the first. */
+  /** Only letters after this id. Default: from the first. */
   readonly after?: number | undefined
-  /** At most so many. */
+  /** The maximum number of letters. */
   readonly limit: number
 }
 
 /**
- * What was done with a portion of the dead letters.
+ * How much of a portion was processed.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Portioned extends Amount {
-  /** After which id to go on; undefined where there are no more. */
+  /** The id after which to continue; undefined if there are no more. */
   readonly last: number | undefined
 }
 
 /**
- * How much of something there is.
+ * A number of batches and items.
  *
  * @since 0.1.0
  * @category models
@@ -263,61 +272,68 @@ export interface Amount {
 }
 
 /**
- * What a queue has in the store.
+ * The contents of a queue in the store.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Stats {
-  /** To be claimed, now or later, or claimed. */
+  /** Batches that are claimed, or can be claimed now or later. */
   readonly pending: Amount
   readonly dead: Amount
-  /** Of the pending: what only a newer version of Sluice can read, as far as somebody has tried. */
+  /**
+   * Those of the pending batches that only a newer version of Sluice can read, as far as a worker has tried to read
+   * them.
+   */
   readonly newer: Amount
-  /** When the oldest item of the next fresh batch was offered, or of the next that comes back; undefined: none can be claimed. */
+  /** When the oldest item of the next fresh or returned batch was offered; undefined if no batch can be claimed. */
   readonly oldestAtMillis: number | undefined
-  /** Until when nobody claims anything, where the queue is held. */
+  /** Until when the queue is held, if it is. */
   readonly heldUntilMillis: number | undefined
 }
 
 /**
  * The part of a store that belongs to one queue.
  *
- * **Errors**: each operation is done as a whole or not at all, and fails with `StoreUnavailable` where the store cannot be used; a retry may succeed. Names and ids must
- * be well-formed text without NUL; of longer errors and reasons the beginning is kept. `LeaseLost` means that somebody else may have the batch by now. Where the commit itself
- * failed with `"io"`, a crash of the machine may bring the operation back. **Interruption** before the operation has
- * begun takes it back; after that it waits for its end.
+ * **Errors**: each operation is done as a whole or not at all. It fails with `StoreUnavailable` if the store is
+ * unavailable; a retry may succeed. Names and ids must be well-formed text without NUL. Long errors and reasons are
+ * truncated. `LeaseLost` means that another worker may have the batch by now. If the commit itself failed with `"io"`,
+ * a crash of the machine may bring the operation back. **Interruption** before the operation has begun cancels it;
+ * after that the call waits for its end.
  *
  * @since 0.1.0
  * @category models
  */
 export interface QueueStore {
-  /** Appends batches at the end, in order, in one transaction. Answers once they are as durable as the store makes them. */
+  /**
+   * Appends batches at the end, in order, in one transaction. Returns once they are as durable as the store makes them.
+   */
   readonly append: (append: Append) => Effect.Effect<Appended, StoreUnavailable>
   /**
-   * Claims batches that nobody holds: the oldest fresh ones, or the one that has been due for longest of those that come
-   * back. Two claims never have the same batch. Each batch gets a delivery more, and a higher token.
+   * Claims batches that are not leased: the oldest fresh ones, or the returned one that has been due for longest. Two
+   * claims never hold the same batch. Each batch gets one more delivery and a higher token.
    *
-   * Nothing is due later than now and the time that it was given: where the clock was set back, the claim clips leases,
-   * rests and the hold of the queue to that.
+   * Nothing is due later than now plus the duration that it was given. If the clock was set back, the claim clips
+   * leases, rests and the hold of the queue to that.
    */
   readonly claim: (options: ClaimOptions) => Effect.Effect<Claimed, StoreUnavailable>
   /**
-   * Lets the leases run from now on, for so many milliseconds, and notes a failed attempt where there was one. Those
-   * that are still held are extended also where it fails with `LeaseLost` for others. It goes before other writes that
-   * wait.
+   * Renews the leases from now on, for `leaseMillis`, and records a failed attempt if there was one. If it fails with
+   * `LeaseLost` for some claims, the others are extended nevertheless. It goes before other waiting writes.
    */
   readonly extend: (
     claims: ReadonlyArray<Claim>,
     options: { readonly leaseMillis: number; readonly failure?: Failure | undefined }
   ) => Effect.Effect<void, StoreUnavailable | LeaseLost>
-  /** Deletes batches that are done. Those still held are deleted also where it fails with `LeaseLost` for others. */
+  /**
+   * Deletes batches that are done. If it fails with `LeaseLost` for some claims, the others are deleted nevertheless.
+   */
   readonly settle: (claims: ReadonlyArray<Claim>) => Effect.Effect<void, StoreUnavailable | LeaseLost>
   /**
-   * Puts parts in place of all of the claimed batches, in one step. The part that is kept has the oldest place, or else
-   * the first part; each other one gets a new place, behind everything that is stored. Parts have the deliveries of the
-   * oldest batch. Answers the place and the token of each part: of the one that is kept they are its claim, with a higher
-   * token than before, so that what was divided once is not divided again where the answer was lost. With `LeaseLost`,
+   * Replaces all of the claimed batches by parts, in one step. The kept part gets the oldest place; if none is kept,
+   * the first part gets it. Each other part gets a new place behind everything that is stored. Parts have the
+   * deliveries of the oldest batch. Returns the place and the token of each part. For the kept part they are its claim,
+   * with a higher token than before, so that a lost answer does not lead to a second division. With `LeaseLost`,
    * nothing is changed.
    */
   readonly divide: (
@@ -325,31 +341,34 @@ export interface QueueStore {
     parts: ReadonlyArray<Part>
   ) => Effect.Effect<ReadonlyArray<Claim>, StoreUnavailable | LeaseLost>
   /**
-   * Puts batches back, each in its old place. One that is put back at once and has not failed is fresh again; any other
-   * comes back. Those still held are released also where it fails with `LeaseLost` for others.
+   * Puts batches back, each in its old place. A batch that is put back without delay and has not failed is fresh again;
+   * any other is a returned one. If it fails with `LeaseLost` for some claims, the others are released nevertheless.
    */
   readonly release: (
     claims: ReadonlyArray<Claim>,
     options: ReleaseOptions
   ) => Effect.Effect<void, StoreUnavailable | LeaseLost>
-  /** Sets batches aside. Those still held are set aside also where it fails with `LeaseLost` for others. */
+  /**
+   * Sets batches aside as dead letters. If it fails with `LeaseLost` for some claims, the others are set aside
+   * nevertheless.
+   */
   readonly deadLetter: (
     claims: ReadonlyArray<Claim>,
     options: { readonly reason: string; readonly failure: Failure }
   ) => Effect.Effect<void, StoreUnavailable | LeaseLost>
   /**
-   * Takes back the deliveries of claims that were lost although their process lives. To be called once for each: it is
-   * counted against the batch otherwise that its process was slow.
+   * Takes back the deliveries of claims that were lost although their process is alive, so that a slow process does not
+   * count against the batch. Call it once for each claim.
    */
   readonly forgive: (claims: ReadonlyArray<Claim>) => Effect.Effect<void, StoreUnavailable>
   /**
-   * Nobody claims anything of the queue for so many milliseconds from now on, in no process. Of two holds the one that
-   * ends later counts; 0 ends it.
+   * Stops all processes from claiming from the queue for this many milliseconds, from now on. Of two holds, the one
+   * that ends later counts; 0 ends a hold.
    */
   readonly hold: (millis: number) => Effect.Effect<void, StoreUnavailable>
-  /** Dead letters, by id. At most `limit`, and as many as that where there are so many. */
+  /** Lists dead letters by id: exactly `limit` of them, or all if there are fewer. */
   readonly deadLetters: (portion: Portion) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable>
-  /** One dead letter, with what is in it. */
+  /** One dead letter, with its payload. */
   readonly inspect: (
     id: number
   ) => Effect.Effect<Option.Option<DeadLetter & { readonly payload: Uint8Array }>, StoreUnavailable>
@@ -357,7 +376,7 @@ export interface QueueStore {
   readonly redrive: (portion: Portion) => Effect.Effect<Portioned, StoreUnavailable>
   /** Deletes dead letters. */
   readonly discard: (portion: Portion) => Effect.Effect<Portioned, StoreUnavailable>
-  /** Counts dead letters, and changes nothing. */
+  /** Counts dead letters and changes nothing. */
   readonly countDead: (portion: Portion) => Effect.Effect<Portioned, StoreUnavailable>
   readonly stats: Effect.Effect<Stats, StoreUnavailable>
   /** The transaction of the store's database that the calling fiber is in, if it is in one. */
@@ -365,17 +384,17 @@ export interface QueueStore {
 }
 
 /**
- * A transaction of the user's own, on the database that the store is in.
+ * A transaction of the user on the database of the store.
  *
  * @since 0.1.0
  * @category models
  */
 export interface StoreTransaction {
-  /** Calls back once, when it is clear whether what was done so far in the transaction is committed. */
+  /** Calls the listener once, when it is known whether the work done so far in the transaction is committed. */
   readonly unsafeOnEnd: (listener: (committed: boolean) => void) => void
   /**
-   * Calls back once, when the whole transaction is over, however it ended: others may write again. Where only a part of it
-   * is rolled back, such as a savepoint, `unsafeOnEnd` calls back before that. Default: as `unsafeOnEnd`.
+   * Calls the listener once, when the whole transaction has ended in any way, and others may write again. If only a
+   * part of it is rolled back, such as a savepoint, `unsafeOnEnd` is called before that. Default: as `unsafeOnEnd`.
    */
   readonly unsafeOnOver?: ((listener: () => void) => void) | undefined
 }
