@@ -23,7 +23,9 @@ import * as FastCheck from "effect/FastCheck"
 import type { Policy } from "../Backpressure.ts"
 import type { Key } from "../Sharding.ts"
 import type { PolicyModel } from "./PolicyModel.ts"
-import * as PolicyTrial from "./PolicyTrial.ts"
+import { difference } from "./laws/policyDifference.ts"
+import type { Operation, Scenario, TrialLaw } from "./laws/policyScenario.ts"
+import { violations } from "./laws/policyTrial.ts"
 
 /**
  * The laws by name.
@@ -213,7 +215,7 @@ export const weights = <A>(subject: Subject<A>, settings?: Settings): void => ho
  */
 export const kept = <A>(subject: Subject<A> & { readonly model: PolicyModel<A> }, settings?: Settings): void =>
   run(subject, settings, (scenario) => {
-    const reason = PolicyTrial.difference(subject, subject.model, scenario, show)
+    const reason = difference(subject, subject.model, scenario, show)
     return reason === undefined ? undefined : { law: "kept", reason }
   })
 
@@ -239,7 +241,7 @@ export const all = <A>(subject: Subject<A>, settings?: Settings): void => {
     subject,
     settings,
     (scenario) =>
-      PolicyTrial.violations(subject, scenario, show).find(({ law }) =>
+      violations(subject, scenario, show).find(({ law }) =>
         (law !== "order" || subject.reorders !== true) && (law !== "weights" || subject.dropsEarly !== true)
       )
   )
@@ -289,10 +291,10 @@ interface Found {
   readonly reason: string
 }
 
-const holds = <A>(law: PolicyTrial.TrialLaw, subject: Subject<A>, settings: Settings | undefined): void =>
+const holds = <A>(law: TrialLaw, subject: Subject<A>, settings: Settings | undefined): void =>
   run(subject, settings, (scenario) => {
     try {
-      return PolicyTrial.violations(subject, scenario, show).find((violation) => violation.law === law)
+      return violations(subject, scenario, show).find((violation) => violation.law === law)
     } catch (error) {
       return { law, reason: `the policy threw ${String(error)}` }
     }
@@ -301,9 +303,9 @@ const holds = <A>(law: PolicyTrial.TrialLaw, subject: Subject<A>, settings: Sett
 const run = <A>(
   subject: Subject<A>,
   { operations = 40, runs = 1000, seed }: Settings = {},
-  check: (scenario: PolicyTrial.Scenario<A>) => Found | undefined
+  check: (scenario: Scenario<A>) => Found | undefined
 ): void => {
-  const checked = (scenario: PolicyTrial.Scenario<A>): Found | undefined => {
+  const checked = (scenario: Scenario<A>): Found | undefined => {
     try {
       return check(scenario)
     } catch (error) {
@@ -341,7 +343,7 @@ const failure = (fields: Omit<ConstructorParameters<typeof LawFailure>[0], "mess
 const scenarios = <A>(
   items: FastCheck.Arbitrary<A>,
   operations: number
-): FastCheck.Arbitrary<PolicyTrial.Scenario<A>> => {
+): FastCheck.Arbitrary<Scenario<A>> => {
   const operation = FastCheck.oneof(
     { arbitrary: FastCheck.record({ _tag: FastCheck.constant("offer" as const), item: items }), weight: 6 },
     {
@@ -370,14 +372,14 @@ const scenarios = <A>(
 
 const show = (item: unknown): string => FastCheck.stringify(item)
 
-const render = <A>({ afterwards, ending, operations }: PolicyTrial.Scenario<A>): string => {
+const render = <A>({ afterwards, ending, operations }: Scenario<A>): string => {
   const lines = operations.map((operation, index) => `  ${index + 1}. ${renderOperation(operation)}`)
   lines.push(ending === "shutdown" ? "  then shut down" : "  then take everything")
   if (ending === "take") { for (const item of afterwards) lines.push(`  then offer ${show(item)}`) }
   return lines.join("\n")
 }
 
-const renderOperation = <A>(operation: PolicyTrial.Operation<A>): string => {
+const renderOperation = <A>(operation: Operation<A>): string => {
   switch (operation._tag) {
     case "offer":
       return `offer ${show(operation.item)}`
