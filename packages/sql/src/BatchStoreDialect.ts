@@ -1,9 +1,9 @@
 /**
- * What the store of batches has to know of a database: the schema and the statements, as one value of this type, in one
- * file for each dialect.
+ * What the store of batches needs from a database: the schema and the statements, as one value of this type, in one
+ * file per dialect.
  *
- * Every operation runs on the connection that it is given, in a transaction that somebody else begins and commits. It
- * fails with what the database says, and knows nothing of groups, savepoints and typed errors.
+ * Every operation runs on the connection that it is given, in a transaction that its caller begins and commits. It
+ * fails with the error of the database, and knows nothing about groups, savepoints and typed errors.
  *
  * @since 0.1.0
  */
@@ -34,17 +34,17 @@ import type * as Option from "effect/Option"
  * @category models
  */
 export interface BatchStoreDialect {
-  /** The name of the `Dialect` that this goes with. */
+  /** The name of the `Dialect` that this belongs to. */
   readonly name: string
-  /** What makes the schema, in order, each as its steps. Once published they stay as they are. */
+  /** The migrations that create the schema, in order, each as a list of steps. Published migrations never change. */
   readonly migrations: (prefix: string) => Readonly<Record<string, ReadonlyArray<MigrationStep>>>
   /** The operations on the tables with this prefix. */
   readonly operations: (prefix: string) => Operations
 }
 
 /**
- * A statement; or statements that are run again and again as long as another one answers anything: what goes through all
- * rows does so in portions, between which others get their turn.
+ * A statement, or statements that are repeated for as long as another statement returns rows. Statements over all rows
+ * work in portions, so that other operations run in between.
  *
  * @since 0.1.0
  * @category models
@@ -60,23 +60,23 @@ export type MigrationStep = string | { readonly while: string; readonly run: Rea
 export type Run<A> = Effect.Effect<A, SqlError>
 
 /**
- * What the store does. Milliseconds are integers but for spans, and texts are well-formed and without NUL.
+ * The operations of the store. Milliseconds are integers, except for durations. Text is well-formed and without NUL.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Operations extends HeldOperations {
-  /** The key of a queue; undefined where there is none. */
+  /** The key of a queue; undefined if it does not exist. */
   readonly findQueue: (connection: Connection, name: string) => Run<number | undefined>
-  /** The key of a queue, which is made where there is none. */
+  /** The key of a queue, which is created if it does not exist. */
   readonly queueId: (connection: Connection, name: string) => Run<number>
   /** Whether an append without ids is one statement, which needs no transaction around it. */
   readonly isSingle: (append: Append) => boolean
   /** An append without ids. */
   readonly append: (connection: Connection, queueId: number, append: Append) => Run<Appended>
   /**
-   * An append with ids. Undefined where `clipIds` has to be done first, because what is remembered is not where a window
-   * of this length, or one that was longer, looks for it.
+   * An append with ids. Undefined if `clipIds` must run first, because the remembered ids are not where a window of
+   * this length, or an earlier longer one, looks for them.
    */
   readonly appendWithIds: (
     connection: Connection,
@@ -85,20 +85,20 @@ export interface Operations extends HeldOperations {
     now: number
   ) => Run<Appended | undefined>
   /**
-   * The clock may have been set back: ids that were remembered later than now were remembered now. And what is remembered
-   * moves to where the longest window looks for it.
+   * Corrects ids after the clock was set back: ids that were remembered later than now count as remembered now. Also
+   * moves the remembered ids to where the longest window looks for them.
    */
   readonly clipIds: ClipPart
-  /** The clock may have been set back: nothing is due later than now and the time that it was given. */
+  /** Corrects times after the clock was set back: nothing is due later than now plus the duration that it was given. */
   readonly clip: ClipPart
-  /** Each of its statements may be committed by itself. */
+  /** Each of its statements may be committed separately. */
   readonly claim: (
     connection: Connection,
     queueId: number,
     options: Claiming,
     now: number
   ) => Run<Omit<Claimed, "lost">>
-  /** A claim in a damaged file: past what cannot be read, which it notes. */
+  /** A claim in a damaged file: it skips unreadable places and records them. */
   readonly claimPast: (
     connection: Connection,
     queueId: number,
@@ -106,12 +106,12 @@ export interface Operations extends HeldOperations {
     now: number,
     damage: Damage
   ) => Run<Omit<Claimed, "lost">>
-  /** What is done with claims in a damaged file, of which it learns more: in transactions alone. */
+  /** The operations on claims in a damaged file, which record more damage. Each runs in a transaction of its own. */
   readonly past: (damage: Damage) => HeldOperations
   readonly hold: (connection: Connection, queueId: number, millis: number, now: number) => Run<void>
   /**
-   * At most as many letters as one statement looks at, and after which id to go on. Where there is damage, this and the
-   * next ones go past what cannot be read, and note it.
+   * At most as many letters as one statement looks at, and the id after which to continue. With damage, this and the
+   * following operations skip unreadable places and record them.
    */
   readonly deadLetters: (
     connection: Connection,
@@ -129,15 +129,16 @@ export interface Operations extends HeldOperations {
   readonly discard: ChangeDead
   readonly countDead: ChangeDead
   readonly stats: (connection: Connection, queueId: number, now: number) => Run<Stats>
-  /** The counters alone: for a file in which nothing else can be read. */
+  /** Only the counters, for a file in which nothing else can be read. */
   readonly counters: (connection: Connection, queueId: number, now: number) => Run<Stats>
 }
 
 /**
- * A part of a clip, which looks at a bounded number of rows: others have their turn before the next one. Answers where
- * that begins; undefined once everything is clipped. Without a mark it is the first part.
+ * One part of a clip, which looks at a bounded number of rows. Other operations run before the next part. Returns where
+ * the next part begins, or undefined once everything is clipped. Without a mark it runs the first part.
  *
- * What is clipped stays so, whatever becomes of the rest. Each statement of a part of `clip` may be committed by itself.
+ * Clipped rows stay clipped, even if a later part fails. Each statement of a part of `clip` may be committed
+ * separately.
  *
  * @since 0.1.0
  * @category models
@@ -150,7 +151,7 @@ export type ClipPart = (
 ) => Run<ClipMark | undefined>
 
 /**
- * Where a part of a clip begins: only the dialect knows what it means.
+ * Where a part of a clip begins. Only the dialect knows its meaning.
  *
  * @since 0.1.0
  * @category models
@@ -158,15 +159,18 @@ export type ClipPart = (
 export type ClipMark = ReadonlyArray<number | string>
 
 /**
- * What is done with claims.
+ * The operations on claims.
  *
  * @since 0.1.0
  * @category models
  */
 export interface HeldOperations {
-  /** Each of its statements may be committed by itself, and of one claim one alone does something. So with `extend`. */
+  /**
+   * Each of its statements may be committed separately, and only one of them affects a given claim. The same holds for
+   * `extend`.
+   */
   readonly settle: (connection: Connection, queueId: number, claims: Claims) => Run<ReadonlyArray<Claim>>
-  /** This and the next four answer which claims do not hold any more. */
+  /** This operation and the next four return the claims that no longer hold. */
   readonly extend: (
     connection: Connection,
     queueId: number,
@@ -188,7 +192,7 @@ export interface HeldOperations {
     options: { readonly reason: string; readonly failure: Failure },
     now: number
   ) => Run<ReadonlyArray<Claim>>
-  /** Changes nothing where one of the claims does not hold. */
+  /** Changes nothing if one of the claims does not hold. */
   readonly divide: (
     connection: Connection,
     queueId: number,
@@ -208,28 +212,28 @@ export interface HeldOperations {
 export type DamageKind = "batches" | "resting" | "dead"
 
 /**
- * What of a queue cannot be read any more: what has been come upon, and is passed over from then on.
+ * The places of a queue that cannot be read. Places that were found once are skipped from then on.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Damage {
-  /** How it showed last. */
+  /** The last error that showed the damage. */
   error: SqlError | undefined
-  /** Nothing can be read from one place to another, both included. */
+  /** Records that nothing can be read from one place to another, both included. */
   readonly add: (kind: DamageKind, from: number, to: number) => void
   readonly has: (kind: DamageKind, place: number) => boolean
-  /** It can be read, and not be deleted. */
+  /** Records that a place can be read but not deleted. */
   readonly addStuck: (kind: DamageKind, place: number) => void
   readonly isStuck: (kind: DamageKind, place: number) => boolean
-  /** The last place of the gap that a place is in, or else the place before. */
+  /** The last place of the gap around a place, or otherwise the place before it. */
   readonly endOf: (kind: DamageKind, place: number) => number
-  /** Those of a kind that lie alone. */
+  /** The damaged places of a kind that lie alone. */
   readonly placesOf: (kind: DamageKind) => ReadonlyArray<number>
 }
 
 /**
- * What is done with a portion of the dead letters.
+ * The operations on a portion of the dead letters.
  *
  * @since 0.1.0
  * @category models
@@ -251,7 +255,7 @@ export type ChangeDead = (
 export type Claims = Arr.NonEmptyReadonlyArray<Claim>
 
 /**
- * What is to be claimed, without what is done before.
+ * The options of a claim, without those for what happens before it.
  *
  * @since 0.1.0
  * @category models

@@ -1,7 +1,7 @@
 /**
- * MessagePack as the format of a `BatchQueue`: about half as large as JSON and several times as fast to read, because the
- * names of fields are written once for all items of a batch. It also carries dates, `NaN` and infinities, `undefined`,
- * bytes, and bigints of up to 64 bits.
+ * MessagePack as the format of a `BatchQueue`. It is about half as large as JSON and several times as fast to read,
+ * because field names are written once for all items of a batch. It also supports dates, `NaN` and infinities,
+ * `undefined`, bytes, and bigints of up to 64 bits.
  *
  * @since 0.1.0
  */
@@ -11,7 +11,7 @@ import { Packr } from "msgpackr/pack"
 const least = -(2n ** 63n)
 const most = 2n ** 64n - 1n
 
-/** What MessagePack carries that JSON does not. */
+/** The values that MessagePack supports and JSON does not. */
 const carries = (value: unknown): boolean => {
   switch (typeof value) {
     case "undefined":
@@ -46,7 +46,7 @@ const carries = (value: unknown): boolean => {
  */
 export const messagePack: Format = {
   name: "msgpack",
-  // Each message must be whole by itself: a packer that is kept would leave out structures that it has written before.
+  // Each message must be complete by itself: a reused packer would leave out structures that it has already written.
   encode: (values) => new Packr(options).pack(values),
   decode: (bytes) => new Packr(options).unpack(bytes),
   carries

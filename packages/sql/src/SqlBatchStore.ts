@@ -1,9 +1,9 @@
 /**
- * Keeps the batches of queues in a SQL database: the one that `SqliteStore.layer` opens.
+ * Stores the batches of queues in a SQL database: the one that `SqliteStore.layer` opens.
  *
- * Operations of several fibers that wait at the same time share one transaction, so that one commit does for all of
- * them. Inside a transaction of the same database, an operation is a part of that instead: what is appended there is
- * there only if it commits. Any process that opens the file may claim what is in it.
+ * Operations that wait at the same time, from several fibers, share one transaction and one commit. An operation inside
+ * a transaction of the same database joins that transaction instead: an append there is only stored if it commits. Any
+ * process that opens the file may claim its batches.
  *
  * @since 0.1.0
  */
@@ -42,7 +42,7 @@ export interface Options {
 
 const module = "SqlBatchStore"
 
-/** Every dialect that there is a store for. */
+/** The dialects that have a store. */
 const dialects: ReadonlyArray<BatchStoreDialect> = [SqliteBatchStore.dialect]
 
 const findDialect = (name: string): Effect.Effect<BatchStoreDialect, InvalidOption> => {
@@ -54,11 +54,13 @@ const findDialect = (name: string): Effect.Effect<BatchStoreDialect, InvalidOpti
 }
 
 /**
- * Makes a store in a scope, and brings its tables up to date. When the scope closes, what has begun is still done;
- * every other operation fails with `StoreUnavailable`, reason `"closed"`, also one that waits for somebody else's lock.
+ * Makes a store in a scope, and migrates its tables. When the scope closes, operations that have begun are completed.
+ * Every other operation fails with `StoreUnavailable`, reason `"closed"`, including those that wait for the lock of
+ * another process.
  *
- * **Waits** for a lock that another process holds, up to the `busyTimeout` of the database. **Errors**: `InvalidOption`,
- * which names the field, its value and the limit, also where the `SqlTransaction` is a double; `StoreUnavailable`: the tables could not be made, and none was.
+ * **Waits** for a lock that another process holds, up to the `busyTimeout` of the database. **Errors**:
+ * `InvalidOption`, which names the field, its value and the limit, also if the `SqlTransaction` is a double.
+ * `StoreUnavailable`: the tables could not be created, and none was.
  *
  * @since 0.1.0
  * @category constructors
@@ -88,7 +90,7 @@ export const make = (
     return {
       name,
       persistent: Option.match(file, { onNone: () => name !== ":memory:", onSome: ({ persistent }) => persistent }),
-      // A wait without an end cannot be outlasted.
+      // No lease can outlast an unlimited wait.
       get longestWaitMillis() {
         return Number.isFinite(transactions.longestWaitMillis) ? transactions.longestWaitMillis : undefined
       },
@@ -132,7 +134,7 @@ export const layer = (
 /**
  * Like `layer`, with options from a `Config`.
  *
- * **Errors**: `ConfigError` where the configuration is missing or malformed, and those of `layer`.
+ * **Errors**: `ConfigError` if the configuration is missing or malformed, and those of `layer`.
  *
  * @since 0.1.0
  * @category layers

@@ -1,9 +1,9 @@
 /**
- * Transactions that hold. Everything that writes to a database goes through its one writer, first come, first served.
+ * Reliable transactions. Every write to a database goes through its one writer, first come, first served.
  *
- * A transaction waits for its turn, begins with the lock for writing, and gives what runs in it a connection that only
- * works until the transaction ends. A transaction within it is a savepoint. It commits with typed errors, and where it
- * does not commit it always rolls back. Between the statements of a long loop, timers and I/O get their turn.
+ * A transaction waits for its turn, begins with the write lock, and gives its effect a connection that only works until
+ * the transaction ends. A nested transaction is a savepoint. A commit has typed errors, and a transaction that does not
+ * commit always rolls back. Between the statements of a long loop, timers and I/O can run.
  *
  * @since 0.1.0
  */
@@ -14,27 +14,29 @@ import type { TransactionError } from "./TransactionError.ts"
 /**
  * The transactions of one database. Provided by the layer that opens it, such as `SqliteStore.layer`.
  *
- * A double of your own does for what only calls it. What writes through the one writer itself (`WriteCoordinator.make`
- * and `layerSqlClient`, `SqlBatchStore.make`) needs that of a store, and fails with an `InvalidOption` otherwise.
+ * A test double is enough for code that only calls it. Code that uses the writer directly (`WriteCoordinator.make` and
+ * `layerSqlClient`, `SqlBatchStore.make`) needs the `SqlTransaction` of a store, and otherwise fails with
+ * `InvalidOption`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface SqlTransaction {
-  /** Which database: the path of the file, or where the server is. */
+  /** The database: the path of the file, or the address of the server. */
   readonly store: string
   /**
-   * Runs an effect in a transaction of its own; inside another transaction of the same database, in a savepoint of that.
-   * The statements of `SqlClient` in it belong to the transaction. Those of another database do not.
+   * Runs an effect in its own transaction, or, inside another transaction of the same database, in a savepoint of it.
+   * Statements of this database's `SqlClient` inside the effect belong to the transaction; statements of other
+   * databases do not.
    *
-   * **Waits** for every write that came before, and for a lock that another process holds, up to the `busyTimeout` of
-   * the store. **Errors**: those of the effect, after a rollback. `StoreUnavailable`, `TransactionFailed` and
-   * `TransactionEnded`: nothing is written. **Interruption** rolls back; during the commit it waits for the commit.
+   * **Waits** for every earlier write, and for a lock that another process holds, up to the `busyTimeout` of the store.
+   * **Errors**: those of the effect, after a rollback. `StoreUnavailable`, `TransactionFailed` and `TransactionEnded`:
+   * nothing is written. **Interruption** rolls back; during the commit it waits for the commit to end.
    *
-   * A fiber that is forked inside and outlives the transaction can no longer use its connection: its statements fail.
+   * A fiber that is forked inside and outlives the transaction can no longer use the connection: its statements fail.
    */
   readonly withTransaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | TransactionError, R>
-  /** Whether the calling fiber is in a transaction of this database that has not ended. */
+  /** Whether the calling fiber is in an open transaction of this database. */
   readonly isInside: Effect.Effect<boolean>
 }
 
@@ -49,7 +51,7 @@ export const SqlTransaction: Context.Tag<SqlTransaction, SqlTransaction> = Conte
 )
 
 /**
- * Runs an effect in a transaction of the database that the context has.
+ * Runs an effect in a transaction of the database in the context.
  *
  * @example
  * ```ts

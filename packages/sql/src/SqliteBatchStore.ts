@@ -1,5 +1,5 @@
 /**
- * The store of batches in SQLite: its schema and its statements.
+ * The store of batches in SQLite: its schema and statements.
  *
  * | a batch | is in | `due_ms` |
  * |---|---|---|

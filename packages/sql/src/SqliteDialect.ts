@@ -1,5 +1,5 @@
 /**
- * SQLite, as better-sqlite3 speaks it.
+ * SQLite, through better-sqlite3.
  *
  * @since 0.1.0
  */
@@ -9,11 +9,11 @@ import * as Effect from "effect/Effect"
 import { type Dialect, firstWord, type SqlKind } from "./Dialect.ts"
 import { isForAllConnections, isOfTransaction, whyMisplaced } from "./internal/sqlite/session.ts"
 
-/** Codes of SQLite have extensions: SQLITE_IOERR_WRITE is a kind of SQLITE_IOERR. */
+/** SQLite has extended error codes: SQLITE_IOERR_WRITE is a kind of SQLITE_IOERR. */
 const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]> = [
   ["SQLITE_BUSY", "locked"],
   ["SQLITE_LOCKED", "locked"],
-  // Too many others were about to read the log.
+  // Too many other connections were about to read the log.
   ["SQLITE_PROTOCOL", "locked"],
   ["SQLITE_FULL", "full"],
   ["SQLITE_READONLY_DBMOVED", "moved"],
@@ -23,7 +23,7 @@ const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]>
   ["SQLITE_CANTOPEN", "cannot-open"],
   ["SQLITE_PERM", "permission"],
   ["SQLITE_NOMEM", "memory"],
-  // The index of the log has to grow when a file is opened.
+  // The index of the log must grow when a file is opened.
   ["SQLITE_IOERR_SHMSIZE", "full"],
   ["SQLITE_IOERR", "io"]
 ]
@@ -40,7 +40,7 @@ const codeOf = (error: unknown): string | undefined =>
 export const isDriverError = (error: unknown): boolean => codeOf(error)?.startsWith("SQLITE_") ?? false
 
 /**
- * What an error of better-sqlite3 says about the file; undefined where the fault is elsewhere.
+ * What an error of better-sqlite3 says about the file; undefined if the file is not at fault.
  *
  * @since 0.1.0
  * @category errors
@@ -67,7 +67,7 @@ const messageOf = (error: SqlError): string => error.cause instanceof Error ? er
  */
 export const dialect: Dialect = {
   name: "sqlite",
-  // A deferred transaction takes the lock at its first write, and fails at once when somebody else has written since.
+  // A deferred transaction takes the lock at its first write, and fails at once if another connection has written since.
   begin: "BEGIN IMMEDIATE",
   commit: "COMMIT",
   rollback: "ROLLBACK",
@@ -78,14 +78,14 @@ export const dialect: Dialect = {
   unavailable: (error) => unavailableReason(error.cause),
   isBusy: (error) => unavailableReason(error.cause) === "locked",
   isNoTransaction: (error) => messageOf(error).includes("no transaction is active"),
-  // There is no statement that asks. A second BEGIN is refused inside a transaction, and changes nothing there.
+  // No statement tells this. A second BEGIN is refused inside a transaction, and changes nothing there.
   isOpen: (connection) =>
     Effect.matchEffect(connection.execute("BEGIN", [], undefined), {
       onFailure: (error) => Effect.succeed(messageOf(error).includes("within a transaction")),
       onSuccess: () => Effect.as(Effect.ignore(connection.execute("ROLLBACK", [], undefined)), false)
     }),
   kindOf: (sql) => {
-    // Asked for every statement: INSERT, UPDATE and DELETE need no closer look.
+    // Called for every statement: INSERT, UPDATE and DELETE need no closer look.
     const first = sql.charCodeAt(0) | 0x20
     if (first === insert || first === update || first === delete_ && (sql.charCodeAt(2) | 0x20) !== detach) {
       return "write"

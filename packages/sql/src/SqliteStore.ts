@@ -1,9 +1,8 @@
 /**
- * Opens a SQLite file so that it can be relied on: every error of opening is typed, and so is what "stored" means.
+ * Opens a SQLite file with typed errors, and with an option that says what "stored" means.
  *
- * There are two connections to a file, however often it is opened in a process. One writes, for one transaction at a
- * time. The other only reads, and sees what is committed, whatever the first is doing. Two processes may have the same
- * file open.
+ * A process has two connections to a file, no matter how often it opens the file. One writes, one transaction at a
+ * time. The other only reads, and sees committed data at any time. Several processes may open the same file.
  *
  * @since 0.1.0
  */
@@ -49,15 +48,15 @@ export type { Options }
  */
 export interface SqliteStore {
   readonly filename: string
-  /** Whether it outlives the process. */
+  /** Whether the data outlives the process. */
   readonly persistent: boolean
-  /** Whether a commit waits until the disk has it. */
+  /** Whether a commit waits until the data is on disk. */
   readonly durable: boolean
   /**
-   * Copies the log into the file, and cuts it to nothing unless somebody still reads from it. Answers how much was in
-   * the log, in bytes.
+   * Copies the log into the file, and truncates the log unless a connection still reads from it. Returns the size of
+   * the log before, in bytes.
    *
-   * **Waits** for its turn among the writes. **Errors**: `StoreUnavailable`: the log stays, and nothing is lost.
+   * **Waits** for its turn to write. **Errors**: `StoreUnavailable`: the log stays, and nothing is lost.
    */
   readonly checkpoint: Effect.Effect<{ readonly logBytes: number; readonly cut: boolean }, StoreUnavailable>
 }
@@ -73,8 +72,8 @@ export const SqliteStore: Context.Tag<SqliteStore, SqliteStore> = Context.Generi
 )
 
 /**
- * How much was in the log at the last checkpoint, in bytes. A value that keeps growing means that somebody reads without
- * end.
+ * The size of the log at the last checkpoint, in bytes. A value that keeps growing means that some connection never
+ * stops reading.
  *
  * @since 0.1.0
  * @category metrics
@@ -84,26 +83,26 @@ export const logBytes = Metric.gauge("sluice_sqlite_log_bytes", {
 })
 
 /**
- * How long the driver itself may wait for those who still read from the log before it is cut, with the event loop
- * blocked. For a lock it does not wait at all: those who wait for one look for themselves whether it is gone.
+ * How long the driver itself may wait, with the event loop blocked, for connections that still read from the log before
+ * it is truncated. It does not wait for locks at all: callers that wait for a lock poll for it.
  */
 const cutWaitMillis = 20
 
 /**
- * The size that the file of the log may keep. A log that is cut to nothing has to grow again, and a commit that makes it
- * grow takes about twice as long as one that overwrites what was there.
+ * The size that the log file may keep. A truncated log has to grow again, and a commit that makes it grow takes about
+ * twice as long as one that overwrites old contents.
  */
 const keptLogBytes = 16 * 1024 * 1024
 
 /**
- * What opening a file provides.
+ * The services that an open file provides.
  *
  * @since 0.1.0
  * @category models
  */
 export type Services = SqlClient | SqlTransaction.SqlTransaction | SqliteStore
 
-/** Why the file cannot be used. What does not come from the driver is a bug, and stays a defect. */
+/** Why the file cannot be used. An error that does not come from the driver is a bug, and stays a defect. */
 const unavailable = (filename: string) => (error: unknown): Effect.Effect<never, StoreUnavailable> => {
   if (error instanceof StoreUnavailable) return Effect.fail(error)
   const cause = error instanceof SqlError ? error.cause : error
@@ -122,7 +121,7 @@ const connect = (
   SqliteClient.make({
     filename,
     readonly,
-    // Changing the journal needs a lock, and the driver would block for five seconds to get it.
+    // Changing the journal mode needs a lock, and the driver would block for five seconds to get it.
     disableWAL: true,
     prepareCacheSize
   }).pipe(
@@ -133,14 +132,14 @@ const connect = (
     Effect.provide(Reactivity.layer)
   )
 
-/** Runs a pragma and answers its first value. */
+/** Runs a pragma and returns its first value. */
 const pragma = (connection: Connection, text: string): Effect.Effect<unknown, SqlError> =>
   Effect.map(connection.executeUnprepared(`PRAGMA ${text}`, [], undefined), (rows) => {
     const row: Record<string, unknown> | undefined = rows[0]
     return row === undefined ? undefined : Object.values(row)[0]
   })
 
-/** Sets a pragma and looks whether it has taken. SQLite says nothing when it has not. */
+/** Sets a pragma and checks that it took effect. SQLite does not report it otherwise. */
 const setPragma = (connection: Connection, name: string, value: string, expected: unknown) =>
   Effect.gen(function*() {
     yield* pragma(connection, `${name} = ${value}`)
@@ -162,20 +161,20 @@ class PragmaRefused extends Error {
 
 const configure = (connection: Connection, { durable, persistent }: { durable: boolean; persistent: boolean }) =>
   Effect.gen(function*() {
-    // A file that is no database, or a broken one, is found by reading it.
+    // Reading the file shows whether it is a database, and whether it is broken.
     yield* connection.executeUnprepared("SELECT count(*) FROM sqlite_schema", [], undefined)
     if (persistent) yield* setPragma(connection, "journal_mode", "WAL", "wal")
     yield* setPragma(connection, "synchronous", durable ? "FULL" : "NORMAL", durable ? 2 : 1)
     // On macOS a plain sync does not reach the disk.
     if (durable) yield* setPragma(connection, "fullfsync", "1", 1)
     yield* setPragma(connection, "journal_size_limit", String(keptLogBytes), keptLogBytes)
-    // SQLite opens a file that it may not write to without a word, and begins to write to it as well.
+    // SQLite silently opens a file that it may not write to, and even begins to write to it.
     yield* connection.executeUnprepared("BEGIN IMMEDIATE", [], undefined)
     yield* pragma(connection, "user_version = 1")
     yield* connection.executeUnprepared("ROLLBACK", [], undefined)
   })
 
-/** What all who have a file open in this process share. */
+/** What all stores for a file share within this process. */
 interface Opened {
   readonly transactions: Transactions
   readonly checkpoint: SqliteStore["checkpoint"]
@@ -187,7 +186,7 @@ const open = (options: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.S
     const failed = unavailable(filename)
     const writer = yield* Effect.catchAll(connect(options, false), failed)
     const breaks = yield* makeBreaks
-    // Somebody else may hold the file just now.
+    // Another connection may hold the file just now.
     const bound = { store: filename, dialect, busyTimeoutMillis: options.busyTimeoutMillis }
     yield* Effect.catchAll(new Line(bound, breaks).withoutTurn(configure(writer, options)), failed)
     const transactions = new Transactions({
@@ -205,10 +204,10 @@ const open = (options: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.S
     if (options.persistent) {
       const keepSmall = Effect.whenEffect(cut, Effect.catchAll(isLogLarge(transactions), failed))
       yield* Effect.forkScoped(
-        // Or closing would wait for it for ever, where the store is opened in an uninterruptible region.
+        // Otherwise closing would wait for it forever, if the store is opened in an uninterruptible region.
         Effect.interruptible(Effect.forever(Effect.zipRight(
           sleepFor(options.checkpointIntervalMillis),
-          // Whatever it is: otherwise there would be no other, and nobody would know.
+          // Any failure: otherwise there would be no further checkpoint, and no report of it.
           Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", cause))
         )))
       )
@@ -218,7 +217,7 @@ const open = (options: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.S
 
 const files = new SharedStores<Checked, Opened, StoreUnavailable>()
 
-/** The options that all who share a file must have alike, with their values. */
+/** The options that must be the same for all stores of a file, with their values. */
 const shared = (options: Checked) => ({
   durable: options.durable,
   busyTimeout: options.busyTimeoutMillis,
@@ -245,12 +244,13 @@ const alike = (options: Options, checked: Checked) => (opened: Checked): Effect.
 const describe = (value: unknown): string => typeof value === "function" ? "another function" : JSON.stringify(value)
 
 /**
- * Opens the file in a scope, whose closing closes it. Who opens a file that is open in this process shares it, whatever
- * its path looks like, and the last one closes it: the options must be alike, but for `filename` and `create`.
+ * Opens the file in a scope. Closing the scope closes the file. All stores for the same file in this process share it,
+ * no matter how they write its path, and the last one closes it. Their options must be the same, except for `filename`
+ * and `create`.
  *
- * **Waits** for a lock that another process holds, at most `busyTimeout`. **Errors**: `InvalidOption`, also where the
- * same file is open with another value of the option that it names; `StoreUnavailable`, with the path and the reason:
- * `"missing-directory"`, `"missing-file"`, `"cannot-open"`, `"permission"`, `"not-a-database"`, `"corrupt"`,
+ * **Waits** for a lock that another process holds, at most `busyTimeout`. **Errors**: `InvalidOption`, also if the same
+ * file is already open with another value of the option that it names; `StoreUnavailable`, with the path and the
+ * reason: `"missing-directory"`, `"missing-file"`, `"cannot-open"`, `"permission"`, `"not-a-database"`, `"corrupt"`,
  * `"read-only"`, `"locked"`, `"full"`, `"io"`.
  *
  * @since 0.1.0
@@ -289,7 +289,10 @@ export const make = (
     )
   })
 
-/** How much is in the log, in bytes. Copies what it can into the file without waiting for anybody. */
+/**
+ * Copies as much of the log as it can into the file, without waiting for other connections. Returns the size of the
+ * log, in bytes.
+ */
 const measureLog = (connection: Connection): Effect.Effect<number, SqlError> =>
   Effect.gen(function*() {
     const [page] = yield* connection.execute("PRAGMA page_size", [], undefined)
@@ -344,7 +347,7 @@ export const layer = (options: Options): Layer.Layer<Services, InvalidOption | S
 /**
  * Like `layer`, with options from a `Config`.
  *
- * **Errors**: `ConfigError` where the configuration is missing or malformed, and those of `layer`.
+ * **Errors**: `ConfigError` if the configuration is missing or malformed, and those of `layer`.
  *
  * @since 0.1.0
  * @category layers

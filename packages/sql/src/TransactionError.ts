@@ -1,5 +1,5 @@
 /**
- * What can go wrong with a transaction as a whole, besides a store that is not available (`StoreUnavailable` of core).
+ * The errors of a transaction as a whole, besides an unavailable store (`StoreUnavailable` of core).
  *
  * @since 0.1.0
  */
@@ -7,14 +7,15 @@ import type { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Data from "effect/Data"
 
 const reasonOf = (cause: unknown): string => {
-  // The driver's own words are in the cause of the SqlError.
+  // The message of the driver is in the cause of the SqlError.
   const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause
   return inner instanceof Error ? inner.message : String(inner)
 }
 
 /**
- * The database refused a step of the transaction, which is rolled back: nothing of it is written. For `"commit"` that is
- * most often a constraint that is checked only there. Running the same again makes sense only if what broke it changes.
+ * The database refused a step of the transaction. The transaction is rolled back, and nothing is written. For
+ * `"commit"` the cause is usually a constraint that is only checked there. A retry only succeeds if that cause has
+ * changed.
  *
  * @since 0.1.0
  * @category errors
@@ -32,10 +33,11 @@ export class TransactionFailed extends Data.TaggedError("TransactionFailed")<{
 /**
  * The transaction is over.
  *
- * - `"finished"`: it had been committed or rolled back before this statement came, from a fiber that was forked inside.
- * - `"ended-inside"`: a statement within it ended it (`INSERT OR ROLLBACK`, a full disk, ...), so nothing of it is
- *   written. `cause` is the error of that statement.
- * - `"timeout"`: the write that it belongs to took too long and was rolled back.
+ * - `"finished"`: it had been committed or rolled back before this statement arrived, from a fiber that was forked
+ *   inside.
+ * - `"ended-inside"`: a statement within it ended it (`INSERT OR ROLLBACK`, a full disk, ...), so nothing is written.
+ *   `cause` is the error of that statement.
+ * - `"timeout"`: its write took too long and was rolled back.
  *
  * @since 0.1.0
  * @category errors
@@ -58,7 +60,7 @@ export class TransactionEnded extends Data.TaggedError("TransactionEnded")<{
 }
 
 /**
- * Everything that a transaction can fail with besides the errors of what runs in it.
+ * The errors of a transaction, in addition to those of the effect that runs in it.
  *
  * @since 0.1.0
  * @category models

@@ -1,11 +1,11 @@
 /**
- * What a write says of itself, and what is told of it once it is committed.
+ * The options of a write, and the change that is announced once it is committed.
  *
  * @since 0.1.0
  */
 
 /**
- * What a write says of itself.
+ * The options of a write.
  *
  * @since 0.1.0
  * @category models

@@ -1,14 +1,14 @@
 /**
- * All writes to a database go through one fiber, and those that wait together share one transaction: one commit, one
- * sync of the disk, for many callers.
+ * Sends all writes to a database through one fiber. Writes that wait together share one transaction: one commit and one
+ * disk sync for many callers.
  *
- * A write's life here: `submit` puts it into a bounded queue. The fiber takes what is waiting, begins a transaction, and
- * runs the writes one after another, each in a savepoint of its own: one that fails, dies or takes too long is rolled
- * back alone. Then it commits, and only then every caller gets its result. Committed writes are announced, and the
+ * The life of a write: `submit` puts it into a bounded queue. The fiber takes the waiting writes, begins a transaction,
+ * and runs them one after another, each in its own savepoint. A write that fails, dies or takes too long is rolled back
+ * alone. Then the fiber commits, and only then does each caller get its result. Committed writes are announced, and the
  * queries that depend on them run again.
  *
- * At every moment accepted = completed + failed + cancelled + depth + inFlight. The counts are published through
- * Effect's `Metric` too, within a second of a change and with the tags that `QueueMetrics` of core tells of:
+ * At every moment accepted = completed + failed + cancelled + depth + inFlight. The counts are also published through
+ * Effect's `Metric`, within a second of a change, with the tags that `QueueMetrics` of core describes:
  *
  * | metric | kind |
  * | --- | --- |
@@ -22,7 +22,7 @@
  * | `sluice_in_flight_writes` | gauge |
  * | `sluice_waiting_writes` | gauge |
  *
- * Where a tracer is provided, each group has a span that is linked to those that its writes were submitted in.
+ * With a tracer, each group has a span that is linked to the spans in which its writes were submitted.
  *
  * @since 0.1.0
  */
@@ -60,7 +60,7 @@ import type { WriteChange, WriteOptions } from "./Write.ts"
 import type { WriteError } from "./WriteError.ts"
 
 /**
- * A coordinator of writes. Make a tag of your own for each, and fill it with `layer`.
+ * A coordinator of writes. Define a tag for each coordinator, and provide it with `layer`.
  *
  * @example
  * ```ts
@@ -76,20 +76,19 @@ import type { WriteError } from "./WriteError.ts"
 export interface WriteCoordinator {
   readonly name: string
   /**
-   * Runs a write, and answers with its result once the transaction that it shares with others is committed.
+   * Runs a write, and returns its result once the transaction that it shares with other writes is committed.
    *
-   * `write` is an Effect that uses `SqlClient`, with as many statements as it likes, or one statement
-   * (``sql`INSERT ...` ``) of a client of the same store, which runs on the connection directly and is several times as
-   * fast: it gets no span. The Effect runs with the context and the fiber refs of the caller; what it forks ends with it.
-   * Inside another write, or a transaction of the same database, it runs at once, as a part of that, also while the
-   * coordinator closes.
+   * `write` is an Effect that uses `SqlClient`, with any number of statements, or a single statement (``sql`INSERT ...`
+   * ``) of a client of the same store. A single statement runs directly on the connection, without a span, and is
+   * several times as fast. The Effect runs with the context and the fiber refs of the caller; fibers that it forks end
+   * with it. Inside another write, or a transaction of the same database, it runs at once as a part of it, even while
+   * the coordinator closes.
    *
-   * **Waits** for its turn, in the order submitted, first of all for room in the queue; and for the commit. **Errors**:
-   * those of the write. `WriteDied` (it died, or interrupted itself) and `WriteTimeout` (it took longer than
-   * `writeTimeout`): this write alone is rolled back. `StoreUnavailable`, `TransactionFailed`, `TransactionEnded`: the
-   * whole group is rolled back; retry where that error says so, or let the coordinator do it with `retryable`.
-   * `CoordinatorClosed`: it did not run. **Interruption** takes the write out while it waits; once it has started, the
-   * caller waits for its end.
+   * **Waits** for room in the queue, for its turn in order of submission, and for the commit. **Errors**: those of the
+   * write. `WriteDied` (it died, or interrupted itself) and `WriteTimeout` (it took longer than `writeTimeout`): only
+   * this write is rolled back. `StoreUnavailable`, `TransactionFailed`, `TransactionEnded`: the whole group is rolled
+   * back; retry if that error says so, or let the coordinator retry with `retryable`. `CoordinatorClosed`: the write
+   * did not run. **Interruption** withdraws a waiting write; once it has started, the caller waits for its end.
    */
   readonly submit: <A, E, R>(
     write: Effect.Effect<A, E, R>,
@@ -103,13 +102,13 @@ export interface WriteCoordinator {
    * and payloads, and only what is committed.
    */
   readonly changes: Stream.Stream<WriteChange | Missed>
-  /** The counts at one moment; also after the coordinator has been closed. */
+  /** The counts at one moment, also after the coordinator has been closed. */
   readonly metrics: Effect.Effect<Metrics>
 }
 
 /**
  * The counts of a coordinator at one moment: accepted = completed + failed + cancelled + depth + inFlight. A write
- * inside another is a part of that, and not counted by itself.
+ * inside another write is a part of it, and is not counted separately.
  *
  * @since 0.1.0
  * @category models
@@ -117,24 +116,24 @@ export interface WriteCoordinator {
 export interface Metrics {
   readonly name: string
   /**
-   * How many writes have ever been in the queue. It is not called `offered`, because those that wait for room, leave
-   * while they wait for it, or are refused after the closing, are not counted.
+   * How many writes have entered the queue so far. It is not called `offered`, because writes that wait for room, leave
+   * while they wait, or are refused after closing, do not count.
    */
   readonly accepted: number
   readonly completed: number
   /** Failed, died, timed out, rolled back with their group, or refused by the closing. */
   readonly failed: number
-  /** Taken out by an interruption before they started. */
+  /** Withdrawn by an interruption before they started. */
   readonly cancelled: number
-  /** How many are in the queue. */
+  /** How many writes are in the queue. */
   readonly depth: number
-  /** How many have been taken from the queue and not been answered: they are in a group, or go into the next one. */
+  /** How many writes have left the queue without an answer yet: they are in a group, or go into the next one. */
   readonly inFlight: number
-  /** How many submitters wait for room in the queue. */
+  /** How many callers wait for room in the queue. */
   readonly waiting: number
-  /** The option of that name: how many may be in the queue. */
+  /** The option of that name: how many writes the queue may hold. */
   readonly capacity: number
-  /** How many transactions there have been. */
+  /** How many transactions there have been so far. */
   readonly groups: number
 }
 
@@ -142,7 +141,10 @@ export type { Configurable, Options }
 
 export type { WriteChange, WriteOptions } from "./Write.ts"
 
-/** Takes note of how long a write may hold the writer, until the scope closes, if the leases of the queues outlast it. */
+/**
+ * Registers how long a write may hold the writer, until the scope closes. Fails if a lease of a queue is too short for
+ * it.
+ */
 const registerTimeout = (
   { name, writeTimeoutMillis: millis }: Checked,
   { bounds }: Transactions,
@@ -191,12 +193,12 @@ class WriteCoordinatorImpl implements WriteCoordinator, RealCoordinator {
       const pending = new Pending(options, work, fiber, onError)
       const current = this.transactions.currentIn(fiber.currentContext)
       return current === undefined ? this.enqueue(pending) : this.join(current, pending)
-      // The fiber that runs the write has the context of this one, and so what the write requires.
+      // The fiber that runs the write has the context of this one, and so the services that the write requires.
     }) as Effect.Effect<A, E | E2, R>
   }
 
   private enqueue(write: Pending): Effect.Effect<unknown, unknown> {
-    // The write is put in, and its exit waited for, in one step: an interruption cannot come between.
+    // Enters the write and waits for its exit in one step, so that no interruption can come in between.
     return Effect.uninterruptibleMask((restore) => {
       if (!this.writer.isOpen) return this.writer.refuse(write)
       this.writer.add(write)
@@ -208,7 +210,7 @@ class WriteCoordinatorImpl implements WriteCoordinator, RealCoordinator {
   private join(transaction: Transaction, write: Pending): Effect.Effect<unknown, unknown> {
     const { onError, options, work } = write
     const effect = work instanceof SingleStatement
-      // Looked up when it runs, because in the savepoint it has another connection.
+      // Looked up when it runs, because it has another connection in the savepoint.
       ? Effect.flatMap(
         Effect.context<never>(),
         (context) => work.run(this.transactions.currentIn(context)!.connection)
@@ -222,18 +224,18 @@ class WriteCoordinatorImpl implements WriteCoordinator, RealCoordinator {
 }
 
 /**
- * Makes a coordinator in a scope, whose closing ends it:
+ * Makes a coordinator in a scope. Closing the scope closes the coordinator:
  *
- * 1. new writes are refused with `CoordinatorClosed`, and so are those that wait, unless `drain` is set;
- * 2. the group in progress is completed, and with `drain` everything that waits is run;
- * 3. after `drainTimeout`, the write that is running is rolled back and those after it are refused; what had been run of
- *    its group is committed.
+ * 1. new writes fail with `CoordinatorClosed`, and so do waiting ones, unless `drain` is set;
+ * 2. the current group is completed, and with `drain` all waiting writes run;
+ * 3. after `drainTimeout`, the running write is rolled back and the writes after it are refused; the completed writes
+ *    of its group are committed.
  *
- * Where the scope is closed inside a write, or a transaction of the same database, closing does not wait: 2. and 3. are
- * done in the background once that is over. The end of `changes` tells when.
+ * If the scope is closed inside a write, or inside a transaction of the same database, closing does not wait: steps 2
+ * and 3 happen in the background after it. `changes` ends when they are done.
  *
- * **Errors**: `InvalidOption`, which names the field, its value and the limit; also where a queue of the same database
- * has a lease that is shorter than three times `writeTimeout`, or the `SqlTransaction` is a double.
+ * **Errors**: `InvalidOption`, which names the field, its value and the limit; also if a queue of the same database has
+ * a lease that is shorter than three times `writeTimeout`, or if the `SqlTransaction` is a double.
  *
  * @example
  * ```ts
@@ -270,7 +272,7 @@ export const make = (
     const checked = yield* checkOptions(options)
     const { transactions } = yield* behindFor(checked.name)
     yield* registerTimeout(checked, transactions, options.writeTimeout ?? checked.writeTimeoutMillis)
-    // What is closed after the caller's scope, where that is closed inside a transaction.
+    // Closed after the caller's scope, if that scope is closed inside a transaction.
     const scope = yield* Scope.make()
     const hub = yield* Scope.extend(EventHub.make<WriteChange>(), scope)
     const tracing = yield* isTracing
@@ -281,14 +283,14 @@ export const make = (
       Effect.withFiberRuntime<void>((fiber) => {
         const current = transactions.currentIn(fiber.currentContext)
         if (current === undefined || current.isOver) return Scope.close(scope, exit)
-        // It would wait for what holds the writer: the write that closes it.
+        // It would wait for the holder of the writer: the write that closes it.
         writer.unsafeClose(close)
         const over = Effect.unsafeMakeLatch()
         current.unsafeOnOver(() => over.unsafeOpen())
         const rest = Effect.uninterruptible(Effect.zipRight(over.await, Scope.close(scope, exit)))
         return Effect.asVoid(Effect.forkDaemon(rest))
       })
-    // A release of `acquireRelease` would run in the context of this fiber, and not of the one that closes.
+    // A release of `acquireRelease` would run in the context of this fiber, not of the closing one.
     yield* Effect.flatMap(Effect.scope, (outer) => Scope.addFinalizerExit(outer, end))
     const context = Context.add(yield* Effect.context<never>(), SafeIntegers, false)
     const fork = (loop: Effect.Effect<void>) => forkLoop(loop, context, (cause) => writer.fail(cause))
@@ -297,9 +299,9 @@ export const make = (
       ([loop, ...timers]) =>
         Effect.gen(function*() {
           writer.unsafeClose(close)
-          // Otherwise it may be waiting for a lock, for writes that have been refused.
+          // Otherwise it may wait for a lock on behalf of writes that have been refused.
           if (writer.hasWork) {
-            // A finalizer cannot be interrupted, and then a timeout would do nothing.
+            // A finalizer cannot be interrupted, so a timeout would have no effect.
             const ended = yield* Effect.raceFirst(
               Effect.as(Effect.interruptible(Fiber.await(loop)), true),
               Effect.as(Effect.interruptible(sleepFor(checked.drainTimeoutMillis)), false)
@@ -316,8 +318,8 @@ export const make = (
   })
 
 /**
- * Fills a tag of your own with a coordinator of the database that `SqliteStore.layer` opens. It is closed when the layer
- * is torn down.
+ * Provides your own tag with a coordinator for the database that `SqliteStore.layer` opens. Closing the layer closes
+ * the coordinator.
  *
  * @example
  * ```ts
@@ -340,9 +342,9 @@ export const layer = <I>(
 ): Layer.Layer<I, InvalidOption, SqlTransaction> => Layer.scoped(tag, make(options))
 
 /**
- * Like `layer`, with some of the options from a `Config`, which wins.
+ * Like `layer`, with some of the options from a `Config`, which takes precedence.
  *
- * **Errors**: `ConfigError` where the configuration is missing or malformed, and `InvalidOption`.
+ * **Errors**: `ConfigError` if the configuration is missing or malformed, and `InvalidOption`.
  *
  * @example
  * ```ts
@@ -371,19 +373,21 @@ export const layerConfig = <I>(
   )
 
 /**
- * A `SqlClient` whose writes go through a coordinator, so that an app whose queries do not change gains one. Outside of a
- * transaction a `SELECT` or `VALUES` reads past the writer, what has been committed, on a connection that sees nothing of
- * what is temporary on the writer's; what does not work in a transaction (`PRAGMA`, `VACUUM`, `ATTACH`) waits for its
- * turn and runs by itself; every other statement is a write, with the name `"sql.statement"`. `withTransaction` submits
- * its whole effect as one write, with the name `"sql.transaction"`: it runs with the context and the fiber refs of its
- * caller, what it changes in them is not seen outside, what it forks ends with it, and `writeTimeout` is its time.
+ * A `SqlClient` whose writes go through a coordinator, for an app whose queries do not change.
  *
- * What asks for the state of a connection, or sets it, would be silently wrong by itself, because others use the same
- * ones (`last_insert_rowid()`, `changes()`, `BEGIN`, `CREATE TEMP`, a `PRAGMA` that the store relies on): it fails, and
- * says what to do instead.
+ * Outside of a transaction, a `SELECT` or `VALUES` does not wait for the writer: it reads committed data on another
+ * connection, which does not see temporary objects of the writing connection. Statements that do not work in a
+ * transaction (`PRAGMA`, `VACUUM`, `ATTACH`) wait for their turn and run alone. Every other statement is a write with
+ * the name `"sql.statement"`. `withTransaction` submits its whole effect as one write with the name
+ * `"sql.transaction"`. It runs with the context and the fiber refs of its caller; its changes to fiber refs are not
+ * visible outside, fibers that it forks end with it, and `writeTimeout` applies to it.
  *
- * **Waits** like `submit`. **Errors**: those of the coordinator come as the `cause` of a `SqlError`; the layer fails with
- * `InvalidOption` where the coordinator or the `SqlTransaction` is a double. **Interruption** as for `submit`: a
+ * A single statement that reads or sets the state of a connection would silently do the wrong thing, because others use
+ * the same connections (`last_insert_rowid()`, `changes()`, `BEGIN`, `CREATE TEMP`, a `PRAGMA` that the store relies
+ * on). It fails, and the error says what to do instead.
+ *
+ * **Waits** like `submit`. **Errors** of the coordinator are the `cause` of a `SqlError`. The layer fails with
+ * `InvalidOption` if the coordinator or the `SqlTransaction` is a double. **Interruption** as for `submit`: a
  * transaction that has started is committed.
  *
  * @example

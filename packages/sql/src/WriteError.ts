@@ -1,5 +1,5 @@
 /**
- * What a write can fail with besides its own errors and those of the transaction.
+ * The errors of a write, besides its own and those of the transaction.
  *
  * @since 0.1.0
  */
@@ -8,7 +8,7 @@ import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 
 /**
- * The coordinator is closing or closed. The write did not run. Retrying on the same coordinator makes no sense.
+ * The coordinator is closing or closed. The write did not run. A retry on the same coordinator cannot succeed.
  *
  * @since 0.1.0
  * @category errors
@@ -22,8 +22,8 @@ export class CoordinatorClosed extends Data.TaggedError("CoordinatorClosed")<{
 }
 
 /**
- * The write took longer than `writeTimeout`, or than `drainTimeout` while the coordinator closed. What it wrote is
- * rolled back, and what it still tries to write is refused. A retry makes sense if it was slow for a reason that passes.
+ * The write took longer than `writeTimeout`, or than `drainTimeout` while the coordinator closed. It is rolled back,
+ * and its further statements are refused. A retry may succeed if the reason for the delay is temporary.
  *
  * @since 0.1.0
  * @category errors
@@ -40,8 +40,7 @@ export class WriteTimeout extends Data.TaggedError("WriteTimeout")<{
 }
 
 /**
- * The write died, or interrupted itself. What it wrote is rolled back. Retrying makes no sense: it is a bug of the
- * write.
+ * The write died, or interrupted itself. It is rolled back. A retry cannot succeed: this is a bug in the write.
  *
  * @since 0.1.0
  * @category errors
@@ -57,7 +56,7 @@ export class WriteDied extends Data.TaggedError("WriteDied")<{
 }
 
 /**
- * Everything that submitting a write can add to the errors of the write.
+ * The errors that `submit` adds to those of the write.
  *
  * @since 0.1.0
  * @category models

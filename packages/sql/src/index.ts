@@ -1,14 +1,14 @@
 /**
- * One writer for SQL databases: transactions that hold, and group commit.
+ * One writer for SQL databases: reliable transactions, and group commit.
  *
  * @since 0.1.0
  */
 
-/** What the store of batches has to know of a database. @since 0.1.0 */
+/** What the store of batches needs from a database. @since 0.1.0 */
 export * as BatchStoreDialect from "./BatchStoreDialect.ts"
-/** What the package has to know of a database. @since 0.1.0 */
+/** What the package needs to know about a database. @since 0.1.0 */
 export * as Dialect from "./Dialect.ts"
-/** Keeps the batches of queues in a SQL database. @since 0.1.0 */
+/** Stores the batches of queues in a SQL database. @since 0.1.0 */
 export * as SqlBatchStore from "./SqlBatchStore.ts"
 /** The store of batches in SQLite. @since 0.1.0 */
 export * as SqliteBatchStore from "./SqliteBatchStore.ts"
@@ -18,13 +18,13 @@ export * as SqliteDialect from "./SqliteDialect.ts"
 export * as MessagePack from "./MessagePack.ts"
 /** Opens a SQLite file. @since 0.1.0 */
 export * as SqliteStore from "./SqliteStore.ts"
-/** Transactions that hold. @since 0.1.0 */
+/** Reliable transactions. @since 0.1.0 */
 export * as SqlTransaction from "./SqlTransaction.ts"
-/** What can go wrong with a transaction. @since 0.1.0 */
+/** The errors of a transaction. @since 0.1.0 */
 export * as TransactionError from "./TransactionError.ts"
-/** What a write says of itself. @since 0.1.0 */
+/** The options of a write. @since 0.1.0 */
 export * as Write from "./Write.ts"
 /** All writes through one fiber, many in one transaction. @since 0.1.0 */
 export * as WriteCoordinator from "./WriteCoordinator.ts"
-/** What a write can fail with. @since 0.1.0 */
+/** The errors of a write. @since 0.1.0 */
 export * as WriteError from "./WriteError.ts"
