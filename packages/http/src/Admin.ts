@@ -1,6 +1,6 @@
 /**
- * Lets an operator see and change how queues run, under `/admin`, with a bearer token. Without a token in the
- * configuration nothing of it is there.
+ * Lets an operator inspect and control queues, under `/admin`, with a bearer token. Without a token in the
+ * configuration, these routes do not exist.
  *
  * @since 0.1.0
  */
@@ -52,7 +52,7 @@ export interface Options {
   readonly token: Redacted.Redacted | undefined
 }
 
-/** How often a queue that is being drained is looked at. */
+/** How often a draining queue is checked. */
 const lookEveryMillis = 50
 
 const find = (queues: Queues, name: string): Effect.Effect<Mounted, UnknownQueue> => {
@@ -64,7 +64,7 @@ const stateOf = (mounted: Mounted): Effect.Effect<typeof QueueState.Type> =>
   Effect.gen(function*() {
     const { deadLetters, name, pause, stats, system } = mounted.queue
     const { counts, droppedByReason, held, paused } = yield* mounted.status
-    // A store that cannot be used must not hide what the process knows.
+    // An unavailable store must not hide what the process knows.
     const stored = stats === undefined ? Option.none<Stats>() : yield* Effect.option(stats)
     return {
       name,
@@ -122,7 +122,7 @@ const asRequest = <A, E>(effect: Effect.Effect<A, E | InvalidOption>) =>
       ? new InvalidRequest({ field: error.field, message: `it must be ${error.limit}` })
       : error as Exclude<E, InvalidOption>)
 
-/** Changes the dead letters that the body of a request names, as far as it says, and answers how much that was. */
+/** Changes the dead letters that the body of a request selects, and returns how many it changed. */
 const changeLetters = (
   queues: Queues,
   name: string,
@@ -135,21 +135,21 @@ const changeLetters = (
       return HttpServerResponse.unsafeJson(yield* asRequest(deadLetters[operation](which, options)))
     }))
 
-/** Takes nothing more for a queue, and waits until it is empty. */
+/** Refuses further items for a queue, and waits until it is empty. */
 const drain = (mounted: Mounted, timeoutMillis: number): Effect.Effect<typeof Drained.Type> =>
   Effect.gen(function*() {
     mounted.isDraining = true
     const { flush, stats } = mounted.queue
     const look = Effect.gen(function*() {
       const { held } = yield* mounted.status
-      // Where the store cannot be used, nobody knows that nothing is in it.
+      // If the store is unavailable, it is unknown whether it is empty.
       const stored = stats === undefined ? Option.none<Stats>() : yield* Effect.option(stats)
       const pending = Option.match(stored, { onNone: () => 0, onSome: ({ pending }) => pending.items })
       const isKnown = stats === undefined || Option.isSome(stored)
       return { drained: held === 0 && pending === 0 && isKnown, held, pending }
     })
     const empty = Effect.repeat(Effect.delay(look, lookEveryMillis), { until: ({ drained }) => drained })
-    // What cannot be flushed is still held: that is the answer.
+    // Items that cannot be flushed are still held, and the answer says so.
     const wait = Effect.zipRight(
       Effect.ignore(flush),
       Effect.flatMap(look, ({ drained }) => drained ? Effect.void : empty)
@@ -170,23 +170,23 @@ const live = (queues: Queues, queue: string | undefined, lastId: string | undefi
 const asServerSent = (watched: Watched): ServerSentEvents.ServerSentEvent => {
   switch (watched._tag) {
     case "Begun":
-      // Who is cut off before the first event knows where to go on as well.
+      // A client that is cut off before the first event also knows where to continue.
       return { id: watched.id, retryMillis: 1000 }
     case "Event":
       return { id: watched.id, type: watched.recorded.event._tag, data: watched.recorded }
     case "Missed":
-      // Without an id: who is cut off before the next event is told again.
+      // Without an id: a client that is cut off before the next event gets it again.
       return { type: "Missed", data: { missed: watched.missed } }
   }
 }
 
-/** A browser that has no id sends none, and others an empty one. */
+/** A browser without an id sends no header; other clients send an empty one. */
 const lastIdOf = ({ headers }: HttpServerRequest): string | undefined => headers["last-event-id"]?.trim() || undefined
 
 /**
- * Implements the group `queueAdmin` of an API. Where there is no token its routes are not there: they answer 404.
+ * Implements the group `queueAdmin` of an API. Without a token, its routes do not exist and answer 404.
  *
- * **Errors**: `InvalidOption` where the token is too short.
+ * **Errors**: `InvalidOption` if the token is too short.
  *
  * @since 0.1.0
  * @category layers
@@ -195,7 +195,7 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
   api: HttpApi.HttpApi<ApiId, Groups, E, R> & Having<"queueAdmin", Groups>,
   { token }: Options
 ): Layer.Layer<HttpApiGroup.ApiGroup<ApiId, "queueAdmin">, InvalidOption, HttpQueues> => {
-  // The service of a group is only known to the types.
+  // The service of a group only exists in the types.
   if (token === undefined) return Layer.empty as Layer.Layer<any>
   const handlers = HttpApiBuilder.group(
     api as unknown as HttpApi.HttpApi<ApiId, typeof Admin>,
@@ -257,7 +257,7 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
   const authorization = Layer.effect(
     AdminAuthorization,
     Effect.as(checkToken("Admin", token), {
-      // What the platform decodes is whatever comes after seven characters.
+      // The platform decodes everything after the first seven characters.
       bearer: () =>
         Effect.flatMap(HttpServerRequest, (request) => {
           endWithClient(request)
@@ -269,8 +269,7 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
 }
 
 /**
- * Like `layer`, with the token from a `Config`: by default `SLUICE_ADMIN_TOKEN`. Where that is missing, nothing is
- * mounted.
+ * Like `layer`, with the token from a `Config`: by default `SLUICE_ADMIN_TOKEN`. Without it, nothing is mounted.
  *
  * **Errors**: `ConfigError`, `InvalidOption`.
  *

@@ -1,22 +1,22 @@
 /**
- * An HTTP server that begins and ends well: whoever comes too early is told to come again, running requests are finished,
- * new ones refused, and nobody can hold it up.
+ * An HTTP server that starts and stops gracefully. Requests that come too early are told to retry. When it stops, it
+ * finishes running requests within a time limit and refuses new ones.
  *
- * Put it around the server of the platform. That listens as soon as it is made, which may be long before there is
- * anything to serve: until then every request, also for `/health`, is answered with 503 and `Retry-After`.
+ * Put it around the server of the platform. That server listens as soon as it is made, which may be long before the app
+ * is ready. Until then, every request, including `/health`, is answered with 503 and `Retry-After`.
  *
- * When its scope closes, which with `NodeRuntime.runMain` is at the first SIGTERM
- * or SIGINT (the second one ends the process at once):
+ * When its scope closes (with `NodeRuntime.runMain`, at the first SIGTERM or SIGINT; the second one ends the process at
+ * once):
  *
- * 1. requests that come from now on are answered with 503 and `Connection: close`, but for those that ask for
- *    `/health` or `/metrics`; `Closing` is told, so that streams of events end, and `/health/ready` says so;
- * 2. running requests may end, within `grace`; those that have not, because a client sends half a body or a handler
+ * 1. new requests are answered with 503 and `Connection: close`, except for `/health` and `/metrics`. `Closing` is
+ *    signalled, so that event streams end, and `/health/ready` answers 503;
+ * 2. running requests may finish within `grace`. Those that do not, because a client has sent half a body or a handler
  *    hangs, are interrupted;
- * 3. the layers that the server's handlers were built from are torn down: the queues drain, each within its
- *    `drainTimeout`; requests are refused all the while;
- * 4. the server is closed. It is not waited for longer than a second: a client may keep a connection open for ever.
+ * 3. the layers that the handlers were built from are closed: the queues drain, each within its `drainTimeout`.
+ *    Requests are refused meanwhile;
+ * 4. the server is closed. This waits at most one second, because a client may keep a connection open forever.
  *
- * So a process needs at most `grace`, two seconds, and the longest `drainTimeout`.
+ * So a process needs at most `grace`, plus two seconds, plus the longest `drainTimeout`.
  *
  * @since 0.1.0
  */
@@ -45,7 +45,8 @@ import { refuse } from "./internal/respond.ts"
 import { checkOptions, type Cors, type Options } from "./internal/serverOptions.ts"
 
 /**
- * Whether the server is closing: for handlers that would run for ever. Without a `GracefulServer` it never is.
+ * Whether the server is closing, for handlers that would otherwise run forever. Without a `GracefulServer`, it never
+ * is.
  *
  * @since 0.1.0
  * @category references
@@ -55,7 +56,7 @@ export class Closing extends Context.Reference<Closing>()("@sluice/http/Graceful
 }) {}
 
 /**
- * Tells that the server is closing.
+ * Signals that the server is closing.
  *
  * @since 0.1.0
  * @category models
@@ -68,7 +69,7 @@ export interface Signal {
 
 export type { Cors, Options }
 
-/** How long those that were interrupted may take to answer, and the server to close. */
+/** How long interrupted requests may take to answer, and the server to close. */
 const lastWordsMillis = 1000
 
 const notYet = refuse(ServerStarting, { message: "the server is starting" }, { "retry-after": "1" })
@@ -80,10 +81,10 @@ const refusal = refuse(ServerClosing, { message: "the server is closing" }, {
 
 const watching = /\/(?:health\/(?:live|ready)|metrics)\/?(?:\?|$)/
 
-/** Whoever asks how the process is gets an answer to the end. */
+/** Requests for the state of the process are answered until the end. */
 const isWatching = ({ method, url }: HttpServerRequest): boolean => method === "GET" && watching.test(url)
 
-/** The requests that run, and the gate that they come through. */
+/** The running requests, and the gate that admits them. */
 class Gate implements Signal {
   private readonly running = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
   private readonly closing = Effect.unsafeMakeLatch()
@@ -100,7 +101,7 @@ class Gate implements Signal {
     return this.isClosing
   }
 
-  /** Lets a request through, and knows until it is answered that it runs. */
+  /** Admits a request, and tracks it until it is answered. */
   readonly through = <E, R>(inner: HttpApp.Default<E, R>): HttpApp.Default<E, R> => {
     const app = this.cors(inner) as HttpApp.Default<E, R>
     const refused = this.cors(asAnswer(refusal))
@@ -131,19 +132,19 @@ class Gate implements Signal {
   }
 }
 
-/** An answer of a middleware, which the platform writes as it is, with what others have it add to each. */
+/** An answer of a middleware. The platform writes it unchanged, plus what other middlewares add to every answer. */
 const asAnswer = (response: HttpServerResponse): HttpApp.Default =>
   Effect.flatMap(FiberRef.get(HttpApp.currentPreResponseHandlers), (handler) =>
     Option.isNone(handler)
       ? Effect.succeed(response)
       : Effect.flatMap(HttpServerRequest, (request) => Effect.orDie(handler.value(request, response))))
 
-/** A finalizer cannot be interrupted, and then a timeout would do nothing. */
+/** A finalizer cannot be interrupted, so a timeout would have no effect. */
 const within = (effect: Effect.Effect<unknown>, millis: number): Effect.Effect<void> =>
   Effect.asVoid(timeoutOption(Effect.interruptible(effect), millis))
 
 /**
- * Puts it around a server, wherever that stands among the layers: nothing needs to be built before it.
+ * Wraps a server. It may stand anywhere among the layers: nothing needs to be built before it.
  *
  * **Errors**: those of the server, and `InvalidOption`.
  *
@@ -186,7 +187,7 @@ export const layer = <A, E, R>(
     })
   )
 
-/** Refuses what comes too early, until that is ended. */
+/** Refuses requests that come too early, until the app is ready. */
 const start = (
   { serve }: HttpServer.HttpServer,
   scope: Scope.Scope,
@@ -195,7 +196,7 @@ const start = (
   Effect.gen(function*() {
     const early = yield* Scope.fork(scope, ExecutionStrategy.sequential)
     yield* Scope.extend(serve(Effect.succeed(notYet), new Gate(cors).through), early)
-    // It takes no more requests from this step on. Those that it has are not waited for.
+    // From this step on it admits no more requests. It does not wait for running ones.
     return Effect.sync(() => void Effect.runFork(Scope.close(early, Exit.void)))
   })
 
@@ -218,7 +219,7 @@ const gated = (
           serve(told, (app) => gate.through(middleware === undefined ? app : middleware(app))),
           scope
         )
-        // In one turn of the event loop: a request in between would have no answer.
+        // In one turn of the event loop: a request in between would get no answer.
         yield* Effect.withMaxOpsBeforeYield(Effect.zipRight(started, served), Number.MAX_SAFE_INTEGER)
         yield* Effect.addFinalizer(() => gate.close(graceMillis))
       })

@@ -1,5 +1,5 @@
 /**
- * What a request can be refused with. Each is a Schema class with its status, so that it crosses the wire as JSON and a
+ * The errors of a refused request. Each is a Schema class with its status, so it crosses the wire as JSON and a
  * generated client fails with the same class.
  *
  * @since 0.1.0
@@ -16,11 +16,11 @@ import * as Schema from "effect/Schema"
 export const ItemFault = Schema.Struct({
   /** Which item of the request, counted from 0. */
   position: Schema.Int,
-  /** Where in the item, such as `address.lines[2]`; empty for the item as a whole. */
+  /** Where in the item, such as `address.lines[2]`. Empty for the item as a whole. */
   field: Schema.String,
   /**
-   * `type`, `text`, `too-deep`, `too-large`, `unsupported`, `inexact` for an integer that no number holds, `json` where
-   * it is no JSON, or `encoding` where the body cannot be decompressed from there on.
+   * `type`, `text`, `too-deep`, `too-large`, `unsupported`, `inexact` for an integer that a number cannot represent,
+   * `json` if it is not JSON, or `encoding` if the body cannot be decompressed from that point on.
    */
   reason: Schema.String,
   message: Schema.String
@@ -29,31 +29,31 @@ export const ItemFault = Schema.Struct({
 /** @since 0.1.0 @category models */
 export type ItemFault = typeof ItemFault.Type
 
-/** How many items of the request are in nevertheless: only of a stream there can be any. */
+/** How many items of the request were accepted. Only a stream can have any. */
 const taken = { taken: Schema.Int }
 
 /**
- * Items do not fit the schema of the queue, or cannot be stored. Of an item or an array nothing is in; of a stream,
- * `taken` items are. Sending the same again makes no sense.
+ * Items do not fit the schema of the queue, or cannot be stored. Of an item or an array nothing was accepted; of a
+ * stream, `taken` items were. A retry with the same items cannot succeed.
  *
  * @since 0.1.0
  * @category errors
  */
 export class InvalidItems extends Schema.TaggedError<InvalidItems>()("InvalidItems", {
   queue: Schema.String,
-  /** The first hundred that are wrong. */
+  /** The first hundred invalid items. */
   faults: Schema.Array(ItemFault),
   ...taken
 }, HttpApiSchema.annotations({ status: 400, description: "Items that do not fit the schema of the queue" })) {}
 
 /**
- * A parameter, a header or the body as a whole is wrong. Nothing is in.
+ * A parameter, a header or the body as a whole is invalid. Nothing was accepted.
  *
  * @since 0.1.0
  * @category errors
  */
 export class InvalidRequest extends Schema.TaggedError<InvalidRequest>()("InvalidRequest", {
-  /** What is wrong, such as `wait`, `Idempotency-Key` or `body`. */
+  /** The invalid part, such as `wait`, `Idempotency-Key` or `body`. */
   field: Schema.String,
   message: Schema.String
 }, HttpApiSchema.annotations({ status: 400, description: "A parameter, a header or the body is wrong" })) {}
@@ -69,7 +69,7 @@ export class Unauthorized extends Schema.TaggedError<Unauthorized>()("Unauthoriz
 }, HttpApiSchema.annotations({ status: 401, description: "The bearer token is missing or wrong" })) {}
 
 /**
- * There is no queue of this name here.
+ * This server has no queue of this name.
  *
  * @since 0.1.0
  * @category errors
@@ -79,7 +79,7 @@ export class UnknownQueue extends Schema.TaggedError<UnknownQueue>()("UnknownQue
 }, HttpApiSchema.annotations({ status: 404, description: "No queue of this name" })) {}
 
 /**
- * There is no dead letter of this id.
+ * There is no dead letter with this id.
  *
  * @since 0.1.0
  * @category errors
@@ -90,7 +90,7 @@ export class UnknownDeadLetter extends Schema.TaggedError<UnknownDeadLetter>()("
 }, HttpApiSchema.annotations({ status: 404, description: "No dead letter of this id" })) {}
 
 /**
- * The path is there, for other methods: those that the header `Allow` has too.
+ * The path exists for other methods, which the header `Allow` also lists.
  *
  * @since 0.1.0
  * @category errors
@@ -100,7 +100,7 @@ export class MethodNotAllowed extends Schema.TaggedError<MethodNotAllowed>()("Me
 }, HttpApiSchema.annotations({ status: 405, description: "The path is there, for other methods" })) {}
 
 /**
- * The queue cannot do this: a `WriteBehind` has no dead letters, for example.
+ * The queue does not support this: for example, a `WriteBehind` has no dead letters.
  *
  * @since 0.1.0
  * @category errors
@@ -111,7 +111,7 @@ export class NotOffered extends Schema.TaggedError<NotOffered>()("NotOffered", {
 }, HttpApiSchema.annotations({ status: 409, description: "A queue of this kind has no such operation" })) {}
 
 /**
- * The body, a line of a stream, or an array is larger than may be. Of a stream, `taken` items are in.
+ * The body, a line of a stream, or an array is too large. Of a stream, `taken` items were accepted.
  *
  * @since 0.1.0
  * @category errors
@@ -119,14 +119,14 @@ export class NotOffered extends Schema.TaggedError<NotOffered>()("NotOffered", {
 export class TooLarge extends Schema.TaggedError<TooLarge>()("TooLarge", {
   /** What is too large: `body`, `line` or `items`. */
   what: Schema.Literal("body", "line", "items"),
-  /** How many bytes, or items, it may have. */
+  /** The maximum number of bytes or items. */
   limit: Schema.Number,
   ...taken
 }, HttpApiSchema.annotations({ status: 413, description: "The body, a line of it, or the array is too large" })) {}
 
 /**
- * The body is no JSON and no NDJSON in UTF-8, or it has a `Content-Encoding` that is not known here: then the header
- * `Accept-Encoding` of the answer says which are.
+ * The body is neither JSON nor NDJSON in UTF-8, or it has an unsupported `Content-Encoding`. In that case, the header
+ * `Accept-Encoding` of the answer lists the supported ones.
  *
  * @since 0.1.0
  * @category errors
@@ -143,8 +143,8 @@ export class UnsupportedMediaType extends Schema.TaggedError<UnsupportedMediaTyp
 ) {}
 
 /**
- * The `Idempotency-Key` belongs to a request with another body. What is in is of that one, and nothing of this one beyond
- * what they begin with alike. Sending the same again makes no sense: a new request needs a new key.
+ * The `Idempotency-Key` belongs to a request with another body. The items of that request were accepted, and none of
+ * this one beyond their common beginning. A retry cannot succeed: a new request needs a new key.
  *
  * @since 0.1.0
  * @category errors
@@ -155,8 +155,8 @@ export class IdempotencyKeyReused extends Schema.TaggedError<IdempotencyKeyReuse
 }, HttpApiSchema.annotations({ status: 422, description: "The Idempotency-Key belongs to another body" })) {}
 
 /**
- * The queue has no room. Nothing is in; of a stream, `taken` items are. Retry after as many seconds, which the header
- * `Retry-After` says too: they come from how fast the queue has drained of late, and from who was told so before.
+ * The queue has no room. Nothing was accepted; of a stream, `taken` items were. Retry after this many seconds, as the
+ * header `Retry-After` also says. They are estimated from the recent drain rate of the queue and from earlier refusals.
  *
  * @since 0.1.0
  * @category errors
@@ -168,7 +168,7 @@ export class QueueIsFull extends Schema.TaggedError<QueueIsFull>()("QueueIsFull"
 }, HttpApiSchema.annotations({ status: 429, description: "The queue has no room" })) {}
 
 /**
- * The server listens, and what it serves is not there yet: a store is being opened, for example. Ask again in a second.
+ * The server listens, but the app is not ready yet: for example, a store is being opened. Retry in a second.
  *
  * @since 0.1.0
  * @category errors
@@ -178,7 +178,7 @@ export class ServerStarting extends Schema.TaggedError<ServerStarting>()("Server
 }, HttpApiSchema.annotations({ status: 503, description: "The server is starting" })) {}
 
 /**
- * The server is closing, and takes no more requests. Ask another process.
+ * The server is closing, and accepts no more requests. Retry at another process.
  *
  * @since 0.1.0
  * @category errors
@@ -188,8 +188,8 @@ export class ServerClosing extends Schema.TaggedError<ServerClosing>()("ServerCl
 }, HttpApiSchema.annotations({ status: 503, description: "The server is closing" })) {}
 
 /**
- * The queue is closing, is being drained, or cannot reach its store. Of items that were to be stored, `taken` says how
- * many were taken and then not answered for: they may be stored nevertheless.
+ * The queue is closing, is being drained, or cannot reach its store. For items that were to be stored, `taken` says how
+ * many were taken without an answer from the store: they may be stored nevertheless.
  *
  * @since 0.1.0
  * @category errors

@@ -1,6 +1,6 @@
 /**
- * A queue as the server sees it: items come in as JSON values, and what can be operated and watched is there where the
- * queue has it. Made from a `WriteBehind` or a `BatchQueue`; a queue of your own can be fitted to it.
+ * A queue as the server sees it: it accepts items as JSON values, and offers the operations and measurements that the
+ * queue supports. Made from a `WriteBehind` or a `BatchQueue`; you can adapt a queue of your own.
  *
  * @since 0.1.0
  */
@@ -39,14 +39,14 @@ import { fieldOf } from "./internal/field.ts"
  * @category models
  */
 export interface Fault {
-  /** Where in the item, such as `address.lines[2]`; empty for the item as a whole. */
+  /** Where in the item, such as `address.lines[2]`. Empty for the item as a whole. */
   readonly field: string
   readonly reason: string
   readonly message: string
 }
 
 /**
- * What a queue refuses with.
+ * The errors with which a queue refuses items.
  *
  * @since 0.1.0
  * @category models
@@ -61,7 +61,7 @@ export type Refusal<A> =
   | TooManyItems<A>
 
 /**
- * An event as the server tells it: the tag and the numbers of the event, without items.
+ * An event as the server reports it: the tag and the numbers of the event, without items.
  *
  * @since 0.1.0
  * @category models
@@ -72,17 +72,19 @@ export interface Told {
 }
 
 /**
- * How far a queue is.
+ * The progress of a queue.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Status {
-  /** Items that wait in this process, or are being handled in it. */
+  /** Items that wait or are being handled in this process. */
   readonly held: number
-  /** Items that were done, dropped, or stored, ever, in this process: where this grows, there is progress. */
+  /**
+   * The total number of items that were done, dropped, or stored in this process. While it grows, there is progress.
+   */
   readonly progress: number
-  /** Items that have left the queue, or its intake, ever: how fast this grows is how fast it drains. */
+  /** The total number of items that have left the queue, or its intake. Its growth is the drain rate. */
   readonly drained: number
   readonly paused: boolean
   /** The counts of the queue, by name. */
@@ -99,17 +101,17 @@ export interface Status {
 export interface HttpQueue<in out A = any> {
   readonly name: string
   readonly system: string
-  /** An item of a JSON value, or what is wrong with it. Never throws. */
+  /** Decodes an item from a JSON value, or says what is wrong with it. Never throws. */
   readonly decode: (value: unknown) => Result.Result<A, Fault>
-  /** What becomes of integers that no number holds, before `decode`. Default: `"refuse"`. */
+  /** What happens to integers that a number cannot represent, before `decode`. Default: `"refuse"`. */
   readonly unsafeIntegers?: UnsafeIntegers | undefined
-  /** Offers one item at once. */
+  /** Offers one item, without waiting. */
   readonly unsafeOffer: (item: A) => Outcome | "full" | "closed" | "malformed" | "invalid-weight" | "invalid-key"
-  /** Offers one item, and waits for room where the policy says so. An interruption while it waits takes it out. */
+  /** Offers one item, and waits for room if the policy says so. An interruption while it waits withdraws the item. */
   readonly offer: (item: A) => Effect.Effect<Outcome, Refusal<A>>
-  /** Offers items in order, all or none. It waits for no room. */
+  /** Offers items in order, all or none. It does not wait for room. */
   readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<WriteBehindModule.Taken, Refusal<A>>
-  /** For a queue that has a store: this and the next, which waits for no room. */
+  /** For a queue that has a store: this and the next one, which does not wait for room. */
   readonly offerStored?:
     | ((
       item: A,
@@ -122,13 +124,16 @@ export interface HttpQueue<in out A = any> {
       options?: { readonly ids?: ReadonlyArray<string> | undefined }
     ) => Effect.Effect<BatchQueueModule.Storing, Refusal<A> | StoreUnavailable>)
     | undefined
-  /** For a queue that knows when its items are done: offers all or none, and answers what waits for that. */
+  /**
+   * For a queue that knows when its items are done: offers all or none, and returns an Effect that waits until they
+   * are.
+   */
   readonly offerTracked?:
     | ((items: ReadonlyArray<A>) => Effect.Effect<Effect.Effect<WriteBehindModule.Settlement>, Refusal<A>>)
     | undefined
   readonly events: Stream.Stream<Told>
   readonly status: Effect.Effect<Status>
-  /** Waits until what this process holds is done, or stored. */
+  /** Waits until all items of this process are done or stored. */
   readonly flush: Effect.Effect<void, QueueClosed | StoreUnavailable>
   readonly stats?: Effect.Effect<Stats, StoreUnavailable> | undefined
   readonly pause?: Effect.Effect<void> | undefined
@@ -137,22 +142,22 @@ export interface HttpQueue<in out A = any> {
 }
 
 /**
- * What a dead letter must be like to be meant: everything holds of it that is given here.
+ * Selects the dead letters that match every given field.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DeadLetterQuery {
-  /** Why it was set aside. Of a `BatchQueue` it is one of the reasons of `QueueEvent.DeadLetterReason`. */
+  /** The reason for which it was set aside. For a `BatchQueue`, one of `QueueEvent.DeadLetterReason`. */
   readonly reason?: string | undefined
-  /** Text that is in its error, upper and lower case as it is. */
+  /** A case-sensitive part of its error. */
   readonly error?: string | undefined
-  /** It was set aside so many milliseconds ago, or longer. */
+  /** It was set aside at least this many milliseconds ago. */
   readonly olderThanMillis?: number | undefined
 }
 
 /**
- * Which dead letters: by their ids, all of them, or those that a query is for.
+ * Selects dead letters: by id, all of them, or those that match a query.
  *
  * @since 0.1.0
  * @category models
@@ -160,7 +165,7 @@ export interface DeadLetterQuery {
 export type WhichLetters = ReadonlyArray<number> | "all" | DeadLetterQuery
 
 /**
- * How much is done with dead letters, and how fast: `limit` is a whole number, `rate` more than 0 dead letters a second.
+ * How many dead letters to process, and how fast: `limit` is an integer, `rate` is more than 0 dead letters a second.
  * With `dryRun` they are only counted.
  *
  * @since 0.1.0
@@ -171,26 +176,26 @@ export type LetterOptions = BatchQueueModule.LetterOptions
 /**
  * The dead letters of a queue.
  *
- * **Errors**: `StoreUnavailable` is answered with 503, `InvalidOption` with 400: nothing was done then, and its `field`
- * is that of the request. **Interruption** comes when the client goes away, also while `rate` is waited for: what has
- * begun must be done to its end, and nothing after it.
+ * **Errors**: `StoreUnavailable` is answered with 503, `InvalidOption` with 400: nothing was done, and its `field` is
+ * that of the request. **Interruption** comes when the client disconnects, also during the waits of `rate`: the current
+ * portion must be completed, and nothing after it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface DeadLetters {
-  /** Those after the one with the id `after` (default: from the first), by id. */
+  /** Lists dead letters by id, starting after the id `after` (default: from the first). */
   readonly list: (
     options: DeadLetterQuery & { readonly limit: number; readonly after?: number | undefined }
   ) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable | InvalidOption>
-  /** One of them, with its items as JSON values, or with why they cannot be read. */
+  /** One dead letter, with its items as JSON values, or with the reason why they cannot be read. */
   readonly inspect: (id: number) => Effect.Effect<Option.Option<InspectedLetter>, StoreUnavailable>
-  /** Puts them back. Answers how much that was. */
+  /** Puts them back. Returns how many. */
   readonly redrive: (
     which: WhichLetters,
     options?: LetterOptions
   ) => Effect.Effect<Amount, StoreUnavailable | InvalidOption>
-  /** Deletes them. Answers how much that was. */
+  /** Deletes them. Returns how many. */
   readonly discard: (
     which: WhichLetters,
     options?: LetterOptions
@@ -198,20 +203,20 @@ export interface DeadLetters {
 }
 
 /**
- * A dead letter that was opened.
+ * A dead letter with its decoded content.
  *
  * @since 0.1.0
  * @category models
  */
 export interface InspectedLetter extends DeadLetter {
-  /** How large it is in the store. */
+  /** Its size in the store, in bytes. */
   readonly bytes: number
   readonly content: Result.Result<ReadonlyArray<unknown>, string>
 }
 
 /**
- * What becomes of an item with an integer in it that a number of JavaScript does not hold, as most beyond 2^53: it is
- * refused, or the integer is rounded to one that a number holds.
+ * What happens to an item with an integer that a JavaScript number cannot represent, as most beyond 2^53: it is
+ * refused, or the integer is rounded to one that a number can represent.
  *
  * @since 0.1.0
  * @category models
@@ -219,7 +224,7 @@ export interface InspectedLetter extends DeadLetter {
 export type UnsafeIntegers = "refuse" | "round"
 
 /**
- * What the items of a queue are.
+ * The options of a mounted queue.
  *
  * @since 0.1.0
  * @category models
@@ -236,7 +241,7 @@ export interface Options<A, I> {
   readonly unsafeIntegers?: UnsafeIntegers | undefined
 }
 
-/** Looks at a value before the schema does, and then decodes it. */
+/** Checks a value before the schema sees it, and then decodes it. */
 const makeDecode = <A, I>({ limits, schema }: Options<A, I>): HttpQueue<A>["decode"] => {
   const inspect = Codec.inspect(limits)
   const decode = ParseResult.decodeUnknownEither(schema)
@@ -261,7 +266,7 @@ const faultOf = (issue: ParseResult.ParseIssue): Fault => {
   return { field: fieldOf(first.path), reason: "type", message: first.message }
 }
 
-/** The numbers and words of an event. Items stay out of it; errors are told as they are, whatever they say of items. */
+/** The numbers and words of an event, without items. Errors are reported unchanged, even if they mention items. */
 const tell = (event: { readonly _tag: string }): Told => {
   const told: Record<string, unknown> = {}
   for (const [field, value] of Object.entries(event)) {
@@ -288,17 +293,17 @@ const errorOf = (cause: unknown): string => {
   try {
     return (Cause.isCause(cause) ? Cause.pretty(cause) : String(cause)).slice(0, longestError)
   } catch {
-    // A plain object with a `bigint` in it, or one with a getter that throws: the events go on.
+    // A plain object with a `bigint`, or with a getter that throws: the events continue.
     return "Error: there is no text of it"
   }
 }
 
-/** Those of the counts that are numbers. */
+/** The counts that are numbers. */
 const numbersOf = (counts: object): Record<string, number> =>
   Object.fromEntries(Object.entries(counts).filter(([, value]) => typeof value === "number"))
 
 /**
- * Fits a WriteBehind.
+ * Adapts a WriteBehind.
  *
  * @since 0.1.0
  * @category constructors
@@ -331,7 +336,7 @@ export const fromWriteBehind = <A, I>(
 })
 
 /**
- * Fits a BatchQueue.
+ * Adapts a BatchQueue.
  *
  * @since 0.1.0
  * @category constructors
@@ -366,7 +371,7 @@ export const fromBatchQueue = <A, I>(
       return {
         held: metrics.waiting + metrics.buffered + metrics.inFlight,
         progress: done + metrics.stored + metrics.duplicates,
-        // While nothing is stored, because the store has as much as it may, what is done makes room.
+        // While nothing is stored, because the store is at its limit, finished items make room.
         drained: metrics.stored + metrics.duplicates + metrics.dropped,
         paused,
         counts: numbersOf(metrics),
@@ -394,7 +399,7 @@ export const fromBatchQueue = <A, I>(
   }
 }
 
-/** Nothing has died of a reason that the queue does not know. */
+/** No dead letter has a reason that the queue does not know. */
 const queryOf = ({ error, olderThanMillis, reason }: DeadLetterQuery): BatchQueueModule.DeadLetterQuery => ({
   error,
   olderThan: olderThanMillis,
@@ -427,7 +432,7 @@ const describe = (unreadable: Codec.Unreadable): string => {
 }
 
 /**
- * A WriteBehind that is in the context under this tag.
+ * Mounts the WriteBehind that the context has under this tag.
  *
  * @example
  * ```ts
@@ -450,7 +455,7 @@ export const writeBehind = <Id, A, I>(
 ): Effect.Effect<HttpQueue<A>, never, Id> => Effect.map(tag, (queue) => fromWriteBehind(queue, options))
 
 /**
- * A BatchQueue that is in the context under this tag.
+ * Mounts the BatchQueue that the context has under this tag.
  *
  * @example
  * ```ts

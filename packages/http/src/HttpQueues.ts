@@ -1,6 +1,6 @@
 /**
- * The queues that a server takes items in for, operates and watches, and what it measures of them: how fast each drains,
- * whether it makes progress, and what has happened in it of late.
+ * The queues of a server, and what it measures: how fast each queue drains, whether it makes progress, and its recent
+ * events.
  *
  * @since 0.1.0
  */
@@ -17,13 +17,13 @@ import { type MountedQueues, mountedQueues } from "./internal/mountedQueues.ts"
 import { type Options, table } from "./internal/queuesOptions.ts"
 
 /**
- * The queues of a server. Only `layer` makes them: a server dies of a double.
+ * The queues of a server. Only `layer` makes them: a server dies with a test double.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Queues {
-  /** Their names in the URL, in the order in which they were mounted. */
+  /** The names in the URL, in the order in which the queues were mounted. */
   readonly names: ReadonlyArray<string>
   readonly limits: Limits
 }
@@ -37,7 +37,7 @@ export interface Queues {
 export class HttpQueues extends Context.Tag("@sluice/http/HttpQueues")<HttpQueues, Queues>() {}
 
 /**
- * How large a request may be, and for how long it may wait.
+ * How large a request may be, and how long it may wait.
  *
  * @since 0.1.0
  * @category models
@@ -50,14 +50,14 @@ export interface Limits {
 
 export type { Options }
 
-/** What mounts fail with and need; of no mounts, nothing. */
+/** The errors and requirements of mounts; none for no mounts. */
 type Failure<Mount> = [Mount] extends [Effect.Effect<any, infer E, any>] ? E : never
 type Needs<Mount> = [Mount] extends [Effect.Effect<any, any, infer R>] ? R : never
 
 /**
- * Mounts queues that are in the context. Their names are those in the URL.
+ * Mounts queues from the context. Their names are the names in the URL.
  *
- * **Errors**: `InvalidOption`, also where two queues have one name.
+ * **Errors**: `InvalidOption`, also if two queues have the same name.
  *
  * @example
  * ```ts

@@ -1,10 +1,10 @@
 /**
- * Takes items in: `POST /queues/:name` with an item, an array, or NDJSON.
+ * Accepts items: `POST /queues/:name` with an item, an array, or NDJSON.
  *
- * A request's life here: the queue is looked up, the token and the kind of the body are checked; the body is read within
- * its limit and decoded by the schema of the queue; the items are offered, an array all or none, a stream one after the
- * other; then the answer says what became of them: at once, or with `?wait=stored` when they are on the disk, or with
- * `?wait=settled` when they are done.
+ * The life of a request: the server looks up the queue and checks the token and the kind of the body. It reads the body
+ * within its limit, decodes it with the schema of the queue, and offers the items: an array all or none, a stream one
+ * by one. Then it answers with the outcome: at once, with `?wait=stored` once the items are on disk, or with
+ * `?wait=settled` once they are done.
  *
  * @since 0.1.0
  */
@@ -46,10 +46,10 @@ export interface Options {
 
 const longestKey = 255
 
-/** A string of structured fields (RFC 8941), with parameters, which mean nothing here. */
+/** A string of structured fields (RFC 8941), with parameters, which are ignored. */
 const quoted = /^"((?:[ !#-[\]-~]|\\["\\])*)"\s*(?:;.*)?$/
 
-/** The key that a header means, or undefined where it is none: in quotes, or as it is. */
+/** The key in a header, with or without quotes; undefined if it is invalid. */
 const keyOf = (header: string): string | undefined => {
   const key = header.startsWith("\"") ? quoted.exec(header)?.[1].replace(/\\(.)/g, "$1") : header
   return key !== undefined && key.length <= longestKey && /^[!-~]+$/.test(key) ? key : undefined
@@ -58,7 +58,7 @@ const keyOf = (header: string): string | undefined => {
 const json = "application/json"
 const ndjson = ["application/x-ndjson", "application/ndjson", "application/jsonl"]
 
-/** What kind of body a request has, or why it is none of ours. */
+/** The kind of body of a request, or why it is not supported. */
 const kindOf = (request: HttpServerRequest.HttpServerRequest): "json" | "ndjson" | { readonly message: string } => {
   const header = request.headers["content-type"]
   if (header === json) return "json"
@@ -118,7 +118,7 @@ const askOf = (
   }
   switch (wait) {
     case undefined:
-      // The store is where the key is remembered.
+      // The store remembers the key.
       return { wait: queue.offerStoredAllOrNone === undefined ? "accepted" : "stored", key }
     case "stored":
       if (queue.offerStoredAllOrNone === undefined) return { field: "wait", message: `a ${queue.system} has no store` }
@@ -134,9 +134,9 @@ const askOf = (
 }
 
 /**
- * The handler of a plain route: for a server that is built of an `HttpRouter`. It answers every request itself.
+ * The handler of a plain route, for a server that is built from an `HttpRouter`. It answers every request itself.
  *
- * **Errors**: `InvalidOption` where the token is too short.
+ * **Errors**: `InvalidOption` if the token is too short.
  *
  * @since 0.1.0
  * @category constructors
@@ -165,8 +165,8 @@ const makeHandler = ({ token }: Options): Effect.Effect<ReturnType<typeof makeTa
   })
 
 /**
- * A router with the one route, to be put together with others, or mounted. By another method than POST it answers 405,
- * but for what others have at the same path.
+ * A router with this one route, to concatenate with others or to mount. It answers 405 for methods other than POST,
+ * unless another router handles them at the same path.
  *
  * @example
  * ```ts
@@ -190,10 +190,10 @@ export const router = (options?: Options): Effect.Effect<HttpRouter.HttpRouter, 
     (handler) => postAlone(HttpRouter.post(HttpRouter.empty, "/queues/:name", handler), "/queues/")
   )
 
-/** Names that stand in a path as they are. */
+/** Names that need no encoding in a path. */
 const isPlain = (name: string): boolean => /^[A-Za-z0-9._~-]+$/.test(name) && !/^\.+$/.test(name)
 
-/** What an API must be, so that its endpoints can be implemented. */
+/** What an API needs so that its endpoints can be implemented. */
 const checkEndpoints = (queues: Queues, names: ReadonlyArray<string>): Effect.Effect<void, InvalidOption> => {
   const spellings = new Set<string>()
   const check = (holds: boolean, name: string, limit: string) => Check.check(holds, "Ingest", "api", name, limit)
@@ -209,11 +209,11 @@ const checkEndpoints = (queues: Queues, names: ReadonlyArray<string>): Effect.Ef
 }
 
 /**
- * Implements the group `queues` of an API, made by `SluiceApi.ingest`. What the API does not describe is not offered:
- * another name is answered as unknown, in whatever case it is written.
+ * Implements the group `queues` of an API, made by `SluiceApi.ingest`. Queues that the API does not describe cannot be
+ * reached: any other name is answered as unknown, including names that differ only in case.
  *
- * **Errors**: `InvalidOption` where a queue of the API is not mounted, or has a name that does not stand in a path as it
- * is, or one that differs from another only in case; and where the token is too short.
+ * **Errors**: `InvalidOption` if a queue of the API is not mounted, if its name needs encoding in a path or differs
+ * from another only in case, or if the token is too short.
  *
  * @since 0.1.0
  * @category layers
@@ -232,7 +232,7 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
         (handlers, { name }) =>
           handlers.handleRaw(name, ({ request }) =>
             Effect.flatMap(HttpServerRequest.ParsedSearchParams, (params) =>
-              // Its route is found in any case.
+              // The route matches in any letter case.
               isCalled(request.url, name)
                 ? take(request, params, name)
                 : Effect.succeed(unknown(request, options.token)))),
@@ -244,7 +244,7 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
     "queues" as HttpApiGroup.HttpApiGroup.Name<Groups>,
     implement as any
   )
-  // The prefixes of the API and its groups are in the paths.
+  // The paths contain the prefixes of the API and its groups.
   const [path = "/queues/"] = endpoints.map(({ path }) => path.slice(0, path.lastIndexOf("/") + 1))
   const others = HttpApiBuilder.Router.use((router) =>
     router.post(
@@ -252,14 +252,14 @@ export const layer = <ApiId extends string, Groups extends HttpApiGroup.HttpApiG
       Effect.map(HttpServerRequest.HttpServerRequest, (request) => unknown(request, options.token))
     )
   )
-  // Behind the checks of the names: what they refuse may be no route.
+  // After the checks of the names: a refused name may not be a route.
   return Layer.provideMerge(
     refuseOtherMethods(api, "queues", [`${path}:name`]),
     Layer.merge(described as Layer.Layer<any, InvalidOption, HttpQueues>, others)
   )
 }
 
-/** Whoever may not offer is not told either which queues there are. */
+/** A client that may not offer does not learn which queues exist, either. */
 const unknown = (
   request: HttpServerRequest.HttpServerRequest,
   token: Redacted.Redacted | undefined
@@ -270,7 +270,7 @@ const unknown = (
 
 const isCalled = (url: string, name: string): boolean => lastOf(url) === name
 
-/** The last part of a path, as it is meant. */
+/** The last part of a path, decoded. */
 const lastOf = (url: string): string => {
   const path = url.split(/[?;#]/, 1)[0].replace(/\/+$/, "")
   const last = path.slice(path.lastIndexOf("/") + 1)
@@ -282,7 +282,7 @@ const lastOf = (url: string): string => {
   }
 }
 
-/** What the types of `HttpApiBuilder` come to, for endpoints that are not known before the program runs. */
+/** The types of `HttpApiBuilder` for endpoints that are only known at run time. */
 interface Handlers {
   readonly handleRaw: (
     name: string,

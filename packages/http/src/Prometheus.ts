@@ -1,11 +1,11 @@
 /**
  * Effect's metrics as the text that Prometheus scrapes: format version 0.0.4.
  *
- * A name becomes one family: what is not a letter, a digit, `_` or `:` becomes `_`. A counter that may go down becomes a
- * gauge, a frequency a counter with a label `key`.
+ * Each name becomes one family. Characters other than letters, digits, `_` and `:` become `_`. A counter that may go
+ * down becomes a gauge; a frequency becomes a counter with a label `key`.
  *
- * Nothing is left out. What cannot have its name gets another one, and is counted in `sluice_prometheus_renamed`, a gauge
- * of this text with a label `what`, which is there where it is not 0:
+ * Nothing is left out. A metric, label or series that cannot keep its name gets another one, and is counted in
+ * `sluice_prometheus_renamed`. This gauge has a label `what`, and is only present if it is not 0:
  *
  * | `what` | which | its name |
  * | --- | --- | --- |
@@ -28,7 +28,7 @@ import * as Option from "effect/Option"
 import { Exposition, type Sample, type Type } from "./internal/exposition.ts"
 
 /**
- * What a response with this text is.
+ * The content type of a response with this text.
  *
  * @since 0.1.0
  * @category constants
@@ -36,7 +36,7 @@ import { Exposition, type Sample, type Type } from "./internal/exposition.ts"
 export const contentType = "text/plain; version=0.0.4; charset=utf-8"
 
 /**
- * Writes metrics, families in the order of their names.
+ * Writes metrics, with families ordered by name.
  *
  * @since 0.1.0
  * @category conversions
@@ -80,7 +80,7 @@ const renamed = (what: string, count: number) => ({
 })
 
 const typeOf = ({ keyType }: MetricKey.MetricKey.Untyped, state: unknown): Type | undefined => {
-  // A counter of Effect's may go down, which one of Prometheus may not.
+  // A counter of Effect may go down, a counter of Prometheus may not.
   if (MetricKeyType.isCounterKey(keyType)) return keyType.incremental ? "counter" : "gauge"
   if (MetricState.isGaugeState(state)) return "gauge"
   if (MetricState.isHistogramState(state)) return "histogram"

@@ -1,6 +1,6 @@
 /**
- * The description of what the server offers, for `HttpApi`: to be put into an API of your own, served by it, and called
- * by its generated client. It holds no implementation, so a client can import it.
+ * The description of the server's endpoints, for `HttpApi`. Add it to an API of your own, which serves it, and call it
+ * with the generated client. It has no implementation, so a client can import it.
  *
  * @since 0.1.0
  */
@@ -17,14 +17,14 @@ import * as HttpError from "./HttpError.ts"
 // --- taking items in ---------------------------------------------------------------------------------------------------
 
 /**
- * What became of the items of a request. `items` is the sum of the others.
+ * The outcome of the items of a request. `items` is the sum of the others.
  *
  * @since 0.1.0
  * @category models
  */
 export const Taken = Schema.Struct({
   items: Schema.Int,
-  /** In the queue, and not waited for. */
+  /** In the queue; the answer did not wait for them. */
   accepted: Schema.Int,
   coalesced: Schema.Int,
   dropped: Schema.Int,
@@ -34,22 +34,22 @@ export const Taken = Schema.Struct({
   settled: Schema.Int
 }).annotations({ identifier: "Taken", ...HttpApiSchema.annotations({ status: 202 }) })
 
-/** A literal to clients and in the documentation. The handler looks at it by itself, and says what is wrong with it. */
+/** A literal for clients and in the documentation. The handler checks it itself, and says what is wrong with it. */
 const Wait = Schema.Unknown.annotations({
   jsonSchema: { type: "string", enum: ["stored", "settled"] }
 }) as unknown as Schema.Literal<["stored", "settled"]>
 
 const urlParams = Schema.Struct({
-  /** When to answer: once the items are on the disk, or done. Default: as soon as they are in the queue. */
+  /** When to answer: once the items are on disk, or done. Default: once they are in the queue. */
   wait: Schema.optional(Wait)
 })
 
 const headers = Schema.Struct({
-  /** Makes a request that is repeated count once: `k1`, or `"k1"` in quotes, which is the same. */
+  /** Makes a repeated request count once: `k1`, or `"k1"` in quotes, which is the same key. */
   "idempotency-key": Schema.optional(Schema.String)
 })
 
-/** The endpoint of one queue. Schemas are decoded by the handler, which takes streams as well. */
+/** The endpoint of one queue. The handler decodes the body itself, because it also accepts streams. */
 const offer = <const Name extends string, A, I>(name: Name, schema: Schema.Schema<A, I>) =>
   HttpApiEndpoint.post(name, `/queues/${name}`)
     .setPayload(Schema.Union(schema, Schema.Array(schema)))
@@ -74,7 +74,7 @@ const offer = <const Name extends string, A, I>(name: Name, schema: Schema.Schem
     )
 
 /**
- * The schemas of queues, by their names.
+ * The schemas of queues, by name.
  *
  * @since 0.1.0
  * @category models
@@ -82,7 +82,7 @@ const offer = <const Name extends string, A, I>(name: Name, schema: Schema.Schem
 export type Schemas = Readonly<Record<string, Schema.Schema<any, any>>>
 
 /**
- * The endpoint of a queue: named like it.
+ * The endpoint of a queue. It has the name of the queue.
  *
  * @since 0.1.0
  * @category models
@@ -92,7 +92,7 @@ export type OfferEndpoint<Name extends string, S extends Schema.Schema<any, any>
 >
 
 /**
- * The group that takes items in: `client.queues.emails({ payload, ... })`.
+ * The group that accepts items: `client.queues.emails({ payload, ... })`.
  *
  * @since 0.1.0
  * @category models
@@ -103,8 +103,8 @@ export type IngestGroup<Queues extends Schemas> = HttpApiGroup.HttpApiGroup<
 >
 
 /**
- * Describes the endpoints that take items in, one for each queue. The keys are the names of the queues, of letters,
- * digits, and `.`, `_`, `~`, `-`, which differ in more than case.
+ * Describes the endpoints that accept items, one for each queue. The keys are the names of the queues. They consist of
+ * letters, digits, and `.`, `_`, `~`, `-`, and must differ in more than case.
  *
  * @since 0.1.0
  * @category groups
@@ -123,7 +123,7 @@ export const ingest = <const Queues extends Schemas>(queues: Queues): IngestGrou
 // --- operating ---------------------------------------------------------------------------------------------------------
 
 /**
- * Lets those with the right bearer token operate queues.
+ * Admits requests with the right bearer token.
  *
  * @since 0.1.0
  * @category middleware
@@ -137,7 +137,7 @@ export class AdminAuthorization extends HttpApiMiddleware.Tag<AdminAuthorization
 export const Amount = Schema.Struct({ batches: Schema.Int, items: Schema.Int }).annotations({ identifier: "Amount" })
 
 /**
- * How far a queue is: the counts of this process, and what its store says of all processes, where it has one.
+ * The state of a queue: the counts of this process and, if it has a store, the contents of the store for all processes.
  *
  * @since 0.1.0
  * @category models
@@ -145,25 +145,25 @@ export const Amount = Schema.Struct({ batches: Schema.Int, items: Schema.Int }).
 export const QueueState = Schema.Struct({
   name: Schema.String,
   system: Schema.String,
-  /** Items that wait in this process, or are being handled in it. */
+  /** Items that wait or are being handled in this process. */
   held: Schema.Int,
   paused: Schema.Boolean,
-  /** Whether the server takes nothing more for it. */
+  /** Whether the server refuses further items for it. */
   draining: Schema.Boolean,
   drainedPerSecond: Schema.Number,
-  /** For how long it has held items and got nowhere, where that is longer than it may be. */
+  /** For how long it has held items without progress, if that is longer than `stalledAfter`. */
   stalledForMillis: Schema.NullOr(Schema.Number),
-  /** What can be done to it. */
+  /** The operations that it supports. */
   operations: Schema.Array(Schema.Literal("pause", "resume", "drain", "deadLetters")),
   counts: Schema.Record({ key: Schema.String, value: Schema.Number }),
   droppedByReason: Schema.Record({ key: Schema.String, value: Schema.Number }),
   store: Schema.NullOr(Schema.Struct({
     pending: Amount,
     dead: Amount,
-    /** Of the pending: what only a newer version of Sluice can read. */
+    /** The pending batches that only a newer version of Sluice can read. */
     newer: Amount,
     oldestAgeMillis: Schema.NullOr(Schema.Number),
-    /** Until when nobody claims anything, in milliseconds since 1970, where a handler has asked for a pause. */
+    /** Until when the queue is held, in milliseconds since 1970, if a handler has asked for a pause. */
     heldUntilMillis: Schema.NullOr(Schema.Number)
   }))
 }).annotations({ identifier: "QueueState" })
@@ -175,11 +175,11 @@ export const QueueState = Schema.Struct({
  * @category models
  */
 export const QueueEvent = Schema.Struct({
-  /** One more than that of the event before, of whichever queue. A process begins with 1. */
+  /** One more than that of the previous event of any queue. A process begins with 1. */
   number: Schema.Int,
   queue: Schema.String,
   atMillis: Schema.Number,
-  /** Its `_tag` and its fields. */
+  /** The `_tag` and the fields of the event. */
   event: Schema.Struct({ _tag: Schema.String }, { key: Schema.String, value: Schema.Unknown })
 }).annotations({ identifier: "QueueEvent" })
 
@@ -196,14 +196,14 @@ export const DeadLetter = Schema.Struct({
 }).annotations({ identifier: "DeadLetter" })
 
 /**
- * A dead letter with its items as JSON, or with why they cannot be read.
+ * A dead letter with its items as JSON, or with the reason why they cannot be read.
  *
  * @since 0.1.0
  * @category models
  */
 export const InspectedLetter = Schema.Struct({
   ...DeadLetter.fields,
-  /** How large it is in the store. */
+  /** Its size in the store, in bytes. */
   bytes: Schema.Int,
   content: Schema.NullOr(Schema.Array(Schema.Unknown)),
   unreadable: Schema.NullOr(Schema.String)
@@ -219,10 +219,10 @@ const reasons =
   "retries-exhausted, deliveries-exhausted, rejected, undecodable or corrupt, where the queue has no reasons "
   + "of its own"
 
-/** A whole number from 0 on. Those that have a name of their own would lose what they are by a description. */
+/** An integer from 0. A named schema would lose its name by a description. */
 const wholeNumber = (description: string) => Schema.Number.pipe(Schema.int(), Schema.nonNegative({ description }))
 
-/** What a dead letter must be like, in a body or in the parameters of a path. */
+/** The fields that a dead letter must match, in a body or in query parameters. */
 const queryOf = <A extends Schema.Schema.AnyNoContext>(olderThanMillis: A) => ({
   reason: Schema.optional(
     Schema.NonEmptyString.annotations({ description: `Why they were set aside: ${reasons}` })
@@ -236,14 +236,14 @@ const queryOf = <A extends Schema.Schema.AnyNoContext>(olderThanMillis: A) => ({
 const olderThan = "They were set aside so many milliseconds ago, or longer"
 
 /**
- * What dead letters must be like to be meant: everything holds of them that is given, and something is.
+ * Selects the dead letters that match every given field. At least one field must be given.
  *
  * @since 0.1.0
  * @category models
  */
 export const Where = Schema.Struct(queryOf(wholeNumber(olderThan))).pipe(
   Schema.filter(
-    // Of what came out empty by mistake, everything would be done.
+    // An empty filter, sent by mistake, would select everything.
     (where) =>
       Object.values(where).some((value) => value !== undefined)
       || "Expected at least one of \"reason\", \"error\" and \"olderThanMillis\"; \"ids\" may be \"all\"",
@@ -267,11 +267,11 @@ const options = {
 
 const absent = Schema.optional(Schema.Never.annotations({ jsonSchema: { not: {} } }))
 
-// What is not known must not be left out by whoever sends it either: less would be asked for, and more be done.
+// A client must not drop unknown fields either: a weaker filter would select more.
 const strict = { parseOptions: { onExcessProperty: "error" } } as const
 
 /**
- * Dead letters by their ids, or all of them, and how much is done with them.
+ * Dead letters by id, or all of them, with options.
  *
  * @since 0.1.0
  * @category models
@@ -280,7 +280,7 @@ export const ByIds = Schema.Struct({ ids: Ids, where: absent, ...options })
   .annotations({ identifier: "DeadLettersByIds", ...strict })
 
 /**
- * Dead letters by what they are like, and how much is done with them.
+ * Dead letters that match a filter, with options.
  *
  * @since 0.1.0
  * @category models
@@ -289,7 +289,7 @@ export const ByQuery = Schema.Struct({ where: Where, ids: absent, ...options })
   .annotations({ identifier: "DeadLettersByQuery", ...strict })
 
 /**
- * What a redrive and a discard are for: `ids` or `where`, and not both.
+ * The selection of a redrive or a discard: `ids` or `where`, but not both.
  *
  * @since 0.1.0
  * @category models
@@ -297,7 +297,7 @@ export const ByQuery = Schema.Struct({ where: Where, ids: absent, ...options })
 export const LetterCommand = Schema.Union(ByIds, ByQuery)
 
 /**
- * Whether a queue is empty: this process holds nothing of it, and nothing is pending in its store, where it has one.
+ * Whether a queue is empty: this process holds none of its items, and nothing is pending in its store, if it has one.
  *
  * @since 0.1.0
  * @category models
@@ -411,7 +411,7 @@ export class Admin extends HttpApiGroup.make("queueAdmin")
 // --- watching ----------------------------------------------------------------------------------------------------------
 
 /**
- * How the queues of a process are.
+ * The health of the queues of a process.
  *
  * @since 0.1.0
  * @category models
@@ -419,7 +419,7 @@ export class Admin extends HttpApiGroup.make("queueAdmin")
 export class Ready extends Schema.Class<Ready>("Ready")({ queues: Schema.Int }) {}
 
 /**
- * The process should get no work now: it is shutting down, or a queue holds items and makes no progress.
+ * The process should not get work now: it is shutting down, or a queue holds items without progress.
  *
  * @since 0.1.0
  * @category errors
@@ -430,7 +430,7 @@ export class NotReady extends Schema.TaggedError<NotReady>()("NotReady", {
 }, HttpApiSchema.annotations({ status: 503 })) {}
 
 /**
- * The group that watches: metrics for Prometheus, and whether the process lives and is ready.
+ * The monitoring group: metrics for Prometheus, liveness and readiness.
  *
  * @since 0.1.0
  * @category groups
@@ -448,7 +448,7 @@ export class Watch extends HttpApiGroup.make("queueWatch")
 {}
 
 /**
- * What an API is asked for that must have a group of this name.
+ * The requirement that an API has a group of this name.
  *
  * @since 0.1.0
  * @category models
@@ -457,7 +457,7 @@ export type Having<Name extends string, Groups extends HttpApiGroup.HttpApiGroup
   HttpApiGroup.HttpApiGroup.Name<Groups> ? unknown : `the API has no group "${Name}"`
 
 /**
- * An API of the three groups, to be served as it is, or put into your own by `addHttpApi`.
+ * An API of the three groups. Serve it as it is, or add it to your own with `addHttpApi`.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Lets others watch: `/metrics` for Prometheus, `/health/live` and `/health/ready`.
+ * Monitoring endpoints: `/metrics` for Prometheus, `/health/live` and `/health/ready`.
  *
  * @since 0.1.0
  */
@@ -18,9 +18,9 @@ import * as Prometheus from "./Prometheus.ts"
 import { type Having, NotReady, Ready, type Watch } from "./SluiceApi.ts"
 
 /**
- * Implements the group `queueWatch` of an API. `/metrics` has every metric of the process, also those of others.
- * `/health/ready` answers 503 while the server is closing, and where a queue has held items for `stalledAfter` and made
- * no progress; one that was paused is no such.
+ * Implements the group `queueWatch` of an API. `/metrics` has every metric of the process, not only those of Sluice.
+ * `/health/ready` answers 503 while the server is closing, and if a queue has held items for `stalledAfter` without
+ * progress. A paused queue does not count as stalled.
  *
  * @since 0.1.0
  * @category layers

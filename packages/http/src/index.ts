@@ -1,20 +1,20 @@
 /**
- * Take items in, operate and watch the queues of Sluice over HTTP, from within an Effect server.
+ * Accept items for the queues of Sluice over HTTP, and operate and monitor the queues, in an Effect server.
  *
  * @since 0.1.0
  */
 
-/** Lets an operator see and change how queues run. @since 0.1.0 */
+/** Lets an operator inspect and control queues. @since 0.1.0 */
 export * as Admin from "./Admin.ts"
-/** A server that ends well. @since 0.1.0 */
+/** A server that starts and stops gracefully. @since 0.1.0 */
 export * as GracefulServer from "./GracefulServer.ts"
-/** What a request can be refused with. @since 0.1.0 */
+/** The errors of a refused request. @since 0.1.0 */
 export * as HttpError from "./HttpError.ts"
 /** A queue as the server sees it. @since 0.1.0 */
 export * as HttpQueue from "./HttpQueue.ts"
 /** The queues of a server. @since 0.1.0 */
 export * as HttpQueues from "./HttpQueues.ts"
-/** Takes items in. @since 0.1.0 */
+/** Accepts items. @since 0.1.0 */
 export * as Ingest from "./Ingest.ts"
 /** Effect's metrics as the text that Prometheus scrapes. @since 0.1.0 */
 export * as Prometheus from "./Prometheus.ts"

@@ -96,10 +96,11 @@ export interface WriteCoordinator {
   ) => Effect.Effect<A, E | WriteError, R>
   /**
    * The committed writes that have a topic, in the order of their commits, from the moment of subscription until the
-   * coordinator is closed. A subscriber that is too slow slows nothing down: it loses the oldest, and is told how many.
+   * coordinator is closed. A slow subscriber does not slow the coordinator down: it loses the oldest changes, and
+   * learns how many.
    *
-   * It is not called `events`, because it tells nothing of what becomes of writes: it is data of yours, with your topics
-   * and payloads, and only what is committed.
+   * It is not called `events`, because it does not report what happens to writes: it carries your own topics and
+   * payloads, and only those that are committed.
    */
   readonly changes: Stream.Stream<WriteChange | Missed>
   /** The counts at one moment, also after the coordinator has been closed. */
