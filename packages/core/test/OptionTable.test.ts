@@ -174,6 +174,22 @@ describe("a default in words", () => {
   })
 })
 
+describe("a limit in words", () => {
+  it("is that of the check, or what was said of a check beside the table", () => {
+    const limits = [table.size, table.shards, table.lease, table.isolate, table.name, table.every, table.handle]
+    expect(limits.map(({ limit }) => limit)).toEqual([
+      "at least 1",
+      "from 1 to 65,536",
+      "at least 10 milliseconds",
+      "`\"bisect\"` or `\"each\"`",
+      "not blank",
+      undefined,
+      undefined
+    ])
+    expect(Table.limited(table.every, "longer than `lease`").limit).toBe("longer than `lease`")
+  })
+})
+
 describe("a configuration", () => {
   const configured = (options: object, configuration: object) => Table.configured(table, options, configuration)
 

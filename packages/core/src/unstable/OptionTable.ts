@@ -249,9 +249,10 @@ export const boolean: Entry<boolean, boolean, boolean, ""> = holding(
  * @category kinds
  */
 export const oneOf = <const Value extends string>(...values: ReadonlyArray<Value>): Entry<Value, Value, Value, ""> => {
-  const limit = values.map((value) => JSON.stringify(value)).join(" or ")
+  const must = values.map((value) => JSON.stringify(value)).join(" or ")
+  const limit = values.map(quoted).join(" or ")
   return {
-    ...holding<Value, Value>("text", (value) => values.some((one) => one === value), limit, limit),
+    ...holding<Value, Value>("text", (value) => values.some((one) => one === value), must, limit),
     words: quoted
   }
 }
@@ -418,6 +419,17 @@ export const where = <In, Out, Plain, Unit extends string>(
   check: (queue, field, value) =>
     Effect.tap(entry.check(queue, field, value), (out) => Check.check(holds(out), queue, field, value, limit))
 })
+
+/**
+ * An option with a limit that depends on others, in words. Its check stands beside the table.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const limited = <In, Out, Plain, Unit extends string>(
+  entry: Entry<In, Out, Plain, Unit>,
+  limit: string
+): Entry<In, Out, Plain, Unit> => ({ ...entry, limit })
 
 /**
  * An option that may be left out, and is this then.

@@ -24,8 +24,8 @@ export interface Options {
    */
   readonly maxStreamWait?: Duration.DurationInput | undefined
   /**
-   * How long an `Idempotency-Key` is remembered in memory: for queues that keep their items there, and for every queue
-   * which body it belongs to. A queue with a store remembers it there, for its own `idWindow`. Default: 1 hour.
+   * How long an `Idempotency-Key` is remembered in memory, and the body that it belongs to. A queue with a store also
+   * keeps the key there, for its own `idWindow`. Default: 1 hour.
    */
   readonly idempotencyWindow?: Duration.DurationInput | undefined
   /** How many keys are remembered in memory for each queue. Then the oldest is forgotten. Default: 100,000. */
@@ -33,7 +33,7 @@ export interface Options {
   /** How long a queue that holds items may make no progress before it counts as stalled. Default: 1 minute. */
   readonly stalledAfter?: Duration.DurationInput | undefined
   /**
-   * How many events of each queue are kept, to look at later. With 0 none are kept, nobody can watch live, and the queues
+   * How many events of each queue are kept, to look at later. With 0 none are kept, live watching is off, and the queues
    * make no events for it. Default: 100.
    */
   readonly recentEvents?: number | undefined

@@ -74,7 +74,7 @@ export const table = {
         methods: Table.optional(names, "GET, HEAD, PUT, PATCH, POST, DELETE"),
         headers: Table.withDefault(names, [], "none"),
         exposedHeaders: Table.withDefault(names, [], "none"),
-        credentials: Table.withDefault(Table.boolean, false),
+        credentials: Table.limited(Table.withDefault(Table.boolean, false), "false where all origins may ask"),
         maxAge: Table.withDefault(ending, "10 minutes")
       } satisfies Table.Of<Cors>,
       "an object with origins"

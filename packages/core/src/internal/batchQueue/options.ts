@@ -72,17 +72,17 @@ export type IntakePolicy<A> =
  * @category models
  */
 export interface Flush {
-  /** Items in the batch. With 0 there is no such limit. Default: 1, or no limit where another one is given. */
+  /** How many items the batch may have. With 0 there is no such limit. Default: 1, or no limit where another one is given. */
   readonly size?: number | undefined
-  /** Offers since the batch was opened. They are more than its items where the buffer merges. Default: no limit. */
+  /** How many offers the batch may have. They are more than its items where the buffer merges. Default: no limit. */
   readonly pushes?: number | undefined
   /**
-   * Bytes in the batch. It never has more, unless one item alone has. It is stored when it is full, and before an item
+   * How many bytes the batch may have. It never has more, unless one item alone has. It is stored when it is full, and before an item
    * that it has no room for. Bytes are counted as JSON has them, or a few more, so in JSON the batch is never larger, not
    * counting its envelope. Where a `buffer` merges items, the bytes of all of them count. Default: no limit but 16 MiB.
    */
   readonly bytes?: number | undefined
-  /** Time since the first item came. Default: no limit. */
+  /** How long after its first item the batch is stored. Default: no limit. */
   readonly linger?: Duration.DurationInput | undefined
 }
 
@@ -149,7 +149,7 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
    */
   readonly isolate?: "bisect" | "each" | undefined
   /**
-   * How long a worker itself waits for retries, all in all for one claim. After that the batch rests in the store until
+   * How long a worker itself waits for retries, in total for one claim. After that the batch rests in the store until
    * it is due. Default: 100 milliseconds.
    */
   readonly inlineDelay?: Duration.DurationInput | undefined
@@ -159,8 +159,8 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
    */
   readonly cooldown?: Duration.DurationInput | undefined
   /**
-   * How many times an item is delivered. After that many failures, or crashes of the process that handles it, it becomes
-   * a dead letter. Default: no limit.
+   * How often an item is delivered at most. After that many failures, or crashes of the process that handles it, it
+   * becomes a dead letter. Default: no limit.
    */
   readonly maxDeliveries?: number | undefined
   /**
@@ -301,7 +301,10 @@ export const table = {
   inlineDelay: Table.withDefault(finite(0), 100),
   cooldown: Table.optional(finite(0), "its items become dead letters"),
   maxDeliveries: Table.optional(Table.positiveInteger, "no limit"),
-  leaseDuration: Table.withDefault(finite(10), "30 seconds"),
+  leaseDuration: Table.withDefault(
+    Table.limited(finite(10), "finite, and three times as long as the store may wait for its turn to write"),
+    "30 seconds"
+  ),
   pollInterval: Table.withDefault(finite(1), "1 second"),
   format: Table.withDefault(
     Table.make<Codec.Format>({

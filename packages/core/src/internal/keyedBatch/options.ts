@@ -59,7 +59,7 @@ export interface CommonOptions<K extends Key, S, E2, R2> {
   readonly save?: ((key: K, resource: S) => Effect.Effect<void, E2, R2>) | undefined
   /**
    * How long a batch takes operations, from its start. Zero: it takes the operations that wait when the resource is
-   * there. It is not called `linger`, because operations run at once, and only the save waits. Default: 100
+   * loaded. It is not called `linger`, because operations run at once, and only the save waits. Default: 100
    * milliseconds.
    */
   readonly minDuration?: Duration.DurationInput | undefined
@@ -103,7 +103,10 @@ export const table = {
   initial: Table.optional(Table.callback(makes), "none, where there is `load`"),
   save: Table.optionalCallback("nothing is saved"),
   minDuration: Table.withDefault(Table.where(Table.duration, Number.isFinite, "a finite duration"), 100),
-  maxDuration: Table.optional(Table.duration, "twice `minDuration`, and no limit where that is zero"),
+  maxDuration: Table.optional(
+    Table.limited(Table.duration, "longer than `minDuration`"),
+    "twice `minDuration`, and no limit where that is zero"
+  ),
   batchSize: Table.withDefault(unlimited, Infinity, "no limit"),
   shards: Table.withDefault(fibers, 16),
   shardOf: shardOfEntry

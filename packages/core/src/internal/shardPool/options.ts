@@ -84,7 +84,7 @@ export interface Options<C, A, E, R, E2 = never, R2 = never, K extends Key = Key
   readonly isRejection?: ((error: NoInfer<E>) => boolean) | undefined
   /**
    * How long the pool knows a key after its last command, at most twice that long. Without `currentVersion` it knows all
-   * keys for ever, because versions would repeat otherwise. Default: 5 minutes.
+   * keys forever, because versions would repeat otherwise. Default: 5 minutes.
    */
   readonly idleTimeToLive?: Duration.DurationInput | undefined
   /** How long closing the scope may run what is held. Then the rest is dropped. Default: 30 seconds. */

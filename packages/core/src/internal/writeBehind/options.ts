@@ -60,8 +60,8 @@ export interface Options<A, E, R, R2 = never> {
    */
   readonly batchSize?: number | undefined
   /**
-   * Bounds a batch by bytes, or by whatever else `of` counts. A batch never has more than `limit` of them, unless one
-   * item alone has, and it is due when the items that wait have as many. An item is counted when it comes in, and again
+   * Bounds a batch by bytes, or by any other measure that `of` returns. A batch never has more than `limit` of them,
+   * unless one item alone has, and it is due when the waiting items have as many. An item is counted when it comes in, and again
    * only when another is merged into it. An item is flushed by itself where `of` throws or returns anything but a whole
    * number of 0 or more. It does not work with a policy of your own whose backing queue ignores the options that it is
    * given. Default: no bound by bytes.
@@ -86,7 +86,7 @@ export interface Options<A, E, R, R2 = never> {
   readonly shards?: number | undefined
   /**
    * The key that decides the shard of an item. Items of one key are flushed in the order in which they were offered.
-   * Required with several shards. Default: the key of `coalesceByKey`, where that is the policy.
+   * It is required with several shards. Default: the key of `coalesceByKey`, where that is the policy.
    */
   readonly shardBy?: ((item: A) => Sharding.Key) | undefined
   /** How long closing the scope may flush what is held. Then the rest is dropped. Default: 30 seconds. */
@@ -130,7 +130,10 @@ export const table = {
   flush: Table.callback(),
   retry: Table.withDefault(Table.schedule, defaultRetry, "3 retries, after 100 ms, 200 ms and 400 ms"),
   shards: Table.withDefault(Table.positiveInteger, 1),
-  shardBy: Table.optionalCallback<(item: any) => Sharding.Key>("the key of `coalesceByKey`, where that is the policy"),
+  shardBy: Table.limited(
+    Table.optionalCallback<(item: any) => Sharding.Key>("the key of `coalesceByKey`, where that is the policy"),
+    "required with several shards"
+  ),
   drainTimeout: Table.withDefault(Table.duration, "30 seconds"),
   onDrop: Table.optionalCallback("none")
 } satisfies Table.Of<AnyOptions>

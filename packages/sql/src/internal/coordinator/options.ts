@@ -21,15 +21,15 @@ export interface Options {
   /** How many writes share a transaction at most. Default: 128. */
   readonly batchSize?: number | undefined
   /**
-   * How long the first write of a group waits for others to share its transaction. Zero: the group is whatever is
-   * waiting. Default: 0.
+   * How long the first write of a group waits for others to share its transaction. Zero: the group is the writes that
+   * wait. Default: 0.
    */
   readonly linger?: Duration.DurationInput | undefined
   /**
    * How long one write may run. This is the `timeout` of a coordinator, under the name that is usual for databases. A
    * group that has run for a tenth of it begins no further write, so that it holds the writer hardly longer than this. It
    * must be at most a third of the shortest lease of the queues in the same database, because their renewals must get
-   * through. Infinite: for ever, and then a write that hangs stops all others. Default: 10 seconds.
+   * through. Infinite: without end, and then a write that hangs stops all others. Default: 10 seconds.
    */
   readonly writeTimeout?: Duration.DurationInput | undefined
   /** Whether closing the scope runs the writes that still wait, instead of refusing them. Default: false. */
@@ -48,7 +48,13 @@ export const table = {
   capacity: Table.withDefault(Table.positiveInteger, 256),
   batchSize: Table.withDefault(Table.positiveInteger, 128),
   linger: Table.withDefault(Table.where(Table.duration, Number.isFinite, "finite"), 0),
-  writeTimeout: Table.withDefault(Table.where(Table.duration, (millis) => millis > 0, "more than 0"), "10 seconds"),
+  writeTimeout: Table.withDefault(
+    Table.limited(
+      Table.where(Table.duration, (millis) => millis > 0, "more than 0"),
+      "more than 0, and at most a third of the shortest lease in the database"
+    ),
+    "10 seconds"
+  ),
   drain: Table.withDefault(Table.boolean, false),
   drainTimeout: Table.withDefault(Table.duration, "30 seconds"),
   topic: Table.withDefault(Table.callback<(name: string) => string | undefined>(), identity, "the name itself")
