@@ -13,12 +13,11 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -28,7 +27,6 @@ import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import * as Backpressure from "./Backpressure.ts"
 import type { Batch } from "./Batch.ts"
 import { BatchStore } from "./BatchStore.ts"
 import type { Buffer } from "./Buffer.ts"
@@ -52,8 +50,17 @@ import {
 } from "./internal/batchQueue/options.ts"
 import { BatchTally, type Totals } from "./internal/batchQueue/tally.ts"
 import { type Breaks, makeBreaks } from "./internal/fibers/breaks.ts"
-import { filterOf, inPortions } from "./internal/batchQueue/deadLetters.ts"
-import { Entry } from "./internal/batchQueue/entry.ts"
+import {
+  type DeadLetterQuery,
+  type DeadLetters,
+  type InspectedLetter,
+  type LetterOptions,
+  makeDeadLetters,
+  type WhichLetters
+} from "./internal/batchQueue/deadLetters.ts"
+import type { Entry } from "./internal/batchQueue/entry.ts"
+import { entryPolicy, suspends } from "./internal/batchQueue/entryPolicy.ts"
+import { guarded, logInternalError, logProcessError, withProcessSpan } from "./internal/batchQueue/reporting.ts"
 import { makeGuard } from "./internal/fibers/guard.ts"
 import {
   type BatchAllOrNoneError,
@@ -61,7 +68,6 @@ import {
   type Storing,
   type UnsafeBatchOutcome
 } from "./internal/batchQueue/offers.ts"
-import { byKey } from "./internal/intake/keys.ts"
 import { Repeats } from "./internal/batchQueue/repeats.ts"
 import { Retrying } from "./internal/fibers/retrying.ts"
 import { Own } from "./internal/batchQueue/own.ts"
@@ -82,10 +88,9 @@ import {
   type QueueClosed,
   type StoreUnavailable
 } from "./QueueError.ts"
-import type { BatchQueueEvent, DeadLetterReason, Outcome } from "./QueueEvent.ts"
+import type { BatchQueueEvent, Outcome } from "./QueueEvent.ts"
 import * as QueueMetrics from "./QueueMetrics.ts"
-import type { Amount, DeadLetter, Portion, Portioned, QueueStore, Stats, StoreTransaction } from "./QueueStore.ts"
-import * as Result from "./Result.ts"
+import type { QueueStore, Stats, StoreTransaction } from "./QueueStore.ts"
 
 /**
  * A durable queue of items of type `A`. Define a tag for each queue, and provide it with `layer`.
@@ -199,103 +204,22 @@ export interface BatchQueue<in out A> {
   readonly metrics: Effect.Effect<Metrics>
 }
 
-/**
- * Selects dead letters: by id, all of them, or those that match every given field: the reason, a case-sensitive part of
- * their error, and how long ago they were set aside.
- *
- * @since 0.1.0
- * @category models
- */
-export type WhichLetters = ReadonlyArray<number> | "all" | DeadLetterQuery
-
-/**
- * The fields that a dead letter must match. Fields that are not given match every letter.
- *
- * @since 0.1.0
- * @category models
- */
-export interface DeadLetterQuery {
-  readonly reason?: DeadLetterReason | undefined
-  readonly error?: string | undefined
-  /** It was set aside at least this long ago. */
-  readonly olderThan?: Duration.DurationInput | undefined
-}
-
-/**
- * How many dead letters to process, and how fast.
- *
- * @since 0.1.0
- * @category models
- */
-export interface LetterOptions {
-  /** At most this many dead letters, lowest ids first. Default: no limit. */
-  readonly limit?: number | undefined
-  /**
-   * About this many dead letters a second, so as not to flood the destination. Not inside a transaction of the store's
-   * database. Default: as fast as the store.
-   */
-  readonly rate?: number | undefined
-  /** Counts them and changes nothing. Default: false. */
-  readonly dryRun?: boolean | undefined
-}
-
-/**
- * The dead letters of every process: items, and batches that cannot be read.
- *
- * `redrive` and `discard` work in portions, and let other operations run in between.
- *
- * **Waits** for the store; changes also wait for their turn to write. **Errors**: `StoreUnavailable`: some portions may
- * be done; a retry continues with the rest. `InvalidOption`: nothing was done. **Interruption**: the current portion is
- * completed. Inside a transaction of the store's database the changes join that transaction, and are counted once it is
- * committed.
- *
- * @since 0.1.0
- * @category models
- */
-export interface DeadLetters<out A> {
-  /** Lists dead letters by id, starting after the id `after` (default: from the first). `limit` defaults to 100. */
-  readonly list: (
-    options?: DeadLetterQuery & { readonly limit?: number | undefined; readonly after?: number | undefined }
-  ) => Effect.Effect<ReadonlyArray<DeadLetter>, StoreUnavailable | InvalidOption>
-  /** One dead letter, with its items, or with the reason why they cannot be read. */
-  readonly inspect: (id: number) => Effect.Effect<Option.Option<InspectedLetter<A>>, StoreUnavailable>
-  /**
-   * Puts them back, each in its own place, as if they had never been delivered. Returns how many it put back. An id
-   * without a dead letter is ignored.
-   */
-  readonly redrive: (
-    which: WhichLetters,
-    options?: LetterOptions
-  ) => Effect.Effect<Amount, StoreUnavailable | InvalidOption>
-  /** Deletes them. Returns how many it deleted. */
-  readonly discard: (
-    which: WhichLetters,
-    options?: LetterOptions
-  ) => Effect.Effect<Amount, StoreUnavailable | InvalidOption>
-}
-
-/**
- * A dead letter with its decoded content.
- *
- * @since 0.1.0
- * @category models
- */
-export interface InspectedLetter<out A> extends DeadLetter {
-  readonly payload: Uint8Array
-  readonly content: Result.Result<ReadonlyArray<A>, Codec.Unreadable>
-}
-
 export type {
   BatchAllOrNoneError,
   BatchOfferError,
   Configurable,
+  DeadLetterQuery,
+  DeadLetters,
   Handle,
+  InspectedLetter,
   IntakePolicy,
+  LetterOptions,
   Options,
   RetryInput,
   Storing,
   Taken,
-  UnsafeBatchOutcome
+  UnsafeBatchOutcome,
+  WhichLetters
 }
 export { defaultRetry }
 
@@ -357,7 +281,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
     this.name = parts.name
     this.events = parts.events
     this.parts = parts
-    this.deadLetters = this.makeDeadLetters()
+    this.deadLetters = makeDeadLetters({ ...parts, observer: parts.tally })
     this.offer = parts.offers.offer
     this.offerAll = parts.offers.offerAll
     this.unsafeOffer = parts.offers.unsafeOffer
@@ -372,77 +296,6 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   readonly pause: Effect.Effect<void> = Effect.sync(() => this.parts.workers.unsafePause())
   readonly resume: Effect.Effect<void> = Effect.sync(() => this.parts.workers.unsafeResume())
   readonly isPaused: Effect.Effect<boolean> = Effect.sync(() => this.parts.workers.isPaused)
-
-  private makeDeadLetters(): DeadLetters<A> {
-    const { backlog, breaks, codec, name, store, tally } = this.parts
-    // An interruption after the change must not leave it uncounted. In a transaction it takes effect with the commit.
-    const counted = <B extends Amount>(
-      operation: Effect.Effect<B, StoreUnavailable>,
-      count: (amount: Amount) => void
-    ) =>
-      Effect.uninterruptible(
-        Effect.zipWith(store.transaction, operation, (transaction, amount) => {
-          if (Option.isNone(transaction)) count(amount)
-          else transaction.value.unsafeOnEnd((committed) => committed && count(amount))
-          return amount
-        })
-      )
-    const isWhole = (value: number) => Number.isSafeInteger(value) && value >= 0
-    const checkLimit = (limit: number) =>
-      Check.check(limit === Infinity || isWhole(limit), name, "limit", limit, "a whole number of dead letters")
-    const checkQuery = ({ olderThan = 0 }: DeadLetterQuery) => Check.millis(name, "olderThan", olderThan)
-    const change = (
-      which: WhichLetters,
-      { dryRun = false, limit = Infinity, rate = Infinity }: LetterOptions,
-      step: (portion: Portion) => Effect.Effect<Portioned, StoreUnavailable>
-    ) =>
-      Effect.gen(function*() {
-        yield* checkLimit(limit)
-        if (typeof which === "object" && !Array.isArray(which)) yield* checkQuery(which as DeadLetterQuery)
-        yield* Check.check(rate > 0, name, "rate", rate, "more than 0 dead letters a second")
-        const pace = { limit, rate: dryRun ? Infinity : rate }
-        // The writer would be held for as long as that takes.
-        const isFree = pace.rate === Infinity || Option.isNone(yield* store.transaction)
-        yield* Check.check(isFree, name, "rate", rate, "none inside a transaction of the store")
-        return yield* inPortions(which, pace, breaks, dryRun ? store.countDead.bind(store) : step)
-      })
-    return {
-      list: ({ after, limit = 100, ...query } = {}) =>
-        Effect.gen(function*() {
-          yield* checkLimit(limit)
-          yield* Check.check(
-            after === undefined || Number.isSafeInteger(after),
-            name,
-            "after",
-            after,
-            "the id of a dead letter"
-          )
-          yield* checkQuery(query)
-          return yield* store.deadLetters({ filter: filterOf(query), after, limit })
-        }),
-      inspect: (id) =>
-        Effect.map(
-          store.inspect(id),
-          Option.map((letter) => ({
-            ...letter,
-            content: Result.map(codec.decodeBatch(letter.payload), ({ items }) => items)
-          }))
-        ),
-      redrive: (which, options = {}) =>
-        change(which, options, (portion) =>
-          counted(store.redrive(portion), (amount) => {
-            tally.redrove(amount)
-            backlog.stored(amount.items)
-            backlog.claimable(amount.batches)
-          })),
-      discard: (which, options = {}) =>
-        change(which, options, (portion) =>
-          counted(store.discard(portion), (amount) => {
-            tally.discardedDead(amount)
-            backlog.room()
-          }))
-    }
-  }
 
   get stats(): Effect.Effect<Stats, StoreUnavailable> {
     return this.parts.store.stats
@@ -545,33 +398,6 @@ interface Fibers {
   readonly loop: Fiber.RuntimeFiber<void>
   readonly workers: ReadonlyArray<Fiber.RuntimeFiber<void>>
   readonly timers: ReadonlyArray<Fiber.RuntimeFiber<void>>
-}
-
-const suspends = (policy: IntakePolicy<any>): boolean =>
-  policy._tag === "suspend"
-  || policy._tag === "coalesceByKey" && policy.whenFull._tag === "suspend"
-
-/** The user's policy, applied to entries. */
-const entryPolicy = <A>(policy: IntakePolicy<A>): Backpressure.Policy<Entry<A>> => {
-  if (policy._tag !== "coalesceByKey") return policy
-  const { key, merge, whenFull } = policy
-  const mergeEntries = (held: Entry<A>, next: Entry<A>) =>
-    merge === undefined
-      ? Entry.merged(next.item, next.encoded, held, next)
-      : Entry.merged(merge(held.item, next.item) as A, undefined, held, next)
-  const pair = (options: Backpressure.PairOptions<Entry<A>>) => {
-    const { check, of } = byKey<Entry<A>>(options.name, ({ item }) => key(item))
-    return Backpressure.coalescingPair(options, {
-      whenFull,
-      merge: mergeEntries,
-      // An item with an id is its own identity: merged with others it would lose its id.
-      identity: {
-        of: (entry) => entry.id === undefined ? of(entry) : entry,
-        check: (known) => known instanceof Entry ? undefined : check(known)
-      }
-    })
-  }
-  return { _tag: "coalesceByEntry", pair: pair as Backpressure.Policy<Entry<A>>["pair"] }
 }
 
 /**
@@ -833,48 +659,6 @@ const makeMetrics = (name: string, options: QueueMetrics.BatchQueueOptions = {},
         new InvalidOption({ queue: name, field: "metrics", value: options, limit: "names, tags and boundaries" })
     })
   })
-
-const again = (repeats: number): string => repeats === 0 ? "" : `, and did so ${repeats} times since this was told last`
-
-const logProcessError =
-  (name: string, repeats: Repeats) => (cause: Cause.Cause<unknown>, { attempt, items }: Batch<unknown>) => {
-    const count = repeats.note("process", cause)
-    return count === undefined
-      ? Effect.void
-      : Effect.logWarning(`${name}: attempt ${attempt} at ${items.length} items failed${again(count)}`, cause)
-  }
-
-const logInternalError = (name: string, repeats: Repeats) => (cause: Cause.Cause<unknown>, operation: string) => {
-  const count = repeats.note(operation, cause)
-  return count === undefined ? Effect.void : Effect.logError(`${name}: ${operation} failed${again(count)}`, cause)
-}
-
-/** If an error handler dies, that is logged and has no other effect. */
-const guarded = <Args extends ReadonlyArray<any>>(
-  queue: string,
-  field: string,
-  handler: (...args: Args) => Effect.Effect<void, never, any>
-) =>
-(...args: Args): Effect.Effect<void> =>
-  Effect.catchAllDefect(
-    Effect.suspend(() => handler(...args)) as Effect.Effect<void>,
-    (defect) => Effect.logError(`${queue}: ${field} died`, Cause.die(defect))
-  )
-
-const withProcessSpan = <A, E, R>(
-  name: string,
-  batch: Batch<A>,
-  process: Effect.Effect<void, E, R>
-): Effect.Effect<void, E, R> =>
-  Effect.withSpan(process, "BatchQueue.process", {
-    root: true,
-    attributes: {
-      "sluice.queue": name,
-      "sluice.batch.items": batch.items.length,
-      "sluice.batch.trigger": batch.trigger,
-      "sluice.batch.attempt": batch.attempt
-    }
-  }) as Effect.Effect<void, E, R>
 
 /**
  * Provides your own tag with a queue. Closing the layer closes the queue.
