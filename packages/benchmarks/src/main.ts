@@ -3,12 +3,13 @@ import { batchQueue } from "./batch-queue.ts"
 import { run } from "./cli.ts"
 import { busy } from "./busy.ts"
 import { failure, toMarkdown } from "./failure.ts"
+import { house } from "./house.ts"
 import { http } from "./http.ts"
 import { keyed } from "./keyed.ts"
 import { writeBehind } from "./write-behind.ts"
 import { writeCoordinator } from "./write-coordinator.ts"
 
-const benchmarks = [writeBehind, writeCoordinator, batchQueue, keyed, http, busy]
+const benchmarks = [writeBehind, writeCoordinator, batchQueue, keyed, http, busy, house]
 
 const args = process.argv.slice(2)
 const print = (text: string) => process.stdout.write(`${text}\n`)
