@@ -10,12 +10,27 @@ import { optionChecks } from "./house/optionChecks.ts"
 import { rememberedKeys } from "./house/rememberedKeys.ts"
 import { serverSentEvents } from "./house/serverSentEvents.ts"
 import { shapes } from "./house/shapes.ts"
+import { makeStatements, type Sizes } from "./house/statements.ts"
+
+/** Enough transactions for some tenths of a second. */
+const sizes: Sizes = { FULL: { one: 100, group: 50 }, NORMAL: { one: 3_000, group: 150 } }
+
+export const makePlan = (sizes: Sizes) =>
+  Effect.gen(function*() {
+    return together([
+      shapes,
+      ndjson,
+      serverSentEvents,
+      yield* rememberedKeys,
+      optionChecks,
+      locks,
+      yield* makeStatements(sizes)
+    ])
+  })
 
 export const house: Benchmark = {
   name: "house",
   title: "what is written by hand, with what Effect has for it",
   packages: ["effect", "@effect/platform", "@effect/experimental", "@effect/sql-sqlite-node", "better-sqlite3"],
-  plan: Effect.gen(function*() {
-    return together([shapes, ndjson, serverSentEvents, yield* rememberedKeys, optionChecks, locks])
-  })
+  plan: makePlan(sizes)
 }
