@@ -1,7 +1,7 @@
 /**
- * What came of something that never throws: a value, or what is wrong.
+ * The result of a function that never throws: a value, or what is wrong.
  *
- * It is plain data. `_tag` tells the two apart, so that a `switch` or an `if` is all it takes.
+ * It is plain data. `_tag` tells the two apart, so a `switch` or an `if` is enough.
  *
  * @example
  * ```ts

@@ -213,8 +213,8 @@ const gated = (
       Effect.gen(function*() {
         const gate = new Gate(cors)
         const told = Effect.provideService(app, Closing, gate)
-        // As a middleware it is around the writing of the answer, too. It is there for as long as the server is: a
-        // request that comes while the queues drain would have no answer otherwise.
+        // As a middleware it also wraps the writing of the answer. It lives as long as the server: otherwise a request
+        // that comes while the queues drain would get no answer.
         const served = Scope.extend(
           serve(told, (app) => gate.through(middleware === undefined ? app : middleware(app))),
           scope

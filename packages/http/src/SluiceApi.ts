@@ -219,7 +219,7 @@ const reasons =
   "retries-exhausted, deliveries-exhausted, rejected, undecodable or corrupt, where the queue has no reasons "
   + "of its own"
 
-/** An integer from 0. A named schema would lose its name by a description. */
+/** An integer from 0. Adding a description to a named schema, such as `NonNegativeInt`, would replace what it says. */
 const wholeNumber = (description: string) => Schema.Number.pipe(Schema.int(), Schema.nonNegative({ description }))
 
 /** The fields that a dead letter must match, in a body or in query parameters. */

@@ -1,9 +1,9 @@
 /**
- * The laws of a `BatchStore`: run them on a store of your own.
+ * The laws of a `BatchStore`. Run them on a store of your own.
  *
- * Each law is an Effect that needs the store and a `TestClock`, which it moves itself, and fails with a `LawFailure`. No
- * test runner is needed. Each uses queues of its own, named after it, which must be empty: run them on a fresh store, or
- * all of them on the same one, once.
+ * Each law is an Effect that needs the store and a `TestClock`, which it moves itself, and fails with a `LawFailure`.
+ * No test runner is needed. Each uses queues of its own, named after it, which must be empty: run them on a fresh
+ * store, or all of them on the same one, once.
  *
  * @since 0.1.0
  */
@@ -32,9 +32,9 @@ export { LawFailure } from "./laws/lawTrial.ts"
  * @category models
  */
 export interface Law {
-  /** What it says. */
+  /** What the law says. */
   readonly name: string
-  /** Fails where it does not hold. Takes a `TestClock`. */
+  /** Fails if the law does not hold. Needs a `TestClock`. */
   readonly check: Effect.Effect<void, LawFailure | StoreUnavailable | LeaseLost, BatchStore>
 }
 
@@ -84,7 +84,7 @@ export const laws = (settings: Settings = {}): ReadonlyArray<Law> => [
 ]
 
 /**
- * Checks every law, one after another, and fails at the first that does not hold.
+ * Checks every law, one after another. Fails at the first that does not hold.
  *
  * @since 0.1.0
  * @category laws

@@ -1,9 +1,8 @@
 /**
- * A `BatchStore` that fails as planned: before it has done anything, after it has done it, for good, for a while, or
- * not at all.
+ * A `BatchStore` that fails as planned: before a call takes effect, after it, forever, for a while, or not at all.
  *
- * Whatever is built on a store must come through all of these. A run without faults says how many calls there are; then
- * the same program runs again with a fault at the first call, at the second, and so on.
+ * Code that uses a store must survive all of these. A run without faults counts the calls; then run the same program
+ * with a fault at the first call, at the second, and so on.
  *
  * @since 0.1.0
  */
@@ -15,8 +14,7 @@ import { StoreUnavailable } from "../QueueError.ts"
 import { mulberry32 } from "./SeededScheduler.ts"
 
 /**
- * What a store is asked to do; `"queue"` is the opening of a queue's part of it. `transaction` never fails, and is left
- * as it is.
+ * The operations of a store; `"queue"` opens the part of a queue. `transaction` never fails, and is passed through.
  *
  * @since 0.1.0
  * @category models
@@ -24,7 +22,7 @@ import { mulberry32 } from "./SeededScheduler.ts"
 export type Operation = "queue" | Exclude<keyof QueueStore, "transaction">
 
 /**
- * What goes wrong with one call.
+ * The fault of one call.
  *
  * - `Fails`: it fails with `StoreUnavailable`, and nothing was done.
  * - `LosesAnswer`: it is done, and then fails, like a connection that drops at the commit.
@@ -45,7 +43,7 @@ export type Fault =
   | { readonly _tag: "Slow"; readonly millis: number }
 
 /**
- * One call, as a plan is told of it.
+ * A call, as a plan receives it.
  *
  * @since 0.1.0
  * @category models
@@ -60,7 +58,7 @@ export interface Call {
 }
 
 /**
- * Says for each call what goes wrong with it; undefined: nothing.
+ * Returns the fault of each call, or undefined for none.
  *
  * @since 0.1.0
  * @category models
@@ -79,7 +77,7 @@ export interface FaultyStore extends BatchStore {
 }
 
 /**
- * Nothing goes wrong; the calls are counted.
+ * No faults; the calls are counted.
  *
  * @since 0.1.0
  * @category plans
@@ -87,7 +85,7 @@ export interface FaultyStore extends BatchStore {
 export const never: Plan = () => undefined
 
 /**
- * One call goes wrong: the `index`-th of all, or of one operation.
+ * One call fails: the `index`-th of all, or of one operation.
  *
  * @since 0.1.0
  * @category plans
@@ -99,7 +97,7 @@ export const at = (index: number, fault: Fault, operation?: Operation): Plan => 
     : undefined
 
 /**
- * Every call fails that begins in a span of time: from `fromMillis` on, and before `toMillis`.
+ * Every call fails that begins from `fromMillis` on and before `toMillis`.
  *
  * @since 0.1.0
  * @category plans
@@ -111,7 +109,7 @@ export const down = (
 ({ nowMillis }) => nowMillis >= fromMillis && nowMillis < toMillis ? fault : undefined
 
 /**
- * Calls go wrong at random, from a seed: each fault with its own probability. The opening of the queue never does.
+ * Calls fail at random, from a seed, each fault with its own probability. Opening the queue never fails.
  *
  * @since 0.1.0
  * @category plans
@@ -130,7 +128,7 @@ export const seeded = (seed: number, odds: ReadonlyArray<readonly [fault: Fault,
 }
 
 /**
- * The first of some plans that has something go wrong.
+ * The fault of the first plan that has one.
  *
  * @since 0.1.0
  * @category plans
@@ -142,7 +140,7 @@ export const first = (...plans: ReadonlyArray<Plan>): Plan => (call) => {
 }
 
 /**
- * Makes a store fail. What it has stored stays in the store that it is made of.
+ * Makes a store fail. Stored data stays in the wrapped store.
  *
  * @example
  * ```ts

@@ -1,9 +1,9 @@
 /**
- * The laws of backpressure policies, as properties: run them on a policy of your own.
+ * The laws of backpressure policies, as properties. Run them on a policy of your own.
  *
- * Each law offers random sequences of items to the pair that the policy makes, takes from it, interrupts offers that
- * wait, and watches what becomes of every item. No time passes and nothing runs in parallel, so that thousands of
- * sequences cost a second and every failure can be replayed.
+ * Each law offers random sequences of items to the pair that the policy makes, takes from it, interrupts waiting
+ * offers, and watches what happens to every item. No time passes and nothing runs in parallel, so thousands of
+ * sequences take a second and every failure can be replayed.
  *
  * | law | what it says | of which policies |
  * |---|---|---|
@@ -36,7 +36,7 @@ import { violations } from "./laws/policyTrial.ts"
 export type Law = "bounded" | "order" | "no-invention" | "conservation" | "weights" | "kept"
 
 /**
- * A policy, and what to try it with.
+ * A policy, and the settings to try it with.
  *
  * @since 0.1.0
  * @category models
@@ -46,8 +46,8 @@ export interface Subject<A> {
   /** An integer of at least 1. Try 1, 2 and 3: that is where policies go wrong. */
   readonly capacity: number
   /**
-   * What is offered. The laws must be able to tell items apart: of items that are the same (as keys of a `Map` are),
-   * a sequence offers the first only. Objects made anew for each item serve best; see `items`.
+   * The items to offer. The laws must be able to tell items apart: of equal items (as keys of a `Map`), a sequence only
+   * offers the first. A new object for each item works best; see `items`.
    */
   readonly items: FastCheck.Arbitrary<A>
   /**
@@ -55,15 +55,18 @@ export interface Subject<A> {
    * it before the policy sees it. Default: every item weighs 1.
    */
   readonly weigh?: ((item: A) => number) | undefined
-  /** The key by which items coalesce, where they do: both items of a coalescing must have the same. */
+  /** The key by which items coalesce, if they do: both items must have the same key. */
   readonly key?: ((item: A) => Key) | undefined
-  /** Whether what comes out may have been made by the policy, by merging what went in. Default: false. */
+  /** Whether the policy may return merged items. Default: false. */
   readonly merges?: boolean | undefined
   /** Whether the policy changes the order on purpose: `all` then leaves the law `order` out. Default: false. */
   readonly reorders?: boolean | undefined
-  /** Whether the policy drops or refuses though there is room: `all` then leaves the law `weights` out. Default: false. */
+  /**
+   * Whether the policy drops or refuses items although there is room: `all` then leaves the law `weights` out. Default:
+   * false.
+   */
   readonly dropsEarly?: boolean | undefined
-  /** What exactly is kept. Without it `all` leaves the law `kept` out. */
+  /** The exact model of what is kept. Without it `all` leaves the law `kept` out. */
   readonly model?: PolicyModel<A> | undefined
 }
 
@@ -103,7 +106,7 @@ export class LawFailure extends Data.TaggedError("LawFailure")<{
 }> {}
 
 /**
- * Never more is held than the capacity: in items, and in weight where items are weighed.
+ * The queue never holds more than its capacity: in items, and in weight if items are weighed.
  *
  * @example
  * ```ts
@@ -119,8 +122,8 @@ export class LawFailure extends Data.TaggedError("LawFailure")<{
 export const bounded = <A>(subject: Subject<A>, settings?: Settings): void => holds("bounded", subject, settings)
 
 /**
- * What comes out is in the order in which it was offered. An item that replaces another comes out in its place. Offers
- * that wait are let in first come first served: none overtakes another, however light it is.
+ * Items come out in the order in which they were offered. An item that replaces another comes out in its place. Waiting
+ * offers are admitted first come, first served: none overtakes another, however light it is.
  *
  * @example
  * ```ts
@@ -136,7 +139,7 @@ export const bounded = <A>(subject: Subject<A>, settings?: Settings): void => ho
 export const order = <A>(subject: Subject<A>, settings?: Settings): void => holds("order", subject, settings)
 
 /**
- * What comes out was offered, and it comes out once. With `merges` the law has nothing to say.
+ * Each item that comes out was offered, and comes out once. With `merges` the law does not apply.
  *
  * @example
  * ```ts
@@ -154,8 +157,8 @@ export const noInvention = <A>(subject: Subject<A>, settings?: Settings): void =
 
 /**
  * After every step, offered = refused + coalesced + dropped + taken + held. Every drop and every coalescing is reported
- * once, with the right item and a reason; an interrupted offer leaves nothing behind; no offer waits for ever; and a
- * shutdown reports what is left, with the reason `"shutdown"`.
+ * once, with the right item and a reason; an interrupted offer leaves nothing behind; no offer waits forever; and a
+ * shutdown reports the remaining items with the reason `"shutdown"`.
  *
  * @example
  * ```ts
@@ -172,8 +175,8 @@ export const conservation = <A>(subject: Subject<A>, settings?: Settings): void 
   holds("conservation", subject, settings)
 
 /**
- * An item that there is room for is taken, and nothing is dropped for it, while nobody waits. So what has left weighs
- * nothing any more, and an empty queue has its whole capacity again.
+ * While no offer waits, an item that fits is taken, and nothing is dropped for it. So items that have left no longer
+ * count, and an empty queue has its whole capacity again.
  *
  * @example
  * ```ts
@@ -194,7 +197,8 @@ export const conservation = <A>(subject: Subject<A>, settings?: Settings): void 
 export const weights = <A>(subject: Subject<A>, settings?: Settings): void => holds("weights", subject, settings)
 
 /**
- * Exactly what the model says is kept, dropped, coalesced and refused, and whoever waits is let in when the model says.
+ * The policy keeps, drops, coalesces and refuses exactly what the model says, and admits waiting offers when the model
+ * says.
  *
  * @example
  * ```ts
@@ -220,7 +224,7 @@ export const kept = <A>(subject: Subject<A> & { readonly model: PolicyModel<A> }
   })
 
 /**
- * Every law that the subject does not take exception to. It throws at the first that is broken.
+ * Checks every law that applies to the subject. Throws at the first that is broken.
  *
  * @example
  * ```ts
@@ -262,10 +266,10 @@ export interface Item {
 }
 
 /**
- * Items made anew each time, with few keys, so that they often coalesce.
+ * New items each time, with few keys, so that they often coalesce.
  *
- * The default keys are some that indexes have gone wrong with: `__proto__`, `constructor`, the empty string, both zeros,
- * and the text of one of them. The default weight is 1.
+ * The default keys are known to break indexes: `__proto__`, `constructor`, the empty string, both zeros, and the text
+ * of one of them. The default weight is 1.
  *
  * @since 0.1.0
  * @category items

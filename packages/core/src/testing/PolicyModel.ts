@@ -56,7 +56,7 @@ const weightOf = <A>({ weigh }: Limits<A>, items: ReadonlyArray<A>): number =>
 
 const fits = <A>(limits: Limits<A>, items: ReadonlyArray<A>): boolean => weightOf(limits, items) <= limits.capacity
 
-/** Takes the item where it fits, and otherwise does as `whenFull` says. */
+/** Takes the item if it fits, and otherwise does what `whenFull` says. */
 const whereItFits = <A>(
   limits: Limits<A>,
   waits: boolean,
@@ -70,7 +70,7 @@ const whereItFits = <A>(
 const full = <A>(held: ReadonlyArray<A>): Step<A> => ({ outcome: "full", held })
 
 /**
- * Everything is kept: the model of `suspend`.
+ * Keeps everything: the model of `suspend`.
  *
  * @since 0.1.0
  * @category models of the built-in policies
@@ -78,7 +78,7 @@ const full = <A>(held: ReadonlyArray<A>): Step<A> => ({ outcome: "full", held })
 export const everything = <A>(limits: Limits<A>): PolicyModel<A> => whereItFits(limits, true, full)
 
 /**
- * Everything that was accepted is kept, and the rest refused: the model of `reject`.
+ * Keeps every accepted item and refuses the rest: the model of `reject`.
  *
  * @since 0.1.0
  * @category models of the built-in policies
@@ -86,7 +86,7 @@ export const everything = <A>(limits: Limits<A>): PolicyModel<A> => whereItFits(
 export const accepted = <A>(limits: Limits<A>): PolicyModel<A> => whereItFits(limits, false, full)
 
 /**
- * The first items are kept, as many as fit: the model of `dropNewest`.
+ * Keeps the first items, as many as fit: the model of `dropNewest`.
  *
  * @since 0.1.0
  * @category models of the built-in policies
@@ -95,7 +95,7 @@ export const first = <A>(limits: Limits<A>): PolicyModel<A> =>
   whereItFits(limits, false, (held, item) => ({ outcome: "dropped", held, dropped: [[item, "drop-newest"]] }))
 
 /**
- * The last items are kept, as many as fit: the model of `dropOldest`.
+ * Keeps the last items, as many as fit: the model of `dropOldest`.
  *
  * @since 0.1.0
  * @category models of the built-in policies
@@ -112,10 +112,10 @@ export const last = <A>(limits: Limits<A>): PolicyModel<A> =>
   })
 
 /**
- * The latest item of each key is kept, at the place where its key first came: the model of `coalesceByKey`. An item of a
- * new key follows `whenFull`, which is one of the models above.
+ * Keeps the latest item of each key, at the place where its key first arrived: the model of `coalesceByKey`.
+ * `whenFull`, one of the models above, applies to an item of a new key.
  *
- * Keys are those of `Sharding`. What `merge` answers must have the key of what it was given.
+ * Keys are those of `Sharding`. The result of `merge` must have the key of its arguments.
  *
  * @example
  * ```ts

@@ -9,7 +9,8 @@
  *
  * **What escapes the seed.** `Math.random`, `Date.now` (and with it `DateTime.unsafeNow`), fiber ids, real timers and
  * I/O, `Effect.runPromise` and the like called inside the program, and the order of a `HashMap` whose keys hash by
- * reference. Objects made outside the program keep their state from run to run: pass a function that makes them anew.
+ * reference. Objects made outside the program keep their state from run to run: pass a function that creates them for
+ * each run.
  *
  * @since 0.1.0
  */
@@ -50,15 +51,15 @@ export interface RunOptions {
   /** What the clock shows at the start. Default 0. */
   readonly epochMillis?: number | undefined
   /**
-   * Applied to the program before it runs: provide services here, or replace references. What it provides wins over
-   * what a run provides itself: the clock, `Random`, and a task of the schedule wherever a loop of Sluice's would break
-   * for the event loop.
+   * Applied to the program before it runs: provide services here, or replace references. It takes precedence over what
+   * a run itself provides: the clock, `Random`, and a task of the schedule in place of each break of a Sluice loop for
+   * the event loop.
    */
   readonly transform?: (<A, E>(program: Effect.Effect<A, E>) => Effect.Effect<A, E>) | undefined
 }
 
 /**
- * What came of one run.
+ * The result of one run.
  *
  * @since 0.1.0
  * @category models
@@ -95,7 +96,7 @@ export interface FiberDump {
   readonly threadName: string
   readonly state: "ready" | "suspended"
   readonly interruptible: boolean | undefined
-  /** Who it waits for, as far as Effect knows: the fiber it awaits, or the one that made the Deferred. */
+  /** What it waits for, as far as Effect knows: the fiber that it awaits, or the one that made the Deferred. */
   readonly waitsFor: string | undefined
   /** The span it is in, if any. */
   readonly span: string | undefined
@@ -104,8 +105,8 @@ export interface FiberDump {
 }
 
 /**
- * Nothing was ready, no timer was set, and the program had not ended: it would have hung. Also what a program looks
- * like that waits for something the schedule does not know, such as a Promise under `run` or I/O.
+ * Nothing was ready, no timer was set, and the program had not ended: it would have hung. A program that waits for
+ * something outside the schedule, such as a Promise under `run` or I/O, also ends like this.
  *
  * @since 0.1.0
  * @category errors
@@ -119,8 +120,8 @@ export class Deadlock extends Data.TaggedError("Deadlock")<{
 }> {}
 
 /**
- * The program had not ended after `maxSteps` tasks. Either fibers keep one another busy for ever, or some wait for ever
- * while a timer goes on ticking, or the program is long and needs a higher `maxSteps`.
+ * The program had not ended after `maxSteps` tasks. Either fibers keep one another busy forever, or some wait forever
+ * while a timer keeps ticking, or the program is long and needs a higher `maxSteps`.
  *
  * @since 0.1.0
  * @category errors
@@ -215,7 +216,7 @@ export interface SeedsOptions extends Omit<RunOptions, "seed"> {
 }
 
 /**
- * What many runs came to.
+ * The result of many runs.
  *
  * @since 0.1.0
  * @category models

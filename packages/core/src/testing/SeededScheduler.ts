@@ -4,8 +4,8 @@
  *
  * The stock scheduler is deterministic: fibers take turns in the order in which they became ready, and a fiber gives
  * way only after 2,048 operations. Races that need another order never show. This one keeps all ready fibers in a list,
- * picks one at random, and makes a running fiber give way at random as well. It runs nothing by itself: whoever owns it
- * calls `unsafeStep`. `SeededRun` does that for whole programs, together with a `VirtualClock`.
+ * picks one at random, and makes a running fiber give way at random as well. It runs nothing by itself: its owner calls
+ * `unsafeStep`. `SeededRun` does that for whole programs, together with a `VirtualClock`.
  *
  * @since 0.1.0
  */
@@ -21,7 +21,7 @@ import * as Scheduler from "effect/Scheduler"
 export const defaultYieldProbability = 0.05
 
 /**
- * What a schedule was, in brief: two schedules with the same trace made the same choices.
+ * A summary of a schedule: two schedules with the same trace made the same choices.
  *
  * @since 0.1.0
  * @category models

@@ -1,9 +1,9 @@
 /**
  * An Effect `Clock` on which no time passes while anything can run.
  *
- * A sleep sets a timer and suspends. When no fiber is ready, whoever drives the program calls `unsafeAdvance`: the
- * clock moves to the earliest timer and hands every timer due at that instant to the scheduler. A program that sleeps
- * for days therefore ends at once, and under a `SeededScheduler` sleepers due at the same instant wake in seeded order.
+ * A sleep sets a timer and suspends. When no fiber is ready, the driver of the program calls `unsafeAdvance`: the clock
+ * moves to the earliest timer and hands every timer due at that instant to the scheduler. A program that sleeps for
+ * days therefore ends at once, and under a `SeededScheduler` sleepers due at the same instant wake in seeded order.
  *
  * @since 0.1.0
  */

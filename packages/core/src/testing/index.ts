@@ -1,5 +1,5 @@
 /**
- * What the tests of Sluice are made of, for tests of your own.
+ * The tools of Sluice's own tests, for tests of your own.
  *
  * @since 0.1.0
  */

@@ -1,7 +1,7 @@
 /**
- * A list in the order of arrival, from whose middle a member can leave at once.
+ * A list in order of arrival. A member can leave from the middle in constant time.
  *
- * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ * Not stable: `@sluice/sql` and `@sluice/http` are built on it, and it may change in any release.
  *
  * @since 0.1.0
  */

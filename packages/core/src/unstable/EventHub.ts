@@ -1,13 +1,13 @@
 /**
- * Announces events to whoever listens, and costs nothing while nobody does.
+ * Announces events to subscribers, and costs nothing while there are none.
  *
- * `emit` is synchronous: events are collected, and one fiber publishes what there is. A slow subscriber slows nothing
+ * `emit` is synchronous: it collects events, and one fiber publishes them. A slow subscriber does not slow the system
  * down: the PubSub slides past it, and the numbers on the events tell it how many it has missed.
  *
- * Every event comes from one `publishAll` of one fiber, because `unsafeOffer` of a sliding PubSub drops the newest
+ * One fiber publishes every event with `publishAll`, because `unsafeOffer` of a sliding PubSub drops the newest event
  * where it should drop the oldest.
  *
- * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ * Not stable: `@sluice/sql` and `@sluice/http` are built on it, and it may change in any release.
  *
  * @since 0.1.0
  */
@@ -51,12 +51,12 @@ export class EventHub<in out E> {
     this.stream = Stream.unwrapScoped(this.subscribe)
   }
 
-  /** Whether anybody listens. Look before making an event. */
+  /** Whether there are subscribers. Check it before making an event. */
   get active(): boolean {
     return this.subscribers > 0
   }
 
-  /** Announces an event: never waits, never fails. */
+  /** Announces an event. Never waits, never fails. */
   emit(event: E): void {
     if (this.subscribers === 0 || this.ended) return
     this.collect(event)
@@ -68,7 +68,7 @@ export class EventHub<in out E> {
     this.bell.ring()
   }
 
-  /** Publishes until the end. Only one fiber may do it, or the end could overtake an event. */
+  /** Publishes until the end. Only one fiber may run it, or the end could overtake an event. */
   readonly run: Effect.Effect<void> = Effect.whileLoop({
     while: () => !this.ended || this.collected.length > 0,
     body: () => this.publish,
@@ -80,7 +80,7 @@ export class EventHub<in out E> {
     Effect.suspend(() => PubSub.publishAll(this.pubsub, this.collected.shiftUpTo(capacity)))
   )
 
-  /** Ends every stream after the events so far; `run` ends when it has told them. */
+  /** Ends every stream after the events so far. `run` ends once it has published them. */
   unsafeEnd(): void {
     if (this.ended) return
     this.ended = true
@@ -101,11 +101,11 @@ export class EventHub<in out E> {
             this.subscribers -= 1
           })
       )
-      // Asked last: an end that comes from now on is in the subscription.
+      // Checked last: a later end is in the subscription.
       if (this.ended) return Stream.empty
       return Stream.fromQueue(subscription).pipe(
         Stream.mapAccum(this.nextNumber, (expected, { event, number }) => {
-          // What had been collected for others before this subscription is not for this one.
+          // Events that were collected before this subscription are not for it.
           if (number < expected) return [expected, []]
           const events: Array<E | Missed | undefined> = number === expected
             ? [event]

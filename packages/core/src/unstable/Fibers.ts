@@ -1,7 +1,7 @@
 /**
- * The ground floor that the loops of all systems stand on.
+ * The primitives that the loops of all systems are built from.
  *
- * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ * Not stable: `@sluice/sql` and `@sluice/http` are built on it, and it may change in any release.
  *
  * @since 0.1.0
  */

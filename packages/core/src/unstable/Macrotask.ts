@@ -1,8 +1,8 @@
 /**
- * The break for timers and I/O. A loop that only ever yields to other fibers starves them, so the loops of Sluice
- * leave the event loop a turn every `everyMillis`.
+ * The break for timers and I/O. A loop that only ever yields to other fibers starves them, so the loops of Sluice leave
+ * the event loop a turn every `everyMillis`.
  *
- * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ * Not stable: `@sluice/sql` and `@sluice/http` are built on it, and it may change in any release.
  *
  * @since 0.1.0
  */

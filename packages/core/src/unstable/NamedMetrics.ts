@@ -1,14 +1,14 @@
 /**
- * Metrics of a system under names of its own, with the tags that `QueueMetrics` tells of.
+ * Metrics of a system under its own names, with the tags that `QueueMetrics` describes.
  *
- * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ * Not stable: `@sluice/sql` and `@sluice/http` are built on it, and it may change in any release.
  *
  * @since 0.1.0
  */
 import { durationBoundaries, labelled, labelsOf } from "../internal/metrics/labelled.ts"
 
 /**
- * Publishes counts under their names: each counter is told its total, each gauge its reading.
+ * Publishes counts under their names: a total for each counter, a reading for each gauge.
  *
  * @since 0.1.0
  * @category constructors

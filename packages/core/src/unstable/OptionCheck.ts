@@ -1,7 +1,7 @@
 /**
  * Checks of options. Each fails with an `InvalidOption` that names the queue, the field, the value and the limit.
  *
- * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ * Not stable: `@sluice/sql` and `@sluice/http` are built on it, and it may change in any release.
  *
  * @since 0.1.0
  */
@@ -12,7 +12,7 @@ import * as Schedule from "effect/Schedule"
 import { InvalidOption } from "../QueueError.ts"
 
 /**
- * Succeeds where an option holds.
+ * Succeeds if an option is valid.
  *
  * @since 0.1.0
  * @category models
@@ -38,7 +38,7 @@ export const positiveInteger = (queue: string, field: string, value: number): Ch
   check(Number.isSafeInteger(value) && value >= 1, queue, field, value, "an integer of at least 1")
 
 /**
- * What a duration must be, in words.
+ * The requirement on a duration, in words.
  *
  * @since 0.1.0
  * @category constants
@@ -46,8 +46,8 @@ export const positiveInteger = (queue: string, field: string, value: number): Ch
 export const durationLimit = "a duration that is not negative, such as \"1 second\" or 500 (milliseconds)"
 
 /**
- * What comes out of a configuration or out of JavaScript may be no duration at all, and `Duration` takes NaN and
- * negative numbers for zero.
+ * A value from a configuration or from JavaScript may not be a duration at all, and `Duration` treats NaN and negative
+ * numbers as zero.
  *
  * @since 0.1.0
  * @category checks
@@ -89,7 +89,7 @@ export const requiredFunction = (queue: string, field: string, value: unknown): 
   check(typeof value === "function", queue, field, value, "a function")
 
 /**
- * A function, where there is anything.
+ * A function, or undefined.
  *
  * @since 0.1.0
  * @category checks
@@ -98,7 +98,7 @@ export const optionalFunction = (queue: string, field: string, value: unknown): 
   check(value === undefined || typeof value === "function", queue, field, value, "a function, or absent")
 
 /**
- * A `Schedule`, where there is anything.
+ * A `Schedule`, or undefined.
  *
  * @since 0.1.0
  * @category checks
@@ -107,7 +107,7 @@ export const optionalSchedule = (queue: string, field: string, value: unknown): 
   check(value === undefined || Schedule.isSchedule(value), queue, field, value, "a Schedule, or absent")
 
 /**
- * An object with these functions, and perhaps with those.
+ * An object with these functions, and optionally with those.
  *
  * @since 0.1.0
  * @category checks

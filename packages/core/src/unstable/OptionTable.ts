@@ -1,11 +1,11 @@
 /**
- * The options of a system as a table: how each is checked, what it is where it is left out, and what may come from a
- * configuration. Its types and its prose stand in the interface of the options, beside the table.
+ * The options of a system as a table: how each option is checked, its default, and whether it may come from a
+ * configuration. The types and the docs are in the interface of the options, beside the table.
  *
  * From a table come the check (`check`), the type of what a configuration may set (`Configurable`) and the table of
  * options in the docs. `scripts/check-options.js` compares it with the interface.
  *
- * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ * Not stable: `@sluice/sql` and `@sluice/http` are built on it, and it may change in any release.
  *
  * @since 0.1.0
  */
@@ -22,11 +22,11 @@ import * as Check from "./OptionCheck.ts"
  * @category models
  */
 export interface Entry<in In, out Out, out Plain, out Unit extends string> {
-  /** What it is, in a word: "integer", "duration", "function". */
+  /** The kind, in a word: "integer", "duration", "function". */
   readonly kind: string
-  /** What it must be besides; undefined where the kind says it. */
+  /** Further requirements; undefined if there are none. */
   readonly limit: string | undefined
-  /** What it is where it is left out, in words; undefined where it must be given. */
+  /** The default, in words; undefined if the option is required. */
   readonly default: string | undefined
   readonly unit: Unit
   /** The options within it. */
@@ -47,7 +47,7 @@ export interface Entry<in In, out Out, out Plain, out Unit extends string> {
 export type Table = Readonly<Record<string, Entry<never, unknown, unknown, string>>>
 
 /**
- * A table of all options of an interface, for `satisfies`: it refuses one that lacks an option, or has one too many.
+ * A table of all options of an interface, for `satisfies`: it rejects a table with a missing or an extra option.
  *
  * @since 0.1.0
  * @category models
@@ -57,7 +57,7 @@ export type Of<Options> = {
 }
 
 /**
- * The options once they have been checked: with their defaults, and durations as milliseconds.
+ * The checked options, with defaults, and with durations as milliseconds.
  *
  * @since 0.1.0
  * @category models
@@ -92,8 +92,8 @@ type ObjectOf<Fields extends Table> = {
 }
 
 /**
- * Checks options against their table, one after another, and fills in the defaults. The first one that does not hold is
- * told, under the option `name`; `module` is for that one itself, and where there is no name.
+ * Checks options against their table, one by one, and fills in the defaults. Fails with the first invalid option, under
+ * the name in the option `name`, or under `module` if the name itself is invalid or absent.
  *
  * @since 0.1.0
  * @category checks
@@ -126,7 +126,7 @@ const checkFields = <T extends Table>(
 }
 
 /**
- * Options with what comes from a configuration, which wins; within an object, field by field.
+ * Merges options with those from a configuration, which take precedence; objects are merged field by field.
  *
  * @since 0.1.0
  * @category combinators
@@ -189,7 +189,7 @@ export const make = <In, Out = In, Plain = never>(options: {
 })
 
 /**
- * An option that is as it is given, where it holds. `must` is what it must be, for the error.
+ * An option that is used as given, if it is valid. `must` is the requirement, for the error.
  *
  * @since 0.1.0
  * @category kinds
@@ -220,7 +220,7 @@ export const name: Entry<string, string, never, ""> = holding(
 )
 
 /**
- * Text in which something holds.
+ * Text that satisfies a condition.
  *
  * @since 0.1.0
  * @category kinds
@@ -268,7 +268,7 @@ const integer = (holds: (value: number) => boolean, must: string, limit: string)
 })
 
 /**
- * An integer that is not less.
+ * An integer with a minimum.
  *
  * @since 0.1.0
  * @category kinds
@@ -277,7 +277,7 @@ export const integerFrom = (least: number): Entry<number, number, number, ""> =>
   integer((value) => value >= least, `an integer of at least ${least}`, `at least ${least}`)
 
 /**
- * An integer that is not less and not more.
+ * An integer within bounds.
  *
  * @since 0.1.0
  * @category kinds
@@ -298,7 +298,7 @@ export const integerBetween = (least: number, most: number): Entry<number, numbe
 export const positiveInteger: Entry<number, number, number, ""> = integerFrom(1)
 
 /**
- * How many bytes something may have.
+ * A maximum number of bytes.
  *
  * @since 0.1.0
  * @category kinds
@@ -309,7 +309,7 @@ export const bytes: Entry<number, number, number, ""> = {
 }
 
 /**
- * A duration that is not negative, in milliseconds once it is checked.
+ * A non-negative duration, in milliseconds after the check.
  *
  * @since 0.1.0
  * @category kinds
@@ -363,7 +363,7 @@ export const schedule: Entry<Schedule.Schedule<any, any, any>, Schedule.Schedule
 )
 
 /**
- * An object of the user's with these functions, and perhaps with those.
+ * An object of the user with these functions, and optionally with those.
  *
  * @since 0.1.0
  * @category kinds
@@ -381,7 +381,7 @@ export const withFunctions = <In>(
   })
 
 /**
- * An object of options, which has a table of its own.
+ * An object of options with its own table.
  *
  * @since 0.1.0
  * @category kinds
@@ -404,7 +404,7 @@ export const object = <const Fields extends Table>(
 // --- combinators ------------------------------------------------------------------------------------------------------
 
 /**
- * An option that must be more than of its kind. `limit` says what.
+ * An option with a further requirement, which `limit` states.
  *
  * @since 0.1.0
  * @category combinators
@@ -449,7 +449,7 @@ export const withDefault = <In, Out, Plain, Unit extends string>(
 })
 
 /**
- * An option that may be left out, and is undefined then. `words` say what that means.
+ * An optional option without a default. `words` say what undefined means.
  *
  * @since 0.1.0
  * @category combinators

@@ -1,8 +1,8 @@
 /**
- * Which queues are open in this process, so that the metrics of those that have the same name can be told apart: one that
- * writes the gauges of another would make both of them wrong.
+ * Tracks the open queues of this process, so that the metrics of queues with the same name can be told apart. A queue
+ * that wrote the gauges of another would make both wrong.
  *
- * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ * Not stable: `@sluice/sql` and `@sluice/http` are built on it, and it may change in any release.
  *
  * @since 0.1.0
  */
@@ -10,13 +10,13 @@ import * as Effect from "effect/Effect"
 import { globalValue } from "effect/GlobalValue"
 import type * as Scope from "effect/Scope"
 
-/** Queues that share what is counted, and so their metrics. */
+/** Queues that share their counts, and so their metrics. */
 interface Place {
   readonly owner: unknown
   open: number
 }
 
-/** By what their metrics are tagged with. As there is one registry of metrics, there is one of these. */
+/** By the tags of their metrics. There is one registry of metrics, so there is one of these. */
 const places = globalValue(
   "@sluice/core/replicas",
   () => new Map<string, Array<Place | undefined>>()
@@ -42,8 +42,8 @@ const leave = (tags: string, row: Array<Place | undefined>, at: number): void =>
 }
 
 /**
- * The number of a queue among those that are open and whose metrics have the same tags: the lowest that is free, from 1
- * on, or that of others with the same owner. It is free again when the scope is closed.
+ * The number of a queue among the open queues whose metrics have the same tags: the lowest free number, from 1, or the
+ * number of queues with the same owner. Closing the scope frees it.
  *
  * @since 0.1.0
  * @category constructors

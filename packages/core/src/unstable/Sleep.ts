@@ -1,7 +1,7 @@
 /**
  * Waits of any length. A timer of JavaScript has 31 bits: Effect's Clock never ends a sleep of more than 24.8 days.
  *
- * Not stable: what `@sluice/sql` and `@sluice/http` are built on, and may change in any release.
+ * Not stable: `@sluice/sql` and `@sluice/http` are built on it, and it may change in any release.
  *
  * @since 0.1.0
  */
@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 
 /**
- * Timers of JavaScript cannot sleep longer; a longer time is slept in parts.
+ * The longest sleep of a JavaScript timer, in milliseconds. A longer sleep is split into parts.
  *
  * @since 0.1.0
  * @category constants
@@ -18,7 +18,7 @@ import * as Option from "effect/Option"
 export const longestSleepMillis = 2 ** 31 - 1
 
 /**
- * Milliseconds that only ever grow: the wall clock may jump back, and what waits for a time would wait for as long.
+ * Milliseconds of a monotonic clock. The wall clock may jump back, which would extend every wait.
  *
  * @since 0.1.0
  * @category time
@@ -26,7 +26,7 @@ export const longestSleepMillis = 2 ** 31 - 1
 export const monotonicMillis = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1_000_000
 
 /**
- * Sleeps for so many milliseconds, in parts where they are many; for ever where they are infinite.
+ * Sleeps for a number of milliseconds, in parts if they are many, and forever if they are infinite.
  *
  * @since 0.1.0
  * @category time
