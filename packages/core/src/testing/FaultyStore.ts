@@ -25,8 +25,8 @@ export type Operation = "queue" | Exclude<keyof QueueStore, "transaction">
  * The fault of one call.
  *
  * - `Fails`: it fails with `StoreUnavailable`, and nothing was done.
- * - `LosesAnswer`: it is done, and then fails, like a connection that drops at the commit.
- * - `Dies`: it dies of a bug of the store's, and nothing was done.
+ * - `LosesAnswer`: the call takes effect and then fails, like a connection that drops at the commit.
+ * - `Dies`: it dies of a bug in the store, and nothing was done.
  * - `Hangs`: it never answers, and does nothing. An interruption ends it, also in a caller that cannot be interrupted.
  * - `HangsForEver`: the same, and nothing ends it.
  * - `Slow`: it sleeps first.
