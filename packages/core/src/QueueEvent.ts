@@ -252,8 +252,8 @@ export interface Dispatched<out C> {
  * @since 0.1.0
  * @category events
  */
-export interface Completed<out C> {
-  readonly _tag: "Completed"
+export interface Succeeded<out C> {
+  readonly _tag: "Succeeded"
   readonly shard: number
   readonly key: string | number
   readonly version: number
@@ -333,7 +333,7 @@ export type BatchQueueEvent<A> =
  */
 export type ShardPoolEvent<C> =
   | Dispatched<C>
-  | Completed<C>
+  | Succeeded<C>
   | Rejected<C>
   | Failed<C>
   | Cancelled<C>

@@ -7,7 +7,8 @@
  * determines the next version and runs the user's `execute`. If that succeeds, the version is taken; if it rejects the
  * command, the version is given back. Then the caller gets its answer. Closing the scope drains the pool.
  *
- * At every moment offered = refused + cancelled + dropped + completed + rejected + failed + held.
+ * At every moment offered = refused + cancelled + dropped + settled + held, and
+ * settled = succeeded + rejected + failed.
  *
  * @since 0.1.0
  */
@@ -165,7 +166,8 @@ export type OfferCommandError<C> = QueueFull<C> | OfferTimeout<C> | PoolClosed<C
 export type SubmitError<C> = OfferCommandError<C> | CommandDropped<C>
 
 /**
- * The counts of a pool at one moment: offered = refused + cancelled + dropped + completed + rejected + failed + held.
+ * The counts of a pool at one moment: offered = refused + cancelled + dropped + settled + held, and
+ * settled = succeeded + rejected + failed.
  *
  * @since 0.1.0
  * @category models
@@ -181,7 +183,10 @@ export interface Metrics {
   readonly cancelled: number
   /** Dropped by the policy, or because the pool was closed. */
   readonly dropped: number
-  readonly completed: number
+  readonly droppedByReason: Readonly<Record<string, number>>
+  /** Run to their end: those that succeeded, were rejected, or failed. */
+  readonly settled: number
+  readonly succeeded: number
   readonly rejected: number
   readonly failed: number
   /** How many times a command was run once more, because its version was taken. */

@@ -17,7 +17,7 @@ import {
 } from "./support/shardPool.ts"
 import { campaign } from "./support/campaigns.ts"
 
-const completed = (n: number) => (metrics: ShardPool.Metrics) => metrics.completed === n
+const succeeded = (n: number) => (metrics: ShardPool.Metrics) => metrics.succeeded === n
 
 const refuses = (made: Pool) =>
   Effect.gen(function*() {
@@ -41,7 +41,7 @@ describe("drain", () => {
       expect(draining.unsafePoll()).toBe(null)
       yield* first.end
       yield* Fiber.join(draining)
-      expect(yield* made.pool.metrics).toMatchObject({ offered: 7, refused: 2, completed: 5, held: 0, dropped: 0 })
+      expect(yield* made.pool.metrics).toMatchObject({ offered: 7, refused: 2, succeeded: 5, held: 0, dropped: 0 })
       yield* refuses(made.pool)
     }))
 
@@ -118,7 +118,7 @@ describe("drain", () => {
       yield* Effect.forEach(held, ({ end }) => end)
       yield* made.pool.drain()
       expect(sorted(made.begun)).toEqual(["7 1", "a 1", "a 2", "b 1", "b 2"])
-      expect(yield* made.pool.metrics).toMatchObject({ completed: 5, dropped: 0, held: 0 })
+      expect(yield* made.pool.metrics).toMatchObject({ succeeded: 5, dropped: 0, held: 0 })
     }))
 
   it.scoped("waits by default for as long as closing the scope would", () =>
@@ -229,12 +229,12 @@ describe("closing the scope", () => {
       yield* first.begun
       for (const key of ["a", "b", "a", "c"]) yield* pool.offer(command(key))
       const closing = yield* Effect.fork(close)
-      yield* until(pool, completed(2))
+      yield* until(pool, succeeded(2))
       yield* refuses(pool)
       yield* first.end
       yield* Fiber.join(closing)
       expect(sorted(begun)).toEqual(["a", "a", "b", "c", "first"])
-      expect(yield* pool.metrics).toMatchObject({ completed: 5, dropped: 0, held: 0 })
+      expect(yield* pool.metrics).toMatchObject({ succeeded: 5, dropped: 0, held: 0 })
     }))
 
   it.effect("twice does nothing", () =>
@@ -245,7 +245,7 @@ describe("closing the scope", () => {
       yield* close
       yield* pool.drain()
       yield* refuses(pool)
-      expect(yield* pool.metrics).toMatchObject({ offered: 3, refused: 2, completed: 1 })
+      expect(yield* pool.metrics).toMatchObject({ offered: 3, refused: 2, succeeded: 1 })
     }))
 
   it.effect("after drain does nothing more", () =>
@@ -322,7 +322,7 @@ describe("closing the scope", () => {
       yield* Deferred.succeed(late, "done")
       yield* settleDown
       expect(begun).toEqual(["stubborn"])
-      expect(yield* pool.metrics).toMatchObject({ offered: 2, completed: 0, failed: 0, dropped: 2, held: 0 })
+      expect(yield* pool.metrics).toMatchObject({ offered: 2, succeeded: 0, failed: 0, dropped: 2, held: 0 })
     }))
 
   it.effect("ends a caller that was interrupted, and waits for a command that cannot be", () =>
@@ -364,7 +364,7 @@ describe("closing the scope", () => {
       expect(yield* Effect.flip(Fiber.join(outside))).toMatchObject({ _tag: "PoolClosed" })
       yield* held.end
       yield* Fiber.join(closing)
-      expect(yield* pool.metrics).toMatchObject({ refused: 1, completed: 2 })
+      expect(yield* pool.metrics).toMatchObject({ refused: 1, succeeded: 2 })
     }))
 
   it.effect("with an infinite drainTimeout waits for as long as it takes", () =>
@@ -391,7 +391,7 @@ describe("closing the scope", () => {
             { concurrency: 20 }
           )
         )
-        yield* until(pool, ({ completed }) => completed > 20)
+        yield* until(pool, ({ succeeded }) => succeeded > 20)
         yield* close
         const exits = yield* Fiber.join(callers)
         exits.forEach((exit, n) => {
@@ -402,7 +402,7 @@ describe("closing the scope", () => {
           exits.flatMap((exit, n) => Exit.isSuccess(exit) ? [n] : [])
         )
         const metrics = yield* pool.metrics
-        expect(metrics).toMatchObject({ offered: 200, held: 0, dropped: 0, completed: begun.length })
+        expect(metrics).toMatchObject({ offered: 200, held: 0, dropped: 0, succeeded: begun.length })
         expect(accounted(metrics)).toBe(200)
       }
     }))

@@ -23,7 +23,7 @@ const busy = (policy: ShardPool.BuiltInPolicy, capacity = 1, options?: Options) 
     return { ...made, end: first.end }
   })
 
-const completed = (n: number) => (metrics: ShardPool.Metrics) => metrics.completed === n
+const succeeded = (n: number) => (metrics: ShardPool.Metrics) => metrics.succeeded === n
 
 describe("a full shard under suspend", () => {
   it.scoped("makes submit and offer wait, first come first served", () =>
@@ -40,7 +40,7 @@ describe("a full shard under suspend", () => {
       expect(yield* Fiber.join(fourth)).toBe("accepted")
       expect(yield* Fiber.join(third)).toBe(1)
       expect(yield* Fiber.join(fifth)).toBe(1)
-      yield* until(made.pool, completed(6))
+      yield* until(made.pool, succeeded(6))
       expect(made.begun).toEqual(["first", "1", "3", "2", "4", "5"])
     }))
 
@@ -102,7 +102,7 @@ describe("a full shard under suspend", () => {
       yield* Fiber.interrupt(leaving)
       expect(yield* made.pool.metrics).toMatchObject({ refused: 1, held: 2 })
       yield* made.end
-      yield* until(made.pool, completed(2))
+      yield* until(made.pool, succeeded(2))
       expect(made.begun).toEqual(["first", "inside"])
     }))
 
@@ -126,7 +126,7 @@ describe("a full shard under suspend", () => {
       expect(yield* Fiber.join(offer)).toMatchObject(told(offered))
       expect(yield* made.pool.metrics).toMatchObject({ refused: 2, held: 2 })
       yield* made.end
-      yield* until(made.pool, completed(2))
+      yield* until(made.pool, succeeded(2))
       expect(made.begun).toEqual(["first", "a"])
     }))
 
@@ -151,7 +151,7 @@ describe("a full shard under reject", () => {
       expect(yield* Effect.flip(made.pool.offer(offered))).toMatchObject(told(offered))
       expect(yield* made.pool.metrics).toMatchObject({ offered: 4, refused: 2, held: 2 })
       yield* made.end
-      yield* until(made.pool, completed(2))
+      yield* until(made.pool, succeeded(2))
       expect(made.begun).toEqual(["first", "a"])
     }))
 })
@@ -172,7 +172,7 @@ describe("a full shard under dropNewest", () => {
       expect(yield* made.pool.offer(command("c", "dropped"))).toBe("dropped")
       expect(yield* made.pool.metrics).toMatchObject({ offered: 4, dropped: 2, refused: 0, held: 2 })
       yield* made.end
-      yield* until(made.pool, completed(2))
+      yield* until(made.pool, succeeded(2))
       expect(made.begun).toEqual(["first", "a"])
     }))
 })
@@ -194,7 +194,7 @@ describe("a full shard under dropOldest", () => {
       expect(yield* made.pool.metrics).toMatchObject({ dropped: 1, depth: 2, inFlight: 1 })
       yield* made.end
       expect(yield* Fiber.join(second)).toBe(1)
-      yield* until(made.pool, completed(3))
+      yield* until(made.pool, succeeded(3))
       expect(sorted(made.begun)).toEqual(["first", "second", "third"])
     }))
 

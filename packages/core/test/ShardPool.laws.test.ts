@@ -567,8 +567,8 @@ const program = (setting: Setting) => (seed: number) =>
         if (event === "Cancelled" || event === "OfferInterrupted" || event?.startsWith("Dropped drop")) {
           must(runs === 0, `a command was run although it was ${event}`)
         }
-        if (event === "Completed") {
-          must(ended !== undefined && Exit.isSuccess(ended), "a command was completed that has not succeeded")
+        if (event === "Succeeded") {
+          must(ended !== undefined && Exit.isSuccess(ended), "the success of a command was told that has not succeeded")
         }
         if (event === "Rejected") {
           must(isRejection(failureOf(ended!)), "a command was rejected without a rejection")
@@ -598,7 +598,7 @@ const program = (setting: Setting) => (seed: number) =>
             const version = Number((ended as Exit.Success<string, unknown>).value.split(" at ")[1])
             must(writers.get(`${identity(trial.key)}/${version}`) === trial, "a version that succeeded was not written")
           }
-          if (setting.isInTime) must(events[0] === "Completed", "a command has succeeded that was not completed")
+          if (setting.isInTime) must(events[0] === "Succeeded", "a command has succeeded, and it was not told")
           break
         case "QueueFull":
         case "OfferTimeout":
@@ -662,7 +662,7 @@ const program = (setting: Setting) => (seed: number) =>
     }
     if (setting.isInTime) {
       must(count("Missed") === 0, "events were missed")
-      must(count("Completed") === metrics.completed, "completed are not those that were told")
+      must(count("Succeeded") === metrics.succeeded, "those that succeeded are not those that were told")
       must(count("Rejected") === metrics.rejected, "rejected are not those that were told")
       must(count("Failed") === metrics.failed, "failed are not those that were told")
       must(count("Cancelled") === metrics.cancelled, "cancelled are not those that were told")
@@ -671,17 +671,17 @@ const program = (setting: Setting) => (seed: number) =>
       if (!isVersioned) {
         const last = new Map<string, number>()
         for (const event of told) {
-          if (event._tag !== "Dispatched" && event._tag !== "Completed") continue
+          if (event._tag !== "Dispatched" && event._tag !== "Succeeded") continue
           const id = identity(event.key)
           must(event.version === (last.get(id) ?? 0) + 1, `${event._tag} with a version out of line`)
-          if (event._tag === "Completed") last.set(id, event.version)
+          if (event._tag === "Succeeded") last.set(id, event.version)
         }
       }
     }
     const submitted = trials.filter(({ call, place }) => call !== "offer" && place !== undefined).length
     must(metrics.offered <= calls && metrics.offered >= submitted, "not every call is counted")
     if (setting.isPatient && metrics.dropped > 0) must(policy._tag.startsWith("drop"), "something was given up")
-    for (const key of ["completed", "rejected", "failed", "cancelled", "dropped", "refused"] as const) {
+    for (const key of ["succeeded", "rejected", "failed", "cancelled", "dropped", "refused"] as const) {
       seen[key] = metrics[key]
     }
     return { violations, seen }

@@ -65,7 +65,7 @@ describe("events", () => {
       const [done, rejected, failed, died] = commands
       expect(yield* events).toMatchObject([
         { _tag: "Dispatched", shard: 1, key: "a", version: 1, command: done },
-        { _tag: "Completed", shard: 1, key: "a", version: 1, command: done },
+        { _tag: "Succeeded", shard: 1, key: "a", version: 1, command: done },
         { _tag: "Dispatched", shard: 1, key: "a", version: 2, command: rejected },
         { _tag: "Rejected", shard: 1, key: "a", command: rejected, error: "no" },
         { _tag: "Dispatched", shard: 1, key: "a", version: 2, command: failed },
@@ -90,7 +90,7 @@ describe("events", () => {
       expect(yield* events).toMatchObject([
         { _tag: "Dispatched", version: 2 },
         { _tag: "Dispatched", version: 5 },
-        { _tag: "Completed", version: 5 },
+        { _tag: "Succeeded", version: 5 },
         { _tag: "Failed", key: "b", cause: { error: "down" } }
       ])
     }))
@@ -189,7 +189,9 @@ describe("metrics", () => {
         refused: 0,
         cancelled: 0,
         dropped: 0,
-        completed: 1,
+        droppedByReason: {},
+        settled: 3,
+        succeeded: 1,
         rejected: 1,
         failed: 1,
         conflicts: 0,
@@ -207,7 +209,9 @@ describe("metrics", () => {
         refused: 1,
         cancelled: 1,
         dropped: 0,
-        completed: 2,
+        droppedByReason: {},
+        settled: 4,
+        succeeded: 2,
         rejected: 1,
         failed: 1,
         conflicts: 0,
@@ -270,7 +274,7 @@ describe("metrics", () => {
           )
         )
       }
-      expect(yield* pool.metrics).toMatchObject({ offered: 3, completed: 2, rejected: 1, conflicts: 2 })
+      expect(yield* pool.metrics).toMatchObject({ offered: 3, succeeded: 2, rejected: 1, conflicts: 2 })
       yield* close
       expect(yield* read("commands_conflicts_total", "conflicting")).toMatchObject({ count: 2 })
     }))

@@ -90,7 +90,7 @@ describe("commands of different keys", () => {
       yield* b.end
       yield* c.begun
       yield* Effect.zipRight(a.end, c.end)
-      yield* until(made.pool, ({ completed }) => completed === 3)
+      yield* until(made.pool, ({ succeeded }) => succeeded === 3)
     }))
 
   it.scoped("of other shards run on workers of their own", () =>
@@ -113,7 +113,7 @@ describe("commands of different keys", () => {
       for (const name of ["b 1", "b 2"]) yield* made.pool.offer(command("b", name))
       yield* made.pool.offer(command("c", "c 1"))
       yield* first.end
-      yield* until(made.pool, ({ completed }) => completed === 7)
+      yield* until(made.pool, ({ succeeded }) => succeeded === 7)
       expect(made.begun).toEqual(["busy 1", "b 1", "c 1", "busy 2", "b 2", "busy 3", "busy 4"])
     }))
 
@@ -127,7 +127,7 @@ describe("commands of different keys", () => {
       expect(yield* Effect.forEach(["a", "b", "a", "c"], (key) => made.pool.submit(command(key)))).toEqual([1, 1, 2, 1])
       expect(made.begun).toEqual(["hangs", "a", "b", "a", "c"])
       yield* hanging.end
-      yield* until(made.pool, ({ completed }) => completed === 7)
+      yield* until(made.pool, ({ succeeded }) => succeeded === 7)
       expect(made.begun.slice(5)).toEqual(["waits", "waits too"])
     }))
 
@@ -149,7 +149,7 @@ describe("commands of different keys", () => {
       const made = yield* pool()
       const parent = command("a", "parent", () => made.pool.offer(command("a", "child")))
       expect(yield* made.pool.submit(parent)).toBe("accepted")
-      yield* until(made.pool, ({ completed }) => completed === 2)
+      yield* until(made.pool, ({ succeeded }) => succeeded === 2)
       expect(made.versions).toEqual([["parent", 1], ["child", 2]])
     }))
 })
@@ -166,7 +166,7 @@ describe("a key", () => {
       expect(made.begun).toEqual(["number"])
       expect(yield* made.pool.metrics).toMatchObject({ keys: 1, depth: 1 })
       yield* number.end
-      yield* until(made.pool, ({ completed }) => completed === 2)
+      yield* until(made.pool, ({ succeeded }) => succeeded === 2)
       expect(made.versions).toEqual([["number", 1], ["text", 2]])
     }))
 
@@ -286,7 +286,7 @@ describe("submit", () => {
       const made = yield* pool()
       expect(yield* Effect.exit(made.pool.submit(command("a", "", () => Effect.die("bug"))))).toEqual(Exit.die("bug"))
       expect(yield* made.pool.submit(command("a"))).toBe(1)
-      expect(yield* made.pool.metrics).toMatchObject({ failed: 1, completed: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ failed: 1, succeeded: 1 })
     }))
 
   it.scoped("of a command whose execute throws dies with it, and the shard lives", () =>
@@ -298,7 +298,7 @@ describe("submit", () => {
       const exit = yield* Effect.exit(made.pool.submit(throwing))
       expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).toContain("at once")
       expect(yield* made.pool.submit(command("a"))).toBe(1)
-      expect(yield* made.pool.metrics).toMatchObject({ failed: 1, completed: 1, held: 0 })
+      expect(yield* made.pool.metrics).toMatchObject({ failed: 1, succeeded: 1, held: 0 })
     }))
 
   it.scoped("of a command that interrupts itself is interrupted with it, and the shard lives", () =>
@@ -307,7 +307,7 @@ describe("submit", () => {
       const exit = yield* Effect.exit(made.pool.submit(command("a", "", () => Effect.interrupt)))
       expect(Exit.isInterrupted(exit)).toBe(true)
       expect(yield* made.pool.submit(command("a"))).toBe(1)
-      expect(yield* made.pool.metrics).toMatchObject({ failed: 1, completed: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ failed: 1, succeeded: 1 })
     }))
 
   it.scoped("of a command that ends the fiber it runs in is interrupted with it, and the shard lives", () =>
@@ -328,7 +328,7 @@ describe("submit", () => {
       yield* made.pool.offer(command("a", "next"))
       yield* made.pool.offer(command("b", "other"))
       yield* first.end
-      yield* until(made.pool, ({ completed }) => completed === 3)
+      yield* until(made.pool, ({ succeeded }) => succeeded === 3)
       expect(made.begun).toEqual(["first", "other", "ending", "next"])
     }))
 
@@ -372,9 +372,9 @@ describe("offer", () => {
       const held = gated("a")
       expect(yield* made.pool.offer(held.command)).toBe("accepted")
       yield* held.begun
-      expect(yield* made.pool.metrics).toMatchObject({ inFlight: 1, completed: 0 })
+      expect(yield* made.pool.metrics).toMatchObject({ inFlight: 1, succeeded: 0 })
       yield* held.end
-      yield* until(made.pool, ({ completed }) => completed === 1)
+      yield* until(made.pool, ({ succeeded }) => succeeded === 1)
     }))
 
   it.scoped("has a failure logged that is no rejection, because nobody waits for it", () =>
@@ -427,7 +427,7 @@ describe("a caller that is interrupted", () => {
       const again = yield* submitting(made.pool, command("b", "again"))
       yield* first.end
       expect(yield* Fiber.join(again)).toBe(1)
-      yield* until(made.pool, ({ completed }) => completed === 3)
+      yield* until(made.pool, ({ succeeded }) => succeeded === 3)
       expect(sorted(made.begun)).toEqual(["a", "again", "c"])
     }))
 
@@ -462,7 +462,7 @@ describe("a caller that is interrupted", () => {
       expect(Exit.isInterrupted(yield* Fiber.join(interrupting))).toBe(true)
       expect(log).toEqual(["cleaned up", "ended"])
       expect(yield* Fiber.join(next)).toBe(1)
-      expect(yield* made.pool.metrics).toMatchObject({ failed: 1, cancelled: 0, completed: 1, held: 0 })
+      expect(yield* made.pool.metrics).toMatchObject({ failed: 1, cancelled: 0, succeeded: 1, held: 0 })
     }))
 
   it.scoped("while a command runs that cannot be interrupted waits for its end", () =>
@@ -494,7 +494,7 @@ describe("a caller that is interrupted", () => {
       for (const { end } of held) yield* end
       expect(yield* Fiber.join(callers[0])).toBe(1)
       expect(yield* Fiber.join(callers[2])).toBe(1)
-      expect(yield* made.pool.metrics).toMatchObject({ completed: 2, failed: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ succeeded: 2, failed: 1 })
     }))
 
   it.scoped("again and again leaves the shard with all of its workers", () =>
@@ -523,7 +523,7 @@ describe("a caller that is interrupted", () => {
       expect(Exit.isInterrupted(yield* Fiber.interrupt(caller))).toBe(true)
       expect(yield* made.pool.metrics).toMatchObject({ inFlight: 1, failed: 0 })
       yield* held.end
-      yield* until(made.pool, ({ completed }) => completed === 1)
+      yield* until(made.pool, ({ succeeded }) => succeeded === 1)
     }))
 
   it.scoped("with detach has what its command dies of logged afterwards", () =>
@@ -551,7 +551,7 @@ describe("a caller that is interrupted", () => {
       yield* Fiber.interrupt(waiting)
       expect(yield* made.pool.metrics).toMatchObject({ cancelled: 1, depth: 0 })
       yield* first.end
-      yield* until(made.pool, ({ completed }) => completed === 1)
+      yield* until(made.pool, ({ succeeded }) => succeeded === 1)
       expect(made.begun).toEqual(["first"])
     }))
 
@@ -571,7 +571,7 @@ describe("a caller that is interrupted", () => {
       yield* held.end
       yield* Fiber.join(interrupting)
       expect(answer).toBe(1)
-      expect(yield* made.pool.metrics).toMatchObject({ completed: 1, failed: 0 })
+      expect(yield* made.pool.metrics).toMatchObject({ succeeded: 1, failed: 0 })
     }))
 })
 
@@ -603,7 +603,7 @@ describe("a long row of commands", () => {
         yield* Effect.yieldNow()
       }
       expect(turns).toBeGreaterThan(1)
-      expect(yield* made.pool.metrics).toMatchObject({ completed: 10_001 })
+      expect(yield* made.pool.metrics).toMatchObject({ succeeded: 10_001 })
     }))
 
   // Each worker that is started anew within the last step of the one before it would add to the stack.
@@ -670,8 +670,8 @@ describe("under many schedules", () => {
       ({ exit }) => {
         if (Exit.isFailure(exit)) throw new Error(Cause.pretty(exit.cause))
         expect(exit.value.held).toBe(0)
-        const { cancelled, completed, failed, refused } = exit.value
-        for (const [what, count] of Object.entries({ cancelled, completed, failed, refused })) {
+        const { cancelled, succeeded, failed, refused } = exit.value
+        for (const [what, count] of Object.entries({ cancelled, succeeded, failed, refused })) {
           became[what] = (became[what] ?? 0) + count
         }
       }

@@ -78,7 +78,7 @@ describe("versions", () => {
       expect(yield* made.pool.submit(made.writing("a"))).toBe(2)
       expect(made.versions.map(([, version]) => version)).toEqual([1, 2, 2, 2, 2, 2, 2])
       expect(made.asked).toEqual(["a"])
-      expect(yield* made.pool.metrics).toMatchObject({ rejected: 5, failed: 0, completed: 2 })
+      expect(yield* made.pool.metrics).toMatchObject({ rejected: 5, failed: 0, succeeded: 2 })
     }))
 
   it.scoped("are asked for again after an error that is no rejection", () =>
@@ -95,7 +95,7 @@ describe("versions", () => {
       expect(yield* Effect.flip(made.pool.submit(late))).toBe("timed out")
       expect(yield* made.pool.submit(made.writing("a"))).toBe(2)
       expect(made.asked).toEqual(["a", "a"])
-      expect(yield* made.pool.metrics).toMatchObject({ rejected: 1, failed: 1, completed: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ rejected: 1, failed: 1, succeeded: 1 })
     }))
 
   it.scoped("are asked for again after an error at which isRejection throws; its caller has the error", () =>
@@ -108,7 +108,7 @@ describe("versions", () => {
       expect(yield* Effect.exit(made.pool.submit(fails("a", "down")))).toEqual(Exit.fail("down"))
       expect(yield* made.pool.submit(made.writing("a"))).toBe(1)
       expect(made.asked).toEqual(["a", "a"])
-      expect(yield* made.pool.metrics).toMatchObject({ rejected: 0, failed: 1, completed: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ rejected: 0, failed: 1, succeeded: 1 })
     }))
 
   it.scoped("are asked for again after a defect, and after an interruption from within", () =>
@@ -169,7 +169,7 @@ describe("versions", () => {
       yield* Fiber.interrupt(caller)
       expect(yield* made.pool.submit(command("a"))).toBe(1)
       expect(yield* made.pool.submit(command("a"))).toBe(2)
-      expect(yield* made.pool.metrics).toMatchObject({ failed: 3, rejected: 0, completed: 2 })
+      expect(yield* made.pool.metrics).toMatchObject({ failed: 3, rejected: 0, succeeded: 2 })
     }))
 })
 
@@ -191,7 +191,7 @@ describe("a conflict of versions", () => {
       expect(yield* Fiber.join(next)).toBe(7)
       expect(made.versions.slice(1)).toEqual([["first", 2], ["first", 6], ["next", 7]])
       expect(made.asked).toEqual(["a", "a"])
-      expect(yield* made.pool.metrics).toMatchObject({ offered: 3, completed: 3, rejected: 0, failed: 0 })
+      expect(yield* made.pool.metrics).toMatchObject({ offered: 3, succeeded: 3, rejected: 0, failed: 0 })
     }))
 
   it.scoped("for the second time is the caller's, and the version is asked for again", () =>
@@ -201,7 +201,7 @@ describe("a conflict of versions", () => {
       expect(made.begun).toEqual(["conflicting", "conflicting"])
       expect(yield* made.pool.submit(made.writing("a"))).toBe(1)
       expect(made.asked).toEqual(["a", "a", "a"])
-      expect(yield* made.pool.metrics).toMatchObject({ offered: 2, rejected: 1, failed: 0, completed: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ offered: 2, rejected: 1, failed: 0, succeeded: 1 })
     }))
 
   it.scoped("for the second time is a failure where isRejection says that it is none", () =>
@@ -225,7 +225,7 @@ describe("a conflict of versions", () => {
       expect(yield* Effect.flip(made.pool.submit(conflicting("a", 1)))).toMatchObject({ _tag: "VersionConflict" })
       expect(made.begun).toEqual(["conflicting"])
       expect(yield* made.pool.submit(command("a"))).toBe(1)
-      expect(yield* made.pool.metrics).toMatchObject({ rejected: 1, completed: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ rejected: 1, succeeded: 1 })
     }))
 
   it.scoped("in one of several effects at once has the command run once more as well", () =>
@@ -251,7 +251,7 @@ describe("currentVersion", () => {
       expect(yield* Effect.exit(made.pool.submit(made.writing("a")))).toEqual(Exit.die("store is broken"))
       expect(made.begun).toEqual([])
       expect(yield* made.pool.submit(made.writing("a"))).toBe(1)
-      expect(yield* made.pool.metrics).toMatchObject({ failed: 2, rejected: 0, completed: 1, keys: 1 })
+      expect(yield* made.pool.metrics).toMatchObject({ failed: 2, rejected: 0, succeeded: 1, keys: 1 })
     }))
 
   it.scoped("that throws is what the call dies of", () =>
@@ -284,7 +284,7 @@ describe("currentVersion", () => {
         )
         expect(made.begun).toEqual([])
         expect(yield* made.pool.submit(made.writing("a"))).toBe(1)
-        expect(yield* made.pool.metrics).toMatchObject({ failed: 1, completed: 1 })
+        expect(yield* made.pool.metrics).toMatchObject({ failed: 1, succeeded: 1 })
       })
   )
 
@@ -346,7 +346,7 @@ describe("keys that are idle", () => {
       yield* TestClock.adjust("10 seconds")
       expect(yield* keysOf(made)).toBe(2)
       yield* held.end
-      yield* until(made.pool, ({ completed }) => completed === 3)
+      yield* until(made.pool, ({ succeeded }) => succeeded === 3)
       expect(made.versions).toEqual([["a", 1], ["b", 1], ["next", 2]])
       expect(made.asked).toEqual(["a", "b"])
     }))

@@ -79,7 +79,9 @@ const poolMetrics = {
   refused: 0,
   cancelled: 0,
   dropped: 0,
-  completed: 3,
+  droppedByReason: {},
+  settled: 6,
+  succeeded: 3,
   rejected: 2,
   failed: 1,
   conflicts: 0,
@@ -140,7 +142,7 @@ describe("the check of the airports", () => {
         slots: {
           rows: [],
           counts: { rolledBack: 0, lookups: 0 },
-          metrics: { ...poolMetrics, offered: 0, completed: 0, rejected: 0, failed: 0 }
+          metrics: { ...poolMetrics, offered: 0, settled: 0, succeeded: 0, rejected: 0, failed: 0 }
         }
       }).verdict.holds
     ).toBe(true)
@@ -249,21 +251,21 @@ describe("the check of the airports", () => {
     [
       "a command was lost without a count",
       withSlots({ metrics: { ...poolMetrics, offered: 7 } }),
-      "slots: offered = refused + cancelled + dropped + completed + rejected + failed + held"
+      "slots: offered = refused + cancelled + dropped + settled + held"
     ],
     [
-      "a command that was completed left nothing",
-      withSlots({ metrics: { ...poolMetrics, offered: 7, completed: 4 } }),
-      "slots: rows = completed + answers lost"
+      "a command that succeeded left nothing",
+      withSlots({ metrics: { ...poolMetrics, offered: 7, settled: 7, succeeded: 4 } }),
+      "slots: rows = succeeded + answers lost"
     ],
     [
       "an outcome was unknown, and no answer was lost",
-      withSlots({ metrics: { ...poolMetrics, offered: 7, failed: 2 } }),
+      withSlots({ metrics: { ...poolMetrics, offered: 7, settled: 7, failed: 2 } }),
       "slots: failed = answers lost"
     ],
     [
       "a command was rejected, and nobody was told",
-      withSlots({ metrics: { ...poolMetrics, offered: 7, rejected: 3 } }),
+      withSlots({ metrics: { ...poolMetrics, offered: 7, settled: 7, rejected: 3 } }),
       "slots: rejected = refused + found on the second try"
     ],
     [

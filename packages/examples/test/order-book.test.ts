@@ -120,7 +120,7 @@ describe("two processes", () => {
       const layer = Layer.provide(OrderBook.layer("test"), journal)
       const pool = Context.get(yield* Layer.build(layer), OrderBook.OrderBook)
       expect(yield* OrderBook.submit(pool, place(1, a))).toMatchObject({ version: 1, book: [a] })
-      expect(yield* pool.metrics).toMatchObject({ offered: 2, completed: 1 })
+      expect(yield* pool.metrics).toMatchObject({ offered: 2, succeeded: 1 })
     }))
 })
 
@@ -129,7 +129,9 @@ const metrics = {
   refused: 0,
   cancelled: 0,
   dropped: 0,
-  completed: 0,
+  droppedByReason: {},
+  settled: 0,
+  succeeded: 0,
   rejected: 0,
   failed: 0,
   conflicts: 0,
@@ -152,7 +154,7 @@ const first: ProcessEvidence = {
     { _tag: "Rejected", command: 3, reason: "no such order" },
     answered(4, 4, [{ ...a, quantity: 2 }, c])
   ],
-  metrics: { ...metrics, conflicts: 1, offered: 4, completed: 2, rejected: 2 }
+  metrics: { ...metrics, conflicts: 1, offered: 4, settled: 4, succeeded: 2, rejected: 2 }
 }
 
 const second: ProcessEvidence = {
@@ -163,7 +165,7 @@ const second: ProcessEvidence = {
     answered(13, 5, [{ ...a, quantity: 2 }]),
     { _tag: "Rejected", command: 14, reason: "no such order" }
   ],
-  metrics: { ...metrics, offered: 4, completed: 3, rejected: 1 }
+  metrics: { ...metrics, offered: 4, settled: 4, succeeded: 3, rejected: 1 }
 }
 
 const right: Evidence = {
@@ -215,9 +217,9 @@ describe("the check of the order-book example", () => {
     }],
     ["there was no conflict", { ...right, first: { ...first, metrics: { ...first.metrics, conflicts: 0 } } }],
     ["a command is in no count", { ...right, second: { ...second, metrics: { ...second.metrics, rejected: 0 } } }],
-    ["a pool has completed more than was answered", {
+    ["more commands have succeeded in a pool than were answered", {
       ...right,
-      second: { ...second, metrics: { ...second.metrics, rejected: 0, completed: 4 } }
+      second: { ...second, metrics: { ...second.metrics, rejected: 0, succeeded: 4 } }
     }]
   ])("does not hold where %s", (_, evidence) => {
     expect(check(evidence)).not.toEqual([])

@@ -93,9 +93,11 @@ export const settleDown = TestClock.adjust(0)
 export const failureOf = <A, E>(exit: Exit.Exit<A, E>): unknown =>
   Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
 
-/** offered = refused + cancelled + dropped + completed + rejected + failed + held. */
+/** What must be `offered`; NaN where the counts contradict one another. */
 export const accounted = (metrics: ShardPool.Metrics): number =>
-  metrics.refused + metrics.cancelled + metrics.dropped + metrics.completed + metrics.rejected + metrics.failed
-  + metrics.held
+  metrics.settled === metrics.succeeded + metrics.rejected + metrics.failed
+    && metrics.dropped === Object.values(metrics.droppedByReason).reduce((sum, count) => sum + count, 0)
+    ? metrics.refused + metrics.cancelled + metrics.dropped + metrics.settled + metrics.held
+    : NaN
 
 export const sorted = (names: ReadonlyArray<string>): ReadonlyArray<string> => [...names].sort()

@@ -99,13 +99,16 @@ const wrongWithRejected = (evidence: Evidence): ReadonlyArray<string> => {
 }
 
 const wrongWithProcess = (name: string, { commands, metrics, outcomes }: ProcessEvidence) => {
-  const { cancelled, completed, dropped, failed, held, offered, refused, rejected } = metrics
+  const { cancelled, dropped, failed, held, offered, refused, rejected, settled, succeeded } = metrics
   const wrong: Array<string> = []
   if (outcomes.length !== commands.length) wrong.push(`${name}: ${outcomes.length} of ${commands.length} answered`)
-  if (offered !== refused + cancelled + dropped + completed + rejected + failed + held || held !== 0) {
+  if (
+    offered !== refused + cancelled + dropped + settled + held || settled !== succeeded + rejected + failed
+    || held !== 0
+  ) {
     wrong.push(`${name}: the counts of the pool do not add up`)
   }
-  if (completed !== answersOf(outcomes).length) wrong.push(`${name}: the pool has completed ${completed}`)
+  if (succeeded !== answersOf(outcomes).length) wrong.push(`${name}: ${succeeded} commands have succeeded in the pool`)
   if (rejectedOf(outcomes).length === 0) wrong.push(`${name}: no command was rejected`)
   return wrong
 }

@@ -21,7 +21,7 @@ import type { OnInterrupt } from "../fibers/call.ts"
 /** Told of what happens to commands, in the step in which it happens. */
 export interface ShardObserver<in out C> {
   readonly dispatched: (submission: Submission<C>, version: number) => void
-  readonly completed: (submission: Submission<C>, version: number) => void
+  readonly succeeded: (submission: Submission<C>, version: number) => void
   readonly rejected: (submission: Submission<C>, error: unknown) => void
   readonly failed: (submission: Submission<C>, cause: Cause.Cause<unknown>) => void
   readonly cancelled: (submission: Submission<C>) => void
@@ -215,7 +215,7 @@ class Worker<in out C> {
       if (submission === undefined) return Effect.void
       const lane = submission.lane!
       lane.version! += 1
-      this.shard.options.observer.completed(submission, lane.version!)
+      this.shard.options.observer.succeeded(submission, lane.version!)
       this.settle(submission, Exit.succeed(value))
       return this.onwards()
     },

@@ -9,7 +9,7 @@ import type { DropReason, ShardPoolEvent } from "../../QueueEvent.ts"
 import { makeCounts } from "../../unstable/NamedMetrics.ts"
 import type { Submission } from "./lanes.ts"
 import type { Shard, ShardObserver } from "./shard.ts"
-import { sum } from "../shapes/counts.ts"
+import { addUp, sum } from "../shapes/counts.ts"
 
 export interface ShardTallyOptions<in out C> {
   readonly pool: string
@@ -26,7 +26,7 @@ export class ShardTally<in out C> implements ShardObserver<C> {
   private readonly published: (counts: ReturnType<ShardTally<C>["snapshot"]>) => void
   private shards: ReadonlyArray<Shard<C>> = []
   private hasChanged = false
-  private completedCommands = 0
+  private succeededCommands = 0
   private rejectedCommands = 0
   private failedCommands = 0
   private cancelledCommands = 0
@@ -42,7 +42,7 @@ export class ShardTally<in out C> implements ShardObserver<C> {
       refused: ["sluice_commands_refused_total", "Commands refused"],
       cancelled: ["sluice_commands_cancelled_total", "Commands taken out by their callers"],
       dropped: ["sluice_commands_dropped_total", "Commands dropped"],
-      completed: ["sluice_commands_completed_total", "Commands that succeeded"],
+      succeeded: ["sluice_commands_completed_total", "Commands that succeeded"],
       rejected: ["sluice_commands_rejected_total", "Commands that were rejected"],
       failed: ["sluice_commands_failed_total", "Commands whose outcome is unknown"],
       conflicts: [
@@ -82,11 +82,11 @@ export class ShardTally<in out C> implements ShardObserver<C> {
     if (hub.active) hub.emit({ _tag: "Dispatched", shard: shard.index, key, version, command })
   }
 
-  completed({ command, key, shard }: Submission<C>, version: number): void {
+  succeeded({ command, key, shard }: Submission<C>, version: number): void {
     const { hub } = this.options
-    this.completedCommands += 1
+    this.succeededCommands += 1
     this.changed()
-    if (hub.active) hub.emit({ _tag: "Completed", shard: shard.index, key, version, command })
+    if (hub.active) hub.emit({ _tag: "Succeeded", shard: shard.index, key, version, command })
   }
 
   rejected({ command, key, shard }: Submission<C>, error: unknown): void {
@@ -137,12 +137,16 @@ export class ShardTally<in out C> implements ShardObserver<C> {
   snapshot() {
     const intakes = this.shards.map(({ intake }) => intake.unsafeCounts())
     const inFlight = sum(this.shards, (shard) => shard.running.length)
+    const droppedRunning: Record<string, number> = this.droppedRunning === 0 ? {} : { shutdown: this.droppedRunning }
+    const droppedByReason = addUp([droppedRunning, ...intakes.map((counts) => counts.droppedByReason)])
     return {
       offered: sum(intakes, ({ offered }) => offered) + this.refusedAside,
       refused: sum(intakes, ({ refused }) => refused) + this.refusedAside,
       cancelled: this.cancelledCommands,
       dropped: sum(intakes, ({ dropped }) => dropped) + this.droppedRunning,
-      completed: this.completedCommands,
+      droppedByReason,
+      settled: this.succeededCommands + this.rejectedCommands + this.failedCommands,
+      succeeded: this.succeededCommands,
       rejected: this.rejectedCommands,
       failed: this.failedCommands,
       conflicts: this.conflicts,

@@ -167,7 +167,7 @@ const valuesOf = (row: SlotRow | undefined): unknown => row && [row.version, row
 
 const slotsClaims = (evidence: Evidence): ReadonlyArray<Claim> => {
   const { input, slots: { counts, metrics, rows }, told } = evidence
-  const { cancelled, completed, dropped, failed, held, offered, refused, rejected } = metrics
+  const { cancelled, dropped, failed, held, offered, refused, rejected, settled, succeeded } = metrics
   const late = input.filter(isLate)
   const byAirport = grouped(rows, ({ airport }) => airport)
   const given = new Map(rows.map(({ seq, version }) => [seq, version]))
@@ -180,12 +180,13 @@ const slotsClaims = (evidence: Evidence): ReadonlyArray<Claim> => {
     claim("slots: versions that their callers were told wrongly", 0, untrue.length),
     claim("slots: refused departures that left a row", 0, [...told.refused].filter((seq) => given.has(seq)).length),
     claim(
-      "slots: offered = refused + cancelled + dropped + completed + rejected + failed + held",
+      "slots: offered = refused + cancelled + dropped + settled + held",
       offered,
-      refused + cancelled + dropped + completed + rejected + failed + held
+      refused + cancelled + dropped + settled + held
     ),
+    claim("slots: settled = succeeded + rejected + failed", settled, succeeded + rejected + failed),
     claim("slots: offered = late departures + submitted again", late.length + told.answersLost, offered),
-    claim("slots: rows = completed + answers lost", rows.length, completed + told.answersLost),
+    claim("slots: rows = succeeded + answers lost", rows.length, succeeded + told.answersLost),
     claim("slots: failed = answers lost", told.answersLost, failed),
     claim("slots: rejected = refused + found on the second try", told.refused.size + told.found, rejected),
     claim(
