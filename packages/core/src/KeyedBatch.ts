@@ -7,7 +7,7 @@
  * the result of its own operation. Batches of one key never overlap; batches of different keys do not wait for one
  * another. Closing the scope ends the running batches, and saves.
  *
- * At every moment offered = refused + cancelled + succeeded + failed + held.
+ * At every moment offered = refused + cancelled + settled + held, and settled = succeeded + failed.
  *
  * @since 0.1.0
  */
@@ -141,7 +141,8 @@ export interface BatchRecord<out K> {
 }
 
 /**
- * The counts of a processor at one moment: offered = refused + cancelled + succeeded + failed + held.
+ * The counts of a processor at one moment: offered = refused + cancelled + settled + held, settled = succeeded + failed,
+ * and held = depth + inFlight.
  *
  * @since 0.1.0
  * @category models
@@ -152,11 +153,17 @@ export interface Metrics {
   readonly refused: number
   /** Withdrawn before they ran, because their callers were interrupted. */
   readonly cancelled: number
+  /** Those whose callers have their answer: they succeeded, or failed. */
+  readonly settled: number
   readonly succeeded: number
   /** Failed by themselves, or with their batch. */
   readonly failed: number
-  /** Waiting, running, or waiting for the end of their batch. */
+  /** Waiting, or in flight. */
   readonly held: number
+  /** Waiting to be run. */
+  readonly depth: number
+  /** Running, or waiting for the end of the batch that has run them. */
+  readonly inFlight: number
   /** Batches that have ended. */
   readonly batches: number
   /** Those of them that failed as a whole. */
@@ -233,14 +240,14 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
 
   get metrics(): Effect.Effect<Metrics> {
     return Effect.sync(() => ({
-      ...this.tally.counts,
+      ...this.tally.snapshot(),
       keys: this.shards.reduce((keys, shard) => keys + shard.keys, 0)
     }))
   }
 
   /** To be called when nothing may be running any more. */
   lookIdle(): void {
-    if (this.lifecycle.isClosing && this.tally.counts.held === 0 && this.shards.every(({ isQuiet }) => isQuiet)) {
+    if (this.lifecycle.isClosing && this.tally.held === 0 && this.shards.every(({ isQuiet }) => isQuiet)) {
       this.idle.unsafeOpen()
     }
   }

@@ -258,6 +258,27 @@ describe("metrics", () => {
       yield* loading.end
     }))
 
+  it.scoped("tell what waits for its batch from what waits for the end of it", () =>
+    Effect.gen(function*() {
+      const { processor, table } = yield* numbers()
+      const [loading, saving] = [gated(), gated()]
+      table.loads.push(() => loading.run)
+      table.saves.push(() => saving.run)
+      yield* calling(processor.modify("a", add(1)))
+      const gone = yield* calling(processor.modify("a", add(1)))
+      yield* calling(Effect.exit(processor.modifyEffect("a", () => Effect.fail("no"))))
+      expect(yield* processor.metrics).toMatchObject({ held: 3, depth: 3, inFlight: 0 })
+      yield* Fiber.interrupt(gone)
+      expect(yield* processor.metrics).toMatchObject({ held: 2, depth: 2, inFlight: 0 })
+      yield* loading.end
+      yield* saving.begun
+      yield* calling(processor.modify("a", add(1)))
+      expect(yield* processor.metrics).toMatchObject({ settled: 0, held: 3, depth: 1, inFlight: 2 })
+      yield* saving.end
+      yield* settleDown
+      expect(yield* processor.metrics).toMatchObject({ settled: 3, succeeded: 2, failed: 1, depth: 0, inFlight: 0 })
+    }))
+
   it.scoped("account for every operation at every moment", () =>
     Effect.gen(function*() {
       const { processor, table } = yield* numbers({ minDuration: 5, batchSize: 3 })

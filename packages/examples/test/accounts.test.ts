@@ -33,9 +33,12 @@ const metrics = {
   offered: 8,
   refused: 0,
   cancelled: 0,
+  settled: 8,
   succeeded: 2,
   failed: 6,
   held: 0,
+  depth: 0,
+  inFlight: 0,
   batches: 2,
   batchesFailed: 1,
   loads: 2,
@@ -135,7 +138,7 @@ describe("the check of the accounts example", () => {
       statements: { ...right.statements, loads: 3 },
       metrics: { ...metrics, loads: 3 }
     }],
-    ["a request is in no count", { ...right, metrics: { ...metrics, succeeded: 1 } }]
+    ["a request is in no count", { ...right, metrics: { ...metrics, settled: 7, succeeded: 1 } }]
   ])("does not hold where %s", (_, evidence) => {
     expect(check(evidence)).not.toEqual([])
   })

@@ -64,9 +64,12 @@ const keyedMetrics = {
   offered: 9,
   refused: 0,
   cancelled: 0,
+  settled: 9,
   succeeded: 7,
   failed: 2,
   held: 0,
+  depth: 0,
+  inFlight: 0,
   batches: 4,
   batchesFailed: 1,
   loads: 4,
@@ -137,7 +140,7 @@ describe("the check of the airports", () => {
           rows: [],
           loads: none,
           saves: none,
-          metrics: { ...keyedMetrics, offered: 0, succeeded: 0, failed: 0 }
+          metrics: { ...keyedMetrics, offered: 0, settled: 0, succeeded: 0, failed: 0 }
         },
         slots: {
           rows: [],
@@ -193,11 +196,11 @@ describe("the check of the airports", () => {
     [
       "an operation was lost without a count",
       withStatistics({ metrics: { ...keyedMetrics, offered: 10 } }),
-      "statistics: offered = refused + cancelled + succeeded + failed + held"
+      "statistics: offered = refused + cancelled + settled + held"
     ],
     [
       "an operation ran once more than there are flights",
-      withStatistics({ metrics: { ...keyedMetrics, offered: 10, succeeded: 8 } }),
+      withStatistics({ metrics: { ...keyedMetrics, offered: 10, settled: 10, succeeded: 8 } }),
       "statistics: succeeded = input"
     ],
     [

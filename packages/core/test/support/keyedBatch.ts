@@ -122,9 +122,12 @@ export const failureOf = <A, E>(exit: Exit.Exit<A, E>): unknown =>
 export const defectOf = <A, E>(exit: Exit.Exit<A, E>): unknown =>
   Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
 
-/** offered = refused + cancelled + succeeded + failed + held. */
+/** What must be `offered`; NaN where the counts contradict one another. */
 export const accounted = (metrics: KeyedBatch.Metrics): number =>
-  metrics.refused + metrics.cancelled + metrics.succeeded + metrics.failed + metrics.held
+  metrics.settled === metrics.succeeded + metrics.failed && metrics.held === metrics.depth + metrics.inFlight
+    && metrics.depth >= 0 && metrics.inFlight >= 0
+    ? metrics.refused + metrics.cancelled + metrics.settled + metrics.held
+    : NaN
 
 // --- random programs, and the model they are held against ------------------------------------------------------------
 

@@ -76,13 +76,13 @@ const wrongWithDay = (evidence: Evidence): ReadonlyArray<string> => {
 }
 
 const wrongWithCounts = ({ metrics, requests, statements }: Evidence): ReadonlyArray<string> => {
-  const { batchesFailed, cancelled, failed, held, loads, offered, refused, saves, succeeded } = metrics
+  const { batchesFailed, cancelled, failed, held, loads, offered, refused, saves, settled, succeeded } = metrics
   const wrong: Array<string> = []
   if (loads !== statements.loads || saves !== statements.saves) {
     wrong.push(`counted were ${loads} loads and ${saves} saves; run were ${statements.loads} and ${statements.saves}`)
   }
   if (batchesFailed !== statements.saves - statements.completeSaves) wrong.push(`${batchesFailed} batches have failed`)
-  if (offered !== refused + cancelled + succeeded + failed + held || held !== 0) {
+  if (offered !== refused + cancelled + settled + held || settled !== succeeded + failed || held !== 0) {
     wrong.push("the counts of the ledger do not add up")
   }
   const most = requests.length / fewestPerBatch

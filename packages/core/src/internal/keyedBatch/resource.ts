@@ -14,6 +14,8 @@ export interface Keeper<in out S> {
   /** Something has come up: the shard's fiber goes on with the resource. */
   readonly schedule: (resource: Resource<S>) => void
   readonly interrupted: (operation: Operation<S>) => OnInterrupt
+  /** An operation of the resource has come to its batch. */
+  readonly taken: () => void
 }
 
 /**
@@ -111,6 +113,7 @@ export class Resource<in out S> implements Timed {
     this.waiting.remove(operation)
     this.quota -= 1
     operation.state = "running"
+    this.shard.taken()
   }
 
   /** Takes those that were to be run in this batch of at most so many, and have not come to it. */

@@ -43,6 +43,7 @@ export interface Told {
 }
 
 export interface KeyedObserver {
+  readonly taken: () => void
   readonly ended: (isSuccess: boolean) => void
   readonly cancelled: () => void
   readonly loaded: () => void
@@ -137,6 +138,10 @@ export class KeyedShard<in out S> implements Keeper<S> {
     resource.isOnAgenda = true
     this.agenda.push(resource)
     this.bell.ring()
+  }
+
+  taken(): void {
+    this.options.observer.taken()
   }
 
   /** How many keys have operations. */

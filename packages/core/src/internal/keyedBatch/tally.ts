@@ -7,13 +7,14 @@ import { makeCounts } from "../../unstable/NamedMetrics.ts"
 import type { KeyedObserver, Told } from "./shard.ts"
 
 export class KeyedTally<in out Record> implements KeyedObserver {
-  readonly counts = {
+  private readonly counts = {
     offered: 0,
     refused: 0,
     cancelled: 0,
     succeeded: 0,
     failed: 0,
     held: 0,
+    inFlight: 0,
     batches: 0,
     batchesFailed: 0,
     loads: 0,
@@ -21,7 +22,7 @@ export class KeyedTally<in out Record> implements KeyedObserver {
   }
   private readonly hub: EventHub<Record>
   private readonly recordOf: (told: Told) => Record
-  private readonly published: (counts: KeyedTally<Record>["counts"]) => void
+  private readonly published: (counts: ReturnType<KeyedTally<Record>["snapshot"]>) => void
   private readonly onChange: () => void
   private hasChanged = false
 
@@ -77,10 +78,16 @@ export class KeyedTally<in out Record> implements KeyedObserver {
     this.changed()
   }
 
+  /** An operation has come to its batch: it runs, and its end will be told. */
+  taken(): void {
+    this.counts.inFlight += 1
+  }
+
   ended(isSuccess: boolean): void {
     if (isSuccess) this.counts.succeeded += 1
     else this.counts.failed += 1
     this.counts.held -= 1
+    this.counts.inFlight -= 1
     this.changed()
   }
 
@@ -102,8 +109,18 @@ export class KeyedTally<in out Record> implements KeyedObserver {
     this.hub.emit(this.recordOf(told))
   }
 
+  /** How many operations have not ended. */
+  get held(): number {
+    return this.counts.held
+  }
+
+  snapshot() {
+    const { counts } = this
+    return { ...counts, settled: counts.succeeded + counts.failed, depth: counts.held - counts.inFlight }
+  }
+
   publish(): void {
     this.hasChanged = false
-    this.published(this.counts)
+    this.published(this.snapshot())
   }
 }

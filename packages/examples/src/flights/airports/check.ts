@@ -109,15 +109,15 @@ const leastFlightsALoad = 4
 
 const statisticsClaims = (evidence: Evidence, departures: Departures): ReadonlyArray<Claim> => {
   const { input, statistics: { loads, metrics, rows, saves }, told } = evidence
-  const { cancelled, failed, held, offered, refused, succeeded } = metrics
+  const { cancelled, failed, held, offered, refused, settled, succeeded } = metrics
   const most = mostBatches(departures, evidence)
   return [
     claim("statistics: flights = input", input.length, sumOf(rows, ({ flights }) => flights)),
     claim("statistics: delays = of input", sumOf(input, delayOf), sumOf(rows, ({ delay_sum }) => delay_sum)),
     claim(
-      "statistics: offered = refused + cancelled + succeeded + failed + held",
+      "statistics: offered = refused + cancelled + settled + held",
       offered,
-      refused + cancelled + succeeded + failed + held
+      refused + cancelled + settled + held
     ),
     claim("statistics: succeeded = input", input.length, succeeded),
     claim("statistics: failed with their batch = tried again", told.countedAgain, failed),
