@@ -166,15 +166,18 @@ export const writes: WriteCoordinator.WriteCoordinator = {
   changes: Stream.empty,
   metrics: Effect.succeed({
     name: "writes",
-    accepted: 0,
-    completed: 0,
-    failed: 0,
+    offered: 0,
+    refused: 0,
     cancelled: 0,
+    settled: 0,
+    succeeded: 0,
+    failed: 0,
+    held: 0,
     depth: 0,
     inFlight: 0,
     waiting: 0,
     capacity: 0,
-    groups: 0
+    batches: 0
   })
 }
 

@@ -33,8 +33,10 @@ const wrongWith = (stdout, expected) => {
     return `the routes were not all counted, or by a process that was not killed: ${JSON.stringify(routes)}`
   }
   if (routes.deliveries !== routes.storedBatches + routes.kill.batchesCountedTwice) return "wrong number of deliveries"
-  const { accepted, cancelled, completed, depth, failed, inFlight } = coordinator
-  if (completed === 0 || accepted !== completed + failed + cancelled + depth + inFlight) {
+  const { cancelled, failed, held, offered, refused, settled, succeeded } = coordinator
+  if (
+    succeeded === 0 || offered !== refused + cancelled + settled + held || settled !== succeeded + failed
+  ) {
     return "the counts of the coordinator do not add up"
   }
 }

@@ -61,15 +61,18 @@ const metrics = {
 
 const coordinator = {
   name: "writes",
-  accepted: 8,
-  completed: 7,
-  failed: 1,
+  offered: 8,
+  refused: 0,
   cancelled: 0,
+  settled: 8,
+  succeeded: 7,
+  failed: 1,
+  held: 0,
   depth: 0,
   inFlight: 0,
   waiting: 0,
   capacity: 256,
-  groups: 3
+  batches: 3
 }
 
 /** Every flight has a row, and the board was written once for each airport. */
@@ -164,18 +167,21 @@ describe("the check", () => {
     ["a queue still holds something", { ...right, metrics: { ...right.metrics, board: { ...metrics, held: 1 } } }],
     ["the coordinator has lost a write without a count", {
       ...right,
-      metrics: { ...right.metrics, coordinator: { ...coordinator, accepted: 9 } }
+      metrics: { ...right.metrics, coordinator: { ...coordinator, offered: 9 } }
     }],
-    ["the coordinator has completed a write that no queue was told of", {
+    ["a write of the coordinator has succeeded that no queue was told of", {
       ...right,
-      metrics: { ...right.metrics, coordinator: { ...coordinator, accepted: 9, completed: 8 } }
+      metrics: { ...right.metrics, coordinator: { ...coordinator, offered: 9, settled: 9, succeeded: 8 } }
     }],
-    ["a queue was told of a write that the coordinator has not completed", {
+    ["a queue was told of a write that has not succeeded in the coordinator", {
       ...right,
       batches: { flights: 2, board: 1 }
     }],
-    ["an airport has saved more than the coordinator has completed", { ...right, airports: { saves: 3, slots: 3 } }],
-    ["an airport has lost a slot that the coordinator has completed", { ...right, airports: { saves: 2, slots: 2 } }],
+    ["an airport has saved more than has succeeded in the coordinator", { ...right, airports: { saves: 3, slots: 3 } }],
+    ["an airport has lost a slot that has succeeded in the coordinator", {
+      ...right,
+      airports: { saves: 2, slots: 2 }
+    }],
     ["a queue has counted a drop that it did not report", {
       ...right,
       metrics: { ...right.metrics, flights: { ...metrics, offered: 5, dropped: 1 } }

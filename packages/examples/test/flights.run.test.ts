@@ -44,7 +44,7 @@ describe.concurrent("a replay", () => {
       expect(slots.failed).toBe(slots.answersLost)
       expect(slots.answersLost).toBeGreaterThan(0)
       expect(coordinator).toMatchObject({
-        completed: queues.flights.flushes + queues.board.flushes + statistics.saves - statistics.savesFailed
+        succeeded: queues.flights.flushes + queues.board.flushes + statistics.saves - statistics.savesFailed
           + slots.given,
         failed: queues.flights.retries + queues.board.retries + statistics.savesFailed + slots.rejected
           + slots.rolledBack,
@@ -52,8 +52,8 @@ describe.concurrent("a replay", () => {
         depth: 0,
         inFlight: 0
       })
-      expect(coordinator.accepted).toBe(coordinator.completed + coordinator.failed)
-      expect(coordinator.groups).toBeLessThanOrEqual(coordinator.accepted)
+      expect(coordinator.offered).toBe(coordinator.succeeded + coordinator.failed)
+      expect(coordinator.batches).toBeLessThanOrEqual(coordinator.offered)
       if (policy === "suspend") expect(queues.flights.settled).toBe(count)
       if (policy === "reject") expect(queues.flights.refused).toBeGreaterThan(0)
       if (policy === "dropNewest") expect(queues.flights.droppedByReason["drop-newest"]).toBeGreaterThan(0)
@@ -67,9 +67,9 @@ describe.concurrent("a replay", () => {
     expect(code).toBe(0)
     expect(stdout).toContain("flights (suspend)")
     expect(stdout).toMatch(
-      /│ accepted │ completed │ failed │ cancelled │ +waiting │ in flight │ groups │ writes a group │/
+      /│ offered │ succeeded │ failed │ cancelled │ +waiting │ in flight │ groups │ writes a group │/
     )
-    expect(stdout).toContain("ok    coordinator: completed = batches settled + statistics saved + slots given: ")
+    expect(stdout).toContain("ok    coordinator: succeeded = batches settled + statistics saved + slots given: ")
     expect(stdout).toMatch(/^Airports: \d+, whose statistics counted 2,000 flights\. .*: [\d.]+ flights a load\.$/m)
     expect(stdout).toMatch(/^Slots: \d+ given, \d+ refused, .*$/m)
     expect(stdout).toMatch(/^ok {4}statistics: loads, one an airport in 1000 ms: \d+ of at most [\d,]+$/m)

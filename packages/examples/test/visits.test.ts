@@ -22,15 +22,18 @@ const right: Evidence = {
   coordinated: { ...run, name: "with a coordinator", commits: 4, counts: [0, 470] },
   metrics: {
     name: "writes",
-    accepted: 301,
-    completed: 291,
-    failed: 10,
+    offered: 301,
+    refused: 0,
     cancelled: 0,
+    settled: 301,
+    succeeded: 291,
+    failed: 10,
+    held: 0,
     depth: 0,
     inFlight: 0,
     waiting: 0,
     capacity: 256,
-    groups: 4
+    batches: 4
   },
   submitted: [{ page: "/" }, { page: "/news" }],
   announced: [
@@ -50,7 +53,7 @@ describe("the visits example", () => {
     const commits = /^with a coordinator +(\d+) commits .* 470 visits/m.exec(stdout)?.[1]
     expect(Number(commits)).toBeGreaterThan(0)
     expect(Number(commits)).toBeLessThanOrEqual(30)
-    expect(stdout).toContain(`301 accepted, 291 completed, 10 failed, 0 cancelled, in ${commits} groups`)
+    expect(stdout).toContain(`301 offered, 291 succeeded, 10 failed, 0 cancelled, in ${commits} groups`)
     expect(stdout.match(/^announced: visits \d: visit /gm)).toHaveLength(3)
     expect(stdout).toMatch(/^meanwhile the watcher was told: 470, .*473$/m)
     expect(stdout).toMatch(/\nIt adds up\.\n$/)
@@ -74,10 +77,10 @@ describe("the check of the visits example", () => {
     ["the coordinator has not grouped", {
       ...right,
       coordinated: { ...right.coordinated, commits: 31 },
-      metrics: { ...right.metrics, groups: 31 }
+      metrics: { ...right.metrics, batches: 31 }
     }],
-    ["the log has other commits than there were groups", { ...right, metrics: { ...right.metrics, groups: 5 } }],
-    ["a write is in no count", { ...right, metrics: { ...right.metrics, completed: 290 } }],
+    ["the log has other commits than there were groups", { ...right, metrics: { ...right.metrics, batches: 5 } }],
+    ["a write is in no count", { ...right, metrics: { ...right.metrics, succeeded: 290 } }],
     ["a write was not announced", { ...right, announced: right.announced.slice(1) }],
     ["writes were announced in another order", { ...right, announced: [...right.announced].reverse() }],
     ["the count did not follow the submits", { ...right, countsAfter: [470, 471] }]

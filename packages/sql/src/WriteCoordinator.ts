@@ -7,8 +7,8 @@
  * alone. Then the fiber commits, and only then does each caller get its result. Committed writes are announced, and the
  * queries that depend on them run again.
  *
- * At every moment accepted = completed + failed + cancelled + depth + inFlight. The counts are also published through
- * Effect's `Metric`, within a second of a change, with the tags that `QueueMetrics` of core describes:
+ * At every moment offered = refused + cancelled + settled + held, and settled = succeeded + failed. The counts are published through
+ * Effect's `Metric` too, within a second of a change and with the tags that `QueueMetrics` of core tells of:
  *
  * | metric | kind |
  * | --- | --- |
@@ -108,24 +108,28 @@ export interface WriteCoordinator {
 }
 
 /**
- * The counts of a coordinator at one moment: accepted = completed + failed + cancelled + depth + inFlight. A write
- * inside another write is a part of it, and is not counted separately.
+ * The counts of a coordinator at one moment: offered = refused + cancelled + settled + held, settled = succeeded +
+ * failed, and held = waiting + depth + inFlight. A write inside another write is a part of it, and is not counted separately.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Metrics {
   readonly name: string
-  /**
-   * How many writes have entered the queue so far. It is not called `offered`, because writes that wait for room, leave
-   * while they wait, or are refused after closing, do not count.
-   */
-  readonly accepted: number
-  readonly completed: number
-  /** Failed, died, timed out, rolled back with their group, or refused by the closing. */
-  readonly failed: number
+  /** How many writes have been submitted. */
+  readonly offered: number
+  /** Not run: the coordinator was closed, or the caller was interrupted while it waited for room in the queue. */
+  readonly refused: number
   /** Withdrawn by an interruption before they started. */
   readonly cancelled: number
+  /** Answered: succeeded or failed. */
+  readonly settled: number
+  /** Committed. */
+  readonly succeeded: number
+  /** Failed, died, timed out, or rolled back with their group; or the lock could not be taken. */
+  readonly failed: number
+  /** Waiting for room, waiting in the queue, or in flight. */
+  readonly held: number
   /** How many writes are in the queue. */
   readonly depth: number
   /** How many writes have left the queue without an answer yet: they are in a group, or go into the next one. */
@@ -134,8 +138,8 @@ export interface Metrics {
   readonly waiting: number
   /** The option of that name: how many writes the queue may hold. */
   readonly capacity: number
-  /** How many transactions there have been so far. */
-  readonly groups: number
+  /** How many groups, that is transactions, there have been so far. */
+  readonly batches: number
 }
 
 export type { Configurable, Options }
@@ -201,7 +205,7 @@ class WriteCoordinatorImpl implements WriteCoordinator, RealCoordinator {
   private enqueue(write: Pending): Effect.Effect<unknown, unknown> {
     // Enters the write and waits for its exit in one step, so that no interruption can come in between.
     return Effect.uninterruptibleMask((restore) => {
-      if (!this.writer.isOpen) return this.writer.refuse(write)
+      if (!this.writer.isOpen) return this.writer.refuseNew(write)
       this.writer.add(write)
       return write.wait(restore)
     })

@@ -82,7 +82,7 @@ describe("a renewal", () => {
       yield* Fiber.join(a)
       // These would have taken the batch before.
       expect([yield* Fiber.join(b), yield* Fiber.join(c), order]).toEqual([[], [], ["b", "c"]])
-      expect(yield* writes.metrics).toMatchObject({ completed: 4, failed: 0, depth: 0, inFlight: 0, groups: 3 })
+      expect(yield* writes.metrics).toMatchObject({ succeeded: 4, failed: 0, depth: 0, inFlight: 0, batches: 3 })
     }))
 
   it.scoped("is a part of the transaction that it is in", () =>

@@ -626,7 +626,7 @@ describe("layerSqlClient", () => {
       }))
       expect(yield* values).toEqual(["a", "b"])
       // The table, the statement and the transaction.
-      expect(yield* writes.metrics).toMatchObject({ accepted: 3, completed: 3 })
+      expect(yield* writes.metrics).toMatchObject({ offered: 3, succeeded: 3 })
     })))
 
   it.effect("rolls back a transaction that fails, with the user's own error", () =>
@@ -640,9 +640,9 @@ describe("layerSqlClient", () => {
   it.effect("shares one transaction among statements of many fibers", () =>
     withClient(Effect.gen(function*() {
       const writes = yield* Writes
-      const before = (yield* writes.metrics).groups
+      const before = (yield* writes.metrics).batches
       yield* Effect.forEach(Array.from({ length: 50 }, (_, i) => `${i}`), insert, { concurrency: "unbounded" })
-      expect((yield* writes.metrics).groups - before).toBeLessThan(10)
+      expect((yield* writes.metrics).batches - before).toBeLessThan(10)
       expect(yield* values).toHaveLength(50)
     })))
 
@@ -650,11 +650,11 @@ describe("layerSqlClient", () => {
     withClient(Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const writes = yield* Writes
-      const before = (yield* writes.metrics).accepted
+      const before = (yield* writes.metrics).offered
       yield* sql`PRAGMA foreign_keys = OFF`
       expect(yield* sql`PRAGMA foreign_keys`).toEqual([{ foreign_keys: 0 }])
       yield* sql`VACUUM`
-      expect((yield* writes.metrics).accepted).toBe(before)
+      expect((yield* writes.metrics).offered).toBe(before)
       const error = yield* Effect.flip(writes.submit(sql`VACUUM`, { name: "vacuum" }))
       expect(error.message).toContain("run it with SqlClient")
     })))

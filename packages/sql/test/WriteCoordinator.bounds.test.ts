@@ -37,7 +37,7 @@ describe("a group", () => {
       yield* Fiber.join(between)
       yield* Effect.forEach(fibers, Fiber.join)
       expect(yield* values).toEqual(["a", "b", "between", "c", "d", "e"])
-      expect(yield* writes.metrics).toMatchObject({ completed: 6, failed: 0, inFlight: 0, depth: 0, groups: 4 })
+      expect(yield* writes.metrics).toMatchObject({ succeeded: 6, failed: 0, inFlight: 0, depth: 0, batches: 4 })
     })))
 
   it.scoped("in which each write hangs gives the writer back after each: and each fails for itself", () =>
@@ -52,7 +52,7 @@ describe("a group", () => {
       yield* step(2000)
       const exits = yield* Effect.forEach(fibers, Fiber.await)
       expect(exits.map(tagOf)).toEqual(["WriteTimeout", "WriteTimeout", "WriteTimeout"])
-      expect(yield* writes.metrics).toMatchObject({ completed: 1, failed: 3, inFlight: 0, depth: 0 })
+      expect(yield* writes.metrics).toMatchObject({ succeeded: 1, failed: 3, inFlight: 0, depth: 0 })
     })))
 
   it.scoped("that was cut short is completed when the coordinator closes, and what was not in it is refused", () =>
@@ -67,7 +67,7 @@ describe("a group", () => {
       const exits = yield* Effect.forEach(fibers, Fiber.await)
       expect(exits.map(tagOf)).toEqual(["success", "success", "success", "CoordinatorClosed"])
       expect(yield* values).toEqual(["a", "b", "c"])
-      expect(yield* writes.metrics).toMatchObject({ completed: 4, failed: 1, inFlight: 0, depth: 0 })
+      expect(yield* writes.metrics).toMatchObject({ succeeded: 4, refused: 1, failed: 0, inFlight: 0, depth: 0 })
     })))
 
   it.scoped("lets a write go that is taken back after it was cut short", () =>
@@ -80,6 +80,6 @@ describe("a group", () => {
       yield* step(500)
       yield* Effect.forEach(fibers.slice(0, 2), Fiber.join)
       expect(yield* values).toEqual(["a", "b"])
-      expect(yield* writes.metrics).toMatchObject({ completed: 3, cancelled: 1, inFlight: 0, depth: 0 })
+      expect(yield* writes.metrics).toMatchObject({ succeeded: 3, cancelled: 1, inFlight: 0, depth: 0 })
     })))
 })

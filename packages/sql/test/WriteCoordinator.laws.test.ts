@@ -249,8 +249,12 @@ const program = (setting: Setting) => (seed: number) => {
     // --- conservation -------------------------------------------------------
 
     const holds = Effect.map(coordinator.metrics, (metrics) => {
-      const { accepted, cancelled, capacity, completed, depth, failed, inFlight } = metrics
-      if (accepted !== completed + failed + cancelled + depth + inFlight) {
+      const { cancelled, capacity, depth, failed, held, inFlight, offered, refused, settled, succeeded, waiting } =
+        metrics
+      if (
+        offered !== refused + cancelled + settled + held || settled !== succeeded + failed
+        || held !== waiting + depth + inFlight
+      ) {
         violated(`the counts do not add up: ${JSON.stringify(metrics)}`)
       }
       if (depth > capacity) violated(`${depth} wait in a queue of ${capacity}`)
@@ -494,9 +498,9 @@ const program = (setting: Setting) => (seed: number) => {
       violated(`${begunLate} writes began after the closing`)
     }
     const count = (tag: string) => tags.filter((one) => one === tag).length
-    if (metrics.completed !== order.length) violated(`${metrics.completed} are completed, ${order.length} in the log`)
+    if (metrics.succeeded !== order.length) violated(`${metrics.succeeded} have succeeded, ${order.length} in the log`)
     if (metrics.cancelled > count("interrupted")) violated("more are cancelled than callers were interrupted")
-    if (metrics.accepted > plans.length) violated("more are accepted than there are")
+    if (metrics.offered > plans.length) violated("more are offered than there are")
 
     // --- what was announced ---------------------------------------------------
 
@@ -1067,7 +1071,7 @@ describe("nothing is left behind", () => {
             (write) => Effect.exit(coordinator.submit(write, { name: "fails" })),
             { concurrency: "unbounded" }
           )
-          const { groups, ...metrics } = yield* coordinator.metrics
+          const { batches: groups, ...metrics } = yield* coordinator.metrics
           yield* coordinator.submit(sql.withTransaction(tables), { name: "works" })
           // Refused inside a transaction: none was left open.
           yield* sql.withTransaction(tables)
@@ -1084,10 +1088,13 @@ describe("nothing is left behind", () => {
       successes: 0,
       metrics: {
         name: "writes",
-        accepted: 1_000,
-        completed: 0,
-        failed: 1_000,
+        offered: 1_000,
+        refused: 0,
         cancelled: 0,
+        settled: 1_000,
+        succeeded: 0,
+        failed: 1_000,
+        held: 0,
         depth: 0,
         inFlight: 0,
         waiting: 0,

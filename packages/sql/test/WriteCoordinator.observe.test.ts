@@ -27,8 +27,8 @@ const read = (name: string, queue: string, replica?: string) =>
 
 const readAll = (queue: string, replica?: string) =>
   Effect.all({
-    accepted: read("sluice_writes_accepted_total", queue, replica),
-    completed: read("sluice_writes_completed_total", queue, replica),
+    offered: read("sluice_writes_accepted_total", queue, replica),
+    succeeded: read("sluice_writes_completed_total", queue, replica),
     failed: read("sluice_writes_failed_total", queue, replica),
     cancelled: read("sluice_writes_cancelled_total", queue, replica),
     groups: read("sluice_write_groups_total", queue, replica),
@@ -55,7 +55,7 @@ describe("metrics", () => {
       const scope = yield* Scope.make()
       const writes = yield* Scope.extend(WriteCoordinator.make({ name, capacity: 2, drain: true }), scope)
       // They are there from the start.
-      expect(yield* readAll(name)).toMatchObject({ accepted: 0, completed: 0, groups: 0, inFlight: undefined })
+      expect(yield* readAll(name)).toMatchObject({ offered: 0, succeeded: 0, groups: 0, inFlight: undefined })
       const first = yield* held
       const submit = (write: Effect.Effect<unknown, unknown, SqlClient.SqlClient>) =>
         Effect.fork(writes.submit(write, { name: "write" }))
@@ -69,8 +69,8 @@ describe("metrics", () => {
       yield* Fiber.interrupt(cancelled)
       yield* TestClock.adjust("1 second")
       expect(yield* readAll(name)).toEqual({
-        accepted: 4,
-        completed: 0,
+        offered: 5,
+        succeeded: 0,
         failed: 0,
         cancelled: 1,
         groups: 0,
@@ -83,16 +83,53 @@ describe("metrics", () => {
       yield* Scope.close(scope, Exit.void)
       const metrics = yield* writes.metrics
       expect(yield* readAll(name)).toEqual({
-        accepted: 5,
-        completed: 3,
+        offered: 5,
+        succeeded: 3,
         failed: 1,
         cancelled: 1,
-        groups: metrics.groups,
-        durations: metrics.groups,
+        groups: metrics.batches,
+        durations: metrics.batches,
         depth: 0,
         waiting: 0,
         inFlight: 0
       })
+    })))
+
+  it.effect("account for every write at every moment, whatever becomes of it", () =>
+    withTable(Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const writes = yield* Scope.extend(WriteCoordinator.make({ name: "accounted", capacity: 1 }), scope)
+      const submit = (write: Effect.Effect<unknown, unknown, SqlClient.SqlClient>) =>
+        Effect.zipLeft(Effect.fork(Effect.exit(writes.submit(write, { name: "write" }))), Effect.yieldNow())
+      const metrics = Effect.tap(writes.metrics, (counts) =>
+        Effect.sync(() => {
+          expect(counts.offered).toBe(counts.refused + counts.cancelled + counts.settled + counts.held)
+          expect(counts.settled).toBe(counts.succeeded + counts.failed)
+          expect(counts.held).toBe(counts.waiting + counts.depth + counts.inFlight)
+        }))
+      yield* submit(insert("a"))
+      yield* submit(Effect.fail("no"))
+      yield* Effect.yieldNow()
+      const first = yield* held
+      yield* submit(first.write)
+      yield* first.begun
+      expect(yield* metrics).toMatchObject({ offered: 3, succeeded: 1, failed: 1, held: 1, inFlight: 1 })
+      const inQueue = yield* submit(insert("b"))
+      const outside = yield* submit(insert("c"))
+      expect(yield* metrics).toMatchObject({ offered: 5, held: 3, depth: 1, waiting: 1 })
+      yield* Fiber.interrupt(outside)
+      expect(yield* metrics).toMatchObject({ refused: 1, cancelled: 0, waiting: 0 })
+      yield* Fiber.interrupt(inQueue)
+      expect(yield* metrics).toMatchObject({ refused: 1, cancelled: 1, depth: 0 })
+      yield* submit(insert("d"))
+      yield* submit(insert("e"))
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* Effect.yieldNow()
+      expect(yield* metrics).toMatchObject({ offered: 7, refused: 3, held: 1 })
+      yield* submit(insert("f"))
+      yield* first.goOn
+      yield* Fiber.join(closing)
+      expect(yield* metrics).toMatchObject({ offered: 8, refused: 4, cancelled: 1, succeeded: 2, failed: 1, held: 0 })
     })))
 
   it.effect("of coordinators of one name are told apart, while both are open", () =>
@@ -109,16 +146,16 @@ describe("metrics", () => {
         const last = yield* Effect.fork(two.submit(second.write, { name: "second" }))
         yield* Effect.zipRight(first.begun, second.begun)
         yield* TestClock.adjust("1 second")
-        expect(yield* readAll(name)).toMatchObject({ accepted: 1, completed: 0, inFlight: 1 })
-        expect(yield* readAll(name, "2")).toMatchObject({ accepted: 1, completed: 0, inFlight: 1 })
+        expect(yield* readAll(name)).toMatchObject({ offered: 1, succeeded: 0, inFlight: 1 })
+        expect(yield* readAll(name, "2")).toMatchObject({ offered: 1, succeeded: 0, inFlight: 1 })
         yield* first.goOn
         yield* Scope.close(scope, Exit.void)
-        expect(yield* readAll(name)).toMatchObject({ completed: 1, groups: 1, inFlight: 0 })
-        expect(yield* readAll(name, "2")).toMatchObject({ completed: 0, inFlight: 1 })
+        expect(yield* readAll(name)).toMatchObject({ succeeded: 1, groups: 1, inFlight: 0 })
+        expect(yield* readAll(name, "2")).toMatchObject({ succeeded: 0, inFlight: 1 })
         yield* second.goOn
         yield* Fiber.join(last)
         yield* TestClock.adjust("1 second")
-        expect(yield* readAll(name, "2")).toMatchObject({ completed: 1, groups: 1, inFlight: 0 })
+        expect(yield* readAll(name, "2")).toMatchObject({ succeeded: 1, groups: 1, inFlight: 0 })
       }).pipe(Effect.scoped)
     )))
 })

@@ -102,8 +102,8 @@ describe("WriteCoordinator", () => {
     withWrites(Effect.gen(function*() {
       const names = Array.from({ length: 100 }, (_, i) => `${i}`)
       yield* Effect.forEach(names, (name) => submit(insert(name)), { concurrency: "unbounded" })
-      const { accepted, completed, groups } = yield* metrics
-      expect({ accepted, completed }).toEqual({ accepted: 100, completed: 100 })
+      const { batches: groups, offered, succeeded } = yield* metrics
+      expect({ offered, succeeded }).toEqual({ offered: 100, succeeded: 100 })
       expect(groups).toBeLessThan(20)
       expect(yield* values).toEqual(names)
     })))
@@ -114,7 +114,7 @@ describe("WriteCoordinator", () => {
         yield* Effect.forEach(Array.from({ length: 10 }, (_, i) => `${i}`), (name) => submit(insert(name)), {
           concurrency: "unbounded"
         })
-        expect((yield* metrics).groups).toBeGreaterThanOrEqual(5)
+        expect((yield* metrics).batches).toBeGreaterThanOrEqual(5)
       }),
       { batchSize: 2 }
     ))
@@ -154,7 +154,7 @@ describe("WriteCoordinator", () => {
         ])
         expect(exits.map(tagOf)).toEqual(["success", "on purpose", "success"])
         expect(yield* values).toEqual(["a", "c"])
-        expect(yield* metrics).toMatchObject({ completed: 3, failed: 1, inFlight: 0, depth: 0, groups: 2 })
+        expect(yield* metrics).toMatchObject({ succeeded: 3, failed: 1, inFlight: 0, depth: 0, batches: 2 })
       })))
 
     it.effect("dies is a typed error for its caller, and the rest go on", () =>
@@ -254,7 +254,7 @@ describe("WriteCoordinator", () => {
         expect(exits.map(tagOf)).toEqual(["TransactionEnded", "TransactionEnded", "success"])
         expect(exits[0]).toMatchObject({ cause: { error: { reason: "ended-inside" } } })
         expect(yield* values).toEqual(["taken", "c"])
-        expect(yield* metrics).toMatchObject({ accepted: 4, completed: 2, failed: 2, groups: 3 })
+        expect(yield* metrics).toMatchObject({ offered: 4, succeeded: 2, failed: 2, batches: 3 })
       })))
 
     it.effect("is a statement that ends the transaction is told its own error", () =>
@@ -330,7 +330,7 @@ describe("WriteCoordinator", () => {
         expect(exits.map(tagOf)).toEqual(["success", "TransactionFailed", "TransactionFailed"])
         expect(runs).toBe(2)
         expect(yield* values).toEqual(["a"])
-        expect(yield* metrics).toMatchObject({ accepted: 4, completed: 2, failed: 2, inFlight: 0, groups: 4 })
+        expect(yield* metrics).toMatchObject({ offered: 4, succeeded: 2, failed: 2, inFlight: 0, batches: 4 })
       })))
   })
 
@@ -365,7 +365,7 @@ describe("WriteCoordinator", () => {
         expect(tagOf(yield* Fiber.join(interrupting))).toBe("interrupted")
         expect(runs).toBe(1)
         expect(yield* values).toEqual(["a"])
-        expect(yield* metrics).toMatchObject({ completed: 1, cancelled: 0 })
+        expect(yield* metrics).toMatchObject({ succeeded: 1, cancelled: 0 })
       })))
 
     it.effect("while it waits for room was never accepted", () =>
@@ -375,9 +375,9 @@ describe("WriteCoordinator", () => {
           const running = yield* Effect.fork(submit(first.hold))
           yield* first.started
           const fibers = yield* forkInOrder([submit(insert("queued")), submit(insert("outside"))])
-          expect(yield* metrics).toMatchObject({ accepted: 2, depth: 1, waiting: 1, capacity: 1 })
+          expect(yield* metrics).toMatchObject({ offered: 3, depth: 1, waiting: 1, capacity: 1 })
           yield* Fiber.interrupt(fibers[1])
-          expect(yield* metrics).toMatchObject({ accepted: 2, depth: 1, waiting: 0, cancelled: 0 })
+          expect(yield* metrics).toMatchObject({ offered: 3, refused: 1, depth: 1, waiting: 0, cancelled: 0 })
           yield* first.go
           yield* Fiber.join(running)
           yield* Fiber.join(fibers[0])
@@ -411,12 +411,12 @@ describe("WriteCoordinator", () => {
       Effect.gen(function*() {
         const fibers = yield* forkInOrder(["a", "b"].map((name) => submit(insert(name))))
         yield* TestClock.adjust(99)
-        expect(yield* metrics).toMatchObject({ depth: 2, groups: 0 })
+        expect(yield* metrics).toMatchObject({ depth: 2, batches: 0 })
         yield* TestClock.adjust(1)
         yield* Fiber.joinAll(fibers)
-        expect((yield* metrics).groups).toBe(1)
+        expect((yield* metrics).batches).toBe(1)
         yield* Effect.forEach(["c", "d", "e"], (name) => submit(insert(name)), { concurrency: "unbounded" })
-        expect((yield* metrics).groups).toBe(2)
+        expect((yield* metrics).batches).toBe(2)
       }),
       { linger: "100 millis", batchSize: 3 }
     ))
@@ -434,7 +434,7 @@ describe("WriteCoordinator", () => {
           expect(tagOf(yield* Effect.exit(submit(Effect.die("a bug"))))).toBe("WriteDied")
         }))
         expect(yield* values).toEqual(["outer", "effect", "statement"])
-        expect(yield* metrics).toMatchObject({ accepted: 1, completed: 1 })
+        expect(yield* metrics).toMatchObject({ offered: 1, succeeded: 1 })
         yield* Effect.flip(submit(Effect.zipRight(submit(insert("gone")), Effect.fail("outer"))))
         expect(yield* values).toEqual(["outer", "effect", "statement"])
       })))
@@ -555,11 +555,11 @@ describe("WriteCoordinator", () => {
         yield* Fiber.join(closed)
         const fibers: ReadonlyArray<Fiber.Fiber<unknown, any>> = [running, ...queued]
         const exits = yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
-        const { completed, failed, depth } = yield* writes.metrics
+        const { depth, failed, offered, refused: late, succeeded } = yield* writes.metrics
         return {
           exits: [...exits, refused].map(tagOf),
           values: yield* values,
-          metrics: { completed, failed, depth }
+          metrics: { offered, refused: late, succeeded, failed, depth }
         }
       }).pipe((effect) => withWrites(effect))
 
@@ -568,7 +568,7 @@ describe("WriteCoordinator", () => {
         expect(result).toEqual({
           exits: ["success", "CoordinatorClosed", "CoordinatorClosed", "CoordinatorClosed"],
           values: ["a"],
-          metrics: { completed: 1, failed: 2, depth: 0 }
+          metrics: { offered: 4, refused: 3, succeeded: 1, failed: 0, depth: 0 }
         })))
 
     it.effect("with drain runs those who wait first", () =>
@@ -576,7 +576,7 @@ describe("WriteCoordinator", () => {
         expect(result).toEqual({
           exits: ["success", "success", "success", "CoordinatorClosed"],
           values: ["a", "b", "c"],
-          metrics: { completed: 3, failed: 0, depth: 0 }
+          metrics: { offered: 4, refused: 1, succeeded: 3, failed: 0, depth: 0 }
         })))
 
     it.effect("cuts a write off that takes longer than drainTimeout, and keeps what its group had done", () =>

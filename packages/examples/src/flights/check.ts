@@ -41,12 +41,12 @@ const conservation = (
   )
 
 const writesConserved = (
-  { accepted, cancelled, completed, depth, failed, inFlight }: WriteCoordinator.Metrics
+  { cancelled, held, offered, refused, settled }: WriteCoordinator.Metrics
 ): Claim =>
   claim(
-    "coordinator: accepted = completed + failed + cancelled + depth + inFlight",
-    accepted,
-    completed + failed + cancelled + depth + inFlight
+    "coordinator: offered = refused + cancelled + settled + held",
+    offered,
+    refused + cancelled + settled + held
   )
 
 /** What an entry has to stand for. */
@@ -182,9 +182,9 @@ const claimsOf = (evidence: Evidence): ReadonlyArray<Claim> => {
     claim("board: dropped + refused = reported", lost.board.length, metrics.board.dropped + metrics.board.refused),
     writesConserved(metrics.coordinator),
     claim(
-      "coordinator: completed = batches settled + statistics saved + slots given",
+      "coordinator: succeeded = batches settled + statistics saved + slots given",
       batches.flights + batches.board + airports.saves + airports.slots,
-      metrics.coordinator.completed
+      metrics.coordinator.succeeded
     )
   ]
 }

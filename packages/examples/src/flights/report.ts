@@ -42,18 +42,18 @@ const rowsOf = ({ durationMillis, queues }: Outcome): ReadonlyArray<readonly [st
 }
 
 /** How many writes shared a transaction, on average. */
-const writesPerGroup = ({ completed, failed, groups }: WriteCoordinator.Metrics): number =>
-  groups === 0 ? 0 : Math.round(100 * (completed + failed) / groups) / 100
+const writesPerGroup = ({ batches, settled }: WriteCoordinator.Metrics): number =>
+  batches === 0 ? 0 : Math.round(100 * settled / batches) / 100
 
 const coordinatorTable = (metrics: WriteCoordinator.Metrics): string => {
   const cells: ReadonlyArray<readonly [string, string]> = [
-    ["accepted", count(metrics.accepted)],
-    ["completed", count(metrics.completed)],
+    ["offered", count(metrics.offered)],
+    ["succeeded", count(metrics.succeeded)],
     ["failed", count(metrics.failed)],
     ["cancelled", count(metrics.cancelled)],
     ["waiting", `${count(metrics.depth + metrics.waiting)} of ${count(metrics.capacity)}`],
     ["in flight", count(metrics.inFlight)],
-    ["groups", count(metrics.groups)],
+    ["groups", count(metrics.batches)],
     ["writes a group", writesPerGroup(metrics).toFixed(2)]
   ]
   const table = new Table({

@@ -45,13 +45,13 @@ const wrongWithRun = ({ counts, name, totals }: Run): ReadonlyArray<string> => {
 }
 
 const wrongWithMetrics = ({ coordinated, metrics }: Evidence): ReadonlyArray<string> => {
-  const { accepted, cancelled, completed, depth, failed, groups, inFlight } = metrics
+  const { batches: groups, cancelled, failed, held, offered, refused, settled, succeeded } = metrics
   const wrong: Array<string> = []
-  if (accepted !== completed + failed + cancelled + depth + inFlight) {
+  if (offered !== refused + cancelled + settled + held || settled !== succeeded + failed) {
     wrong.push("the coordinator's counts do not add up")
   }
-  if (accepted !== writes || failed !== plan.failingWalks || completed !== writes - plan.failingWalks) {
-    wrong.push(`the coordinator has completed ${completed} of ${accepted} writes, and ${failed} have failed`)
+  if (offered !== writes || failed !== plan.failingWalks || succeeded !== writes - plan.failingWalks) {
+    wrong.push(`${succeeded} of ${offered} writes of the coordinator have succeeded, and ${failed} have failed`)
   }
   if (coordinated.commits !== groups) wrong.push(`${groups} groups, but ${coordinated.commits} commits`)
   if (coordinated.commits * fewestPerCommit > writes) {

@@ -108,10 +108,10 @@ const program = Effect.gen(function*() {
 
   const second = yield* runCoordinated(path.join(directory, "coordinated.sqlite"))
   yield* Console.log(row(second.run))
-  const { accepted, cancelled, completed, failed, groups } = second.metrics
+  const { batches, cancelled, failed, offered, settled, succeeded } = second.metrics
   yield* Console.log(
-    `the coordinator: ${accepted} accepted, ${completed} completed, ${failed} failed, ${cancelled} cancelled, `
-      + `in ${groups} groups: ${((completed + failed) / groups).toFixed(1)} writes a group`
+    `the coordinator: ${offered} offered, ${succeeded} succeeded, ${failed} failed, ${cancelled} cancelled, `
+      + `in ${batches} groups: ${(settled / batches).toFixed(1)} writes a group`
   )
   for (const { name, payload, sequence, topic } of second.announced) {
     yield* Console.log(`announced: ${topic} ${sequence}: ${name} ${JSON.stringify(payload)}`)

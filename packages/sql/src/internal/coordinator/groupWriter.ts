@@ -66,7 +66,7 @@ export class GroupWriter {
   private group: ReadonlyArray<Pending> = []
   /** What was in a group that failed as a whole, and goes before everything that is queued. */
   private again: Array<Pending> = []
-  private readonly counts = { completed: 0, failed: 0, cancelled: 0, groups: 0 }
+  private readonly counts = { offered: 0, refused: 0, cancelled: 0, succeeded: 0, failed: 0, batches: 0 }
   private submitted = 0
   private announced = 0
   /** Wakes the fiber where it waits for work, or for more of it. */
@@ -93,14 +93,17 @@ export class GroupWriter {
   // --- numbers ------------------------------------------------------------------------------------------------------
 
   snapshot() {
+    const { counts, intake } = this
+    const inFlight = this.group.length + this.again.length
     return {
       name: this.options.name,
-      accepted: this.intake.accepted,
-      ...this.counts,
-      depth: this.intake.size,
-      inFlight: this.group.length + this.again.length,
-      waiting: this.intake.waiting,
-      capacity: this.intake.capacity
+      ...counts,
+      settled: counts.succeeded + counts.failed,
+      held: intake.waiting + intake.size + inFlight,
+      depth: intake.size,
+      inFlight,
+      waiting: intake.waiting,
+      capacity: intake.capacity
     }
   }
 
@@ -110,8 +113,16 @@ export class GroupWriter {
     return this.lifecycle.isOpen
   }
 
+  /** Ends a write that came too late. */
+  refuseNew(write: Pending): Exit.Exit<never, unknown> {
+    this.counts.offered += 1
+    this.counts.refused += 1
+    this.metrics.changed()
+    return this.refuse(write)
+  }
+
   /** How a write ends that cannot run any more. */
-  refuse({ onError }: Pending): Exit.Exit<never, unknown> {
+  private refuse({ onError }: Pending): Exit.Exit<never, unknown> {
     return this.lifecycle.refuse(() => onError(new CoordinatorClosed({ coordinator: this.options.name })))
   }
 
@@ -120,6 +131,7 @@ export class GroupWriter {
     write.cancel = this.cancel
     write.since = this.transactions.waitedMillis
     this.intake.add(write)
+    this.counts.offered += 1
     this.metrics.changed()
     this.bell.ring()
     if (this.hasEnough) this.enoughBell.ring()
@@ -130,7 +142,10 @@ export class GroupWriter {
     if (write.started) return false
     write.started = true
     this.metrics.changed()
-    if (this.intake.remove(write) === "outside") return true
+    if (this.intake.remove(write) === "outside") {
+      this.counts.refused += 1
+      return true
+    }
     // It may have been taken into a group, which has not come to it yet.
     this.group = this.group.filter((other) => other !== write)
     this.again = this.again.filter((other) => other !== write)
@@ -262,7 +277,7 @@ export class GroupWriter {
   private ended(beganAt: number, error?: TransactionError): void {
     const { group } = this
     this.group = []
-    this.counts.groups += 1
+    this.counts.batches += 1
     this.metrics.changed()
     this.metrics.groupDuration(this.transactions.breaks.now - beganAt)
     if (error === undefined) this.committed(group)
@@ -324,21 +339,42 @@ export class GroupWriter {
     write.end(exit)
   }
 
-  /** Who is told may look at the counts: those of the group come first. */
+  /** Ends writes that have been in the queue, and that nobody will run. */
+  private refuseAll(writes: ReadonlyArray<Pending>): void {
+    for (const write of writes) {
+      const exit = this.refuse(write)
+      // Of one that had begun nobody knows what it has done.
+      if (write.started) this.finish(write, exit)
+      else {
+        this.countRefused(write)
+        write.end(exit)
+      }
+    }
+  }
+
+  /** Who is told may look at the counts: those of the group come first. Without an outcome a write has not run. */
   private finishAll(
     group: ReadonlyArray<Pending>,
     exitOf: (write: Pending) => Exit.Exit<unknown, unknown>
   ): void {
     const exits = group.map(exitOf)
-    group.forEach((write, index) => this.count(write, exits[index]))
+    group.forEach((write, index) =>
+      write.outcome === undefined ? this.countRefused(write) : this.count(write, exits[index])
+    )
     group.forEach((write, index) => write.end(exits[index]))
   }
 
   private count(write: Pending, exit: Exit.Exit<unknown, unknown>): void {
     this.metrics.changed()
     write.started = true
-    if (Exit.isSuccess(exit)) this.counts.completed += 1
+    if (Exit.isSuccess(exit)) this.counts.succeeded += 1
     else this.counts.failed += 1
+  }
+
+  private countRefused(write: Pending): void {
+    this.metrics.changed()
+    write.started = true
+    this.counts.refused += 1
   }
 
   // --- one write ----------------------------------------------------------------------------------------------------
@@ -442,7 +478,7 @@ export class GroupWriter {
   unsafeEnd(): void {
     this.lifecycle.close()
     this.refuseQueued()
-    for (const write of [...this.group, ...this.again]) this.finish(write, this.refuse(write))
+    this.refuseAll([...this.group, ...this.again])
     this.group = []
     this.again = []
   }
@@ -459,7 +495,7 @@ export class GroupWriter {
   }
 
   private refuseQueued(): void {
-    for (const write of this.intake.takeWhile(() => true)) this.finish(write, this.refuse(write))
+    this.refuseAll(this.intake.takeWhile(() => true))
   }
 }
 

@@ -7,11 +7,12 @@ import * as Effect from "effect/Effect"
 
 /** What is counted of writes, and read, at one moment. */
 export interface WriteCounts {
-  readonly accepted: number
-  readonly completed: number
-  readonly failed: number
+  readonly offered: number
+  readonly refused: number
   readonly cancelled: number
-  readonly groups: number
+  readonly succeeded: number
+  readonly failed: number
+  readonly batches: number
   readonly depth: number
   readonly inFlight: number
   /** For room in the queue. */
@@ -41,11 +42,11 @@ export class WriteMetrics {
       "Duration of a group of writes, from its beginning to the end of its commit"
     )
     this.update = NamedMetrics.makeCounts(system, name, replica, {
-      accepted: ["sluice_writes_accepted_total", "Writes that got into the queue"],
-      completed: ["sluice_writes_completed_total", "Writes committed"],
+      offered: ["sluice_writes_accepted_total", "Writes that got into the queue"],
+      succeeded: ["sluice_writes_completed_total", "Writes committed"],
       failed: ["sluice_writes_failed_total", "Writes that failed, or were refused"],
       cancelled: ["sluice_writes_cancelled_total", "Writes taken out by their submitters"],
-      groups: ["sluice_write_groups_total", "Transactions"]
+      batches: ["sluice_write_groups_total", "Transactions"]
     }, {
       depth: ["sluice_depth_writes", "Writes in the queue"],
       inFlight: ["sluice_in_flight_writes", "Writes taken from the queue and not answered"],

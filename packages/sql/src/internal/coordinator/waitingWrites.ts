@@ -61,8 +61,6 @@ export class Pending extends Call<unknown, unknown> implements Link<Pending> {
 
 export class Intake {
   readonly capacity: number
-  /** How many writes have ever been in the queue. */
-  accepted = 0
   private readonly queue = new Chain<Pending>()
   /** Those who wait for room in it: nobody, but where it is full. */
   private readonly outside = new Chain<Pending>()
@@ -131,6 +129,5 @@ export class Intake {
   private accept(write: Pending): void {
     write.place = "queue"
     this.queue.push(write)
-    this.accepted += 1
   }
 }
