@@ -20,7 +20,7 @@ export class Writes extends Context.Tag("app/Writes")<Writes, WriteCoordinator.W
 
 const all = <A>(items: Iterable<A>) => ({ accepted: Array.from(items).length, coalesced: 0, dropped: 0 })
 
-const flushesByTrigger = { size: 0, pushes: 0, bytes: 0, linger: 0, manual: 0, shutdown: 0 }
+const batchesByTrigger = { size: 0, pushes: 0, bytes: 0, linger: 0, manual: 0, shutdown: 0 }
 
 const snapshot: QueueMetrics.Snapshot = {
   offered: 0,
@@ -32,8 +32,8 @@ const snapshot: QueueMetrics.Snapshot = {
   held: 0,
   depth: 0,
   inFlight: 0,
-  flushes: 0,
-  flushesByTrigger,
+  batches: 0,
+  batchesByTrigger,
   retries: 0
 }
 
@@ -97,15 +97,16 @@ export const emails: BatchQueue.BatchQueue<Order> = {
     dropped: 0,
     droppedByReason: {},
     stored: 0,
-    flushedByTrigger: flushesByTrigger,
+    storedByTrigger: batchesByTrigger,
     settled: 0,
     retries: 0,
-    processErrors: 0,
+    batchesFailed: 0,
     leasesLost: 0,
     deadLettered: 0,
     redriven: 0,
     discarded: 0,
-    waiting: 0,
+    held: 0,
+    depth: 0,
     buffered: 0,
     inFlight: 0
   })

@@ -224,14 +224,17 @@ export type {
 export { defaultRetry }
 
 /**
- * The counts of one process.
+ * The counts of one process. Over all processes of a queue, offered = refused + coalesced + duplicates + dropped +
+ * settled + discarded + held + the items that the store has, pending and dead (`stats`).
  *
  * @since 0.1.0
  * @category models
  */
 export interface Metrics extends Totals {
-  /** Items in the intake, or waiting to get in. */
-  readonly waiting: number
+  /** Items that are not stored yet: waiting for room in the intake, in it, or buffered. */
+  readonly held: number
+  /** Items in the intake. */
+  readonly depth: number
   /** Items in the open batch, or being stored. */
   readonly buffered: number
   /** Items that workers are handling. They are also stored. */
@@ -308,7 +311,8 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
       return {
         ...totals,
         coalesced: totals.coalesced + appender.merged,
-        waiting: intake.unsafeLength() + intake.unsafeWaiting(),
+        held: appender.held,
+        depth: intake.unsafeLength(),
         buffered: appender.buffered,
         inFlight: workers.inFlight
       }

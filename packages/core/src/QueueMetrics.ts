@@ -93,8 +93,8 @@ export interface Snapshot {
   readonly depth: number
   readonly inFlight: number
   /** First attempts. */
-  readonly flushes: number
-  readonly flushesByTrigger: Readonly<Record<Trigger, number>>
+  readonly batches: number
+  readonly batchesByTrigger: Readonly<Record<Trigger, number>>
   /** Attempts after the first. */
   readonly retries: number
 }
@@ -112,7 +112,7 @@ export interface Totals {
   readonly settled: number
   readonly retries: number
   readonly droppedByReason: Readonly<Record<string, number>>
-  readonly flushesByTrigger: Readonly<Record<Trigger, number>>
+  readonly batchesByTrigger: Readonly<Record<Trigger, number>>
 }
 
 /**
@@ -170,7 +170,7 @@ export const make = (system: string, queue: string, replica = 1): QueueMetrics =
       coalesced(totals.coalesced)
       settled(totals.settled)
       retries(totals.retries)
-      for (const [trigger, publish] of flushes) publish(totals.flushesByTrigger[trigger])
+      for (const [trigger, publish] of flushes) publish(totals.batchesByTrigger[trigger])
       for (const reason in totals.droppedByReason) {
         let publish = dropped.get(reason)
         if (publish === undefined) dropped.set(reason, publish = droppedFor(reason))
@@ -209,8 +209,8 @@ export interface BatchQueueTotals {
   readonly offered: number
   readonly dropped: number
   readonly settled: number
-  readonly processErrors: number
-  readonly flushedByTrigger: Readonly<Record<Trigger, number>>
+  readonly batchesFailed: number
+  readonly storedByTrigger: Readonly<Record<Trigger, number>>
 }
 
 /**
@@ -284,8 +284,8 @@ export const makeBatchQueue = (
       offered(totals.offered)
       dropped(totals.dropped)
       settled(totals.settled)
-      errors(totals.processErrors)
-      for (const [trigger, publish] of flushed) publish(totals.flushedByTrigger[trigger])
+      errors(totals.batchesFailed)
+      for (const [trigger, publish] of flushed) publish(totals.storedByTrigger[trigger])
     },
     publishReadings: (readings) => {
       storedBatches(readings.storedBatches)

@@ -26,7 +26,7 @@ describe("closing", () => {
         offered: 7,
         refused: 4,
         stored: 3,
-        flushedByTrigger: { shutdown: 3 },
+        storedByTrigger: { shutdown: 3 },
         buffered: 0
       })
       expect((yield* queue.stats).pending).toEqual({ batches: 1, items: 3 })
@@ -82,7 +82,7 @@ describe("closing", () => {
         [2, 1, 0],
         [3, 1, 0]
       ])
-      expect(yield* queue.metrics).toMatchObject({ processErrors: 0, settled: 0, inFlight: 0 })
+      expect(yield* queue.metrics).toMatchObject({ batchesFailed: 0, settled: 0, inFlight: 0 })
     }).pipe(onMemory))
 
   it.effect("does not wait for a handler that cannot be interrupted", () =>

@@ -244,7 +244,7 @@ describe("closing", () => {
         dropped: [[1, "shutdown"], [2, "shutdown"]],
         told: "ItemDropped"
       })
-      expect(metrics).toMatchObject({ offered: 2, dropped: 2, stored: 0, waiting: 0, buffered: 0 })
+      expect(metrics).toMatchObject({ offered: 2, dropped: 2, stored: 0, held: 0, depth: 0, buffered: 0 })
     })
   })
 })
@@ -288,11 +288,11 @@ describe("a queue whose store is down", () => {
                   )
               ))
               yield* Effect.sleep(1000)
-              const { buffered, offered, waiting } = yield* queue.metrics
+              const { buffered, held, offered } = yield* queue.metrics
               const isWaiting = Option.isNone(yield* Fiber.poll(offers))
               yield* Effect.sleep(9000)
               yield* Fiber.join(offers)
-              return { handled, dropped, refused, buffered, offered, waiting, isWaiting }
+              return { handled, dropped, refused, buffered, offered, waiting: held - buffered, isWaiting }
             }))
           })
         await forSeeds(down, { runs: 20 }, (run) => {

@@ -13,18 +13,18 @@ describe("offer", () => {
       const { queue } = yield* numbers({ workers: 0, flush: { size: 3, linger: "1 second" } })
       yield* queue.offerAll([1, 2, 3, 4])
       yield* settleDown
-      expect((yield* queue.metrics).flushedByTrigger).toMatchObject({ size: 3, linger: 0 })
+      expect((yield* queue.metrics).storedByTrigger).toMatchObject({ size: 3, linger: 0 })
       yield* TestClock.adjust(999)
       expect((yield* queue.metrics).buffered).toBe(1)
       yield* TestClock.adjust(1)
-      expect((yield* queue.metrics).flushedByTrigger).toMatchObject({ size: 3, linger: 1 })
+      expect((yield* queue.metrics).storedByTrigger).toMatchObject({ size: 3, linger: 1 })
       yield* queue.offer(5)
       yield* queue.flush
-      expect((yield* queue.metrics).flushedByTrigger).toMatchObject({ size: 3, linger: 1, manual: 1 })
+      expect((yield* queue.metrics).storedByTrigger).toMatchObject({ size: 3, linger: 1, manual: 1 })
       const bytes = yield* numbers({ name: "bytes", workers: 0, flush: { bytes: 28 } })
       yield* bytes.queue.offerAll([1, 2, 3])
       yield* settleDown
-      expect((yield* bytes.queue.metrics).flushedByTrigger).toMatchObject({ bytes: 3 })
+      expect((yield* bytes.queue.metrics).storedByTrigger).toMatchObject({ bytes: 3 })
     }).pipe(onMemory))
 
   it.scoped("counts pushes apart from what is left after merging", () =>
@@ -34,7 +34,7 @@ describe("offer", () => {
       yield* queue.offerAll([1, 2, 3, 4, 5])
       yield* settleDown
       expect(yield* queue.metrics).toMatchObject({ coalesced: 2, stored: 2, buffered: 1 })
-      expect((yield* queue.metrics).flushedByTrigger).toMatchObject({ pushes: 2 })
+      expect((yield* queue.metrics).storedByTrigger).toMatchObject({ pushes: 2 })
     }).pipe(onMemory))
 
   it.scoped("follows the policy of the intake while the store is full", () =>
@@ -85,7 +85,7 @@ describe("offer", () => {
         "full",
         "malformed"
       ])
-      expect(yield* queue.metrics).toMatchObject({ offered: 3, refused: 2, waiting: 1 })
+      expect(yield* queue.metrics).toMatchObject({ offered: 3, refused: 2, depth: 1 })
     }).pipe(onMemory))
 
   it.scoped("that is interrupted while it waits leaves the item out", () =>
@@ -96,9 +96,9 @@ describe("offer", () => {
       yield* settleDown
       const waiting = yield* Effect.fork(queue.offer(3))
       yield* settleDown
-      expect((yield* queue.metrics).waiting).toBe(2)
+      expect(yield* queue.metrics).toMatchObject({ depth: 1, held: 2 })
       yield* Fiber.interrupt(waiting)
-      expect(yield* queue.metrics).toMatchObject({ offered: 4, refused: 1, waiting: 1 })
+      expect(yield* queue.metrics).toMatchObject({ offered: 4, refused: 1, depth: 1 })
     }).pipe(onMemory))
 })
 
@@ -237,7 +237,7 @@ describe("maxPending", () => {
       yield* queue.offerAll([1, 2, 3, 4, 5, 6])
       yield* settleDown
       expect((yield* queue.stats).pending.items).toBe(2)
-      expect((yield* queue.metrics).buffered + (yield* queue.metrics).waiting).toBe(4)
+      expect((yield* queue.metrics).held).toBe(4)
       yield* queue.resume
       yield* settleDown
       expect(sink.items).toEqual([[1, 2], [3, 4], [5, 6]])

@@ -56,7 +56,7 @@ describe("the defaults", () => {
       yield* queue.offerAll([1, 2, 3])
       yield* settleDown
       expect(sink.items).toEqual([[1], [2], [3]])
-      expect((yield* queue.metrics).flushedByTrigger.size).toBe(3)
+      expect((yield* queue.metrics).storedByTrigger.size).toBe(3)
     }).pipe(onMemory))
 
   it.scoped("have no limit of size where another limit is given", () =>

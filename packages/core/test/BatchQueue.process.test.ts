@@ -278,7 +278,7 @@ describe("retries", () => {
         "interrupted",
         new Error("thrown")
       ])
-      expect(yield* queue.metrics).toMatchObject({ settled: 1, processErrors: 3, retries: 3 })
+      expect(yield* queue.metrics).toMatchObject({ settled: 1, batchesFailed: 3, retries: 3 })
     }).pipe(onMemory))
 
   it.scoped("go on where the handler of errors dies", () =>
@@ -290,7 +290,7 @@ describe("retries", () => {
       sink.script.push(failing("no"))
       yield* queue.offer(1)
       yield* settleDown
-      expect(yield* queue.metrics).toMatchObject({ settled: 1, processErrors: 1 })
+      expect(yield* queue.metrics).toMatchObject({ settled: 1, batchesFailed: 1 })
     }).pipe(onMemory))
 })
 

@@ -50,7 +50,7 @@ describe("offerAllOrNone", () => {
               const taken = isIn ? held + count : held
               expect(yield* queue.metrics).toMatchObject({ offered: held + count, refused: held + count - taken })
               yield* queue.flush
-              expect(yield* queue.metrics).toMatchObject({ stored: taken, waiting: 0, buffered: 0 })
+              expect(yield* queue.metrics).toMatchObject({ stored: taken, held: 0, buffered: 0 })
             }
           }
         }).pipe(onMemory)

@@ -11,8 +11,7 @@ const onMemory = Effect.provide(BatchStore.layerMemory)
 /** offered = refused + coalesced + duplicates + dropped + settled + dead + discarded + held */
 const accounted = (metrics: BatchQueue.Metrics, inStore: number): number => {
   const { coalesced, discarded, dropped, duplicates, refused } = metrics
-  return refused + coalesced + duplicates + dropped + discarded + metrics.settled + inStore + metrics.buffered
-    + metrics.waiting
+  return refused + coalesced + duplicates + dropped + discarded + metrics.settled + inStore + metrics.held
 }
 
 /**
@@ -36,7 +35,7 @@ const full = <B, E>(
     yield* settleDown
     yield* made.queue.offer(2)
     yield* settleDown
-    expect(yield* made.queue.metrics).toMatchObject({ inFlight: 1, buffered: 1, waiting: 1 })
+    expect(yield* made.queue.metrics).toMatchObject({ inFlight: 1, buffered: 1, held: 2 })
     const run = Effect.gen(function*() {
       yield* Deferred.succeed(go, undefined)
       yield* settleDown

@@ -39,7 +39,7 @@ describe("retries", () => {
       expect(dropped).toEqual([[1, "retries-exhausted"], [2, "retries-exhausted"], [3, "retries-exhausted"]])
       yield* queue.offerAll([4, 5, 6])
       yield* TestClock.adjust(0)
-      expect(yield* queue.metrics).toMatchObject({ settled: 3, dropped: 3, held: 0, flushes: 2, retries: 3 })
+      expect(yield* queue.metrics).toMatchObject({ settled: 3, dropped: 3, held: 0, batches: 2, retries: 3 })
     }))
 
   it.scoped("follow the user's schedule, which is told the error, and can end by it", () =>

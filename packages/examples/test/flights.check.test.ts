@@ -54,8 +54,8 @@ const metrics = {
   held: 0,
   depth: 0,
   inFlight: 0,
-  flushes: 1,
-  flushesByTrigger: { size: 0, pushes: 0, bytes: 0, linger: 0, manual: 0, shutdown: 1 },
+  batches: 1,
+  batchesByTrigger: { size: 0, pushes: 0, bytes: 0, linger: 0, manual: 0, shutdown: 1 },
   retries: 0
 }
 

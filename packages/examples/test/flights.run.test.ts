@@ -44,7 +44,7 @@ describe.concurrent("a replay", () => {
       expect(slots.failed).toBe(slots.answersLost)
       expect(slots.answersLost).toBeGreaterThan(0)
       expect(coordinator).toMatchObject({
-        succeeded: queues.flights.flushes + queues.board.flushes + statistics.saves - statistics.savesFailed
+        succeeded: queues.flights.batches + queues.board.batches + statistics.saves - statistics.savesFailed
           + slots.given,
         failed: queues.flights.retries + queues.board.retries + statistics.savesFailed + slots.rejected
           + slots.rolledBack,

@@ -369,7 +369,7 @@ export const fromBatchQueue = <A, I>(
     status: Effect.zipWith(queue.metrics, queue.isPaused, (metrics, paused) => {
       const done = metrics.settled + metrics.dropped + metrics.deadLettered
       return {
-        held: metrics.waiting + metrics.buffered + metrics.inFlight,
+        held: metrics.held + metrics.inFlight,
         progress: done + metrics.stored + metrics.duplicates,
         // While nothing is stored, because the store is at its limit, finished items make room.
         drained: metrics.stored + metrics.duplicates + metrics.dropped,

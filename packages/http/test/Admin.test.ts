@@ -62,7 +62,7 @@ describe("the state", () => {
         droppedByReason: { "retries-exhausted": 1 },
         store: null
       })
-      expect(state.counts).toMatchObject({ offered: 3, settled: 2, dropped: 1, flushes: 3, held: 0 })
+      expect(state.counts).toMatchObject({ offered: 3, settled: 2, dropped: 1, batches: 3, held: 0 })
     }))
 
   it.scopedLive("of a BatchQueue has its counts, and what is in its store, with the age of the oldest", () =>

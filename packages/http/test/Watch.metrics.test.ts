@@ -209,7 +209,7 @@ describe("/metrics", () => {
         ["sluice_depth_items", own.depth],
         ["sluice_in_flight_items", own.inFlight],
         ...byReason("sluice_items_dropped_total", "reason", own.droppedByReason),
-        ...byReason("sluice_flushes_total", "trigger", own.flushesByTrigger)
+        ...byReason("sluice_flushes_total", "trigger", own.batchesByTrigger)
       ])
       yield* untilEqual(
         server,

@@ -46,7 +46,7 @@ const pendingItems = (queue: BatchQueue.BatchQueue<number>) => Effect.map(queue.
 /** Every item that was offered is done, or in the store. */
 const isAccounted = (queue: BatchQueue.BatchQueue<number>) =>
   Effect.zipWith(queue.metrics, pendingItems(queue), (metrics, pending) => {
-    expect(metrics).toMatchObject({ dropped: 0, waiting: 0, buffered: 0, inFlight: 0 })
+    expect(metrics).toMatchObject({ dropped: 0, held: 0, buffered: 0, inFlight: 0 })
     expect(metrics.refused + metrics.duplicates + metrics.settled + pending).toBe(metrics.offered)
   })
 
@@ -80,7 +80,7 @@ for (const [ending, end] of endings) {
         const { close, ended, queue } = yield* numbers({ flush: { size: 1 }, maxPending: 1 })
         yield* Effect.exit(withTransaction(Effect.gen(function*() {
           yield* queue.offer(1)
-          while ((yield* queue.metrics).waiting > 0) yield* Effect.yieldNow()
+          while ((yield* queue.metrics).depth > 0) yield* Effect.yieldNow()
           // That fiber waits for the writer by now.
           yield* queue.offerAll([2, 3])
           yield* close

@@ -38,8 +38,8 @@ describe.skipIf(!canMount)("a durable queue on a full disk", () => {
         // The intake, the batches that wait to be stored, and an open one; the others wait.
         expect(taken).toBeGreaterThanOrEqual(10)
         expect(taken).toBeLessThanOrEqual(30)
-        const { buffered, waiting } = yield* queue.metrics
-        expect(buffered + waiting).toBeLessThanOrEqual(taken + 2)
+        const { held } = yield* queue.metrics
+        expect(held).toBeLessThanOrEqual(taken + 2)
         expect(shortly(told.handled)).toEqual(["earlier"])
 
         yield* disk.free

@@ -306,7 +306,7 @@ describe("a write lock that a foreign process holds", () => {
           yield* Effect.forEach(names("plain", count - 1), (id) => queue.offer(id))
           const waiting = yield* Effect.fork(Effect.either(queue.offerStored("stored")))
           yield* Effect.repeat(Effect.zipRight(Effect.sleep("1 millis"), queue.metrics), {
-            until: ({ buffered, waiting }) => buffered + waiting === count
+            until: ({ held }) => held === count
           })
           const [elapsed] = yield* Effect.timed(close)
           // drainTimeout for handlers, 5 seconds for workers to put back what they have, 5 for what is to be stored.

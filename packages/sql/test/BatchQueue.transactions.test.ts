@@ -48,7 +48,7 @@ describe("inside a transaction", () => {
     Effect.gen(function*() {
       const { context, queue } = yield* numbers({ capacity: 5000, flush: { size: 3000 } })
       const offer = (count: number) => queue.offerAll(Array.from({ length: count }, (_, n) => n))
-      const isBeingStored = Effect.map(queue.metrics, ({ waiting }) => waiting === 0)
+      const isBeingStored = Effect.map(queue.metrics, ({ depth }) => depth === 0)
       yield* Effect.gen(function*() {
         yield* withTransaction(Effect.gen(function*() {
           // The fiber that stores is at these, and waits for the transaction: what comes next is left to `flush`.
@@ -56,7 +56,7 @@ describe("inside a transaction", () => {
           yield* Effect.repeat(Effect.zipRight(Effect.sleep(0), isBeingStored), { until: (is) => is })
           yield* offer(5000)
           yield* queue.flush
-          expect(yield* queue.metrics).toMatchObject({ waiting: 0, stored: 0, buffered: 8000 })
+          expect(yield* queue.metrics).toMatchObject({ depth: 0, stored: 0, buffered: 8000 })
           expect(yield* stored(queue)).toBe(5000)
         }))
         yield* queue.flush

@@ -44,12 +44,12 @@ export const stored = (filename: string): Effect.Effect<Running, never, Scope.Sc
     )
     return {
       url: yield* mount(plainApp, HttpQueue.fromBatchQueue(queue, { schema: Reading })),
-      books: Effect.map(queue.metrics, ({ buffered, dropped, inFlight, refused, settled, stored, waiting }) => ({
+      books: Effect.map(queue.metrics, ({ dropped, held, inFlight, refused, settled, stored }) => ({
         accepted: stored,
         refused,
         dropped,
         settled,
-        held: waiting + buffered + inFlight,
+        held: held + inFlight,
         handled: seen.handled,
         broken: seen.broken
       })),

@@ -213,19 +213,21 @@ export const program = (setting: Setting) => (seed: number) =>
     const accounted = ({ metrics, pending }: ReturnType<typeof snapshot>) =>
       metrics.refused + metrics.coalesced + metrics.duplicates + metrics.dropped + metrics.settled
       + (metrics.deadLettered - metrics.redriven - metrics.discarded) + metrics.discarded
-      + metrics.waiting + metrics.buffered + pending
+      + metrics.held + pending
     /** Holds in the middle of everything: what is held on the way in is counted in the step in which it moves. */
     const checkWayIn = () => {
       const { metrics } = snapshot()
       // What is decided to be discarded was stored before.
       const { discarded = 0 } = metrics.droppedByReason
       const sum = metrics.refused + metrics.coalesced + metrics.duplicates + metrics.dropped - discarded
-        + metrics.stored + metrics.waiting + metrics.buffered
+        + metrics.stored + metrics.held
       // What was stored may be merged later, by who claims it, and then is counted twice here.
       if (merges ? sum < metrics.offered : sum !== metrics.offered) {
         violated(`on the way in ${metrics.offered} were offered, but ${sum} are known: ${JSON.stringify(metrics)}`)
       }
-      if (metrics.waiting < 0 || metrics.buffered < 0) violated(`less than nothing is held: ${JSON.stringify(metrics)}`)
+      if (metrics.depth < 0 || metrics.buffered < 0 || metrics.held < metrics.depth + metrics.buffered) {
+        violated(`less than nothing is held: ${JSON.stringify(metrics)}`)
+      }
       if (drops.count !== metrics.dropped) violated(`${metrics.dropped} were dropped, ${drops.count} reported`)
     }
     /** Holds where nothing runs: in the middle of an operation the store has it already, or the queue still. */
@@ -383,7 +385,7 @@ export const program = (setting: Setting) => (seed: number) =>
     checkWayIn()
     checkAll("after closing")
     const { metrics } = snapshot()
-    if (metrics.waiting + metrics.buffered + metrics.inFlight !== 0) {
+    if (metrics.held + metrics.depth + metrics.buffered + metrics.inFlight !== 0) {
       violated(`something is held after closing: ${JSON.stringify(metrics)}`)
     }
     if (setting.isInTime && metrics.leasesLost > 0) violated(`${metrics.leasesLost} leases were lost`)

@@ -71,7 +71,7 @@ const bars = (source: Source, counting: SecondProcess): Effect.Effect<Show, neve
       read(percent(source), `${percent(source)} %, ${count(flights.offered)} flights offered`)
       flightsBar(flights.depth, describe(flights, settings.flights.capacity))
       boardBar(board.depth, describe(board, settings.board.capacity))
-      routesBar(routes.waiting + routes.buffered, describeRoutes(routes, counting))
+      routesBar(routes.held, describeRoutes(routes, counting))
     }
   })
 

@@ -33,7 +33,7 @@ const rowsOf = ({ durationMillis, queues }: Outcome): ReadonlyArray<readonly [st
     row("dropped", ({ metrics }) => list(metrics.droppedByReason)),
     row("refused", ({ metrics }) => count(metrics.refused)),
     row("held", ({ metrics }) => count(metrics.held)),
-    row("flushes", ({ metrics }) => list(metrics.flushesByTrigger)),
+    row("batches", ({ metrics }) => list(metrics.batchesByTrigger)),
     row("retries", ({ metrics }) => count(metrics.retries)),
     row("settled a second", ({ metrics }) => count(perSecond(metrics.settled, durationMillis))),
     row("offer to settled, p50", ({ p50Millis }) => `${count(p50Millis)} ms`),
@@ -104,7 +104,7 @@ const versionOf = (name: string): string =>
 
 const queueDocument = ({ metrics, p50Millis, p99Millis }: QueueOutcome, durationMillis: number) => ({
   ...metrics,
-  flushesByTrigger: Object.fromEntries(Batch.triggers.map((trigger) => [trigger, metrics.flushesByTrigger[trigger]])),
+  batchesByTrigger: Object.fromEntries(Batch.triggers.map((trigger) => [trigger, metrics.batchesByTrigger[trigger]])),
   settledPerSecond: perSecond(metrics.settled, durationMillis),
   latencyMillis: { p50: p50Millis, p99: p99Millis }
 })

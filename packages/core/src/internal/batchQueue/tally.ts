@@ -23,10 +23,10 @@ export interface Totals {
   readonly dropped: number
   readonly droppedByReason: Readonly<Record<string, number>>
   readonly stored: number
-  readonly flushedByTrigger: Readonly<Record<Trigger, number>>
+  readonly storedByTrigger: Readonly<Record<Trigger, number>>
   readonly settled: number
   readonly retries: number
-  readonly processErrors: number
+  readonly batchesFailed: number
   readonly leasesLost: number
   readonly deadLettered: number
   readonly redriven: number
@@ -52,10 +52,10 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
   /** Of items that had left the intake, which counts its own. */
   private readonly droppedLater: Record<string, number> = Object.create(null)
   private storedItems = 0
-  private readonly flushedByTrigger = countsByTrigger()
+  private readonly storedByTrigger = countsByTrigger()
   private settledItems = 0
   private retries = 0
-  private processErrors = 0
+  private batchesFailed = 0
   private leasesLost = 0
   private deadItems = 0
   private redriven = 0
@@ -99,7 +99,7 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
 
   stored(items: number, trigger: Trigger): void {
     this.storedItems += items
-    this.flushedByTrigger[trigger] += items
+    this.storedByTrigger[trigger] += items
     if (this.hub.active) this.hub.emit({ _tag: "Stored", size: items, trigger })
   }
 
@@ -173,7 +173,7 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
 
   processFailed(cause: Cause.Cause<unknown>, batch: Batch<A>): Effect.Effect<void> {
     return Effect.suspend(() => {
-      this.processErrors += 1
+      this.batchesFailed += 1
       return this.options.onProcessError(cause, batch)
     })
   }
@@ -198,10 +198,10 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
       dropped: sum(Object.values(droppedByReason), (count) => count),
       droppedByReason,
       stored: this.storedItems,
-      flushedByTrigger: { ...this.flushedByTrigger },
+      storedByTrigger: { ...this.storedByTrigger },
       settled: this.settledItems,
       retries: this.retries,
-      processErrors: this.processErrors,
+      batchesFailed: this.batchesFailed,
       leasesLost: this.leasesLost,
       deadLettered: this.deadItems,
       redriven: this.redriven,

@@ -23,7 +23,7 @@ export class Tally<in out A> {
   private settled = 0
   private retries = 0
   private drops = 0
-  private readonly flushesByTrigger = countsByTrigger()
+  private readonly batchesByTrigger = countsByTrigger()
   /** Of items that had been taken from their intake; an intake counts its own. */
   private readonly droppedInFlight: Record<string, number> = Object.create(null)
 
@@ -75,7 +75,7 @@ export class Tally<in out A> {
     const { hub } = this
     return {
       flushed: ({ attempt, items: { length: size }, trigger }) => {
-        if (attempt === 1) this.flushesByTrigger[trigger] += 1
+        if (attempt === 1) this.batchesByTrigger[trigger] += 1
         else this.retries += 1
         if (hub.active) hub.emit({ _tag: "Flushed", shard, size, trigger, attempt })
       },
@@ -114,8 +114,8 @@ export class Tally<in out A> {
       held: sum(this.shards, (shard) => shard.held),
       depth: sum(this.shards, (shard) => shard.intake.unsafeLength()),
       inFlight: sum(this.shards, (shard) => shard.inFlight),
-      flushes: sum(Object.values(this.flushesByTrigger), (count) => count),
-      flushesByTrigger: { ...this.flushesByTrigger },
+      batches: sum(Object.values(this.batchesByTrigger), (count) => count),
+      batchesByTrigger: { ...this.batchesByTrigger },
       retries: this.retries
     }
   }

@@ -135,13 +135,13 @@ const flightsOf = ({ flights }: CountRow): number => flights
 const delaysOf = ({ delay_sum }: CountRow): number => delay_sum
 
 const ownCounts = (
-  { buffered, coalesced, dropped, duplicates, offered, refused, stored, waiting }: BatchQueue.Metrics,
+  { coalesced, dropped, duplicates, held, offered, refused, stored }: BatchQueue.Metrics,
   increments: ReadonlyArray<DeliveryRow>
 ): ReadonlyArray<Claim> => [
   claim(
-    "routes: offered = refused + coalesced + duplicates + dropped + stored + waiting + buffered",
+    "routes: offered = refused + coalesced + duplicates + dropped + stored + held",
     offered,
-    refused + coalesced + duplicates + dropped + stored + waiting + buffered
+    refused + coalesced + duplicates + dropped + stored + held
   ),
   claim("routes: stored = items of batches", increments.length, stored),
   claim("routes: coalesced = merged", sumOf(increments, ({ flights }) => flights - 1), coalesced)

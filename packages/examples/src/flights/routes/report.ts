@@ -52,7 +52,7 @@ export const document = ({ findings, kill, metrics, processes, stats }: Outcome)
   dropped: metrics.dropped,
   droppedByReason: metrics.droppedByReason,
   stored: metrics.stored,
-  flushedByTrigger: Object.fromEntries(Batch.triggers.map((trigger) => [trigger, metrics.flushedByTrigger[trigger]])),
+  storedByTrigger: Object.fromEntries(Batch.triggers.map((trigger) => [trigger, metrics.storedByTrigger[trigger]])),
   storedBatches: findings.batches,
   deliveries: findings.deliveries,
   pending: stats.pending,
