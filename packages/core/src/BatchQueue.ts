@@ -89,7 +89,9 @@ import {
   type StoreUnavailable
 } from "./QueueError.ts"
 import type { BatchQueueEvent, Outcome } from "./QueueEvent.ts"
-import * as QueueMetrics from "./QueueMetrics.ts"
+import type { BatchQueueOptions } from "./QueueMetrics.ts"
+import { makeMetrics } from "./internal/batchQueue/metrics.ts"
+import { reservedTags } from "./internal/metrics/scheme.ts"
 import type { QueueStore, Stats, StoreTransaction } from "./QueueStore.ts"
 
 /**
@@ -305,28 +307,30 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   }
 
   get metrics(): Effect.Effect<Metrics> {
-    return Effect.sync(() => {
-      const { appender, intake, tally, workers } = this.parts
-      const totals = tally.totals(intake.unsafeCounts())
-      return {
-        ...totals,
-        coalesced: totals.coalesced + appender.merged,
-        held: appender.held,
-        depth: intake.unsafeLength(),
-        buffered: appender.buffered,
-        inFlight: workers.inFlight
-      }
-    })
+    return Effect.sync(() => this.snapshot())
+  }
+
+  private snapshot(): Metrics {
+    const { appender, intake, tally, workers } = this.parts
+    const totals = tally.totals(intake.unsafeCounts())
+    return {
+      ...totals,
+      coalesced: totals.coalesced + appender.merged,
+      held: appender.held,
+      depth: intake.unsafeLength(),
+      buffered: appender.buffered,
+      inFlight: workers.inFlight
+    }
   }
 
   /** Reads the gauges, for as long as the queue is open. */
   get readings(): Effect.Effect<void> {
-    const { backlog, intake, store, tally } = this.parts
+    const { backlog, store, tally } = this.parts
     const read = Effect.map(store.stats, (stats) => {
       backlog.read(stats.pending.items)
       tally.publishStats(stats)
     })
-    const publish = Effect.sync(() => tally.publish(intake.unsafeCounts()))
+    const publish = Effect.sync(() => tally.publish(this.snapshot()))
     // Other users of the store report that it is unavailable.
     const round = Effect.zipRight(Effect.ignore(Effect.sandbox(read)), publish)
     return Effect.forever(Effect.zipLeft(round, Effect.sleep(readEveryMillis)))
@@ -370,7 +374,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
 
   /** `closer`: the worker whose handler closes the queue, and cannot end before that is done. */
   close({ loop, timers, workers: loops }: Fibers, closer: number | undefined): Effect.Effect<void> {
-    const { appender, drainTimeoutMillis, intake, lifecycle, tally, workers } = this.parts
+    const { appender, drainTimeoutMillis, lifecycle, tally, workers } = this.parts
     return Effect.gen(this, function*() {
       if (!lifecycle.hasFailed) {
         this.unsafeStop()
@@ -390,7 +394,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
       // This comes first: a strategy may die in its shutdown, and no fiber may be left behind then.
       yield* Effect.forEach([loop, ...loops, ...timers], Fiber.interruptFork, { discard: true })
       if (lifecycle.close()) yield* appender.abandon
-      tally.publish(intake.unsafeCounts())
+      tally.publish(this.snapshot())
       yield* lifecycle.failure
     })
   }
@@ -486,7 +490,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
     const hub = yield* Scope.extend(EventHub.make<BatchQueueEvent<A>>(), scope)
     const metrics = options.metrics === false
       ? undefined
-      : yield* Scope.extend(makeMetrics(name, options.metrics, stores), scope)
+      : yield* Scope.extend(publishing(name, options.metrics, stores), scope)
     const breaks = yield* makeBreaks
     const repeats = new Repeats(() => breaks.now)
     const tally = new BatchTally<A>({
@@ -651,17 +655,16 @@ const makeWayOut = <A>(
   })
 }
 
-const makeMetrics = (name: string, options: QueueMetrics.BatchQueueOptions = {}, stores: BatchStore) =>
+const publishing = (name: string, options: BatchQueueOptions = {}, stores: BatchStore) =>
   Effect.gen(function*() {
     // A store in memory belongs to its layer; a file is the same store, no matter how often it is opened.
     const owner = stores.persistent ? stores.name : stores
     const tags = Object.entries(options?.tags ?? {}).map(([tag, value]) => [tag, String(value)])
-    const replica = yield* replicaOf(["batch_queue", name, options?.prefix, tags], owner)
-    return yield* Effect.try({
-      try: () => QueueMetrics.makeBatchQueue(name, options, replica),
-      catch: () =>
-        new InvalidOption({ queue: name, field: "metrics", value: options, limit: "names, tags and boundaries" })
-    })
+    const replica = yield* replicaOf(["batch_queue", name, tags], owner)
+    const limit = `tags and boundaries; no tag is called ${Array.from(reservedTags).join(", ")}`
+    const refused = () => new InvalidOption({ queue: name, field: "metrics", value: options, limit })
+    if (tags.some(([tag]) => reservedTags.has(tag))) return yield* Effect.fail(refused())
+    return yield* Effect.try({ try: () => makeMetrics(name, options, replica), catch: refused })
   })
 
 /**

@@ -96,7 +96,7 @@ describe("offer", () => {
       yield* settleDown
       const waiting = yield* Effect.fork(queue.offer(3))
       yield* settleDown
-      expect(yield* queue.metrics).toMatchObject({ depth: 1, held: 2 })
+      expect(yield* queue.metrics).toMatchObject({ depth: 1, held: 3 })
       yield* Fiber.interrupt(waiting)
       expect(yield* queue.metrics).toMatchObject({ offered: 4, refused: 1, depth: 1 })
     }).pipe(onMemory))

@@ -125,13 +125,13 @@ describe("events", () => {
 })
 
 describe("metrics", () => {
-  it.scoped("are published under the prefix, with the tags, and with the boundaries that were asked for", () =>
+  it.scoped("are published under the names of the one scheme, with the tags and the boundaries that were asked for", () =>
     Effect.gen(function*() {
       const { queue, sink } = yield* numbers({
         name: "measured",
         flush: { size: 2 },
         retry: Schedule.recurs(1),
-        metrics: { prefix: "app_queue", tags: { team: "blue" }, boundaries: [1, 10, 100] }
+        metrics: { tags: { team: "blue" }, boundaries: [1, 10, "100 millis"] }
       })
       sink.script.push(failing("no"), () => Effect.sleep(50))
       yield* queue.offerAll([1, 2, 3])
@@ -140,32 +140,43 @@ describe("metrics", () => {
       yield* queue.pause
       yield* TestClock.adjust(1000)
       yield* TestClock.adjust(1000)
-      const all = (yield* Metric.snapshot).filter(({ metricKey }) => metricKey.name.startsWith("app_queue_"))
+      const all = (yield* Metric.snapshot).filter(({ metricKey }) =>
+        metricKey.tags.some(({ key, value }) => key === "queue" && value === "measured")
+      )
       const read = (name: string, trigger?: string): any =>
         all.find(({ metricKey }) =>
-          metricKey.name === `app_queue_${name}`
+          metricKey.name === `sluice_${name}`
           && (trigger === undefined || metricKey.tags.some(({ key, value }) => key === "trigger" && value === trigger))
         )?.metricState
       expect(read("items_offered_total").count).toBe(3)
-      expect(read("items_flushed_total", "size").count).toBe(2)
-      expect(read("items_flushed_total", "manual").count).toBe(1)
-      expect(read("items_processed_total").count).toBe(2)
-      expect(read("process_errors_total").count).toBe(1)
-      expect(read("stored_batches").value).toBe(1)
-      expect(read("stored_items").value).toBe(1)
-      expect(read("oldest_age_ms").value).toBe(2000)
-      expect(read("process_duration_ms").count).toBe(2)
-      expect(read("process_duration_ms").buckets.map(([boundary]: [number]) => boundary).slice(0, 3)).toEqual([
-        1,
-        10,
-        100
+      expect(read("items_stored_total", "size").count).toBe(2)
+      expect(read("items_stored_total", "manual").count).toBe(1)
+      expect(read("items_settled_total").count).toBe(2)
+      expect(read("batches_failed_total").count).toBe(1)
+      expect(read("pending_batches").value).toBe(1)
+      expect(read("pending_items").value).toBe(1)
+      expect(read("oldest_age_seconds").value).toBe(2)
+      expect(read("batch_duration_seconds").count).toBe(2)
+      expect(read("batch_duration_seconds").buckets.map(([boundary]: [number]) => boundary).slice(0, 3)).toEqual([
+        0.001,
+        0.01,
+        0.1
       ])
-      expect([read("newer_batches").value, read("held_for_ms").value]).toEqual([0, 0])
+      expect([read("newer_batches").value, read("hold_seconds").value]).toEqual([0, 0])
       for (const { metricKey } of all) {
         const tags = Object.fromEntries(metricKey.tags.map(({ key, value }) => [key, value]))
         expect(tags).toMatchObject({ queue: "measured", system: "batch_queue", team: "blue" })
       }
     }).pipe(onMemory))
+
+  it.scoped.each(["system", "queue", "replica", "outcome", "reason", "trigger"])(
+    "have no tag %s of the user's: it is one of the scheme",
+    (tag) =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(numbers({ name: "tagged", metrics: { tags: { [tag]: "mine" } } }))
+        expect(error).toMatchObject({ _tag: "InvalidOption", queue: "tagged", field: "metrics" })
+      }).pipe(onMemory)
+  )
 
   it.scoped("say what only a newer version can read, and for how long the queue is held yet", () =>
     Effect.gen(function*() {
@@ -175,16 +186,18 @@ describe("metrics", () => {
       const { batches } = yield* store.claim({ limit: 2, leaseMillis: 1000 })
       yield* store.release(batches, { version: 99, delayMillis: 60_000 })
       yield* store.hold(10_500)
-      yield* numbers({ name: "held", metrics: { prefix: "app_held" } })
+      yield* numbers({ name: "held", metrics: {} })
       const read = Effect.map(Metric.snapshot, (all) =>
-        ["newer_batches", "held_for_ms"].map((name) => {
-          const found: any = all.find(({ metricKey }) => metricKey.name === `app_held_${name}`)
+        ["newer_batches", "hold_seconds"].map((name) => {
+          const found: any = all.find(({ metricKey }) =>
+            metricKey.name === `sluice_${name}` && metricKey.tags.some(({ value }) => value === "held")
+          )
           return found?.metricState.value
         }))
       yield* settleDown
-      expect(yield* read).toEqual([2, 10_500])
+      expect(yield* read).toEqual([2, 10.5])
       yield* TestClock.adjust(1000)
-      expect(yield* read).toEqual([2, 9500])
+      expect(yield* read).toEqual([2, 9.5])
       yield* TestClock.adjust(10_000)
       expect(yield* read).toEqual([2, 0])
     }).pipe(onMemory))

@@ -189,10 +189,11 @@ describe("events", () => {
 })
 
 describe("metrics", () => {
-  const read = (name: string, queue: string) =>
+  const read = (series: string, queue: string) =>
     Effect.map(Metric.snapshot, (pairs) =>
       pairs.find(({ metricKey }) =>
-        metricKey.name === name
+        metricKey.name === series.split(" ")[0]
+        && (metricKey.tags.find(({ key }) => key === "outcome")?.value === series.split(" ")[1])
         && metricKey.tags.some(({ key, value }) => key === "queue" && value === queue)
         && metricKey.tags.some(({ key, value }) => key === "system" && value === "keyed_batch")
       )?.metricState as { readonly count?: number | bigint; readonly value?: number } | undefined)
@@ -211,20 +212,20 @@ describe("metrics", () => {
       yield* loading.end
       yield* close
       const counts = {
-        sluice_operations_offered_total: 5,
-        sluice_operations_refused_total: 1,
-        sluice_operations_cancelled_total: 1,
-        sluice_operations_succeeded_total: 2,
-        sluice_operations_failed_total: 1,
-        sluice_keyed_batches_total: 3,
-        sluice_keyed_batches_failed_total: 1,
-        sluice_keyed_loads_total: 3,
-        sluice_keyed_saves_total: 1
+        sluice_items_offered_total: 5,
+        sluice_items_refused_total: 1,
+        sluice_items_cancelled_total: 1,
+        "sluice_items_settled_total succeeded": 2,
+        "sluice_items_settled_total failed": 1,
+        sluice_batches_total: 3,
+        sluice_batches_failed_total: 1,
+        sluice_loads_total: 3,
+        sluice_saves_total: 1
       }
       for (const [name, count] of Object.entries(counts)) {
         expect([name, Number((yield* read(name, "published"))?.count)]).toEqual([name, count])
       }
-      expect(yield* read("sluice_held_operations", "published")).toMatchObject({ value: 0 })
+      expect(yield* read("sluice_held_items", "published")).toMatchObject({ value: 0 })
     }))
 
   it.scoped("are published within a second of every change, also where nothing else happens", () =>
@@ -234,11 +235,11 @@ describe("metrics", () => {
       table.loads.push(() => loading.run)
       const gone = yield* calling(processor.modify("a", add(1)))
       yield* TestClock.adjust("1 second")
-      expect(yield* read("sluice_held_operations", "hanging")).toMatchObject({ value: 1 })
+      expect(yield* read("sluice_held_items", "hanging")).toMatchObject({ value: 1 })
       yield* Fiber.interrupt(gone)
       yield* TestClock.adjust("1 second")
-      expect(yield* read("sluice_held_operations", "hanging")).toMatchObject({ value: 0 })
-      expect(Number((yield* read("sluice_operations_cancelled_total", "hanging"))?.count)).toBe(1)
+      expect(yield* read("sluice_held_items", "hanging")).toMatchObject({ value: 0 })
+      expect(Number((yield* read("sluice_items_cancelled_total", "hanging"))?.count)).toBe(1)
       yield* loading.end
     }))
 
@@ -253,8 +254,8 @@ describe("metrics", () => {
       yield* TestClock.adjust(1000)
       expect((yield* processor.metrics).held).toBe(0)
       yield* TestClock.adjust(2000)
-      expect(yield* read("sluice_held_operations", "waiting")).toMatchObject({ value: 0 })
-      expect(Number((yield* read("sluice_operations_failed_total", "waiting"))?.count)).toBe(2)
+      expect(yield* read("sluice_held_items", "waiting")).toMatchObject({ value: 0 })
+      expect(Number((yield* read("sluice_items_settled_total failed", "waiting"))?.count)).toBe(2)
       yield* loading.end
     }))
 

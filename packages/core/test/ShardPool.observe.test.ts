@@ -222,12 +222,13 @@ describe("metrics", () => {
       })
     }))
 
-  const read = (name: string, queue: string) =>
+  const read = (name: string, queue: string, outcome?: string) =>
     Effect.map(Metric.snapshot, (pairs) =>
       pairs.find(({ metricKey }) =>
         metricKey.name === `sluice_${name}`
         && metricKey.tags.some(({ key, value }) => key === "queue" && value === queue)
         && metricKey.tags.some(({ key, value }) => key === "system" && value === "shard_pool")
+        && (outcome === undefined || metricKey.tags.some(({ key, value }) => key === "outcome" && value === outcome))
       )?.metricState as { readonly count?: number; readonly value?: number } | undefined)
 
   it.effect("are published through Effect's Metric within a second, and when the scope is closed", () =>
@@ -242,20 +243,20 @@ describe("metrics", () => {
       const waiting = yield* submitting(pool, command("c"))
       yield* Effect.exit(pool.submit(command("d")))
       yield* TestClock.adjust("1 second")
-      expect(yield* read("commands_offered_total", "published")).toMatchObject({ count: 6 })
-      expect(yield* read("commands_completed_total", "published")).toMatchObject({ count: 1 })
-      expect(yield* read("commands_rejected_total", "published")).toMatchObject({ count: 1 })
-      expect(yield* read("commands_failed_total", "published")).toMatchObject({ count: 1 })
-      expect(yield* read("commands_refused_total", "published")).toMatchObject({ count: 1 })
-      expect(yield* read("depth_commands", "published")).toMatchObject({ value: 1 })
-      expect(yield* read("in_flight_commands", "published")).toMatchObject({ value: 1 })
+      expect(yield* read("items_offered_total", "published")).toMatchObject({ count: 6 })
+      expect(yield* read("items_settled_total", "published", "succeeded")).toMatchObject({ count: 1 })
+      expect(yield* read("items_settled_total", "published", "rejected")).toMatchObject({ count: 1 })
+      expect(yield* read("items_settled_total", "published", "failed")).toMatchObject({ count: 1 })
+      expect(yield* read("items_refused_total", "published")).toMatchObject({ count: 1 })
+      expect(yield* read("depth_items", "published")).toMatchObject({ value: 1 })
+      expect(yield* read("in_flight_items", "published")).toMatchObject({ value: 1 })
       yield* Fiber.interrupt(waiting)
       yield* held.end
       yield* close
-      expect(yield* read("commands_cancelled_total", "published")).toMatchObject({ count: 1 })
-      expect(yield* read("commands_completed_total", "published")).toMatchObject({ count: 2 })
-      expect(yield* read("depth_commands", "published")).toMatchObject({ value: 0 })
-      expect(yield* read("in_flight_commands", "published")).toMatchObject({ value: 0 })
+      expect(yield* read("items_cancelled_total", "published")).toMatchObject({ count: 1 })
+      expect(yield* read("items_settled_total", "published", "succeeded")).toMatchObject({ count: 2 })
+      expect(yield* read("depth_items", "published")).toMatchObject({ value: 0 })
+      expect(yield* read("in_flight_items", "published")).toMatchObject({ value: 0 })
     }))
 
   it.effect("count how many times a command was run once more, because its version was taken", () =>
@@ -276,7 +277,7 @@ describe("metrics", () => {
       }
       expect(yield* pool.metrics).toMatchObject({ offered: 3, succeeded: 2, rejected: 1, conflicts: 2 })
       yield* close
-      expect(yield* read("commands_conflicts_total", "conflicting")).toMatchObject({ count: 2 })
+      expect(yield* read("version_conflicts_total", "conflicting")).toMatchObject({ count: 2 })
     }))
 
   it.effect("have what was dropped published when the scope is closed", () =>
@@ -289,7 +290,7 @@ describe("metrics", () => {
       const closing = yield* Effect.fork(close)
       yield* settleDown
       yield* Fiber.join(closing)
-      expect(yield* read("commands_dropped_total", "dropping")).toMatchObject({ count: 2 })
+      expect(yield* read("items_dropped_total", "dropping")).toMatchObject({ count: 2 })
     }))
 
   it.scoped("have what waits published although nothing else happens", () =>
@@ -301,8 +302,8 @@ describe("metrics", () => {
       yield* TestClock.adjust("2 seconds")
       for (const key of ["b", "c"]) yield* made.pool.offer(command(key))
       yield* TestClock.adjust("2 seconds")
-      expect(yield* read("depth_commands", "stuck")).toMatchObject({ value: 2 })
-      expect(yield* read("commands_offered_total", "stuck")).toMatchObject({ count: 3 })
+      expect(yield* read("depth_items", "stuck")).toMatchObject({ value: 2 })
+      expect(yield* read("items_offered_total", "stuck")).toMatchObject({ count: 3 })
       yield* held.end
     }))
 
@@ -317,7 +318,7 @@ describe("metrics", () => {
       yield* TestClock.adjust("2 seconds")
       yield* Fiber.interrupt(outside)
       yield* TestClock.adjust("2 seconds")
-      expect(yield* read("commands_refused_total", "leaving")).toMatchObject({ count: 1 })
+      expect(yield* read("items_refused_total", "leaving")).toMatchObject({ count: 1 })
       yield* held.end
     }))
 })

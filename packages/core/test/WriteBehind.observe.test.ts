@@ -127,15 +127,15 @@ describe("metrics", () => {
       )
       const tags = { queue: "published", system: "write_behind" }
       expect(yield* read("sluice_items_offered_total", tags)).toMatchObject({ count: 4 })
-      expect(yield* read("sluice_items_settled_total", tags)).toMatchObject({ count: 3 })
+      expect(yield* read("sluice_items_settled_total", { ...tags, outcome: "succeeded" })).toMatchObject({ count: 3 })
       expect(yield* read("sluice_items_dropped_total", { ...tags, reason: "drop-oldest" })).toMatchObject({ count: 1 })
-      expect(yield* read("sluice_flushes_total", { ...tags, trigger: "size" })).toMatchObject({ count: 1 })
-      expect(yield* read("sluice_flushes_total", { ...tags, trigger: "linger" })).toMatchObject({ count: 1 })
-      expect(yield* read("sluice_flush_retries_total", tags)).toMatchObject({ count: 1 })
-      expect(yield* read("sluice_flush_duration_ms", tags)).toMatchObject({ count: 2 })
+      expect(yield* read("sluice_batches_total", { ...tags, trigger: "size" })).toMatchObject({ count: 1 })
+      expect(yield* read("sluice_batches_total", { ...tags, trigger: "linger" })).toMatchObject({ count: 1 })
+      expect(yield* read("sluice_batch_retries_total", tags)).toMatchObject({ count: 1 })
+      expect(yield* read("sluice_batch_duration_seconds", tags)).toMatchObject({ count: 2 })
       expect(yield* read("sluice_depth_items", tags)).toMatchObject({ value: 0 })
       expect(yield* read("sluice_in_flight_items", tags)).toMatchObject({ value: 0 })
-      expect(yield* read("sluice_oldest_age_ms", tags)).toMatchObject({ value: 0 })
+      expect(yield* read("sluice_oldest_age_seconds", tags)).toMatchObject({ value: 0 })
     }))
 
   it.scoped("are published every second while the sink hangs", () =>
@@ -156,7 +156,7 @@ describe("metrics", () => {
       expect(yield* read("sluice_items_refused_total", tags)).toMatchObject({ count: 2 })
       expect(yield* read("sluice_depth_items", tags)).toMatchObject({ value: 2 })
       expect(yield* read("sluice_in_flight_items", tags)).toMatchObject({ value: 1 })
-      expect(yield* read("sluice_oldest_age_ms", tags)).toMatchObject({ value: 3000 })
+      expect(yield* read("sluice_oldest_age_seconds", tags)).toMatchObject({ value: 3 })
     }))
 
   it.scoped("are published while nothing is flushed, when items are dropped", () =>
@@ -173,7 +173,7 @@ describe("metrics", () => {
       for (let i = 0; i < 1000; i++) queue.unsafeOffer(i)
       const state = yield* read("sluice_items_dropped_total", { queue: "hanging", reason: "drop-oldest" })
       expect(Number(state?.count)).toBeGreaterThan(700)
-      expect(yield* read("sluice_oldest_age_ms", { queue: "hanging" })).toMatchObject({ value: 1000 })
+      expect(yield* read("sluice_oldest_age_seconds", { queue: "hanging" })).toMatchObject({ value: 1 })
     }))
 })
 

@@ -43,7 +43,7 @@ const systems: Readonly<Record<string, { readonly gauge: string; readonly make: 
       })
   },
   ShardPool: {
-    gauge: "sluice_depth_commands",
+    gauge: "sluice_depth_items",
     make: (name, held) =>
       Effect.gen(function*() {
         const pool = yield* ShardPool.make({
@@ -57,7 +57,7 @@ const systems: Readonly<Record<string, { readonly gauge: string; readonly make: 
       })
   },
   KeyedBatch: {
-    gauge: "sluice_held_operations",
+    gauge: "sluice_held_items",
     make: (name, held) =>
       Effect.gen(function*() {
         const processor = yield* KeyedBatch.make({
@@ -70,7 +70,7 @@ const systems: Readonly<Record<string, { readonly gauge: string; readonly make: 
       })
   },
   BatchQueue: {
-    gauge: "sluice_batch_queue_stored_items",
+    gauge: "sluice_pending_items",
     make: (name, held) =>
       Effect.gen(function*() {
         const queue = yield* BatchQueue.make({
@@ -126,7 +126,7 @@ it.scoped("BatchQueues of one name and one store are one queue, and share their 
     yield* queues[0].offerStored(1)
     yield* queues[1].offerStored(2)
     yield* published
-    expect(gauges("sluice_batch_queue_stored_items", "replicas of one store")).toEqual({ 1: 2 })
+    expect(gauges("sluice_pending_items", "replicas of one store")).toEqual({ 1: 2 })
   }).pipe(Effect.provide(BatchStore.layerMemory)))
 
 it.scoped("BatchQueues of one name that have other tags are told apart by these alone", () =>

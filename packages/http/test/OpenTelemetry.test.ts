@@ -156,13 +156,14 @@ describe("the metrics", () => {
           retry: Schedule.recurs(0),
           flush: ({ items: [{ celsius }] }) => celsius < 0 ? Effect.fail("cold") : Effect.void
         },
-        emails: { metrics: { prefix: "otel_emails", tags: { tenant: "t1" } } }
+        emails: { metrics: { tags: { tenant: "t1" } } }
       })
       const before = yield* exported
       const valueOf = (all: typeof before, name: string, attributes: Attributes) =>
         all.find(({ descriptor }) => descriptor.name === name)?.dataPoints
           .find((point) => isOf(point.attributes, attributes))?.value
       const labels = { system: "write_behind", queue: "readings" }
+      const emails = { system: "batch_queue", queue: "emails", tenant: "t1" }
       const had = (name: string, more: Attributes = {}) => Number(valueOf(before, name, { ...labels, ...more }) ?? 0)
       yield* post(
         server,
@@ -173,7 +174,7 @@ describe("the metrics", () => {
       const all = yield* until(
         exported,
         (all) =>
-          valueOf(all, "otel_emails_items_processed_total", { queue: "emails" }) === 1
+          valueOf(all, "sluice_items_settled_total", emails) === 1
           && valueOf(all, "sluice_items_offered_total", labels) === had("sluice_items_offered_total") + 3
           && valueOf(all, "sluice_items_dropped_total", labels) !== undefined
       )
@@ -182,16 +183,15 @@ describe("the metrics", () => {
       expect(valueOf(all, "sluice_items_dropped_total", { ...labels, ...reason }))
         .toBe(had("sluice_items_dropped_total", reason) + 1)
       const trigger = { trigger: "size" }
-      expect(valueOf(all, "sluice_flushes_total", { ...labels, ...trigger }))
-        .toBe(had("sluice_flushes_total", trigger) + 3)
+      expect(valueOf(all, "sluice_batches_total", { ...labels, ...trigger }))
+        .toBe(had("sluice_batches_total", trigger) + 3)
       expect(valueOf(all, "sluice_in_flight_items", labels)).toBe(0)
-      const emails = { system: "batch_queue", queue: "emails", tenant: "t1" }
-      expect(valueOf(all, "otel_emails_items_offered_total", emails)).toBe(1)
-      expect(valueOf(all, "otel_emails_process_duration_ms", emails)).toMatchObject({
+      expect(valueOf(all, "sluice_items_offered_total", emails)).toBe(1)
+      expect(valueOf(all, "sluice_batch_duration_seconds", emails)).toMatchObject({
         count: 1,
         buckets: { boundaries: expect.any(Array), counts: expect.any(Array) }
       })
       const descriptor = all.find(({ descriptor }) => descriptor.name === "sluice_items_settled_total")!.descriptor
-      expect(descriptor.description).toBe("Items handled")
+      expect(descriptor.description).toBe("Items settled")
     }))
 })

@@ -7,20 +7,9 @@
  * alone. Then the fiber commits, and only then does each caller get its result. Committed writes are announced, and the
  * queries that depend on them run again.
  *
- * At every moment offered = refused + cancelled + settled + held, and settled = succeeded + failed. The counts are published through
- * Effect's `Metric` too, within a second of a change and with the tags that `QueueMetrics` of core tells of:
- *
- * | metric | kind |
- * | --- | --- |
- * | `sluice_writes_accepted_total` | counter |
- * | `sluice_writes_completed_total` | counter |
- * | `sluice_writes_failed_total` | counter |
- * | `sluice_writes_cancelled_total` | counter |
- * | `sluice_write_groups_total` | counter |
- * | `sluice_write_group_duration_ms` | histogram |
- * | `sluice_depth_writes` | gauge |
- * | `sluice_in_flight_writes` | gauge |
- * | `sluice_waiting_writes` | gauge |
+ * At every moment offered = refused + cancelled + settled + held, and settled = succeeded + failed. The counts are
+ * published through Effect's `Metric` too, within a second of a change, under the names that `QueueMetrics` of core lists,
+ * with `system="write_coordinator"`: a write is an item there, and a group is a batch.
  *
  * With a tracer, each group has a span that is linked to the spans in which its writes were submitted.
  *

@@ -11,9 +11,9 @@ import { createTable, insert, tagOf, withStore } from "./database.ts"
 const withTable = <A, E, R>(effect: Effect.Effect<A, E, R>) => withStore(Effect.zipRight(createTable, effect))
 
 /** The value of a metric of the coordinator of a name, or of a further one. */
-const read = (name: string, queue: string, replica?: string) =>
+const read = (name: string, queue: string, replica?: string, outcome?: string) =>
   Effect.map(Metric.snapshot, (pairs) => {
-    const tags = { system: "write_coordinator", queue, ...replica === undefined ? {} : { replica } }
+    const tags = { system: "write_coordinator", queue, ...replica && { replica }, ...outcome && { outcome } }
     const found = pairs.find(({ metricKey }) =>
       metricKey.name === name
       && metricKey.tags.some(({ key }) => key === "replica") === (replica !== undefined)
@@ -27,15 +27,16 @@ const read = (name: string, queue: string, replica?: string) =>
 
 const readAll = (queue: string, replica?: string) =>
   Effect.all({
-    offered: read("sluice_writes_accepted_total", queue, replica),
-    succeeded: read("sluice_writes_completed_total", queue, replica),
-    failed: read("sluice_writes_failed_total", queue, replica),
-    cancelled: read("sluice_writes_cancelled_total", queue, replica),
-    groups: read("sluice_write_groups_total", queue, replica),
-    durations: read("sluice_write_group_duration_ms", queue, replica),
-    depth: read("sluice_depth_writes", queue, replica),
-    waiting: read("sluice_waiting_writes", queue, replica),
-    inFlight: read("sluice_in_flight_writes", queue, replica)
+    offered: read("sluice_items_offered_total", queue, replica),
+    refused: read("sluice_items_refused_total", queue, replica),
+    succeeded: read("sluice_items_settled_total", queue, replica, "succeeded"),
+    failed: read("sluice_items_settled_total", queue, replica, "failed"),
+    cancelled: read("sluice_items_cancelled_total", queue, replica),
+    groups: read("sluice_batches_total", queue, replica),
+    durations: read("sluice_batch_duration_seconds", queue, replica),
+    depth: read("sluice_depth_items", queue, replica),
+    held: read("sluice_held_items", queue, replica),
+    inFlight: read("sluice_in_flight_items", queue, replica)
   })
 
 /** A write that says when it runs, and runs until it is told to go on. */
@@ -70,13 +71,14 @@ describe("metrics", () => {
       yield* TestClock.adjust("1 second")
       expect(yield* readAll(name)).toEqual({
         offered: 5,
+        refused: 0,
         succeeded: 0,
         failed: 0,
         cancelled: 1,
         groups: 0,
         durations: undefined,
         depth: 2,
-        waiting: 1,
+        held: 4,
         inFlight: 1
       })
       yield* first.goOn
@@ -84,13 +86,14 @@ describe("metrics", () => {
       const metrics = yield* writes.metrics
       expect(yield* readAll(name)).toEqual({
         offered: 5,
+        refused: 0,
         succeeded: 3,
         failed: 1,
         cancelled: 1,
         groups: metrics.batches,
         durations: metrics.batches,
         depth: 0,
-        waiting: 0,
+        held: 0,
         inFlight: 0
       })
     })))

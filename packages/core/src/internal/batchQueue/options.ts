@@ -203,7 +203,7 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
     | undefined
   /** Called once for each dropped item, in the same step. If it throws, that is logged. Default: none. */
   readonly onDrop?: ((item: A, reason: DropReason) => void) | undefined
-  /** The prefix, tags and boundaries of the metrics. With false there are none. Default: see `QueueMetrics`. */
+  /** Tags and boundaries of the metrics, which `QueueMetrics` lists. With false there are none. Default: no tags. */
   readonly metrics?: QueueMetrics.BatchQueueOptions | false | undefined
 }
 
@@ -334,7 +334,7 @@ export const table = {
     Table.holding<QueueMetrics.BatchQueueOptions | false>(
       "object, or false",
       (value) => value === false || typeof value === "object" && value !== null,
-      "names, tags and boundaries"
+      "tags and boundaries"
     ),
     "see `QueueMetrics`"
   )

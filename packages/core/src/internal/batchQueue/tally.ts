@@ -8,10 +8,10 @@ import type { EventHub } from "../../unstable/EventHub.ts"
 import type { Counts } from "../../PolicyQueue.ts"
 import { LeaseLost } from "../../QueueError.ts"
 import type { BatchQueueEvent, DropReason, Lease } from "../../QueueEvent.ts"
-import type { BatchQueueMetrics } from "../../QueueMetrics.ts"
 import type { Amount, Stats } from "../../QueueStore.ts"
 import type { Observer as AppenderObserver } from "./appender.ts"
 import { addUp, countsByTrigger, sum } from "../shapes/counts.ts"
+import type { BatchQueueMetrics } from "./metrics.ts"
 import type { Observer as WorkersObserver } from "./pool.ts"
 
 /** The counts of what this process has done. */
@@ -135,7 +135,7 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
   }
 
   handled(durationMillis: number): void {
-    this.options.metrics?.processDuration(durationMillis)
+    this.options.metrics?.batchDuration(durationMillis)
   }
 
   settled(shard: number, size: number, merged: number, { attempt }: Batch<A>, durationMillis: number): void {
@@ -209,20 +209,22 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
     }
   }
 
-  publish(intake: Counts): void {
-    this.options.metrics?.publishTotals(this.totals(intake))
+  publish(counts: Totals & { readonly held: number; readonly depth: number; readonly inFlight: number }): void {
+    // What has failed for good is a dead letter, or dropped.
+    this.options.metrics?.publishCounts({ ...counts, succeeded: counts.settled })
   }
 
   publishStats({ dead, heldUntilMillis, newer, oldestAtMillis, pending }: Stats): void {
     const { clock, metrics } = this.options
     const now = clock.unsafeCurrentTimeMillis()
     metrics?.publishReadings({
-      storedBatches: pending.batches,
-      storedItems: pending.items,
+      pendingBatches: pending.batches,
+      pendingItems: pending.items,
       deadBatches: dead.batches,
+      deadItems: dead.items,
       newerBatches: newer.batches,
       oldestAgeMillis: Math.max(0, now - (oldestAtMillis ?? now)),
-      heldForMillis: Math.max(0, (heldUntilMillis ?? now) - now)
+      holdMillis: Math.max(0, (heldUntilMillis ?? now) - now)
     })
   }
 }

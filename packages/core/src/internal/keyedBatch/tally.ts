@@ -37,17 +37,20 @@ export class KeyedTally<in out Record> implements KeyedObserver {
     this.hub = options.hub
     this.recordOf = options.recordOf
     this.onChange = options.onChange
-    this.published = makeCounts("keyed_batch", options.name, options.replica, {
-      offered: ["sluice_operations_offered_total", "Operations offered"],
-      refused: ["sluice_operations_refused_total", "Operations refused"],
-      cancelled: ["sluice_operations_cancelled_total", "Operations taken out by their callers"],
-      succeeded: ["sluice_operations_succeeded_total", "Operations that succeeded"],
-      failed: ["sluice_operations_failed_total", "Operations that failed"],
-      batches: ["sluice_keyed_batches_total", "Batches ended"],
-      batchesFailed: ["sluice_keyed_batches_failed_total", "Batches failed"],
-      loads: ["sluice_keyed_loads_total", "Resources loaded"],
-      saves: ["sluice_keyed_saves_total", "Resources saved"]
-    }, { held: ["sluice_held_operations", "Operations not ended"] })
+    this.published = makeCounts("keyed_batch", options.name, options.replica, [
+      "offered",
+      "refused",
+      "cancelled",
+      "succeeded",
+      "failed",
+      "batches",
+      "batchesFailed",
+      "loads",
+      "saves",
+      "held",
+      "depth",
+      "inFlight"
+    ])
   }
 
   get isHeard(): boolean {

@@ -2,12 +2,9 @@
  * Metrics with the labels of one queue, which are told totals and readings.
  */
 import * as Metric from "effect/Metric"
-import * as MetricBoundaries from "effect/MetricBoundaries"
+import type * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricKey from "effect/MetricKey"
 import * as MetricLabel from "effect/MetricLabel"
-
-/** From a tenth of a millisecond to a minute and more. */
-export const durationBoundaries = MetricBoundaries.exponential({ start: 0.1, factor: 2, count: 21 })
 
 /** A counter that is told totals. */
 const makeTotal = (key: MetricKey.MetricKey.Counter<number>): (total: number) => void => {
@@ -16,7 +13,8 @@ const makeTotal = (key: MetricKey.MetricKey.Counter<number>): (total: number) =>
   metric.unsafeUpdate(0, [])
   let published = 0
   return (total) => {
-    if (total === published) return
+    // Nothing that was counted is taken back.
+    if (total <= published) return
     metric.unsafeUpdate(total - published, [])
     published = total
   }

@@ -37,22 +37,19 @@ export class ShardTally<in out C> implements ShardObserver<C> {
 
   constructor(options: ShardTallyOptions<C>) {
     this.options = options
-    this.published = makeCounts("shard_pool", options.pool, options.replica, {
-      offered: ["sluice_commands_offered_total", "Commands offered"],
-      refused: ["sluice_commands_refused_total", "Commands refused"],
-      cancelled: ["sluice_commands_cancelled_total", "Commands taken out by their callers"],
-      dropped: ["sluice_commands_dropped_total", "Commands dropped"],
-      succeeded: ["sluice_commands_completed_total", "Commands that succeeded"],
-      rejected: ["sluice_commands_rejected_total", "Commands that were rejected"],
-      failed: ["sluice_commands_failed_total", "Commands whose outcome is unknown"],
-      conflicts: [
-        "sluice_commands_conflicts_total",
-        "Commands that were run once more, because their version was taken"
-      ]
-    }, {
-      depth: ["sluice_depth_commands", "Commands waiting in the queue"],
-      inFlight: ["sluice_in_flight_commands", "Commands running"]
-    })
+    this.published = makeCounts("shard_pool", options.pool, options.replica, [
+      "offered",
+      "refused",
+      "cancelled",
+      "droppedByReason",
+      "succeeded",
+      "rejected",
+      "failed",
+      "conflicts",
+      "held",
+      "depth",
+      "inFlight"
+    ])
   }
 
   watch(shards: ReadonlyArray<Shard<C>>): void {

@@ -3,19 +3,39 @@
  */
 import type * as Cause from "effect/Cause"
 import type { DropReason, QueueEvent } from "../../QueueEvent.ts"
-import * as QueueMetrics from "../../QueueMetrics.ts"
+import type { Snapshot } from "../../QueueMetrics.ts"
 import type { Batcher, Observer } from "./batcher.ts"
 import type { EventHub } from "../../unstable/EventHub.ts"
 import { addUp, countsByTrigger, sum } from "../shapes/counts.ts"
+import { labelsOf } from "../metrics/labelled.ts"
+import { batchDuration, publisher } from "../metrics/scheme.ts"
 import { Settlements } from "./settlements.ts"
 
 /** While nothing is flushed, the metrics are published once for so many drops. */
 const publishEveryDrops = 256
 
+const publish = (name: string, replica: number) => {
+  const labels = labelsOf("write_behind", name, replica)
+  const counts = publisher(labels, [
+    "offered",
+    "refused",
+    "coalesced",
+    "droppedByReason",
+    "succeeded",
+    "batchesByTrigger",
+    "retries",
+    "held",
+    "depth",
+    "inFlight",
+    "oldestAgeMillis"
+  ])
+  return { counts, duration: batchDuration(labels) }
+}
+
 export class Tally<in out A> {
   readonly hub: EventHub<QueueEvent<A>>
   readonly settlements = new Settlements<A>()
-  private readonly published: QueueMetrics.QueueMetrics
+  private readonly published: ReturnType<typeof publish>
   private readonly onDrop: (item: A, reason: DropReason) => void
   /** Whether what is coalesced becomes an item that nobody has offered. */
   private readonly isMerging: boolean
@@ -35,7 +55,7 @@ export class Tally<in out A> {
     isMerging: boolean
   ) {
     this.hub = hub
-    this.published = QueueMetrics.make("write_behind", name, replica)
+    this.published = publish(name, replica)
     this.onDrop = onDrop
     this.isMerging = isMerging
   }
@@ -85,7 +105,7 @@ export class Tally<in out A> {
           const open = new Set(failed)
           for (const [index, item] of items.entries()) if (!open.has(index)) this.settlements.settled(item)
         }
-        this.published.flushDuration(durationMillis)
+        this.published.duration(durationMillis)
         if (hub.active) hub.emit({ _tag: "Settled", shard, size, attempt, durationMillis })
       },
       // Publishing for each batch would cost a tenth of all the time under load.
@@ -101,7 +121,7 @@ export class Tally<in out A> {
     }
   }
 
-  snapshot(): QueueMetrics.Snapshot {
+  snapshot(): Snapshot {
     const intakes = this.shards.map((shard) => shard.intake.unsafeCounts())
     const droppedByReason = addUp([this.droppedInFlight, ...intakes.map((counts) => counts.droppedByReason)])
     return {
@@ -122,9 +142,10 @@ export class Tally<in out A> {
 
   publish(): void {
     const metrics = this.snapshot()
-    this.published.publish(metrics, {
-      depth: metrics.depth,
-      inFlight: metrics.inFlight,
+    this.published.counts({
+      ...metrics,
+      // What has failed for good is dropped.
+      succeeded: metrics.settled,
       oldestAgeMillis: Math.max(...this.shards.map((shard) => shard.oldestAgeMillis))
     })
   }

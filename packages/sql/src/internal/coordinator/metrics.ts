@@ -5,19 +5,20 @@ import * as NamedMetrics from "@sluice/core/unstable/NamedMetrics"
 import * as Replicas from "@sluice/core/unstable/Replicas"
 import * as Effect from "effect/Effect"
 
+const fields = [
+  "offered",
+  "refused",
+  "cancelled",
+  "succeeded",
+  "failed",
+  "batches",
+  "held",
+  "depth",
+  "inFlight"
+] as const
+
 /** What is counted of writes, and read, at one moment. */
-export interface WriteCounts {
-  readonly offered: number
-  readonly refused: number
-  readonly cancelled: number
-  readonly succeeded: number
-  readonly failed: number
-  readonly batches: number
-  readonly depth: number
-  readonly inFlight: number
-  /** For room in the queue. */
-  readonly waiting: number
-}
+export type WriteCounts = NamedMetrics.Counts<typeof fields[number]>
 
 const system = "write_coordinator"
 
@@ -34,24 +35,8 @@ export class WriteMetrics {
 
   constructor(name: string, replica: number, read: () => WriteCounts) {
     this.read = read
-    this.groupDuration = NamedMetrics.makeDuration(
-      system,
-      name,
-      replica,
-      "sluice_write_group_duration_ms",
-      "Duration of a group of writes, from its beginning to the end of its commit"
-    )
-    this.update = NamedMetrics.makeCounts(system, name, replica, {
-      offered: ["sluice_writes_accepted_total", "Writes that got into the queue"],
-      succeeded: ["sluice_writes_completed_total", "Writes committed"],
-      failed: ["sluice_writes_failed_total", "Writes that failed, or were refused"],
-      cancelled: ["sluice_writes_cancelled_total", "Writes taken out by their submitters"],
-      batches: ["sluice_write_groups_total", "Transactions"]
-    }, {
-      depth: ["sluice_depth_writes", "Writes in the queue"],
-      inFlight: ["sluice_in_flight_writes", "Writes taken from the queue and not answered"],
-      waiting: ["sluice_waiting_writes", "Writes waiting for room in the queue"]
-    })
+    this.groupDuration = NamedMetrics.makeDuration(system, name, replica)
+    this.update = NamedMetrics.makeCounts(system, name, replica, fields)
   }
 
   /** Something has changed since it was published. */
