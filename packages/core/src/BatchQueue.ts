@@ -20,7 +20,6 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
@@ -93,6 +92,8 @@ import type { BatchQueueOptions } from "./QueueMetrics.ts"
 import { makeMetrics } from "./internal/batchQueue/metrics.ts"
 import { reservedTags } from "./internal/metrics/scheme.ts"
 import type { QueueStore, Stats, StoreTransaction } from "./QueueStore.ts"
+import { interruptSoon, type Running, withFiber } from "./internal/fibers/fiber.ts"
+import { forkUninterruptible } from "./internal/fibers/forking.ts"
 
 /**
  * A durable queue of items of type `A`. Define a tag for each queue, and provide it with `layer`.
@@ -367,7 +368,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
       const over = Effect.unsafeMakeLatch()
       // If it fails, everything is still held.
       const flushed = Effect.ignore(Effect.sandbox(this.parts.appender.flushWithin(unsafeOnEnd)))
-      const rest = Effect.forkDaemon(Effect.uninterruptible(Effect.zipRight(over.await, close)))
+      const rest = forkUninterruptible(Effect.zipRight(over.await, close))
       return Effect.zipRight(flushed, Effect.zipLeft(rest, Effect.sync(() => unsafeOnOver(() => over.unsafeOpen()))))
     })
   }
@@ -392,7 +393,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
       // A call to the store may hang, and end only now. Closing continues.
       workers.unsafeInterruptAllBut(closer)
       // This comes first: a strategy may die in its shutdown, and no fiber may be left behind then.
-      yield* Effect.forEach([loop, ...loops, ...timers], Fiber.interruptFork, { discard: true })
+      yield* Effect.forEach([loop, ...loops, ...timers], interruptSoon, { discard: true })
       if (lifecycle.close()) yield* appender.abandon
       tally.publish(this.snapshot())
       yield* lifecycle.failure
@@ -403,9 +404,9 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
 /** The fibers of a queue. */
 interface Fibers {
   /** The one that stores. */
-  readonly loop: Fiber.RuntimeFiber<void>
-  readonly workers: ReadonlyArray<Fiber.RuntimeFiber<void>>
-  readonly timers: ReadonlyArray<Fiber.RuntimeFiber<void>>
+  readonly loop: Running<void>
+  readonly workers: ReadonlyArray<Running<void>>
+  readonly timers: ReadonlyArray<Running<void>>
 }
 
 /**
@@ -542,7 +543,7 @@ export const make = <A, I, E, R, R2 = never, R3 = never>(
       Effect.flatMap(store.transaction, (transaction) =>
         Option.isSome(transaction)
           ? queue.closeWithin(transaction.value, Scope.close(scope, exit))
-          : Effect.withFiberRuntime<void>((fiber) => {
+          : withFiber<void>((fiber) => {
             closer = own.workerOf(fiber)
             return Scope.close(scope, exit)
           }))

@@ -17,7 +17,6 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
@@ -48,6 +47,7 @@ import type { BatchTimeout, InvalidKey, InvalidOption, ProcessorClosed } from ".
 import { processorClosed } from "./internal/intake/refusals.ts"
 import type { Missed } from "./QueueEvent.ts"
 import type { Key } from "./Sharding.ts"
+import { interruptSoon, type Running } from "./internal/fibers/fiber.ts"
 
 /**
  * A processor of batches for resources of type `S`, by keys of type `K`, whose loads and saves fail with `E`. Define a
@@ -266,7 +266,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
    * 2. Open batches are closed and saved; operations that wait for the next batch of their key get one.
    * 3. When every caller has its answer, the fibers end.
    */
-  close(timers: ReadonlyArray<Fiber.RuntimeFiber<unknown>>): Effect.Effect<void> {
+  close(timers: ReadonlyArray<Running<unknown>>): Effect.Effect<void> {
     return Effect.gen(this, function*() {
       if (this.lifecycle.beginToClose()) {
         for (const shard of this.shards) shard.unsafeClose()
@@ -274,7 +274,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
         yield* this.idle.await
       }
       for (const shard of this.shards) shard.unsafeEnd()
-      yield* Effect.forEach(timers, Fiber.interruptFork, { discard: true })
+      yield* Effect.forEach(timers, interruptSoon, { discard: true })
       this.tally.publish()
       this.lifecycle.close()
       yield* this.lifecycle.failure

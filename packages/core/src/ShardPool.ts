@@ -18,7 +18,6 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
@@ -64,6 +63,7 @@ import {
 import { invalidKey, offerTimeout, poolClosed, queueFull } from "./internal/intake/refusals.ts"
 import type { Outcome, ShardPoolEvent } from "./QueueEvent.ts"
 import type { Key } from "./Sharding.ts"
+import { interruptSoon, type Running } from "./internal/fibers/fiber.ts"
 
 /**
  * A pool for commands of type `C`, which return `A` or fail with `E`. Define a tag for each pool, and provide it with
@@ -406,7 +406,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
    * 2. Accepted commands run.
    * 3. After `drainTimeout`, waiting commands are dropped, and running ones are interrupted without waiting for them.
    */
-  close(timers: ReadonlyArray<Fiber.RuntimeFiber<unknown>>): Effect.Effect<void> {
+  close(timers: ReadonlyArray<Running<unknown>>): Effect.Effect<void> {
     return Effect.gen(this, function*() {
       yield* this.awaitDrained(this.drainTimeoutMillis)
       if (!this.lifecycle.isOver) {
@@ -414,7 +414,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
         this.end(left)
         yield* Effect.logWarning(`${this.name}: closed with ${left.length} commands left, which are dropped`)
       }
-      yield* Effect.forEach(timers, Fiber.interruptFork, { discard: true })
+      yield* Effect.forEach(timers, interruptSoon, { discard: true })
       this.tally.publish()
       yield* this.lifecycle.failure
     })

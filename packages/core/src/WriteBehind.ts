@@ -16,7 +16,6 @@ import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -52,6 +51,8 @@ import { queueClosed } from "./internal/intake/refusals.ts"
 import type { Outcome, QueueEvent } from "./QueueEvent.ts"
 import type { Snapshot } from "./QueueMetrics.ts"
 import * as Sharding from "./Sharding.ts"
+import { interruptSoon, type Running } from "./internal/fibers/fiber.ts"
+import { park } from "./internal/fibers/parking.ts"
 
 /**
  * A write-behind queue of items of type `A`. Define a tag for each queue, and provide it with `layer`.
@@ -241,7 +242,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
       if (taken === undefined || !("accepted" in taken)) settlements.withdraw(ticket)
     }
     if (!("accepted" in taken)) return Effect.fail(taken)
-    return Effect.succeed(Effect.async((resume) => {
+    return Effect.succeed(park((resume) => {
       ticket.onDone = () => {
         const { coalesced, dropped, droppedByReason, settled } = ticket
         resume(Effect.succeed({ settled, coalesced, dropped, droppedByReason: { ...droppedByReason } }))
@@ -310,7 +311,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
         yield* awaitAllWithin(loops, timeoutMillis)
       }
       // First of all: a strategy of the user may die of its shutdown, and no fiber may be left behind then.
-      yield* Effect.forEach([...loops, ...timers], Fiber.interruptFork, { discard: true })
+      yield* Effect.forEach([...loops, ...timers], interruptSoon, { discard: true })
       // Where a fiber of ours has died, everything has been given up already.
       if (!this.lifecycle.hasFailed) {
         yield* Effect.forEach(this.shards, (shard) => shard.abandon, { discard: true })
@@ -324,8 +325,8 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
 
 /** The fibers of a queue: for each shard one that flushes, and one that keeps the time. */
 interface Fibers {
-  readonly loops: ReadonlyArray<Fiber.RuntimeFiber<void>>
-  readonly timers: ReadonlyArray<Fiber.RuntimeFiber<void>>
+  readonly loops: ReadonlyArray<Running<void>>
+  readonly timers: ReadonlyArray<Running<void>>
 }
 
 /** Maps an item to its shard. */

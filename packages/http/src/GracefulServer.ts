@@ -28,13 +28,20 @@ import { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
 import type { InvalidOption } from "@sluice/core/QueueError"
 import { timeoutOption } from "@sluice/core/unstable/Sleep"
+import {
+  awaitEnd,
+  contextOf,
+  forkUninterruptible,
+  interruptNow,
+  readRef,
+  type Running,
+  runNow,
+  withFiber
+} from "@sluice/core/unstable/Fibers"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
@@ -86,7 +93,7 @@ const isWatching = ({ method, url }: HttpServerRequest): boolean => method === "
 
 /** The running requests, and the gate that admits them. */
 class Gate implements Signal {
-  private readonly running = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+  private readonly running = new Set<Running<unknown, unknown>>()
   private readonly closing = Effect.unsafeMakeLatch()
   private readonly idle = Effect.unsafeMakeLatch()
   private isClosing = false
@@ -105,9 +112,9 @@ class Gate implements Signal {
   readonly through = <E, R>(inner: HttpApp.Default<E, R>): HttpApp.Default<E, R> => {
     const app = this.cors(inner) as HttpApp.Default<E, R>
     const refused = this.cors(asAnswer(refusal))
-    return Effect.withFiberRuntime((fiber) => {
-      const request = Context.unsafeGet(fiber.currentContext as Context.Context<HttpServerRequest>, HttpServerRequest)
-      endWithClient(request, () => fiber.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId))
+    return withFiber((fiber) => {
+      const request = Context.unsafeGet(contextOf(fiber) as Context.Context<HttpServerRequest>, HttpServerRequest)
+      endWithClient(request, () => interruptNow(fiber, HttpServerError.clientAbortFiberId))
       if (this.isClosing && !isWatching(request)) return refused
       this.running.add(fiber)
       return Effect.onExit(app, () => {
@@ -124,7 +131,7 @@ class Gate implements Signal {
       this.closing.unsafeOpen()
       if (this.running.size === 0) return Effect.void
       const end = Effect.suspend(() => {
-        for (const fiber of this.running) fiber.unsafeInterruptAsFork(FiberId.none)
+        for (const fiber of this.running) interruptNow(fiber)
         return within(this.idle.await, lastWordsMillis)
       })
       return Effect.zipRight(within(this.idle.await, graceMillis), Effect.when(end, () => this.running.size > 0))
@@ -134,7 +141,7 @@ class Gate implements Signal {
 
 /** An answer of a middleware. The platform writes it unchanged, plus what other middlewares add to every answer. */
 const asAnswer = (response: HttpServerResponse): HttpApp.Default =>
-  Effect.flatMap(FiberRef.get(HttpApp.currentPreResponseHandlers), (handler) =>
+  Effect.flatMap(readRef(HttpApp.currentPreResponseHandlers), (handler) =>
     Option.isNone(handler)
       ? Effect.succeed(response)
       : Effect.flatMap(HttpServerRequest, (request) => Effect.orDie(handler.value(request, response))))
@@ -177,8 +184,8 @@ export const layer = <A, E, R>(
       const scope = yield* Effect.acquireRelease(
         Scope.make(),
         (scope, exit) =>
-          Effect.flatMap(Effect.forkDaemon(Scope.close(scope, exit)), (fiber) =>
-            within(Fiber.await(fiber), lastWordsMillis))
+          Effect.flatMap(forkUninterruptible(Scope.close(scope, exit)), (fiber) =>
+            within(awaitEnd(fiber), lastWordsMillis))
       )
       const context = yield* Layer.buildWithScope(server, scope)
       const inner = Context.get(context as Context.Context<HttpServer.HttpServer>, HttpServer.HttpServer)
@@ -197,7 +204,7 @@ const start = (
     const early = yield* Scope.fork(scope, ExecutionStrategy.sequential)
     yield* Scope.extend(serve(Effect.succeed(notYet), new Gate(cors).through), early)
     // From this step on it admits no more requests. It does not wait for running ones.
-    return Effect.sync(() => void Effect.runFork(Scope.close(early, Exit.void)))
+    return Effect.sync(() => void runNow(Scope.close(early, Exit.void)))
   })
 
 const gated = (

@@ -16,6 +16,7 @@ import type * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import { contextOf, withFiber } from "@sluice/core/unstable/Fibers"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -151,8 +152,8 @@ export const make = (options: Options = {}): Effect.Effect<
   HttpQueues
 > =>
   Effect.map(makeHandler(options), (take) =>
-    Effect.withFiberRuntime((fiber) => {
-      const context = fiber.currentContext
+    withFiber((fiber) => {
+      const context = contextOf(fiber)
       const request = Context.unsafeGet(context, HttpServerRequest.HttpServerRequest)
       const { params } = Context.unsafeGet(context, HttpRouter.RouteContext)
       return take(request, Context.unsafeGet(context, HttpServerRequest.ParsedSearchParams), params["name"] ?? "")

@@ -24,7 +24,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import * as Struct from "effect/Struct"
-import { makeBreaks } from "@sluice/core/unstable/Fibers"
+import { forkScoped, makeBreaks } from "@sluice/core/unstable/Fibers"
 import { makeClient } from "./internal/writer/client.ts"
 import { fileAt, isThere, watchFile } from "./internal/sqlite/file.ts"
 import { Line } from "./internal/writer/line.ts"
@@ -203,14 +203,11 @@ const open = (options: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.S
     const cut = Effect.catchAll(checkpoint(transactions), failed)
     if (options.persistent) {
       const keepSmall = Effect.whenEffect(cut, Effect.catchAll(isLogLarge(transactions), failed))
-      yield* Effect.forkScoped(
-        // Otherwise closing would wait for it forever, if the store is opened in an uninterruptible region.
-        Effect.interruptible(Effect.forever(Effect.zipRight(
-          sleepFor(options.checkpointIntervalMillis),
-          // Any failure: otherwise there would be no further checkpoint, and no report of it.
-          Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", cause))
-        )))
-      )
+      yield* forkScoped(Effect.forever(Effect.zipRight(
+        sleepFor(options.checkpointIntervalMillis),
+        // Any failure: otherwise there would be no further checkpoint, and no report of it.
+        Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", cause))
+      )))
     }
     return { transactions, checkpoint: cut }
   })

@@ -26,7 +26,6 @@ import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
@@ -38,7 +37,16 @@ import { type Checked, checkOptions, type Configurable, type Options, table } fr
 import { Pending } from "./internal/coordinator/waitingWrites.ts"
 import { sleepFor } from "@sluice/core/unstable/Sleep"
 import { isStatementFor, SingleStatement, singleStatement } from "./internal/writer/singleStatement.ts"
-import { forkLoop, isTracing } from "@sluice/core/unstable/Fibers"
+import {
+  awaitEnd,
+  contextOf,
+  forkLoop,
+  forkUninterruptible,
+  interruptAll,
+  isTracing,
+  refOf,
+  withFiber
+} from "@sluice/core/unstable/Fibers"
 import { toSqlError, type Transaction } from "./internal/writer/transaction.ts"
 import type { Transactions } from "./internal/writer/transactions.ts"
 import { replicaOf } from "./internal/coordinator/metrics.ts"
@@ -179,13 +187,13 @@ class WriteCoordinatorImpl implements WriteCoordinator, RealCoordinator {
     options: WriteOptions,
     onError: (error: WriteError) => E2
   ): Effect.Effect<A, E | E2, R> {
-    return Effect.withFiberRuntime<unknown, unknown>((fiber) => {
-      const transformed = fiber.getFiberRef(currentTransformer)._tag === "Some"
+    return withFiber<unknown, unknown>((fiber) => {
+      const transformed = refOf(fiber, currentTransformer)._tag === "Some"
       const work = !transformed && isStatementFor(write, this.transactions)
         ? singleStatement(write, this.transactions)
         : write as Pending["work"]
       const pending = new Pending(options, work, fiber, onError)
-      const current = this.transactions.currentIn(fiber.currentContext)
+      const current = this.transactions.currentIn(contextOf(fiber))
       return current === undefined ? this.enqueue(pending) : this.join(current, pending)
       // The fiber that runs the write has the context of this one, and so the services that the write requires.
     }) as Effect.Effect<A, E | E2, R>
@@ -274,15 +282,14 @@ export const make = (
     const writer = new GroupWriter({ ...checked, replica, tracing }, transactions, hub, yield* Effect.clock)
     const close = { drain: checked.drain }
     const end = (exit: Exit.Exit<unknown, unknown>) =>
-      Effect.withFiberRuntime<void>((fiber) => {
-        const current = transactions.currentIn(fiber.currentContext)
+      withFiber<void>((fiber) => {
+        const current = transactions.currentIn(contextOf(fiber))
         if (current === undefined || current.isOver) return Scope.close(scope, exit)
         // It would wait for the holder of the writer: the write that closes it.
         writer.unsafeClose(close)
         const over = Effect.unsafeMakeLatch()
         current.unsafeOnOver(() => over.unsafeOpen())
-        const rest = Effect.uninterruptible(Effect.zipRight(over.await, Scope.close(scope, exit)))
-        return Effect.asVoid(Effect.forkDaemon(rest))
+        return Effect.asVoid(forkUninterruptible(Effect.zipRight(over.await, Scope.close(scope, exit))))
       })
     // A release of `acquireRelease` would run in the context of this fiber, not of the closing one.
     yield* Effect.flatMap(Effect.scope, (outer) => Scope.addFinalizerExit(outer, end))
@@ -297,12 +304,12 @@ export const make = (
           if (writer.hasWork) {
             // A finalizer cannot be interrupted, so a timeout would have no effect.
             const ended = yield* Effect.raceFirst(
-              Effect.as(Effect.interruptible(Fiber.await(loop)), true),
+              Effect.as(Effect.interruptible(awaitEnd(loop)), true),
               Effect.as(Effect.interruptible(sleepFor(checked.drainTimeoutMillis)), false)
             )
             if (!ended) writer.unsafeCutShort()
           }
-          yield* Fiber.interruptAll([loop, ...timers])
+          yield* interruptAll([loop, ...timers])
           writer.unsafeEnd()
           writer.metrics.publish()
           yield* writer.failure

@@ -12,13 +12,14 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Bell } from "../internal/fibers/bell.ts"
 import { Ring } from "../internal/shapes/ring.ts"
 import type { Missed } from "../QueueEvent.ts"
+import { awaitEnd } from "../internal/fibers/fiber.ts"
+import { forkInterruptible } from "../internal/fibers/forking.ts"
 
 /**
  * How many events a subscriber may be behind before it misses some.
@@ -130,8 +131,8 @@ export const make = <E>(): Effect.Effect<EventHub<E>, never, Scope.Scope> =>
     const pubsub = yield* PubSub.sliding<Numbered<E>>(capacity)
     const hub = new EventHub(pubsub)
     yield* Effect.acquireRelease(
-      Effect.forkDaemon(Effect.interruptible(hub.run)),
-      (fiber) => Effect.zipRight(Effect.sync(() => hub.unsafeEnd()), Fiber.await(fiber))
+      forkInterruptible(hub.run),
+      (fiber) => Effect.zipRight(Effect.sync(() => hub.unsafeEnd()), awaitEnd(fiber))
     )
     return hub
   })

@@ -6,6 +6,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
 import type { RequestError } from "@effect/platform/HttpServerError"
 import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
+import { forkUninterruptible } from "@sluice/core/unstable/Fibers"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -240,7 +241,7 @@ const withChunks = <A, E>(
       // Closing before the end cuts the connection: the answer would be lost.
       const isAnswered = Exit.isSuccess(exit) || !Exit.isInterrupted(exit)
       yield* !hasEnded && isAnswered
-        ? Effect.forkDaemon(
+        ? forkUninterruptible(
           Effect.ensuring(Effect.interruptible(Effect.timeoutOption(Effect.ignore(discard), longestDiscard)), close)
         )
         : close

@@ -5,6 +5,7 @@
  *
  * @see https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
  */
+import { park } from "@sluice/core/unstable/Fibers"
 import * as Effect from "effect/Effect"
 
 /** What is used of a stream of `node:zlib`. */
@@ -146,7 +147,7 @@ class Inflating<F> {
     })
   )
 
-  private readonly news: Effect.Effect<void> = Effect.async<void>((resume) => {
+  private readonly news: Effect.Effect<void> = park<void>((resume) => {
     // Looking and parking are one step, so that no signal is lost in between.
     if (this.isNews) {
       this.isNews = false

@@ -3,6 +3,7 @@
  * each queue by themselves, so that whoever watches, and was away for a while, can say what the last one was, and be told
  * how many they have missed.
  */
+import { forkScoped } from "@sluice/core/unstable/Fibers"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as PubSub from "effect/PubSub"
@@ -163,6 +164,6 @@ export const make = (
     const clock = yield* Effect.clock
     const watchers = yield* Effect.acquireRelease(PubSub.sliding<Entry>(watcherCapacity), PubSub.shutdown)
     const log = new EventLog(keep, watchers, clock, yield* processId)
-    if (keep > 0) { for (const queue of queues) yield* Effect.forkScoped(Effect.interruptible(log.follow(queue))) }
+    if (keep > 0) { for (const queue of queues) yield* forkScoped(log.follow(queue)) }
     return log
   })

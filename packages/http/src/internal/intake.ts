@@ -7,12 +7,11 @@ import type { Storing } from "@sluice/core/BatchQueue"
 import type { ItemDropped, StoreUnavailable } from "@sluice/core/QueueError"
 import * as Result from "@sluice/core/Result"
 import { timeoutOption } from "@sluice/core/unstable/Sleep"
+import { interrupt, join, makeFork, pollExit } from "@sluice/core/unstable/Fibers"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import * as Runtime from "effect/Runtime"
 import {
   IdempotencyKeyReused,
   InvalidItems,
@@ -382,15 +381,15 @@ class Streaming {
    */
   private bounded(wait: Effect.Effect<void>): Effect.Effect<boolean> {
     if (this.waitLeftMillis === Infinity) return Effect.as(wait, true)
-    return Effect.flatMap(Effect.runtime<never>(), (runtime) =>
+    return Effect.flatMap(makeFork<never>(), (fork) =>
       Effect.uninterruptibleMask((restore) => {
         // It runs at once. Mostly there is nothing to wait for, and then there is no timer.
-        const fiber = Runtime.runFork(runtime, wait)
-        const exit = fiber.unsafePoll()
-        if (exit !== null) return Effect.as(exit, true)
+        const fiber = fork(wait)
+        const exit = pollExit(fiber)
+        if (exit !== undefined) return Effect.as(exit, true)
         const began = this.mounted.now()
-        const ended = restore(timeoutOption(Fiber.join(fiber), this.waitLeftMillis))
-        return Effect.map(Effect.ensuring(ended, Fiber.interrupt(fiber)), (ended) => {
+        const ended = restore(timeoutOption(join(fiber), this.waitLeftMillis))
+        return Effect.map(Effect.ensuring(ended, interrupt(fiber)), (ended) => {
           this.waitLeftMillis = Math.max(0, this.waitLeftMillis - (this.mounted.now() - began))
           return Option.isSome(ended)
         })

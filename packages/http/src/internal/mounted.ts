@@ -3,6 +3,7 @@
  * progress, whether it is being drained, and the keys of requests that it remembers.
  */
 import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
+import { forkScoped } from "@sluice/core/unstable/Fibers"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -103,5 +104,5 @@ export const measure = (all: ReadonlyArray<Mounted>): Effect.Effect<void, never,
     { concurrency: "unbounded", discard: true }
   )
   const looking = Effect.zipRight(lookAtAll, Effect.forever(Effect.zipRight(Effect.sleep(lookEveryMillis), lookAtAll)))
-  return Effect.asVoid(Effect.forkScoped(Effect.interruptible(looking)))
+  return Effect.asVoid(forkScoped(looking))
 }

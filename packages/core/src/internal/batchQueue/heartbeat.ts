@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type { Claim, QueueStore } from "../../QueueStore.ts"
 import { Bell } from "../fibers/bell.ts"
 import { sleepFor } from "../../unstable/Sleep.ts"
+import { forkChild } from "../fibers/forking.ts"
 
 /** Somebody who has batches in hand. */
 export interface Holder {
@@ -91,7 +92,7 @@ export class Heartbeat {
           for (const holder of holders) if (this.holders.has(holder)) this.holders.set(holder, askedAt)
         }),
       // The next beat may succeed; until then the lease still runs. It does not wait for the user's handlers of errors.
-      onFailure: (cause) => Effect.asVoid(Effect.fork(this.failed("extend", cause)))
+      onFailure: (cause) => Effect.asVoid(forkChild(this.failed("extend", cause)))
     })
   })
 
@@ -100,7 +101,7 @@ export class Heartbeat {
     return Effect.forEach(holders, (holder) => {
       const own = holder.claims.filter((claim) => lost.some((other) => isSame(claim, other)))
       // It may have been settled in the meantime.
-      return own.length === 0 || !this.has(holder) ? Effect.void : Effect.fork(holder.onLost(own))
+      return own.length === 0 || !this.has(holder) ? Effect.void : forkChild(holder.onLost(own))
     }, { discard: true })
   }
 }

@@ -4,7 +4,6 @@
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Codec from "../../Codec.ts"
 import { DrainRate } from "../../DrainRate.ts"
@@ -37,6 +36,8 @@ import { isKey, keyLimit } from "../intake/keys.ts"
 import { mostAllOrNone, Offer, offerEach, type PolicyQueueImpl, unsafeOfferAllOrNone } from "../intake/policyQueue.ts"
 import type { Own } from "./own.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
+import { type Running, withFiber } from "../fibers/fiber.ts"
+import { park } from "../fibers/parking.ts"
 
 type QueueOfferError<A> = Exclude<BatchOfferError<A>, MalformedItem<A>>
 
@@ -236,7 +237,7 @@ export class Offers<in out A> {
     }
     const outcome = intake.offerNow(entry, undefined)
     if (typeof outcome === "string") return outcome
-    return Effect.withFiberRuntime((fiber) =>
+    return withFiber((fiber) =>
       this.mustNotSuspend(fiber)
         ? this.putPast(entry)
         : Effect.zipRight(this.makeRoomWithin, Effect.mapError(outcome, (error) => ofItems<A>(error, [item])))
@@ -244,17 +245,17 @@ export class Offers<in out A> {
   }
 
   /** Whether an offer would wait for room in the intake, and the fiber is one that must not: a handler's. */
-  private mustNotSuspend(fiber: Fiber.RuntimeFiber<any, any>): boolean {
+  private mustNotSuspend(fiber: Running<any, any>): boolean {
     return this.options.suspends && this.isOpen && this.options.own.has(fiber)
   }
 
   /** Whether what the fiber waits for is to be stored past `maxPending`: it may be what makes room there. */
-  private mustNotWaitForStore(fiber: Fiber.RuntimeFiber<any, any>): boolean {
+  private mustNotWaitForStore(fiber: Running<any, any>): boolean {
     return this.options.maxPending !== undefined && this.isOpen && this.options.own.has(fiber)
   }
 
   /** Whether `maxPending` holds for what the fiber stores as a part of its transaction. */
-  private isBoundedWithin(fiber: Fiber.RuntimeFiber<any, any>): boolean {
+  private isBoundedWithin(fiber: Running<any, any>): boolean {
     return this.options.maxPending?.whenFull === "reject" || !this.options.own.has(fiber)
   }
 
@@ -280,7 +281,7 @@ export class Offers<in out A> {
   )
 
   readonly offerAll = (items: Iterable<A>): Effect.Effect<Taken, BatchOfferError<A>> =>
-    Effect.withFiberRuntime((fiber) => {
+    withFiber((fiber) => {
       const { intake, tally } = this.options
       const all: Array<A> = []
       const entries: Array<Entry<A>> = []
@@ -422,7 +423,7 @@ export class Offers<in out A> {
     items: ReadonlyArray<A>,
     options?: { readonly ids?: ReadonlyArray<string> | undefined }
   ): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> =>
-    Effect.withFiberRuntime((fiber) =>
+    withFiber((fiber) =>
       Effect.flatMap(this.options.store.transaction, (transaction): ReturnType<typeof this.offerStoredAllOrNone> => {
         const ids = options?.ids
         // The fiber that stores would wait for the end of that transaction.
@@ -487,7 +488,7 @@ export class Offers<in out A> {
 
   /** Waits until each of several entries is stored, or will not be. Nothing is to be cleaned up. */
   private allEnded(entries: ReadonlyArray<Entry<A>>): Effect.Effect<Storing> {
-    return Effect.async((resume) => {
+    return park((resume) => {
       const counts = { stored: 0, duplicates: 0, dropped: 0 }
       const droppedByReason: Record<string, number> = Object.create(null)
       let missing = entries.length
@@ -513,7 +514,7 @@ export class Offers<in out A> {
     item: A,
     options?: { readonly id?: string | undefined }
   ): Effect.Effect<"stored" | "duplicate", BatchOfferError<A> | ItemDropped<A> | StoreUnavailable> =>
-    Effect.withFiberRuntime((fiber) =>
+    withFiber((fiber) =>
       Effect.flatMap(this.options.store.transaction, (transaction): ReturnType<typeof this.offerStored> => {
         const id = options?.id
         if (id !== undefined && !isText(id)) {
@@ -543,7 +544,7 @@ export class Offers<in out A> {
         : ending._tag === "Stored"
         ? stored
         : duplicate
-    return Effect.async((resume) => {
+    return park((resume) => {
       if (entry.ending !== undefined) return resume(exit(entry.ending))
       entry.onEnd = (ending) => resume(exit(ending))
     })
@@ -639,7 +640,7 @@ export class Offers<in out A> {
     })
   }
 
-  readonly flush: Effect.Effect<void, QueueClosed | StoreUnavailable> = Effect.withFiberRuntime((fiber) => {
+  readonly flush: Effect.Effect<void, QueueClosed | StoreUnavailable> = withFiber((fiber) => {
     const { appender, store } = this.options
     return Effect.flatMap(store.transaction, (transaction): Effect.Effect<void, QueueClosed | StoreUnavailable> => {
       if (!this.isOpen) return this.whenNotOpen

@@ -3,7 +3,7 @@
  * their own end can make.
  */
 import * as Context from "effect/Context"
-import type * as Fiber from "effect/Fiber"
+import { contextOf, type Running } from "../fibers/fiber.ts"
 
 /** What the context of such a fiber has. */
 interface Mark {
@@ -23,17 +23,17 @@ export class Own {
     return Context.add(context, this.tag, { of: this, worker })
   }
 
-  private of(fiber: Fiber.RuntimeFiber<any, any>): Mark | undefined {
-    const mark: Mark | undefined = fiber.currentContext.unsafeMap.get(this.tag.key)
+  private of(fiber: Running<any, any>): Mark | undefined {
+    const mark: Mark | undefined = contextOf(fiber).unsafeMap.get(this.tag.key)
     return mark?.of === this ? mark : undefined
   }
 
-  has(fiber: Fiber.RuntimeFiber<any, any>): boolean {
+  has(fiber: Running<any, any>): boolean {
     return this.of(fiber) !== undefined
   }
 
   /** Whose handler the fiber belongs to. */
-  workerOf(fiber: Fiber.RuntimeFiber<any, any>): number | undefined {
+  workerOf(fiber: Running<any, any>): number | undefined {
     return this.of(fiber)?.worker
   }
 }

@@ -11,8 +11,6 @@ import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import type { Batch } from "../../Batch.ts"
 import * as Codec from "../../Codec.ts"
 import * as Decision from "../../Decision.ts"
@@ -29,6 +27,8 @@ import { storeBackoffMillis } from "./storeBackoff.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
 import type { Busy } from "./turns.ts"
 import type { Bundle, FailedItem, Verdict } from "./verdict.ts"
+import { awaitEnd, interruption, interruptNow, type Running } from "../fibers/fiber.ts"
+import { forkInterruptible } from "../fibers/forking.ts"
 
 /** Makes an effect interruptible. */
 
@@ -69,7 +69,7 @@ export class Worker<in out A> {
   private readonly index: number
   private readonly persistence: Persistence<A>
   private state: State<A> = free
-  private fiber: Fiber.RuntimeFiber<void> | undefined
+  private fiber: Running<void> | undefined
   /** Whether the fiber was interrupted because of a lost lease. It can run no handler any more. */
   private isSpent = false
   /** What its time is counted for. */
@@ -98,17 +98,17 @@ export class Worker<in out A> {
   }
 
   interrupt(): void {
-    this.fiber?.unsafeInterruptAsFork(FiberId.none)
+    if (this.fiber !== undefined) interruptNow(this.fiber)
   }
 
   /** Runs until the queue closes. A lost lease interrupts the fiber, and another takes its place. */
   readonly supervised: Effect.Effect<void> = Effect.whileLoop({
     while: () => this.state._tag !== "Ended",
     body: () =>
-      Effect.flatMap(Effect.forkDaemon(this.run), (fiber) => {
+      Effect.flatMap(forkInterruptible(this.run), (fiber) => {
         this.isSpent = false
         this.fiber = fiber
-        return Effect.flatMap(Fiber.await(fiber), (exit) =>
+        return Effect.flatMap(awaitEnd(fiber), (exit) =>
           Exit.isFailure(exit) && !Cause.isInterruptedOnly(exit.cause)
             ? Effect.failCause(exit.cause)
             : Effect.void)
@@ -481,7 +481,7 @@ export class Worker<in out A> {
   /** The time to end is over, or the other side has named one: what was not tried is put back, and what was is judged. */
   private leave(held: Held<A>, slices: ReadonlyArray<Slice>, delayMillis: number): Effect.Effect<void> {
     const left = slices.flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => from + i))
-    const cause = Cause.interrupt(FiberId.none)
+    const cause = interruption
     const untried = left.map((index): FailedItem => ({
       index,
       error: untriedError,

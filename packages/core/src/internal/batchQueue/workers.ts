@@ -9,6 +9,7 @@ import { monotonicMillis } from "../../unstable/Sleep.ts"
 import { Turns } from "./turns.ts"
 import type { Options, Pool } from "./pool.ts"
 import { Worker } from "./worker.ts"
+import { park } from "../fibers/parking.ts"
 
 /** What the workers are at, all together. Changed by `become` alone. */
 type Phase =
@@ -93,7 +94,7 @@ export class Workers<in out A> implements Pool<A> {
 
   /** Waits until there may be something to claim that was not there at this version. */
   park(version: number): Effect.Effect<void> {
-    return Effect.async((resume) => {
+    return park((resume) => {
       // Looking and parking are one step, so that no batch is missed in between.
       if (this.version !== version || this.isStopping) return resume(Effect.void)
       this.idle.push(() => resume(Effect.void))

@@ -5,9 +5,9 @@
  * its own children for ever, and one that has a winner forgets what the loser had already decided.
  */
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import { sleepFor } from "../../unstable/Sleep.ts"
+import { interruptNow, observe, type Running, unobserve } from "./fiber.ts"
+import { forkInterruptible } from "./forking.ts"
 
 export const withAlarm = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
@@ -16,8 +16,8 @@ export const withAlarm = <A, E, R>(
 ): Effect.Effect<A, E, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(
-      Effect.forkDaemon(Effect.interruptible(Effect.zipRight(sleepFor(millis), Effect.sync(ring)))),
-      (alarm) => Effect.ensuring(restore(effect), Effect.sync(() => alarm.unsafeInterruptAsFork(FiberId.none)))
+      forkInterruptible(Effect.zipRight(sleepFor(millis), Effect.sync(ring))),
+      (alarm) => Effect.ensuring(restore(effect), Effect.sync(() => interruptNow(alarm)))
     )
   )
 
@@ -26,7 +26,7 @@ export const withAlarm = <A, E, R>(
  * be interrupted, as in a finalizer.
  */
 export const awaitAllWithin = (
-  fibers: ReadonlyArray<Fiber.RuntimeFiber<unknown>>,
+  fibers: ReadonlyArray<Running<unknown>>,
   millis: number
 ): Effect.Effect<boolean> =>
   Effect.suspend(() => {
@@ -36,9 +36,9 @@ export const awaitAllWithin = (
       missing -= 1
       if (missing === 0) over.unsafeOpen()
     }
-    for (const fiber of fibers) fiber.addObserver(onEnd)
+    for (const fiber of fibers) observe(fiber, onEnd)
     return Effect.map(withAlarm(over.await, millis, () => over.unsafeOpen()), () => {
-      for (const fiber of fibers) fiber.removeObserver(onEnd)
+      for (const fiber of fibers) unobserve(fiber, onEnd)
       return missing === 0
     })
   })

@@ -5,6 +5,7 @@
  * who waits next looks for itself.
  */
 import * as Effect from "effect/Effect"
+import { park } from "./parking.ts"
 
 /** The bell of one fiber. */
 export class Bell {
@@ -14,7 +15,7 @@ export class Bell {
   readonly wait: Effect.Effect<void>
 
   constructor(isReady: () => boolean, onPark?: () => void) {
-    this.wait = Effect.async<void>((resume) => {
+    this.wait = park<void>((resume) => {
       if (isReady()) return resume(Effect.void)
       this.wake = () => resume(Effect.void)
       onPark?.()

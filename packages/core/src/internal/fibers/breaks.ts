@@ -8,6 +8,7 @@ import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { everyMillis, Macrotask } from "../../unstable/Macrotask.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
+import { park } from "./parking.ts"
 
 /** Of one loop, or of several that share their time. */
 export class Breaks {
@@ -65,7 +66,7 @@ export class Breaks {
   }
 
   /** Waits until timers and I/O have had their turn. */
-  readonly take: Effect.Effect<void> = Effect.async<void>((resume) => {
+  readonly take: Effect.Effect<void> = park<void>((resume) => {
     this.resting.push(() => resume(Effect.void))
     if (this.askedAt === undefined) this.ask(this.look())
   })

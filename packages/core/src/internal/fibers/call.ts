@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import { park } from "./parking.ts"
 
 /** Makes an effect as interruptible as the caller is. */
 export type Restore = <B, E, R>(effect: Effect.Effect<B, E, R>) => Effect.Effect<B, E, R>
@@ -37,7 +38,7 @@ export abstract class Call<in out A = any, in out E = any> {
   }
 
   private get ended(): Effect.Effect<A, E> {
-    return Effect.async((resume) => {
+    return park((resume) => {
       if (this.exit === undefined) this.resume = resume
       else resume(this.exit)
     })

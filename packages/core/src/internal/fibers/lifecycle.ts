@@ -5,7 +5,8 @@ import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import type { Running } from "./fiber.ts"
+import { forkUninterruptible } from "./forking.ts"
 
 type Phase =
   | { readonly _tag: "Open" }
@@ -92,8 +93,9 @@ export const forkLoop = <R>(
   loop: Effect.Effect<void, never, R>,
   context: Context.Context<R>,
   onDied: (cause: Cause.Cause<never>) => Effect.Effect<void>
-): Effect.Effect<Fiber.RuntimeFiber<void>> =>
-  Effect.forkDaemon(
+): Effect.Effect<Running<void>> =>
+  // The loop can be interrupted, and what is done of a defect cannot.
+  forkUninterruptible(
     Effect.interruptible(loop).pipe(
       Effect.catchAllDefect((defect) => onDied(Cause.die(defect))),
       Effect.provide(context)

@@ -6,12 +6,13 @@ import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Tracer from "effect/Tracer"
+import type { Running } from "./fiber.ts"
 
 /** Effect's own tracer keeps its spans to itself. */
 const ownTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 
 /** Whether the spans of this tracer go anywhere. */
-export const isTraced = (tracer: Tracer.Tracer, enabled: boolean): boolean => enabled && tracer !== ownTracer
+const isTraced = (tracer: Tracer.Tracer, enabled: boolean): boolean => enabled && tracer !== ownTracer
 
 /** Whether spans go anywhere: a tracer other than Effect's own has been provided, and is enabled. */
 export const isTracing: Effect.Effect<boolean> = Effect.zipWith(
@@ -19,6 +20,20 @@ export const isTracing: Effect.Effect<boolean> = Effect.zipWith(
   FiberRef.get(FiberRef.currentTracerEnabled),
   isTraced
 )
+
+/** Whether the spans of this fiber go anywhere. */
+export const isTracingIn = (fiber: Running<any, any>): boolean =>
+  isTraced(fiber.currentTracer!, fiber.getFiberRef(FiberRef.currentTracerEnabled))
+
+/** The span that whoever had this context was in, if any. */
+export const spanIn = (context: Context.Context<never>): Tracer.AnySpan | undefined =>
+  context.unsafeMap.get(Tracer.ParentSpan.key)
+
+/** Makes an effect a part of the span that something was offered in, if there is one. */
+export const withinSpan = <A, E, R>(effect: Effect.Effect<A, E, R>, origin: unknown): Effect.Effect<A, E, R> =>
+  origin === undefined
+    ? effect
+    : Effect.withParentSpan(effect, origin as Tracer.AnySpan) as Effect.Effect<A, E, R>
 
 /** The span that an offer is made in, if any. */
 export const withCurrentSpan = <A, E, R>(

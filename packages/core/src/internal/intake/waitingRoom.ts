@@ -7,6 +7,7 @@ import type { Outcome } from "../../QueueEvent.ts"
 import { withAlarm } from "../fibers/alarm.ts"
 import type { Restore } from "../fibers/call.ts"
 import { Chain, type Link } from "../shapes/chain.ts"
+import { park } from "../fibers/parking.ts"
 
 /** How a wait ended: with what became of the item, or without it. */
 export type Ending = Outcome | "closed" | "invalid-weight" | "invalid-key" | "timeout" | "interrupted" | Died
@@ -182,7 +183,7 @@ export class WaitingRoom<in out A> {
  * Waits in the room until the item is in or the wait has ended otherwise.
  *
  * The wait begins in the same step as `retry`, and within a mask: a fiber can be interrupted between the start of an
- * `Effect.async` and the setting up of its finalizer, and its item would come in later, when nobody waits for it.
+ * `park` and the setting up of its finalizer, and its item would come in later, when nobody waits for it.
  *
  * After an interruption the ending says whether the item is in. Where it is, and no more items of the call are left,
  * this succeeds: a caller that is uninterruptible learns of it.
@@ -203,7 +204,7 @@ export const wait = <A>(
     const retried = retry()
     if (retried !== "full") return endWith(retried)
     const waiter = room.enter(item, origin)
-    const ended = Effect.async<Ending>((resume) => {
+    const ended = park<Ending>((resume) => {
       if (waiter.ending !== undefined) resume(Effect.succeed(waiter.ending))
       else waiter.onEnd = (ending) => resume(Effect.succeed(ending))
     })

@@ -3,11 +3,11 @@
  */
 import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import type { Key } from "../../Sharding.ts"
 import { Call, type OnInterrupt } from "../fibers/call.ts"
 import { Chain, type Link } from "../shapes/chain.ts"
 import type { Timed } from "./deadlines.ts"
+import type { Running } from "../fibers/fiber.ts"
 
 /** The shard that a resource is in. */
 export interface Keeper<in out S> {
@@ -55,14 +55,12 @@ export class Operation<in out S> extends Call implements Link<Operation<S>> {
 /** What the batch of a resource is at. Changed by `become` alone. */
 export type Phase<S> =
   | { readonly _tag: "Idle" }
-  | { readonly _tag: "Loading"; readonly fiber: Running }
+  | { readonly _tag: "Loading"; readonly fiber: Running<unknown, unknown> }
   | { readonly _tag: "Open" }
-  | { readonly _tag: "Operating"; readonly operation: Operation<S>; readonly fiber: Running }
-  | { readonly _tag: "Saving"; readonly fiber: Running }
+  | { readonly _tag: "Operating"; readonly operation: Operation<S>; readonly fiber: Running<unknown, unknown> }
+  | { readonly _tag: "Saving"; readonly fiber: Running<unknown, unknown> }
   /** Aborted: the next batch begins when its fiber has ended, or two would overlap. */
   | { readonly _tag: "Ending" }
-
-export type Running = Fiber.RuntimeFiber<unknown, unknown>
 
 export const idle: Phase<any> = { _tag: "Idle" }
 export const open: Phase<any> = { _tag: "Open" }

@@ -8,8 +8,6 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberId from "effect/FiberId"
-import type * as Tracer from "effect/Tracer"
 import { BatchTimeout } from "../../QueueError.ts"
 import { identityOf, type Key } from "../../Sharding.ts"
 import { type Breaks, Pace } from "../fibers/breaks.ts"
@@ -27,9 +25,10 @@ import {
   pairOf,
   type Phase,
   Resource,
-  type Running,
   type Times
 } from "./resource.ts"
+import { interruptNow, observe, pollExit, type Running } from "../fibers/fiber.ts"
+import { withinSpan } from "../fibers/tracing.ts"
 
 /** What is told of a batch that has ended. */
 export interface Told {
@@ -123,7 +122,7 @@ export class KeyedShard<in out S> implements Keeper<S> {
         return "leave"
       case "running":
         operation.isLeft = true
-        if (resource.phase._tag === "Operating") resource.phase.fiber.unsafeInterruptAsFork(FiberId.none)
+        if (resource.phase._tag === "Operating") interruptNow(resource.phase.fiber)
         return "wait"
       case "ran":
         return "wait"
@@ -250,11 +249,14 @@ export class KeyedShard<in out S> implements Keeper<S> {
   }
 
   /** Runs something of the user's. Answers its exit, or, where it waits for something, its fiber, which reports back. */
-  private begun<A>(resource: Resource<S>, run: () => Effect.Effect<A, unknown>): Exit.Exit<A, unknown> | Running {
+  private begun<A>(
+    resource: Resource<S>,
+    run: () => Effect.Effect<A, unknown>
+  ): Exit.Exit<A, unknown> | Running<unknown, unknown> {
     const fiber = this.options.fork(Effect.suspend(run))
-    const exit = fiber.unsafePoll()
-    if (exit !== null) return exit
-    fiber.addObserver((exit) => {
+    const exit = pollExit(fiber)
+    if (exit !== undefined) return exit
+    observe(fiber, (exit) => {
       resource.arrived = exit
       this.schedule(resource)
     })
@@ -316,11 +318,14 @@ export class KeyedShard<in out S> implements Keeper<S> {
         resource.apply(operation, action)
         continue
       }
-      const begun = this.begun(resource, () => withParent(operation, Effect.map(action.run(resource.value!), pairOf)))
+      const begun = this.begun(
+        resource,
+        () => withinSpan(Effect.map(action.run(resource.value!), pairOf), operation.origin)
+      )
       if (!Exit.isExit(begun)) {
         this.become(resource, { _tag: "Operating", operation, fiber: begun })
         // While it ran for the first time, its caller may have been interrupted.
-        if (operation.isLeft) begun.unsafeInterruptAsFork(FiberId.none)
+        if (operation.isLeft) interruptNow(begun)
         return true
       }
       resource.record(operation, begun)
@@ -432,16 +437,16 @@ export class KeyedShard<in out S> implements Keeper<S> {
     return Cause.fail(new BatchTimeout({ processor: name, key, phase, timeoutMillis: deadlines.maxMillis }))
   }
 
-  private interrupt(resource: Resource<S>, fiber: Running): void {
+  private interrupt(resource: Resource<S>, fiber: Running<unknown, unknown>): void {
     this.giveUp(resource, fiber)
     this.options.deadlines.bound(resource)
     this.lookQuiet()
   }
 
-  private giveUp(resource: Resource<S>, fiber: Running): void {
+  private giveUp(resource: Resource<S>, fiber: Running<unknown, unknown>): void {
     this.become(resource, { _tag: "Ending" })
     this.endings += 1
-    fiber.unsafeInterruptAsFork(FiberId.none)
+    interruptNow(fiber)
   }
 }
 
@@ -453,7 +458,3 @@ const attempt = <A>(run: () => A): Exit.Exit<A> => {
     return Exit.die(defect)
   }
 }
-
-/** Where there is tracing, an operation is a part of what its caller does. */
-const withParent = <S, A, E>({ origin }: Operation<S>, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  origin === undefined ? effect : Effect.withParentSpan(effect, origin as Tracer.AnySpan)

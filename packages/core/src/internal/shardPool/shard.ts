@@ -8,15 +8,15 @@ import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import type { PolicyQueueImpl } from "../intake/policyQueue.ts"
 import { VersionConflict } from "../../QueueError.ts"
 import { identityOf, type Key } from "../../Sharding.ts"
 import { type Breaks, Pace } from "../fibers/breaks.ts"
-import type { Fork } from "../fibers/forking.ts"
+import { type Fork, leavingChildren } from "../fibers/forking.ts"
 import type { Lanes, Owner, Submission } from "./lanes.ts"
 import type { OnInterrupt } from "../fibers/call.ts"
+import { interruptNow, observe, type Running } from "../fibers/fiber.ts"
+import { park } from "../fibers/parking.ts"
 
 /** Told of what happens to commands, in the step in which it happens. */
 export interface ShardObserver<in out C> {
@@ -81,7 +81,7 @@ export class Shard<in out C> implements Owner<C> {
     this.parked.pop()?.()
   }
 
-  readonly park: Effect.Effect<void> = Effect.async<void>((resume) => {
+  readonly park: Effect.Effect<void> = park<void>((resume) => {
     // Looking and parking are one step, so that no command is missed in between.
     if (this.lanes.hasReady || this.isStopping) resume(Effect.void)
     else this.parked.push(() => resume(Effect.void))
@@ -131,7 +131,7 @@ class Worker<in out C> {
   /** What it runs. */
   current: Submission<C> | undefined
   private readonly shard: Shard<C>
-  private fiber: Fiber.RuntimeFiber<void> | undefined
+  private fiber: Running<void> | undefined
   /** Whether its fiber has been interrupted, and will be followed by another. */
   private isInterrupted = false
   private readonly pace: Pace
@@ -150,13 +150,13 @@ class Worker<in out C> {
     })
     // Not at once: fibers that follow one another would pile up on the stack.
     // And what a command forks is not ours: it would end with the fiber, when another command is interrupted.
-    this.fiber = this.shard.options.fork(Effect.daemonChildren(Effect.zipRight(Effect.yieldNow(), loop)))
-    this.fiber.addObserver((exit) => this.ended(exit))
+    this.fiber = this.shard.options.fork(leavingChildren(Effect.zipRight(Effect.yieldNow(), loop)))
+    observe(this.fiber, (exit) => this.ended(exit))
   }
 
   interrupt(): void {
     this.isInterrupted = true
-    this.fiber?.unsafeInterruptAsFork(FiberId.none)
+    if (this.fiber !== undefined) interruptNow(this.fiber)
   }
 
   abandon(): void {

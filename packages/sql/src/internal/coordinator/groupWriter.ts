@@ -11,15 +11,22 @@ import { SafeIntegers } from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import type { EventHub } from "@sluice/core/unstable/EventHub"
 import { StoreUnavailable } from "@sluice/core/QueueError"
-import { Bell, Lifecycle, type Restore } from "@sluice/core/unstable/Fibers"
+import {
+  Bell,
+  forkScoped,
+  interruptNow,
+  Lifecycle,
+  observe,
+  park,
+  type Restore,
+  runAs
+} from "@sluice/core/unstable/Fibers"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
-import * as Runtime from "effect/Runtime"
 import { TransactionEnded, type TransactionError, TransactionFailed } from "../../TransactionError.ts"
 import type { WriteChange, WriteOptions } from "../../Write.ts"
 import { CoordinatorClosed, WriteDied, WriteTimeout } from "../../WriteError.ts"
@@ -190,7 +197,7 @@ export class GroupWriter {
       this.isWaitOver = true
       this.enoughBell.ring()
     })
-    return Effect.scoped(Effect.zipRight(Effect.forkScoped(timer), this.enoughBell.wait))
+    return Effect.scoped(Effect.zipRight(forkScoped(timer), this.enoughBell.wait))
   })
 
   private writeGroup(restore: Restore): Effect.Effect<void> {
@@ -422,23 +429,18 @@ export class GroupWriter {
 
   /** Runs a write as its submitter would have, in a fiber that can be left alone when its time is over. */
   private runForked(child: Transaction, write: Pending): Effect.Effect<Exit.Exit<unknown, unknown>> {
-    return Effect.async<Exit.Exit<unknown, unknown>>((resume) => {
-      const { context, fiberRefs, onError, options, work } = write
-      const runtime = Runtime.make({
-        context: this.transactions.enclose(context, child),
-        fiberRefs,
-        runtimeFlags: Runtime.defaultRuntimeFlags
-      })
+    return park<Exit.Exit<unknown, unknown>>((resume) => {
+      const { context, onError, options, refs, work } = write
       const effect = work instanceof SingleStatement ? Effect.suspend(() => work.run(child.connection)) : work
-      const fiber = Runtime.runFork(runtime)(effect)
+      const fiber = runAs(effect, this.transactions.enclose(context, child), refs)
       const deadline = this.alarm.start((timeoutMillis) => {
         // Not waited for: it may be uninterruptible, and its connection is of no use to it any more.
         child.unsafeEnd("timeout")
-        fiber.unsafeInterruptAsFork(FiberId.none)
+        interruptNow(fiber)
         const error = new WriteTimeout({ coordinator: this.options.name, write: options.name, timeoutMillis })
         resume(Exit.succeed(Exit.fail(onError(error))))
       })
-      fiber.addObserver((exit) => {
+      observe(fiber, (exit) => {
         this.alarm.stop(deadline)
         resume(Exit.succeed(exit))
       })

@@ -4,12 +4,10 @@
  */
 import type { SqlError } from "@effect/sql/SqlError"
 import { Chain, type Link } from "@sluice/core/unstable/Chain"
-import { Call, type OnInterrupt } from "@sluice/core/unstable/Fibers"
+import { Call, contextOf, type OnInterrupt, type Refs, refsOf, type Running } from "@sluice/core/unstable/Fibers"
 import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
-import type * as FiberRefs from "effect/FiberRefs"
 import type { WriteOptions } from "../../Write.ts"
 import type { WriteError } from "../../WriteError.ts"
 import type { SingleStatement } from "../writer/singleStatement.ts"
@@ -20,7 +18,7 @@ export class Pending extends Call<unknown, unknown> implements Link<Pending> {
   readonly work: Effect.Effect<unknown, unknown> | SingleStatement<unknown, SqlError>
   /** What the submitter's fiber had, so that the write runs as it would have there. */
   readonly context: Context.Context<never>
-  readonly fiberRefs: FiberRefs.FiberRefs
+  readonly refs: Refs
   /** What the submitter is told of an error of ours. Those of the write are told as they are. */
   readonly onError: (error: WriteError) => unknown
   /** In the order of submission. */
@@ -43,14 +41,14 @@ export class Pending extends Call<unknown, unknown> implements Link<Pending> {
   constructor(
     options: WriteOptions,
     work: Pending["work"],
-    fiber: Pick<Fiber.RuntimeFiber<unknown, unknown>, "currentContext" | "getFiberRefs">,
+    fiber: Running<unknown, unknown>,
     onError: (error: WriteError) => unknown
   ) {
     super()
     this.options = options
     this.work = work
-    this.context = fiber.currentContext
-    this.fiberRefs = fiber.getFiberRefs()
+    this.context = contextOf(fiber)
+    this.refs = refsOf(fiber)
     this.onError = onError
   }
 

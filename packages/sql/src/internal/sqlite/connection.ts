@@ -4,6 +4,7 @@
 import { SafeIntegers } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
+import { contextOf, withFiber } from "@sluice/core/unstable/Fibers"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -39,8 +40,8 @@ export const sqliteConnection = (stock: Connection, poolSize: number): Connectio
   }
 
   const execute: Connection["execute"] = (sql, params, transformRows) =>
-    Effect.withFiberRuntime((fiber) => {
-      const pool = Context.get(fiber.currentContext as Context.Context<any>, SafeIntegers) ? pools.safe : pools.plain
+    withFiber((fiber) => {
+      const pool = Context.get(contextOf(fiber) as Context.Context<any>, SafeIntegers) ? pools.safe : pools.plain
       let prepared = pool.get(sql)
       if (prepared === undefined || prepared.isTaken) {
         try {
@@ -85,8 +86,8 @@ class Names {
   private readonly failures = new Map<string, number>()
 
   use<X>(sql: string, run: (name: string) => Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
-    return Effect.withFiberRuntime((fiber) => {
-      const mode = Context.get(fiber.currentContext as Context.Context<any>, SafeIntegers) ? "\n" : ""
+    return withFiber((fiber) => {
+      const mode = Context.get(contextOf(fiber) as Context.Context<any>, SafeIntegers) ? "\n" : ""
       // Whoever is interrupted while it looks something up leaves a place in the cache that everybody else waits for.
       const find = (blanks: number) => Effect.uninterruptible(run(sql + mode + " ".repeat(blanks)))
       return Effect.catchAll(find(this.failures.get(sql) ?? 0), (error) => {

@@ -2,6 +2,7 @@
  * What is open in this process, by the file: whoever opens the same file again shares it. Two connections that write
  * would fight over the lock of the file, and each would wait for the other as for another process.
  */
+import { forkIn, runSync } from "@sluice/core/unstable/Fibers"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -38,7 +39,7 @@ interface Shared<out O, in out A, in out E> {
 
 /** Files that are open or being opened, each until the last of its users has left. */
 export class SharedStores<in out O, in out A, in out E> {
-  private readonly files = Effect.runSync(
+  private readonly files = runSync(
     Effect.flatMap(Scope.make(), (forEver) =>
       Scope.extend(
         RcMap.make({ lookup: ({ open }: OpenFile<Shared<O, A, E>, never>) => open }),
@@ -83,6 +84,6 @@ const start = <O, A, E>(
   Effect.gen(function*() {
     const opened = yield* Deferred.make<A, E>()
     const scope = yield* Effect.scope
-    yield* Effect.forkIn(Effect.interruptible(Deferred.complete(opened, Scope.extend(open, scope))), scope)
+    yield* forkIn(Deferred.complete(opened, Scope.extend(open, scope)), scope)
     return { options, opened }
   })

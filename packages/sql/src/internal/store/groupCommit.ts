@@ -15,7 +15,7 @@ import { SafeIntegers } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import { StoreUnavailable } from "@sluice/core/QueueError"
-import { Bell, Call, type OnInterrupt } from "@sluice/core/unstable/Fibers"
+import { Bell, Call, forkUninterruptible, type OnInterrupt, park } from "@sluice/core/unstable/Fibers"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -136,7 +136,7 @@ class OperationLine {
    * Waits until what has begun is done, once it is closed. Not for the fiber: it may be waiting for a lock for somebody
    * who has gone.
    */
-  readonly ended: Effect.Effect<void> = Effect.async<void>((resume) => {
+  readonly ended: Effect.Effect<void> = park<void>((resume) => {
     this.whenIdle = () => resume(Effect.void)
     this.lookIdle()
   })
@@ -335,7 +335,7 @@ const startLine = (transactions: Transactions, first: boolean): Effect.Effect<Op
         Effect.sync(() => line.unsafeEnd(Exit.isFailure(exit) ? exit.cause : Cause.fail(line.whenClosed())))
       )
     )
-    return Effect.as(Effect.forkDaemon(loop), line)
+    return Effect.as(forkUninterruptible(loop), line)
   })
 
 /** Makes one that runs until the scope closes. */

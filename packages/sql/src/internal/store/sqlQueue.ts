@@ -22,9 +22,9 @@ import type {
   Stats
 } from "@sluice/core/BatchStore"
 import { LeaseLost, StoreUnavailable } from "@sluice/core/QueueError"
+import { clockOf, contextOf, withFiber } from "@sluice/core/unstable/Fibers"
 import type * as Arr from "effect/Array"
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { ChangeDead, Claims, ClipMark, HeldOperations, Operations } from "../../BatchStoreDialect.ts"
@@ -150,9 +150,9 @@ export class SqlQueue implements QueueStore {
   })
 
   /** Answers the key of the queue, which is made where there is none. */
-  private readonly open: Effect.Effect<number, StoreUnavailable> = Effect.withFiberRuntime((fiber) => {
+  private readonly open: Effect.Effect<number, StoreUnavailable> = withFiber((fiber) => {
     const run = (connection: Connection) => this.operations.queueId(connection, this.name)
-    const current = this.transactions.currentIn(fiber.currentContext)
+    const current = this.transactions.currentIn(contextOf(fiber))
     if (current !== undefined) return this.group.join(current, { single: false, run })
     return Effect.map(this.group.submit({ single: false, run }), (id) => this.id = id)
   })
@@ -164,11 +164,11 @@ export class SqlQueue implements QueueStore {
   }
 
   private writeAs<A>(id: number, single: boolean, step: Step<A>, first: boolean): Effect.Effect<A, StoreUnavailable> {
-    return Effect.withFiberRuntime((fiber) => {
+    return withFiber((fiber) => {
       // The time is that of the moment when it is done, which may be long after the call.
-      const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
+      const clock = clockOf(fiber)
       const run = (connection: Connection) => step(connection, id, this.look(clock))
-      const current = this.transactions.currentIn(fiber.currentContext)
+      const current = this.transactions.currentIn(contextOf(fiber))
       if (current !== undefined) return this.group.join(current, { single, run })
       return first ? this.group.submitFirst({ single, run }) : this.group.submit({ single, run })
     })
@@ -214,8 +214,8 @@ export class SqlQueue implements QueueStore {
     kind: "due" | "ids",
     use: (clipped: Clipped, clip: Effect.Effect<void, StoreUnavailable>) => Effect.Effect<A, StoreUnavailable>
   ): Effect.Effect<A, StoreUnavailable> {
-    return Effect.withFiberRuntime((fiber) => {
-      const isInside = this.transactions.currentIn(fiber.currentContext) !== undefined
+    return withFiber((fiber) => {
+      const isInside = this.transactions.currentIn(contextOf(fiber)) !== undefined
       // A transaction may still be rolled back, and that with it.
       const clipped = isInside ? { ...this.clipped[kind] } : this.clipped[kind]
       const clip = Effect.whileLoop({
@@ -247,9 +247,9 @@ export class SqlQueue implements QueueStore {
    */
   private read<A>(absent: A, step: Step<A>): Effect.Effect<A, StoreUnavailable> {
     const { database } = this.transactions
-    return Effect.withFiberRuntime((fiber) => {
-      const clock = Context.get(fiber.currentDefaultServices, Clock.Clock)
-      const current = this.transactions.currentIn(fiber.currentContext)
+    return withFiber((fiber) => {
+      const clock = clockOf(fiber)
+      const current = this.transactions.currentIn(contextOf(fiber))
       const run = (connection: Connection) =>
         Effect.flatMap(
           this.id === undefined ? this.operations.findQueue(connection, this.name) : Effect.succeed(this.id),
@@ -544,8 +544,8 @@ export class SqlQueue implements QueueStore {
   )
 
   // Asked for each offer that waits until it is stored.
-  readonly transaction: QueueStore["transaction"] = Effect.withFiberRuntime((fiber) => {
-    const current = this.transactions.currentIn(fiber.currentContext)
+  readonly transaction: QueueStore["transaction"] = withFiber((fiber) => {
+    const current = this.transactions.currentIn(contextOf(fiber))
     return current === undefined || current.isOver
       ? outside
       : Effect.succeed(Option.some({

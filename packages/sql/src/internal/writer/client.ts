@@ -12,11 +12,10 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import * as Stream from "effect/Stream"
 import type { Dialect } from "../../Dialect.ts"
 import { type OwnStatement, setOwner } from "./singleStatement.ts"
-import { isTraced } from "@sluice/core/unstable/Fibers"
+import { contextOf, isTracingIn, refOf, withFiber } from "@sluice/core/unstable/Fibers"
 import { refusal, refused } from "./transaction.ts"
 import type { Transactions } from "./transactions.ts"
 
@@ -34,7 +33,7 @@ export const makeClient = (
   const { compiler, spanAttributes, transformRows } = transactions.database
   const outside = routingConnection(transactions, writer)
   const connectionIn = (context: Context.Context<never>) => transactions.currentIn(context)?.connection ?? outside
-  const acquirer = Effect.map(FiberRef.get(FiberRef.currentContext), connectionIn)
+  const acquirer = Effect.map(Effect.context<never>(), connectionIn)
   const services = {
     [Client.TypeId]: Client.TypeId,
     reserve: transactions.reserve,
@@ -67,13 +66,13 @@ const withoutSpans = (
     return statement
   }
   function commit(this: OwnStatement<any>): Effect.Effect<ReadonlyArray<any>, SqlError> {
-    return Effect.withFiberRuntime((fiber) => {
-      const traced = isTraced(fiber.currentTracer!, fiber.getFiberRef(FiberRef.currentTracerEnabled))
-      if (traced || fiber.getFiberRef(Statement.currentTransformer)._tag === "Some") {
+    return withFiber((fiber) => {
+      const traced = isTracingIn(fiber)
+      if (traced || refOf(fiber, Statement.currentTransformer)._tag === "Some") {
         return Object.getPrototypeOf(this).commit.call(this)
       }
       const [sql, params] = this.compile()
-      return connectionIn(fiber.currentContext).execute(sql, params, this.transformRows)
+      return connectionIn(contextOf(fiber)).execute(sql, params, this.transformRows)
     })
   }
   const adapted = (...args: ReadonlyArray<any>) => {

@@ -4,6 +4,7 @@
  *
  * There are two lines in front of it. Who waits in the first one goes before everybody in the other.
  */
+import { park } from "@sluice/core/unstable/Fibers"
 import * as Effect from "effect/Effect"
 
 /** Somebody who waits, or has waited. */
@@ -49,7 +50,7 @@ export class Lock<W extends Waiter = Waiter> {
   private whenAnswered(waiter: W, restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>): Effect.Effect<boolean> {
     waiter.state = "waiting"
     const isGranted = () => waiter.state === "granted"
-    const answered = Effect.async<boolean>((resume) => {
+    const answered = park<boolean>((resume) => {
       if (waiter.state !== "waiting") return resume(Effect.sync(isGranted))
       waiter.resume = () => resume(Effect.sync(isGranted))
     })

@@ -5,7 +5,6 @@
 import type { Reactivity } from "@effect/experimental/Reactivity"
 import { InvalidOption } from "@sluice/core/QueueError"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import { identity } from "effect/Function"
 import { SqlTransaction } from "../../SqlTransaction.ts"
 import type { Transactions } from "./transactions.ts"
@@ -26,7 +25,7 @@ export const makeTransaction = (transactions: Transactions, reactivity: Reactivi
   const real: RealTransaction = {
     store: transactions.database.store,
     withTransaction: (effect) => transactions.withTransaction(effect, identity),
-    isInside: Effect.map(FiberRef.get(FiberRef.currentContext), (context) => {
+    isInside: Effect.map(Effect.context<never>(), (context) => {
       const current = transactions.currentIn(context)
       return current !== undefined && !current.isOver
     }),

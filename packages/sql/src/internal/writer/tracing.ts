@@ -2,8 +2,9 @@
  * A span for each group of writes, linked to the spans of their submitters: when tracing is on, and at no cost when it is
  * off.
  */
+import * as Fibers from "@sluice/core/unstable/Fibers"
 import type * as Context from "effect/Context"
-import * as Tracer from "effect/Tracer"
+import type * as Tracer from "effect/Tracer"
 
 /** How many different spans a group is linked to. */
 const mostLinks = 128
@@ -13,8 +14,8 @@ export const linksTo = (contexts: Iterable<Context.Context<never>>): ReadonlyArr
   const spans = new Set<Tracer.AnySpan>()
   for (const context of contexts) {
     if (spans.size === mostLinks) break
-    const span = context.unsafeMap.get(Tracer.ParentSpan.key)
+    const span = Fibers.spanIn(context)
     if (span !== undefined) spans.add(span)
   }
-  return Array.from(spans, (span) => ({ _tag: "SpanLink", span, attributes: {} }))
+  return Fibers.linksTo(Array.from(spans))
 }

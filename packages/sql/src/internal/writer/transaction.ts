@@ -11,10 +11,9 @@ import { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import type { Dialect, SqlKind } from "../../Dialect.ts"
 import { TransactionEnded, type TransactionError, TransactionFailed } from "../../TransactionError.ts"
-import type { Breaks, Restore } from "@sluice/core/unstable/Fibers"
+import { type Breaks, inFiberOfItsOwn, type Restore } from "@sluice/core/unstable/Fibers"
 import { GuardedConnection } from "./guardedConnection.ts"
 import { Lock } from "./lock.ts"
 
@@ -272,24 +271,6 @@ export class Transaction {
     return this.raw.execute(sql, [], undefined)
   }
 }
-
-/**
- * Runs what a transaction is for. In a fiber of its own, because an Effect that is blocked on a request leaves its whole
- * fiber, and the request runs there, outside: it would wait for the lock that its own transaction holds. What is forked
- * inside belongs to the caller nevertheless.
- */
-export const inFiberOfItsOwn = <A, E, R>(
-  restore: Restore,
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<Exit.Exit<A, E>, never, R> =>
-  Effect.transplant((graft) =>
-    Effect.flatMap(Effect.fork(restore(graft(effect))), (fiber) =>
-      restore(Fiber.await(fiber)).pipe(
-        Effect.onInterrupt(() => Fiber.interrupt(fiber)),
-        Effect.catchAllCause(() => Fiber.await(fiber)),
-        Effect.zipLeft(Fiber.inheritAll(fiber))
-      ))
-  )
 
 /** What those who only know `SqlError` see of an error of ours. */
 export const toSqlError = (error: Error): SqlError => new SqlError({ cause: error, message: error.message })

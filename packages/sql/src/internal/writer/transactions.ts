@@ -10,16 +10,15 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { TransactionError, TransactionFailed } from "../../TransactionError.ts"
 import { Bounds } from "./bounds.ts"
-import type { Breaks, Restore } from "@sluice/core/unstable/Fibers"
+import { type Breaks, inFiberOfItsOwn, type Restore } from "@sluice/core/unstable/Fibers"
 import type { FileWatch } from "../sqlite/file.ts"
 import { GuardedConnection, type Transform } from "./guardedConnection.ts"
 import { type Bound, Line, Turn } from "./line.ts"
-import { inFiberOfItsOwn, type Surroundings, toSqlError, toTransactionError, Transaction } from "./transaction.ts"
+import { type Surroundings, toSqlError, toTransactionError, Transaction } from "./transaction.ts"
 
 /** What opening a database hands over. */
 export interface Database extends Bound {
@@ -147,7 +146,7 @@ export class Transactions {
     effect: Effect.Effect<A, E, R>,
     onError: (error: TransactionError) => E2
   ): Effect.Effect<A, E | E2, R> {
-    return Effect.flatMap(FiberRef.get(FiberRef.currentContext), (context) => {
+    return Effect.flatMap(Effect.context<never>(), (context) => {
       const current = this.currentIn(context)
       return current === undefined ? this.outermost(effect, onError) : current.savepoint(effect, onError)
     })
@@ -275,7 +274,7 @@ export class Transactions {
 
   /** The writer's connection for as long as the scope is open; a transaction that is left open is rolled back. */
   readonly reserve: Effect.Effect<Connection, SqlError, Scope.Scope> = Effect.flatMap(
-    FiberRef.get(FiberRef.currentContext),
+    Effect.context<never>(),
     // In a transaction that is the connection already; waiting for the writer would be waiting for oneself.
     (context): Effect.Effect<Connection, SqlError, Scope.Scope> => {
       const current = this.currentIn(context)
