@@ -144,6 +144,13 @@ export default {
       to: { path: "^packages/sql/src/(internal/coordinator/|WriteCoordinator\\.ts$)" }
     },
     {
+      name: "one-file-drives-sqlite",
+      comment: "The driver is optional: only a SqliteStore needs it. A later one replaces one file.",
+      severity: "error",
+      from: { path: "^packages/sql/src/", pathNot: "^packages/sql/src/internal/sqlite/driver\\.ts$" },
+      to: { path: "(^|/)node_modules/(@effect/sql-sqlite-[a-z-]+|better-sqlite3)/" }
+    },
+    {
       name: "sql-not-http",
       comment: "sql and http know core, not each other.",
       severity: "error",

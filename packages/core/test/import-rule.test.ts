@@ -81,6 +81,10 @@ describe("import rule", () => {
     plant(bad, "packages/sql/src/Fine.ts", `export const fine = true\n`)
     plant(bad, "packages/http/src/Planted.ts", `export * from "../../sql/src/Fine.ts"\n`)
     plant(bad, "packages/http/src/Fine.ts", `export const fine = true\n`)
+    for (const file of ["Planted", "internal/sqlite/connection", "internal/sqlite/driver"]) {
+      appendFileSync(join(bad, `packages/sql/src/${file}.ts`), `export * from "@effect/sql-sqlite-node/SqliteClient"\n`)
+    }
+    symlinkSync(join(root, "packages/sql/node_modules"), join(bad, "packages/sql/node_modules"), "junction")
     plant(bad, "packages/http/src/PlantedNode.ts", `export * from "node:http"\n`)
     plant(bad, "packages/sql/src/PlantedNode.ts", `export * from "node:fs"\n`)
     plant(bad, "packages/sql/src/internal/sqlite/file.ts", `export * from "node:http"\nexport * from "node:fs"\n`)
@@ -140,6 +144,8 @@ describe("import rule", () => {
     ["http-not-sql", "packages/http/src/Planted.ts"],
     ["sql-imports-core-and-effect-sql", "packages/sql/src/PlantedNode.ts"],
     ["sqlite-file-imports-files", "packages/sql/src/internal/sqlite/file.ts"],
+    ["one-file-drives-sqlite", "packages/sql/src/Planted.ts"],
+    ["one-file-drives-sqlite", "packages/sql/src/internal/sqlite/connection.ts"],
     ["http-imports-core-and-effect-platform", "packages/http/src/PlantedNode.ts"]
   ])("%s reports %s", (rule, from) => {
     expect(found(rule, from)).not.toEqual([])
@@ -147,6 +153,10 @@ describe("import rule", () => {
 
   it("shapes may be of types that stand elsewhere", () => {
     expect(found("shapes-import-nothing", "packages/core/src/internal/shapes/plantedType.ts")).toEqual([])
+  })
+
+  it("the driver of SQLite is imported where it is meant to be", () => {
+    expect(found("one-file-drives-sqlite", "packages/sql/src/internal/sqlite/driver.ts")).toEqual([])
   })
 
   it("the file of SQLite may be looked at with what Node has for files", () => {

@@ -3,33 +3,11 @@
  *
  * @since 0.1.0
  */
-import type { SqlError } from "@effect/sql/SqlError"
 import type { UnavailableReason } from "@sluice/core/QueueError"
 import * as Effect from "effect/Effect"
 import { type Dialect, firstWord, type SqlKind } from "./Dialect.ts"
+import * as Errors from "./internal/sqlite/driverErrors.ts"
 import { isForAllConnections, isOfTransaction, whyMisplaced } from "./internal/sqlite/session.ts"
-
-/** SQLite has extended error codes: SQLITE_IOERR_WRITE is a kind of SQLITE_IOERR. */
-const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]> = [
-  ["SQLITE_BUSY", "locked"],
-  ["SQLITE_LOCKED", "locked"],
-  // Too many other connections were about to read the log.
-  ["SQLITE_PROTOCOL", "locked"],
-  ["SQLITE_FULL", "full"],
-  ["SQLITE_READONLY_DBMOVED", "moved"],
-  ["SQLITE_READONLY", "read-only"],
-  ["SQLITE_CORRUPT", "corrupt"],
-  ["SQLITE_NOTADB", "not-a-database"],
-  ["SQLITE_CANTOPEN", "cannot-open"],
-  ["SQLITE_PERM", "permission"],
-  ["SQLITE_NOMEM", "memory"],
-  // The index of the log must grow when a file is opened.
-  ["SQLITE_IOERR_SHMSIZE", "full"],
-  ["SQLITE_IOERR", "io"]
-]
-
-const codeOf = (error: unknown): string | undefined =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined
 
 /**
  * Whether an error comes from SQLite.
@@ -37,7 +15,7 @@ const codeOf = (error: unknown): string | undefined =>
  * @since 0.1.0
  * @category errors
  */
-export const isDriverError = (error: unknown): boolean => codeOf(error)?.startsWith("SQLITE_") ?? false
+export const isDriverError: (error: unknown) => boolean = Errors.isDriverError
 
 /**
  * What an error of better-sqlite3 says about the file; undefined if the file is not at fault.
@@ -45,19 +23,7 @@ export const isDriverError = (error: unknown): boolean => codeOf(error)?.startsW
  * @since 0.1.0
  * @category errors
  */
-export const unavailableReason = (error: unknown): UnavailableReason | undefined => {
-  const code = codeOf(error)
-  if (code !== undefined) {
-    return reasons.find(([prefix]) => code === prefix || code.startsWith(`${prefix}_`))?.[1]
-  }
-  if (!(error instanceof Error)) return undefined
-  // These two come from better-sqlite3 itself, as a TypeError without a code.
-  if (error.message.includes("directory does not exist")) return "missing-directory"
-  if (error.message.includes("database connection is not open")) return "closed"
-  return undefined
-}
-
-const messageOf = (error: SqlError): string => error.cause instanceof Error ? error.cause.message : ""
+export const unavailableReason: (error: unknown) => UnavailableReason | undefined = Errors.unavailableReason
 
 /**
  * The dialect.
@@ -77,11 +43,11 @@ export const dialect: Dialect = {
   atomicStatements: true,
   unavailable: (error) => unavailableReason(error.cause),
   isBusy: (error) => unavailableReason(error.cause) === "locked",
-  isNoTransaction: (error) => messageOf(error).includes("no transaction is active"),
+  isNoTransaction: (error) => Errors.messageOf(error).includes("no transaction is active"),
   // No statement tells this. A second BEGIN is refused inside a transaction, and changes nothing there.
   isOpen: (connection) =>
     Effect.matchEffect(connection.execute("BEGIN", [], undefined), {
-      onFailure: (error) => Effect.succeed(messageOf(error).includes("within a transaction")),
+      onFailure: (error) => Effect.succeed(Errors.messageOf(error).includes("within a transaction")),
       onSuccess: () => Effect.as(Effect.ignore(connection.execute("ROLLBACK", [], undefined)), false)
     }),
   kindOf: (sql) => {
@@ -98,7 +64,7 @@ export const dialect: Dialect = {
   misplaced: whyMisplaced,
   isForAllConnections,
   hintForReader: (error) =>
-    /^(no such table|unknown database)/.test(messageOf(error))
+    /^(no such table|unknown database)/.test(Errors.messageOf(error))
       ? "outside of a transaction a SELECT reads on a connection of its own, which sees nothing temporary, and no database "
         + "in memory that was attached: read it in withTransaction"
       : undefined

@@ -7,7 +7,6 @@
  * @since 0.1.0
  */
 import * as Reactivity from "@effect/experimental/Reactivity"
-import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
@@ -32,10 +31,12 @@ import { sleepFor } from "@sluice/core/unstable/Sleep"
 import { type Checked, checkOptions, module, type Options } from "./internal/sqlite/options.ts"
 import { SharedStores } from "./internal/sqlite/sharedStores.ts"
 import { sqliteConnection } from "./internal/sqlite/connection.ts"
+import { openStock } from "./internal/sqlite/driver.ts"
+import { isDriverError, PragmaRefused, unavailableReason } from "./internal/sqlite/driverErrors.ts"
 import { makeTransaction } from "./internal/writer/realTransaction.ts"
 import { toSqlError } from "./internal/writer/transaction.ts"
 import { Transactions } from "./internal/writer/transactions.ts"
-import { dialect, isDriverError, unavailableReason } from "./SqliteDialect.ts"
+import { dialect } from "./SqliteDialect.ts"
 import * as SqlTransaction from "./SqlTransaction.ts"
 
 export type { Options }
@@ -113,23 +114,15 @@ const unavailable = (filename: string) => (error: unknown): Effect.Effect<never,
     : Effect.fail(new StoreUnavailable({ store: filename, reason, cause }))
 }
 
-/** A connection of the stock client. Opening it throws. */
+/** A connection to the file. It fails with whatever the driver throws. */
 const connect = (
   { filename, prepareCacheSize }: Checked,
   readonly: boolean
 ): Effect.Effect<Connection, unknown, Scope.Scope> =>
-  SqliteClient.make({
-    filename,
-    readonly,
-    // Changing the journal mode needs a lock, and the driver would block for five seconds to get it.
-    disableWAL: true,
-    prepareCacheSize
-  }).pipe(
-    Effect.flatMap((client) => client.reserve),
+  openStock({ filename, readonly, prepareCacheSize }).pipe(
     Effect.map((stock) => sqliteConnection(stock, prepareCacheSize)),
     Effect.tap((connection) => pragma(connection, `busy_timeout = 0`)),
-    Effect.catchAllDefect(Effect.fail),
-    Effect.provide(Reactivity.layer)
+    Effect.catchAllDefect(Effect.fail)
   )
 
 /** Runs a pragma and returns its first value. */
@@ -150,14 +143,6 @@ const setPragma = (connection: Connection, name: string, value: string, expected
       )
     }
   })
-
-class PragmaRefused extends Error {
-  readonly code = "SQLITE_CANTOPEN"
-
-  constructor(name: string, value: string, actual: unknown) {
-    super(`PRAGMA ${name} = ${value} was refused: it is ${String(actual)}`)
-  }
-}
 
 const configure = (connection: Connection, { durable, persistent }: { durable: boolean; persistent: boolean }) =>
   Effect.gen(function*() {

@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { Lock } from "../writer/lock.ts"
+import { isNotPrepared, notPreparedMessage } from "./driverErrors.ts"
 
 /**
  * A statement that is kept prepared: an Effect of the stock connection that can be run again and again, with whatever
@@ -47,7 +48,7 @@ export const sqliteConnection = (stock: Connection, poolSize: number): Connectio
         try {
           prepared = prepare(sql)
         } catch (cause) {
-          return Effect.fail(new SqlError({ cause, message: "Failed to prepare statement" }))
+          return Effect.fail(new SqlError({ cause, message: notPreparedMessage }))
         }
         if (pool.size >= poolSize && !pool.has(sql)) pool.delete(pool.keys().next().value!)
         pool.set(sql, prepared)
@@ -71,7 +72,7 @@ export const sqliteConnection = (stock: Connection, poolSize: number): Connectio
     executeUnprepared: (sql, params, transformRows) =>
       Effect.flatten(Effect.try({
         try: () => stock.executeUnprepared(sql, params, transformRows),
-        catch: (cause) => new SqlError({ cause, message: "Failed to prepare statement" })
+        catch: (cause) => new SqlError({ cause, message: notPreparedMessage })
       })),
     // All rows at once: the stock connection has no streams.
     executeStream: (sql, params, transformRows) => Stream.fromIterableEffect(execute(sql, params, transformRows))
@@ -91,7 +92,7 @@ class Names {
       // Whoever is interrupted while it looks something up leaves a place in the cache that everybody else waits for.
       const find = (blanks: number) => Effect.uninterruptible(run(sql + mode + " ".repeat(blanks)))
       return Effect.catchAll(find(this.failures.get(sql) ?? 0), (error) => {
-        if (!error.message.startsWith("Failed to prepare")) return Effect.fail(error)
+        if (!isNotPrepared(error)) return Effect.fail(error)
         if (this.failures.size === mostTexts) this.failures.clear()
         const count = (this.failures.get(sql) ?? 0) % mostBlanks + 1
         this.failures.set(sql, count)

@@ -11,7 +11,7 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { Run } from "../../BatchStoreDialect.ts"
-import { unavailableReason } from "../../SqliteDialect.ts"
+import { unavailableReason } from "./driverErrors.ts"
 import type { Damage, Kind } from "../store/damage.ts"
 import { span } from "./schema.ts"
 
