@@ -203,7 +203,7 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
     | undefined
   /** Called once for each dropped item, in the same step. If it throws, that is logged. Default: none. */
   readonly onDrop?: ((item: A, reason: DropReason) => void) | undefined
-  /** Tags and boundaries of the metrics, which `QueueMetrics` lists. With false there are none. Default: no tags. */
+  /** Tags and boundaries of the metrics. With false there are none. Default: see `QueueMetrics`. */
   readonly metrics?: QueueMetrics.BatchQueueOptions | false | undefined
 }
 
