@@ -1,9 +1,9 @@
 /**
- * The way in: an intake under a policy, an open batch that items gather in, and one fiber that stores what is due.
+ * The way in: an intake under a policy, an open batch that gathers items, and one fiber that stores due batches.
  *
- * The fiber takes whatever waits, closes every batch that is due, and appends them all in one transaction, so that
- * everybody who came while it was busy shares the next commit. It never waits in a `take`: it waits for a signal, and
- * then removes items in one synchronous step, so that an interruption cannot lose any.
+ * The fiber takes all waiting items, closes every batch that is due, and appends them in one transaction, so that items
+ * that arrive while it is busy share the next commit. It never waits in a `take`: it waits for a signal, and then
+ * removes items in one synchronous step, so that an interruption cannot lose any.
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"

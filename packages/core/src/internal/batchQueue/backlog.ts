@@ -1,7 +1,9 @@
 /**
- * What this process knows of the store: how much is in it, whether it has room, and whether there is something to claim.
+ * What this process knows about the store: how much is in it, whether it has room, and whether there is something to
+ * claim.
  *
- * Others store and settle too, without a word, so that it is a guess, which a look at the store puts right.
+ * Other processes store and settle without telling this one, so this is an estimate, which a look at the store
+ * corrects.
  */
 
 export class Backlog {

@@ -1,6 +1,6 @@
 /**
- * The dead letters of a queue: listed and inspected, put back or deleted, in portions, so that others get their turn, and
- * at a rate.
+ * Lists, inspects, redrives and deletes the dead letters of a queue: in portions, so that other operations can run in
+ * between, and at a given rate.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

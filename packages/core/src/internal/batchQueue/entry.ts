@@ -1,5 +1,5 @@
 /**
- * An item on its way into the store, and those who wait for it.
+ * An item on its way into the store, and the callers that wait for it.
  */
 import type { EncodedItem } from "../../Codec.ts"
 

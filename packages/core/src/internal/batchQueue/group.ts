@@ -1,5 +1,5 @@
 /**
- * What a worker has in hand: claimed batches, and what the handler is given of them.
+ * The batches that a worker has claimed, and the batch that its handler gets.
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"

@@ -1,5 +1,5 @@
 /**
- * What a worker has claimed and not done with, under one holder of leases.
+ * The unfinished claims of a worker, under one holder of leases.
  */
 import type * as Effect from "effect/Effect"
 import type { Claim, Turn } from "../../QueueStore.ts"

@@ -1,5 +1,5 @@
 /**
- * Renews the leases of everything that is in hand, all of them at once, for as long as handlers run.
+ * Renews the leases of all claimed batches together, for as long as handlers run.
  */
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

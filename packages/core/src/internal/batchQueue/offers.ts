@@ -1,5 +1,6 @@
 /**
- * The offers to a durable queue: looked at, encoded, and put into the intake, or stored in the caller's transaction.
+ * The offers to a durable queue: checks and encodes items, and puts them into the intake, or stores them in the
+ * caller's transaction.
  */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"

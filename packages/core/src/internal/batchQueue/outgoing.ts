@@ -1,5 +1,6 @@
 /**
- * A batch on its way into the store. Open, it takes items in; closed, it waits to be stored. It is one object all the way.
+ * A batch on its way into the store. While open, it accepts items; once closed, it waits to be stored. It is one object
+ * all the way.
  */
 import type { Trigger } from "../../Batch.ts"
 import type { Buffer } from "../../Buffer.ts"

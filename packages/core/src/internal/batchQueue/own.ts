@@ -1,6 +1,6 @@
 /**
- * How a queue knows the fibers that are its own, and those that are forked in them: they must not wait for what only
- * their own end can make.
+ * How a queue recognizes its own fibers, and those forked in them: they must not wait for something that only their own
+ * end can bring.
  */
 import * as Context from "effect/Context"
 import { contextOf, type Running } from "../fibers/fiber.ts"

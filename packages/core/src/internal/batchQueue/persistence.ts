@@ -1,6 +1,6 @@
 /**
- * What a worker asks of the store about batches that it has claimed. It asks until the store has answered, or the queue
- * has no more time; then leases run out by themselves.
+ * The calls of a worker to the store about its claimed batches. It repeats a call until the store has answered, or the
+ * queue has no time left; then the leases expire by themselves.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

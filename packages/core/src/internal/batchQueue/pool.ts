@@ -1,5 +1,5 @@
 /**
- * What the workers of a queue have in common: what they are made of, what they share, and whom they tell.
+ * What the workers of a queue share: their options, their state, and their observers.
  */
 import type * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"

@@ -1,5 +1,6 @@
 /**
- * Tells a cause that repeats once, and later how often it came back: a destination that is down must not fill the log.
+ * Reports a repeated cause once, and later how often it repeated, so that a destination that is down does not fill the
+ * log.
  */
 import type * as Cause from "effect/Cause"
 import { prettyOf } from "../fibers/failure.ts"

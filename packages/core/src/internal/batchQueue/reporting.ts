@@ -1,5 +1,5 @@
 /**
- * What a durable queue says by itself: in the log, where the user handles no errors, and in the span of a batch.
+ * What a durable queue reports by itself: in the log, if the user handles no errors, and in the span of a batch.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

@@ -1,5 +1,5 @@
 /**
- * Counts what happens in a `BatchQueue`, and tells it as events, as metrics and to the user's handlers.
+ * Counts what happens in a `BatchQueue`, and reports it as events, as metrics and to the user's handlers.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

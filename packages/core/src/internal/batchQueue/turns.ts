@@ -1,9 +1,9 @@
 /**
- * Whose turn it is at a claim, so that what fails holds up nothing, and is not forgotten either.
+ * Decides whose turn it is at a claim, so that failing batches neither block others nor starve.
  *
- * What comes back gets a turn only while it has had no more claims than what is fresh, and half as much of the workers'
- * time: however much fails, and however long that takes, the others get two thirds. Time that a worker only waits, before
- * it tries something again itself, counts as well; so does the time of claiming and settling.
+ * Returned batches get a turn only while they have had no more claims than fresh ones, and at most half as much of the
+ * workers' time. So fresh batches get two thirds of the time, however much fails and however long that takes. The time
+ * that a worker waits before its own retry counts as well, and so does the time of claiming and settling.
  */
 import type { Turn } from "../../QueueStore.ts"
 

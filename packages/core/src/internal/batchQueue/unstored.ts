@@ -1,5 +1,6 @@
 /**
- * What has left the intake of a durable queue and is not stored yet: how much it is, and what becomes of it.
+ * The items that have left the intake of a durable queue and are not stored yet: how many they are, and what becomes of
+ * them.
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"

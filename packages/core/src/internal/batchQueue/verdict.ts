@@ -1,5 +1,5 @@
 /**
- * What is to become of the items that a handler has failed with.
+ * Decides what happens to the items for which a handler has failed.
  */
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"

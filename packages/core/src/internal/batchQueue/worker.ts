@@ -1,11 +1,11 @@
 /**
- * One worker: it claims batches, hands them to the user's handler, and settles them, or sees to what has failed.
+ * One worker: it claims batches, passes them to the user's handler, and settles them or handles the failure.
  *
- * It is one fiber that runs the handler itself. Everything but the handler, and waiting, is uninterruptible: a worker
- * that is interrupted still puts back what it has in hand. Settling waits for the next claim, and is done in the same
- * transaction.
+ * It is one fiber, which runs the handler itself. Everything but the handler and waiting is uninterruptible: an
+ * interrupted worker still puts back the batches that it holds. Settling waits for the next claim, and happens in the
+ * same transaction.
  *
- * What fails is narrowed down before it is judged: a group batch by batch, and a batch by `isolate`.
+ * A failure is narrowed down before it is judged: a group batch by batch, and a batch by `isolate`.
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"

@@ -1,10 +1,10 @@
 /**
- * xxHash32, by which an envelope shows that its bytes are what was written.
+ * xxHash32: the checksum that shows whether the bytes of an envelope have changed.
  *
- * Any change within one aligned word of 4 bytes is found with certainty, a flipped bit and a wrong byte among them: a
- * word goes through steps that can each be undone, into one of four lanes, or into the hash itself, and two words never
- * make the same of a lane. Any other change is missed once in 2^32 times. That is as good as a CRC-32 for what disks and
- * memory do, and several times as fast in JavaScript, because it reads words and not bytes.
+ * It always detects a change within one aligned word of 4 bytes, such as a flipped bit or a wrong byte: each word
+ * enters one of four lanes, or the hash itself, through invertible steps, so two different words never give the same
+ * lane. It misses any other change once in 2^32 times. For errors of disks and memory this is as good as a CRC-32, and
+ * several times as fast in JavaScript, because it reads words instead of bytes.
  *
  * Source: https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
  */

@@ -1,5 +1,5 @@
 /**
- * Copies what a schema hands back as it was given: whoever offered it may change it before it is stored.
+ * Copies values that a schema returns unchanged, because the caller may change them before they are stored.
  */
 import type * as SchemaAST from "effect/SchemaAST"
 import { getParseOptionsAnnotation } from "effect/SchemaAST"

@@ -2,11 +2,11 @@
  * The line of text before the bytes of a batch, and the checksum in it.
  *
  * `sluice/2 c0ffee00 json size 1700000000000 a*3,5` is: the version; a checksum of every other byte of the envelope,
- * which later versions have at the same place, so that a flipped digit of the version is no newer version; the format;
- * the trigger; when the batch was opened; when its items were offered, where that was not in that very moment.
+ * which later versions have at the same place, so that a flipped digit is not mistaken for a newer version; the format;
+ * the trigger; when the batch was opened; and when its items were offered, unless that was the same moment.
  *
- * The checksum is that of the bytes before it, seeded with that of the bytes after it. The former are fewer than 16, of
- * which every step can be undone, so that a change of the seed is never lost.
+ * The checksum is that of the bytes before it, seeded with that of the bytes after it. The bytes before it are fewer
+ * than 16, for which every step is invertible, so a change of the seed is never lost.
  */
 import { type Trigger, triggers } from "../../Batch.ts"
 import * as Result from "../../Result.ts"

@@ -1,5 +1,5 @@
 /**
- * Looks at an encoded item before it is stored: whether the format can carry it, whether its text is well-formed, how
+ * Checks an encoded item before it is stored: whether the format supports it, whether its text is well-formed, and how
  * deep and how large it is.
  */
 import type { Malformation } from "../../QueueError.ts"

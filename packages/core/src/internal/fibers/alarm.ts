@@ -1,8 +1,8 @@
 /**
- * Runs an effect with an alarm that rings if it takes too long, be it months. Ringing must make the effect end.
+ * Runs an effect with an alarm that rings if it takes too long, even after months. Ringing must end the effect.
  *
- * This is not `Effect.raceFirst` or `Effect.timeout`: a race that is interrupted in the moment it starts can wait for
- * its own children for ever, and one that has a winner forgets what the loser had already decided.
+ * This is not `Effect.raceFirst` or `Effect.timeout`: a race that is interrupted as it starts can wait for its own
+ * children forever, and a race with a winner discards what the loser had already decided.
  */
 import * as Effect from "effect/Effect"
 import { sleepFor } from "../../unstable/Sleep.ts"

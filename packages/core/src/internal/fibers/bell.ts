@@ -1,8 +1,8 @@
 /**
- * Wakes the one fiber that waits until there is something to do, which anybody may bring.
+ * Wakes the one fiber that waits for work. Any fiber may ring.
  *
- * Looking and parking are one step, so that what comes in between is not missed. A ring that nobody waits for is nothing:
- * who waits next looks for itself.
+ * Checking and parking are one step, so no ring in between is missed. A ring without a waiting fiber has no effect: the
+ * next fiber checks before it waits.
  */
 import * as Effect from "effect/Effect"
 import { park } from "./parking.ts"

@@ -1,8 +1,8 @@
 /**
- * Breaks for timers and I/O in loops that may go on for long without waiting for anything.
+ * Breaks for timers and I/O in loops that may run for long without waiting.
  *
- * A break is due when the event loop owes a turn: one was asked for, and has not come for `everyMillis`. A loop that was
- * parked meanwhile, or that waits in between, has had its turns and takes no break.
+ * A break is due when the event loop owes a turn: one was asked for, and has not come for `everyMillis`. A loop that
+ * was parked meanwhile, or that waits in between, has had its turns and takes no break.
  */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

@@ -1,5 +1,5 @@
 /**
- * Something that its caller waits for the end of: a command, an operation on a resource, a write.
+ * A call whose caller waits for its end: a command, an operation on a resource, a write.
  */
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"

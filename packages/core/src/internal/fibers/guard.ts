@@ -1,5 +1,5 @@
 /**
- * Callbacks of the user run in the middle of our own steps. One that throws is logged, and disturbs nothing.
+ * Guards callbacks of the user that run within internal steps: if one throws, that is logged and has no other effect.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

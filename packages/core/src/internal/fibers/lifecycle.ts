@@ -1,5 +1,5 @@
 /**
- * What a system as a whole is at, from the making to the end, and how its fibers are kept from dying unheard.
+ * The state of a system, from its creation to its end. It also makes sure that the death of a fiber is noticed.
  */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"

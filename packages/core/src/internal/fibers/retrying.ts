@@ -1,6 +1,6 @@
 /**
- * How far the retry schedule of a batch is. What is stored is how many attempts have failed: whoever claims the batch
- * next, in whatever process, walks the schedule that far and goes on from there.
+ * The position of a batch in its retry schedule. The store only keeps the number of failed attempts: the next claim, in
+ * any process, walks the schedule that far and continues from there.
  */
 import * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"

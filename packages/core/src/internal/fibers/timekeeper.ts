@@ -1,5 +1,5 @@
 /**
- * Rings at a time that can be moved, with one fiber for all the times there will be.
+ * Rings at a time that can be moved, with one fiber for any number of times.
  */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

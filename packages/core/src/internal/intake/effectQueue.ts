@@ -1,5 +1,5 @@
 /**
- * Makes Effect's Queue of a pair of ours: the one file that knows Effect's own two interfaces for that.
+ * Makes an Effect Queue from a pair. The only file that knows Effect's two interfaces for that.
  */
 import * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"

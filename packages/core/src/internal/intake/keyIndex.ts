@@ -1,8 +1,8 @@
 /**
  * Finds the waiting item of a key by its absolute position in a ring.
  *
- * Whether an entry still holds shows by itself: a position before the head has left. So no entry is ever deleted, which
- * is what costs a Map the most. Entries are forgotten many at a time, with the generation that they are in.
+ * The position of an entry shows whether it is still valid: an item before the head has left. So no entry is ever
+ * deleted, which is the most expensive operation of a Map. Entries are forgotten many at a time, by generation.
  */
 
 /** A generation is at least so large, so that a queue that is often empty keeps its index warm. */

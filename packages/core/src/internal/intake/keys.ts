@@ -1,5 +1,5 @@
 /**
- * What a key may be, and which shard it has, for the queues that go by keys.
+ * What a valid key is, and which shard it has, for the systems that use keys.
  */
 import type { InvalidKey } from "../../QueueError.ts"
 import * as Table from "../../unstable/OptionTable.ts"

@@ -1,6 +1,6 @@
 /**
- * What a pair of our own has besides its public interface. It is under a symbol, so that a pair of the user's may have
- * any field.
+ * What Sluice's own pairs have besides the public interface. It is under a symbol, so that a user's pair may have any
+ * field.
  */
 import type { WaitingRoom } from "./waitingRoom.ts"
 

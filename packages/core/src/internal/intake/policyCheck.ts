@@ -1,5 +1,5 @@
 /**
- * Whether what is given as a policy is one: each of its functions is there, and a function.
+ * Checks that a value is a policy, with all of its functions.
  */
 import * as Effect from "effect/Effect"
 import * as Check from "../../unstable/OptionCheck.ts"

@@ -1,8 +1,8 @@
 /**
- * The queue under a policy, and what offers to it.
+ * The queue under a policy, and its offers.
  *
- * What only the queue can know is kept here, because a waiting taker gets an item past the backing queue: outcomes,
- * weights, counts.
+ * Outcomes, weights and counts are kept here, because a waiting taker gets an item without going through the backing
+ * queue.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

@@ -1,5 +1,5 @@
 /**
- * Makes the errors of the hot paths, which carry what was not taken. They have no stack trace.
+ * Makes the errors of the hot paths. They carry the items that were not taken, and have no stack trace.
  */
 import {
   CommandDropped,

@@ -1,6 +1,6 @@
 /**
- * Offers that wait for room, first come first served. Whether an item is in or out is decided in one synchronous step,
- * by whichever comes first: room, the timeout, the interruption or the closing.
+ * Offers that wait for room, first come, first served. One synchronous step decides whether an item is in or out, by
+ * what comes first: room, the timeout, the interruption or the closing.
  */
 import * as Effect from "effect/Effect"
 import type { Outcome } from "../../QueueEvent.ts"

@@ -1,6 +1,6 @@
 /**
- * When batches have been open long enough, and when they have taken too long. All batches are given the same time, so
- * the one that began first is always the next.
+ * When batches have been open long enough, and when they time out. All batches have the same durations, so the one that
+ * began first is always the next.
  */
 import type * as Clock from "effect/Clock"
 import { Timekeeper } from "../fibers/timekeeper.ts"

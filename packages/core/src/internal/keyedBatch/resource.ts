@@ -1,5 +1,5 @@
 /**
- * What a shard of a keyed batch has in hand: resources, and the operations that wait for them.
+ * The resources of a shard of a keyed batch, and the operations that wait for them.
  */
 import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"

@@ -1,9 +1,9 @@
 /**
- * One shard of a keyed batch: the resources that are in hand, and one fiber that owns them.
+ * One shard of a keyed batch: its current resources, and one fiber that owns them.
  *
- * A batch's way: idle -> loading -> open, where operations run as they come -> saving -> idle. Loads, saves and
- * operations that are Effects run in fibers of their own, which are begun here and report back; so what is slow holds up
- * its own key alone. Everything else happens in the shard's fiber, one step after another.
+ * The states of a batch: idle -> loading -> open, where operations run as they arrive -> saving -> idle. Loads, saves
+ * and operations that are Effects run in separate fibers, which start here and report back, so a slow one only blocks
+ * its own key. Everything else happens in the shard's fiber, one step after another.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

@@ -1,5 +1,5 @@
 /**
- * Counts what happens to the operations and batches of a `KeyedBatch`, and tells it as events and metrics.
+ * Counts what happens to the operations and batches of a `KeyedBatch`, and reports it as events and metrics.
  */
 import type * as Cause from "effect/Cause"
 import type { EventHub } from "../../unstable/EventHub.ts"

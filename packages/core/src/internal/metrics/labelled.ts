@@ -1,5 +1,5 @@
 /**
- * Metrics with the labels of one queue, which are told totals and readings.
+ * Metrics with the labels of one queue, set from totals and readings.
  */
 import * as Metric from "effect/Metric"
 import type * as MetricBoundaries from "effect/MetricBoundaries"

@@ -1,5 +1,5 @@
 /**
- * A list in the order of arrival, from whose middle a member can leave at once.
+ * A list in order of arrival. A member can leave from the middle in constant time.
  */
 
 /** A member of one chain at a time. */

@@ -1,10 +1,10 @@
 /**
- * The commands that wait in a shard, in lanes: one for each key, first come first served. Lanes that have something to
- * run, and nothing running, stand in line and take turns. So commands of one key run one after another, and one key that
- * hangs, or has many commands, holds up no other.
+ * The waiting commands of a shard, in lanes: one for each key, first come, first served. Lanes with a waiting command,
+ * and none running, take turns. So the commands of one key run one after another, and a key that hangs, or has many
+ * commands, does not block the others.
  *
- * A backing queue: `poll` answers a command that may run now, `length` counts all that wait. A
- * policy evicts the oldest of all lanes.
+ * It is a backing queue: `poll` returns a command that may run now, and `length` counts all waiting commands. A policy
+ * evicts the oldest command of all lanes.
  */
 import type { BackingQueue, Options, Report, WhenFull } from "../../BackingQueue.ts"
 import { identityOf, type Key } from "../../Sharding.ts"

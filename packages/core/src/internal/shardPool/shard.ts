@@ -1,8 +1,8 @@
 /**
  * One shard of a pool: the commands that wait there, and the workers that run them, one fiber each.
  *
- * A command runs in the fiber of its worker, which costs nothing. To interrupt a command is therefore to interrupt that
- * fiber, and the worker goes on with a new one.
+ * A command runs in the fiber of its worker, which costs nothing. So interrupting a command interrupts that fiber, and
+ * the worker continues on a new one.
  */
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"

@@ -1,5 +1,5 @@
 /**
- * Counts what happens to the commands of a `ShardPool`, and tells it as events and metrics.
+ * Counts what happens to the commands of a `ShardPool`, and reports it as events and metrics.
  */
 import type * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"

@@ -1,5 +1,5 @@
 /**
- * A binary heap: the least of its members is always at hand. Pushing what is greater than everything in it is O(1).
+ * A binary heap: its least member is available at once. Pushing the greatest member is O(1).
  */
 
 export class Heap<in out A> {

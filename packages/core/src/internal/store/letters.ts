@@ -1,5 +1,5 @@
 /**
- * Which dead letters there are in the memory of the process, and which of them are meant.
+ * The dead letters in the memory of the process, and how they are selected.
  */
 import type { DeadLetter, DeadLetterFilter } from "../../QueueStore.ts"
 

@@ -1,5 +1,5 @@
 /**
- * A batch in the memory of the process: where it stands, when it comes back, and what others are shown of it.
+ * A batch in the memory of the process: its place, when it is due, and what callers see of it.
  */
 import type { ClaimedBatch, DeadLetter, Failure, NewBatch } from "../../QueueStore.ts"
 import { Heap } from "./heap.ts"

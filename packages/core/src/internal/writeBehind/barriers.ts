@@ -1,5 +1,5 @@
 /**
- * Callers that wait until everything up to a sequence number is done, or until nothing is held.
+ * Callers that wait until all items up to a sequence number are done, or until the queue is empty.
  */
 
 /** What became of the items that a caller waited for. */

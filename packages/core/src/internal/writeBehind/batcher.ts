@@ -1,9 +1,9 @@
 /**
  * The loop of one shard of a `WriteBehind`: an intake whose items wait until a batch is due, and a fiber that takes the
- * batch, hands it to the handler, retries it, and goes on.
+ * batch, passes it to the handler, retries it, and continues with the next.
  *
- * The fiber never waits in a `take`: it waits for a signal, and then removes items in one synchronous step, so that
- * an interruption cannot lose any. A second fiber keeps the time: see `Timekeeper`.
+ * The fiber never waits in a `take`: it waits for a signal, and then removes items in one synchronous step, so that an
+ * interruption cannot lose any. A second fiber keeps the time: see `Timekeeper`.
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"

@@ -1,5 +1,5 @@
 /**
- * Since when the items that wait have been waiting.
+ * How long the waiting items have been waiting.
  *
  * Reading the clock for each item would cost more than queueing it. So it is read when a batch is opened, and for each
  * item that would be the first of a later batch. Items are known by their sequence number, 1 for the first ever.

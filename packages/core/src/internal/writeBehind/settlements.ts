@@ -1,9 +1,9 @@
 /**
- * Tells those who wait for the settlement of their own items what became of each. Costs nothing while nobody waits.
+ * Reports the outcome of items to the callers that wait for their settlement. Costs nothing without such callers.
  *
- * Items are told apart by what they are: objects by identity. Several that are the same, such as equal numbers, are taken
- * to end in the order in which they came, so the places of those that nobody waits for are kept as well. Where a policy
- * drops or merges, that need not be so: whoever has to know it exactly offers objects.
+ * Items are told apart as the keys of a `Map`: objects by identity. Equal items, such as equal numbers, are assumed to
+ * end in order of arrival, so the places of items without a waiting caller are kept as well. If a policy drops or
+ * merges items, this may be wrong: callers that need exact outcomes must offer objects.
  */
 import type { DropReason } from "../../QueueEvent.ts"
 

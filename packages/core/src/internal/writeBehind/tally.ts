@@ -1,5 +1,5 @@
 /**
- * Counts what happens in a `WriteBehind`, and tells it as events, as metrics and to the user's `onDrop`.
+ * Counts what happens in a `WriteBehind`, and reports it as events, as metrics and to the user's `onDrop`.
  */
 import type * as Cause from "effect/Cause"
 import type { DropReason, QueueEvent } from "../../QueueEvent.ts"
