@@ -1,6 +1,6 @@
 /**
- * Reads the body of a request, within limits. A body that is too large is answered, not cut off: what is left of it is
- * read and thrown away while the answer is on its way, for a while.
+ * Reads the body of a request, within limits. A body that is too large gets an answer, not a dropped connection: for a
+ * limited time, the rest of it is read and discarded while the answer is sent.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"

@@ -1,7 +1,7 @@
 /**
- * Decompresses the body of a request, by the zlib of Node, which Bun and Deno have too. On a platform without it a body
- * comes as it is. `DecompressionStream`, which every platform has, says neither how far it has read nor what comes behind
- * the end: a second stream there would be lost without a word.
+ * Decompresses the body of a request with the zlib of Node, which Bun and Deno have too. On a platform without it,
+ * bodies are not decompressed. `DecompressionStream`, which every platform has, reports neither how far it has read nor
+ * what follows the end: a second stream there would be lost silently.
  *
  * @see https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
  */

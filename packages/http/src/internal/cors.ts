@@ -1,6 +1,5 @@
 /**
- * Which web pages of elsewhere may ask: the middleware of the platform, with the headers that the routes of this package
- * take and give.
+ * CORS: the middleware of the platform, with the headers that the routes of this package accept and send.
  */
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import type { CheckedCors } from "./serverOptions.ts"

@@ -1,15 +1,15 @@
 /**
- * Sees to it that a request comes to its end when its client goes.
+ * Makes sure that a request ends when its client disconnects.
  *
  * The platform waits until Node has sent an answer, and takes the end of the connection for the end of the request. On
  * Node there are gaps in both:
  *
- * - an answer to a connection that is destroyed, and has not told so yet, is never sent: `end` does not call back;
- * - nor is one that stands in line behind the answer to an earlier request of the same connection. Such a one is not
- *   told either that the connection is over.
+ * - an answer to a connection that is destroyed, but has not reported it yet, is never sent: `end` does not call back;
+ * - neither is an answer that waits behind the answer to an earlier request of the same connection. Such an answer does
+ *   not learn either that the connection is over.
  *
- * Each would leave a fiber for ever, and a server that closes would wait for it. So `end` calls back when the connection
- * is over, too, as it does for every other stream of Node's; and who stands in line is told.
+ * Each would leave a fiber forever, and a closing server would wait for it. So `end` also calls back when the
+ * connection is over, as it does for every other Node stream, and waiting answers are told.
  *
  * @see docs/upstream/platform-node-answer-to-a-closed-connection.md
  */

@@ -1,7 +1,6 @@
 /**
- * What has happened in the queues of late, and what happens. The events of all queues are numbered together, and those of
- * each queue by themselves, so that whoever watches, and was away for a while, can say what the last one was, and be told
- * how many they have missed.
+ * Recent and live events of the queues. Events are numbered across all queues, and also per queue, so that a client
+ * that reconnects can name its last event and learn how many it has missed.
  */
 import { forkScoped } from "@sluice/core/unstable/Fibers"
 import type * as Clock from "effect/Clock"

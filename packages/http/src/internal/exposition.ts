@@ -1,9 +1,9 @@
 /**
- * Families, labels and series of the text that Prometheus scrapes. It refuses all of a scrape where a name is reserved,
- * or a label comes twice, and leaves out a series that comes twice. Here each gets a name of its own, and is counted.
+ * Families, labels and series of the text that Prometheus scrapes. Prometheus refuses a whole scrape with a reserved
+ * name or a repeated label, and drops a repeated series. Here each gets a unique name, and is counted.
  *
- * What was there first keeps its name. Effect hands out its metrics in the order in which they came to be, so a name does
- * not change while a process lives.
+ * The first one keeps its name. Effect lists its metrics in order of creation, so a name does not change while a
+ * process lives.
  */
 
 export type Type = "counter" | "gauge" | "histogram" | "summary"

@@ -1,5 +1,5 @@
 /**
- * Where in a value something is wrong, in words that its sender knows.
+ * Where in a value something is wrong, in the sender's terms.
  */
 
 /** Nobody needs more of it to find the place. */

@@ -1,8 +1,8 @@
 /**
- * What the items of a request are, in a few characters: a repetition of a request is told from another body by it.
+ * A short fingerprint of the items of a request. It tells a repeated request from a different body.
  *
- * It is a mix of 64 bits in two lanes, after cyrb53: quick, and known on every platform in the same step. Whoever makes
- * two bodies alike on purpose deceives nobody but themselves.
+ * It is a 64-bit hash in two lanes, after cyrb53: fast, and synchronous on every platform. A client that forges two
+ * bodies with the same fingerprint only deceives itself.
  *
  * @see https://github.com/bryc/code/blob/master/jshash/experimental/cyrb53.js
  */

@@ -1,5 +1,5 @@
 /**
- * From the body of a request to items in a queue, and to the answer.
+ * Turns the body of a request into items in a queue, and into the answer.
  */
 import type { HttpServerRequest } from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"

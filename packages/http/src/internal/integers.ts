@@ -1,5 +1,5 @@
 /**
- * Finds the integers of a JSON text that a number of JavaScript does not hold: `JSON.parse` makes neighbours of them.
+ * Finds the integers in a JSON text that a JavaScript number cannot represent: `JSON.parse` rounds them.
  */
 
 /** An integer that would be another one. */

@@ -1,7 +1,6 @@
 /**
- * Reads what is to be done with dead letters. `HttpApi` would answer a body that is no JSON as if it were a fault of the
- * server, would not say which field is wrong, and would leave out what it does not know: of a `where` with a slip of the
- * pen, everything would be left.
+ * Reads commands for dead letters. `HttpApi` would answer invalid JSON as a fault of the server, would not say which
+ * field is wrong, and would drop unknown fields: a `where` with a typo would select everything.
  */
 import * as HttpApp from "@effect/platform/HttpApp"
 import { HttpServerRequest } from "@effect/platform/HttpServerRequest"

@@ -1,6 +1,6 @@
 /**
- * A queue that is mounted, with what the server knows of it by itself: how fast it drains, since when it has made no
- * progress, whether it is being drained, and the keys of requests that it remembers.
+ * A mounted queue, with what the server itself tracks: how fast it drains, since when it has made no progress, whether
+ * it is being drained, and the remembered idempotency keys.
  */
 import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
 import { forkScoped } from "@sluice/core/unstable/Fibers"

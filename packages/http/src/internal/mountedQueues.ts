@@ -1,5 +1,5 @@
 /**
- * What stands behind `HttpQueues`: the queues as they are mounted. It is under a symbol, because it is nobody else's.
+ * The mounted queues behind `HttpQueues`. They are under a symbol, because they are private.
  */
 import type { EventLog } from "./eventLog.ts"
 import type { Mounted } from "./mounted.ts"

@@ -1,6 +1,6 @@
 /**
- * Answers 405 and `Allow` to whoever asks for a path of ours by another method. The platform takes such a path for one
- * that is not there.
+ * Answers 405 and `Allow` to a request with another method for a known path. The platform would answer that the path
+ * does not exist.
  */
 import type * as HttpApi from "@effect/platform/HttpApi"
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"

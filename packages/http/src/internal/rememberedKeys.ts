@@ -1,6 +1,6 @@
 /**
- * The idempotency keys of a queue: how many items of a request are in, and what they are. Oldest first, at most so many,
- * each for a while.
+ * The idempotency keys of a queue: how many items of a request were accepted, and their fingerprint. Oldest first,
+ * bounded in number and in time.
  */
 import { Chain, type Link } from "@sluice/core/unstable/Chain"
 import * as Effect from "effect/Effect"

@@ -1,6 +1,6 @@
 /**
- * Answers a refusal as JSON. Under overload most answers are refusals, so no error is made for one: that would collect a
- * stack.
+ * Answers a refusal as JSON. Under overload most answers are refusals, so it makes no error for one, which would
+ * collect a stack.
  */
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"

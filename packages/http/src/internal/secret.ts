@@ -1,5 +1,5 @@
 /**
- * Compares a token with a secret in a time that tells nothing of the secret.
+ * Compares a token with a secret in constant time.
  */
 import * as Check from "@sluice/core/unstable/OptionCheck"
 import * as Redacted from "effect/Redacted"

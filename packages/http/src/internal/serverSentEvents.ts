@@ -1,5 +1,5 @@
 /**
- * Events as the stream of text that an `EventSource` reads.
+ * Encodes events as the text stream that an `EventSource` reads.
  *
  * @see https://html.spec.whatwg.org/multipage/server-sent-events.html
  */

@@ -1,5 +1,5 @@
 /**
- * What the laws of a store are written with.
+ * The helpers that the laws of a store are written with.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"

@@ -1,5 +1,5 @@
 /**
- * Drives the pair of a policy by hand, one operation after the other.
+ * Drives the pair of a policy by hand, one operation at a time.
  *
  * No time passes here. Offers that the strategy makes wait are fibers under a scheduler that runs them until all of
  * them are suspended, so that a sequence of operations always has the same ending.

@@ -1,5 +1,6 @@
 /**
- * What exactly a policy keeps: the same operations on its pair and on a model, compared step by step.
+ * Checks exactly what a policy keeps: runs the same operations on its pair and on a model, and compares them step by
+ * step.
  */
 import type { PolicyModel } from "../PolicyModel.ts"
 import { isDeath, nothing, PairDriver } from "./pairDriver.ts"

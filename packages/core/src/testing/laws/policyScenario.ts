@@ -1,5 +1,5 @@
 /**
- * What is done to a queue under a policy, to see whether the laws hold.
+ * The operations on a queue under a policy that check the laws.
  */
 import type { Policy } from "../../Backpressure.ts"
 import type { Key } from "../../Sharding.ts"

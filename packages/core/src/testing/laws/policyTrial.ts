@@ -1,5 +1,5 @@
 /**
- * The laws of every policy: watches what becomes of every item while a pair is driven by hand.
+ * The laws of every policy: tracks every item while a pair is driven by hand.
  */
 import type { DropReason } from "../../QueueEvent.ts"
 import { identityOf } from "../../Sharding.ts"

@@ -1,11 +1,11 @@
 /**
- * The fiber that writes. It takes what is waiting, runs it in one transaction, commits, and answers everybody.
+ * The fiber that writes. It takes the waiting writes, runs them in one transaction, commits, and answers every caller.
  *
- * A write's way: queued (its submitter may still take it out) -> started, alone on the connection -> run, with an exit
- * that nobody is told -> told, once the transaction is committed. Where the transaction fails as a whole, a write that
- * had not started goes into the next group; one that had run is run again only if its submitter said it may be, and then
- * in a transaction of its own, so that it cannot be hurt by others a second time. A group that has run for long enough,
- * or before which others go, commits what has run; the rest is the next group.
+ * The states of a write: queued (its caller may still withdraw it) -> started, alone on the connection -> run, with an
+ * exit that its caller does not know yet -> answered, once the transaction is committed. If the transaction fails as a
+ * whole, a write that had not started goes into the next group. A write that had run is run again only if its caller
+ * allows it, in a separate transaction, so that other writes cannot fail it a second time. A group that has run for
+ * long enough, or that has to give way, commits the writes that have run; the rest goes into the next group.
  */
 import { SafeIntegers } from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"

@@ -1,6 +1,6 @@
 /**
- * What a `WriteCoordinator` of ours has besides its interface. It is under a symbol, so that a double of the user's needs
- * none; what cannot do without it tells the double apart.
+ * What a real `WriteCoordinator` has besides its interface. It is under a symbol, so that a test double does not need
+ * it. Code that depends on it can recognize a double.
  */
 import { InvalidOption } from "@sluice/core/QueueError"
 import * as Effect from "effect/Effect"

@@ -1,6 +1,6 @@
 /**
- * The writes that wait, first come, first served: a bounded queue, and those who wait for room in it. Unlike in a Queue
- * of Effect, whoever gives up leaves at once, from wherever in the queue, and makes room.
+ * The waiting writes, first come, first served: a bounded queue, and the callers that wait for room in it. Unlike in an
+ * Effect Queue, a caller that gives up leaves at once, from any place in the queue, and makes room.
  */
 import type { SqlError } from "@effect/sql/SqlError"
 import { Chain, type Link } from "@sluice/core/unstable/Chain"

@@ -1,9 +1,9 @@
 /**
- * How batches get into the store of SQLite, and the ids that are remembered of them.
+ * Appends batches to the store of SQLite, and remembers their ids.
  *
- * An id is kept in a bucket of time. Buckets are at least as wide as the window, so that those that a window reaches
- * into are the current one and the one before, and those before that can be forgotten. So ordered ids are always added
- * at the end of the table, and there is no index by time.
+ * Each id is kept in a time bucket. Buckets are at least as wide as the window, so a window only reaches into the
+ * current bucket and the previous one, and older buckets can be deleted. So ordered ids are always appended at the end
+ * of the table, and no index by time is needed.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { Appended, NewBatch } from "@sluice/core/BatchStore"

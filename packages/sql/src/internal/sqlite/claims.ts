@@ -1,8 +1,8 @@
 /**
- * How batches are claimed in the store of SQLite.
+ * Claims batches in the store of SQLite.
  *
- * A claim of fresh batches that finds as many as it asks for is one statement. What comes back is claimed one by one:
- * one statement finds it, and another one takes it, if it is still due then.
+ * A claim that finds as many fresh batches as it asks for is one statement. Returned batches are claimed one by one:
+ * one statement finds the batch, and another takes it, if it is still due.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { ClaimedBatch } from "@sluice/core/BatchStore"

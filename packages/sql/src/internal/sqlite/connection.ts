@@ -1,5 +1,5 @@
 /**
- * The connection of the SQLite client, made fast, and mended where it cannot be relied on.
+ * Makes the connection of the SQLite client fast, and works around its faults.
  */
 import { SafeIntegers } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"

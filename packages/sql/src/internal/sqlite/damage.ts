@@ -1,11 +1,11 @@
 /**
- * How a queue in SQLite goes on in a file with broken pages: row by row, past what cannot be read.
+ * Continues a queue in a SQLite file with broken pages: row by row, skipping unreadable places.
  *
- * A statement that goes from row to row fails at a broken page, also where it looks only whether its last row was the
- * last one. One that is given keys does not, so that here keys are found first, and then claimed.
+ * A statement that scans rows fails at a broken page, even if it only checks whether its last row was the last one. A
+ * statement with given keys does not. So this code first finds keys, and then claims them.
  *
- * Once something in a transaction has failed so, nothing can be written in it any more. Whoever has learned of damage
- * therefore fails, is rolled back, and does it once more with what it has learned.
+ * After such a failure, nothing more can be written in the transaction. So an operation that finds new damage fails, is
+ * rolled back, and runs again with that knowledge.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"

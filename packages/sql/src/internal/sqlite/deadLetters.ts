@@ -1,7 +1,7 @@
 /**
  * Dead letters in the store of SQLite, and its counters.
  *
- * There may be very many of them, so that a statement looks at a bounded number, and whoever wants more asks again.
+ * There may be very many of them, so a statement looks at a bounded number, and the caller repeats it for more.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { DeadLetter, DeadLetterFilter, Portion, Portioned, Stats } from "@sluice/core/BatchStore"

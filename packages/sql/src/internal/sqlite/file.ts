@@ -1,9 +1,9 @@
 /**
- * What is known of a file without opening it, and whether the one that is open is still the one at its path.
+ * Inspects a file without opening it, and checks whether the open file is still the one at its path.
  *
- * SQLite goes on with a file that was deleted, renamed or replaced: it commits into what nobody finds any more, and says
- * nothing. So that is looked at, before something is read or committed, and at most once a second: two system calls of
- * some microseconds each, which is less than a turn through the thread pool would cost.
+ * SQLite silently continues with a file that was deleted, renamed or replaced, and commits into a lost file. So the
+ * store checks this before a read or a commit, at most once a second: two system calls of a few microseconds each,
+ * which is less than a turn through the thread pool would cost.
  */
 import { StoreUnavailable } from "@sluice/core/QueueError"
 import type * as Clock from "effect/Clock"

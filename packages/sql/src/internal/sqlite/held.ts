@@ -1,11 +1,11 @@
 /**
- * What whoever has claimed batches does with them, in the store of SQLite.
+ * The operations on claimed batches in the store of SQLite.
  *
- * What was fresh is leased in the first table, and what has come back in the second. Whoever settles one looks in the
- * first, and in the second only for what is not there.
+ * Fresh batches are leased in the first table, returned ones in the second. A settlement looks in the first table, and
+ * in the second only for batches that are not in the first.
  *
- * Each statement exists twice, for one batch and for many. A list in SQL makes a table of its own for each run, which
- * costs more than everything else that is done for one batch.
+ * Each statement exists twice, for one batch and for many. A list in SQL creates a temporary table for each run, which
+ * costs more than all other work for one batch.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { Claim, Failure, Part, ReleaseOptions } from "@sluice/core/BatchStore"

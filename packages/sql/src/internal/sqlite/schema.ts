@@ -1,9 +1,9 @@
 /**
  * The tables of the store of batches in SQLite.
  *
- * What is fresh, or was when it was claimed, is in one table without any index but its key, so that a batch is written
- * in one place when it comes, is claimed and goes. What comes back, and what is dead, is elsewhere: a claim never has to
- * pass it.
+ * Fresh batches, including those that were fresh when they were claimed, are in one table with no index except its key,
+ * so each append, claim and settlement writes in one place. Returned and dead batches are in other tables, so a claim
+ * never has to scan past them.
  */
 import type { MigrationStep } from "../../BatchStoreDialect.ts"
 

@@ -1,7 +1,7 @@
 /**
- * What SQL says of the connection that it runs on. A client has two connections, and shares both with others: what is
- * asked of a connection is answered about somebody else's statement, and what is set there holds for others, or not for
- * the next SELECT.
+ * SQL that depends on the connection it runs on. A client has two connections and shares both with other callers: a
+ * query about a connection may refer to another caller's statement, and a setting affects other callers, or not the
+ * next SELECT.
  */
 
 /** What there is to know of some SQL in this respect. */

@@ -1,6 +1,6 @@
 /**
- * What is open in this process, by the file: whoever opens the same file again shares it. Two connections that write
- * would fight over the lock of the file, and each would wait for the other as for another process.
+ * The open stores of this process, by file: opening the same file again shares the store. Two writing connections would
+ * fight over the lock of the file, and each would wait for the other as for another process.
  */
 import { forkIn, runSync } from "@sluice/core/unstable/Fibers"
 import * as Deferred from "effect/Deferred"

@@ -1,6 +1,6 @@
 /**
- * What of a queue cannot be read any more, because pages of the file are broken: what a queue has come upon, and passes
- * over from then on.
+ * The places of a queue that cannot be read because pages of the file are broken. A queue records the places that it
+ * finds, and skips them from then on.
  */
 
 import type { SqlError } from "@effect/sql/SqlError"

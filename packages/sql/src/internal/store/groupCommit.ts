@@ -1,15 +1,16 @@
 /**
- * Group commit for operations of our own: what is waiting shares one transaction, because a commit costs as much as
+ * Group commit for internal operations: waiting operations share one transaction, because a commit costs as much as
  * hundreds of rows.
  *
- * An operation's way: waiting (its caller may still take it back) -> begun -> answered, once it is committed. Where one
- * operation of a group fails, the group is rolled back and each is run by itself, so that each fails for itself.
+ * The states of an operation: waiting (its caller may still withdraw it) -> begun -> answered, once it is committed. If
+ * one operation of a group fails, the group is rolled back and each operation runs alone, so that each fails for
+ * itself.
  *
- * Unlike a write of the WriteCoordinator, an operation is known: it uses nothing but its connection, does not hang, and
- * may be run again. So it needs no fiber, no savepoint and no timeout.
+ * Unlike a write of the WriteCoordinator, an operation is internal code: it only uses its connection, does not hang,
+ * and may be run again. So it needs no fiber, no savepoint and no timeout.
  *
- * There are two lines, each with a fiber of its own: what is urgent goes before whatever waits for the writer, also
- * before a group that waits for it already.
+ * There are two lines, each with its own fiber: urgent operations go before everything else that waits for the writer,
+ * including a group that already waits.
  */
 import { SafeIntegers } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"

@@ -1,6 +1,6 @@
 /**
- * Brings the schema of a store up to date, in one transaction: whoever opens the same file at the same time waits for it,
- * and then finds nothing to do.
+ * Migrates the schema of a store in one transaction: another process that opens the same file at the same time waits
+ * for it, and then finds nothing to do.
  */
 import { SafeIntegers, SqlClient } from "@effect/sql/SqlClient"
 import * as Migrator from "@effect/sql/Migrator"

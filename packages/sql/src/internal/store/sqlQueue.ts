@@ -1,5 +1,5 @@
 /**
- * The part of a SQL store that belongs to one queue: it decides on which connection an operation runs, and with which
+ * The part of a SQL store that belongs to one queue. It decides on which connection an operation runs, and at which
  * time.
  */
 import { SafeIntegers } from "@effect/sql/SqlClient"

@@ -1,5 +1,5 @@
 /**
- * Text that every database gives back as it was: surrogates in pairs, and no NUL.
+ * Text that every database returns unchanged: surrogates in pairs, and no NUL.
  */
 
 /** How many characters are kept of what somebody else has written, such as the text of an error. */

@@ -1,6 +1,6 @@
 /**
- * Cuts off what takes too long, one thing at a time. One timer serves all of them: it is never cut short, and when it
- * ends looks for how long what is running then has left.
+ * Ends what takes too long, one thing at a time. One timer serves all of them: it is never cut short, and when it ends,
+ * it checks how much time the running one has left.
  */
 import { Timekeeper } from "@sluice/core/unstable/Fibers"
 import { monotonicMillis } from "@sluice/core/unstable/Sleep"

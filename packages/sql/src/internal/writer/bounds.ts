@@ -1,6 +1,6 @@
 /**
- * How long a database may keep somebody waiting, and the leases that have to outlast that: known in one place, so that
- * whoever comes second can be refused.
+ * How long a database may keep a caller waiting, and the leases that must outlast that. Both are known in one place, so
+ * that the one that comes second can be refused.
  */
 
 export interface Lease {

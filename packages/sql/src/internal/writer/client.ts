@@ -1,9 +1,9 @@
 /**
- * A `SqlClient` whose statements find their way by where they are run: in a transaction of this database, on its
- * connection; outside, past the writer if they only read, and through the writer otherwise.
+ * A `SqlClient` whose statements choose their connection by where they run: inside a transaction of this database, that
+ * of the transaction; outside, the reader's if they only read, and otherwise the writer's.
  *
- * The stock client looks under one global tag for the connection of a transaction, and so writes what belongs to one
- * database into a transaction of another. This one never looks there.
+ * The stock client finds the connection of a transaction under one global tag, and so writes data of one database into
+ * a transaction of another. This client never looks there.
  */
 import type { Reactivity } from "@effect/experimental/Reactivity"
 import * as Client from "@effect/sql/SqlClient"

@@ -1,5 +1,5 @@
 /**
- * A connection whose every statement goes through a function first.
+ * A connection that passes every statement through a function first.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"

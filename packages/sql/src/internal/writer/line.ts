@@ -1,10 +1,10 @@
 /**
- * The line for a connection: one at a time has its turn, and may find then that somebody else, most often another
- * process, has locked the database.
+ * The line for a connection: one caller at a time has its turn, and may then find that another connection, usually of
+ * another process, has locked the database.
  *
- * Only who has the turn looks whether that lock is gone, for everybody in the line. How long it was waited for is
- * counted in one place: each in line is turned away once this has gone on for `busyTimeout` since it came. The time in
- * which one of us has the database does not count, however long it is.
+ * Only the caller with the turn polls for that lock, for all callers in the line. The time spent waiting for it is
+ * counted in one place: a caller is refused once this time has reached `busyTimeout` since its arrival. Time in which
+ * this process itself uses the database does not count.
  */
 import type { SqlError } from "@effect/sql/SqlError"
 import { StoreUnavailable } from "@sluice/core/QueueError"

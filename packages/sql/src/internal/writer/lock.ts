@@ -1,8 +1,8 @@
 /**
- * A lock that is handed over first come, first served. Effect's semaphore wakes whoever waits and lets a newcomer take
- * the permit meanwhile.
+ * A lock that is handed over first come, first served. Effect's semaphore wakes a waiter, but lets a newcomer take the
+ * permit meanwhile.
  *
- * There are two lines in front of it. Who waits in the first one goes before everybody in the other.
+ * It has two lines. Callers in the first line go before all callers in the other.
  */
 import { park } from "@sluice/core/unstable/Fibers"
 import * as Effect from "effect/Effect"

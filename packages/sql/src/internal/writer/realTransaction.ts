@@ -1,6 +1,6 @@
 /**
- * What stands behind the `SqlTransaction` that a store provides. It is under a symbol and not in the interface, so that
- * a double of the user's needs none; what cannot do without it tells the double apart.
+ * What a real `SqlTransaction` of a store has besides its interface. It is under a symbol, so that a test double does
+ * not need it. Code that depends on it can recognize a double.
  */
 import type { Reactivity } from "@effect/experimental/Reactivity"
 import { InvalidOption } from "@sluice/core/QueueError"

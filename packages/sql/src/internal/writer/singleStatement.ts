@@ -1,6 +1,6 @@
 /**
- * One statement, which needs nothing but a connection: without what makes it an Effect of its own, which is a span, a
- * scope, and the look for its connection.
+ * A single statement, which only needs a connection: without the span, the scope and the lookup of the connection that
+ * an Effect of its own would have.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"

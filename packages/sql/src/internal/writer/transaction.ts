@@ -1,9 +1,10 @@
 /**
- * One open transaction, or a savepoint in one: the connection that what runs in it may use, and the savepoints below.
+ * One open transaction, or a savepoint in one: the connection for the code that runs in it, and the savepoints below.
  *
  * Nothing is concurrent inside a transaction: a statement or a savepoint waits for the one before it. When a
- * transaction ends, its connection is revoked, and so are those of the savepoints in it, so that a fiber that was forked
- * inside cannot write into a transaction that comes later. A statement that such a fiber has begun is waited for first.
+ * transaction ends, its connection is revoked, and so are those of the savepoints in it, so that a fiber that was
+ * forked inside cannot write into a transaction that comes later. If such a fiber has begun a statement, the
+ * transaction waits for it first.
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"

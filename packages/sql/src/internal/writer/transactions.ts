@@ -1,5 +1,5 @@
 /**
- * The one writer of a database: transactions and single statements, one at a time, first come first served.
+ * The one writer of a database: transactions and single statements, one at a time, first come, first served.
  */
 import { Reactivity } from "@effect/experimental/Reactivity"
 import type { Connection } from "@effect/sql/SqlConnection"
