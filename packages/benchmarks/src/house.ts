@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import { type Benchmark, together } from "./Benchmark.ts"
+import { bells } from "./house/bell.ts"
 import { locks } from "./house/lock.ts"
 import { ndjson } from "./house/ndjson.ts"
 import { optionChecks } from "./house/optionChecks.ts"
@@ -24,6 +25,7 @@ export const makePlan = (sizes: Sizes) =>
       yield* rememberedKeys,
       optionChecks,
       locks,
+      bells,
       yield* makeStatements(sizes)
     ])
   })
