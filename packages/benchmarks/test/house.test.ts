@@ -52,6 +52,11 @@ describe("Ndjson of the platform", () => {
     expect(await run(unpack("1\n2\nnonsense\n", 100))).toEqual({ items: [], failed: true })
   })
 
+  it("reads a line of any length", async () => {
+    const { failed, items } = await run(unpack(JSON.stringify("x".repeat(20_000_000)), 1024 * 1024))
+    expect([failed, (items[0] as string).length]).toEqual([false, 20_000_000])
+  })
+
   it("rounds an integer that no number holds, and has no text left in which it could be seen", async () => {
     expect((await run(unpack("9007199254740993\n", 100))).items).toEqual([9007199254740992])
   })
