@@ -324,7 +324,7 @@ class Coalescing<in out A> extends RingBackingQueue<A> {
     return this.push(item, 1)
   }
 
-  // A later item of the surplus may still coalesce, whatever became of those before it, but only where those are not
+  // A later item of the surplus may still coalesce, even if earlier ones did not get in, but only if those are not
   // waiting: an item must not overtake an older one of its key.
   override offerAll(items: Iterable<A>): ReadonlyArray<A> {
     if (this.full === "refuse") return super.offerAll(items)

@@ -335,7 +335,7 @@ type Route<in A> = (item: A) => number
 const makeRoute = <A>({ shardBy, shards }: Checked): Route<A> =>
   shards === 1 || shardBy === undefined ? () => 0 : (item) => {
     const key = shardBy(item)
-    // The intake of whatever shard refuses what is no key.
+    // The intake of any shard refuses an invalid key.
     return isKey(key) ? Sharding.shardOf(key, shards) : 0
   }
 

@@ -19,8 +19,8 @@ export interface WriteOptions {
   readonly reactivityKeys?: ReadonlyArray<unknown> | Readonly<Record<string, ReadonlyArray<unknown>>> | undefined
   /**
    * Whether it may run a second time, in a transaction of its own, after the group that it was in was rolled back
-   * through no fault of its own: then nothing of the first time is left in the database, but whatever else it did was
-   * done. Default: false.
+   * through no fault of its own: the first run leaves nothing in the database, but its other effects have happened.
+   * Default: false.
    */
   readonly retryable?: boolean | undefined
 }

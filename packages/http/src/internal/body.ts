@@ -199,7 +199,7 @@ const linesOf = (
 const hasMoreBytes = (text: string, limit: number): boolean =>
   text.length > limit || (text.length * 3 > limit && encoder.encode(text).length > limit)
 
-/** How much of a body that nobody wants is read, and for how long, before its connection is cut. */
+/** How much of a refused body is read, and for how long, before its connection is cut. */
 const mostDiscardedBytes = 64 * 1024 * 1024
 const longestDiscard = "30 seconds"
 

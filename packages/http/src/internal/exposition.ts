@@ -97,13 +97,13 @@ export class Exposition {
   }
 
   private labelsOf({ ownLabel, tags }: Metric): ReadonlyArray<Label> {
-    // Whoever tags a metric again with the same name means another value.
+    // A repeated tag with the same name overrides the value.
     const given = new Map(tags.map(({ key, value }) => [key, value]))
     this.renamed.label += tags.length - given.size
     const labels = new Map<string, string>()
     const isOwn = (name: string) => name === ownLabel || name.startsWith("__")
     const isKept = (key: string) => labelNameOf(key) === key && !isOwn(key)
-    // Those that can keep their names do, whatever comes beside them.
+    // Names that can stay do, regardless of the others.
     for (const [key, value] of given) if (isKept(key)) labels.set(key, value)
     for (const [key, value] of Array.from(given).sort(([a], [b]) => a < b ? -1 : 1)) {
       if (isKept(key)) continue
@@ -129,7 +129,7 @@ export class Exposition {
 const sorted = (labels: Array<Label>): ReadonlyArray<Label> => labels.sort(([a], [b]) => a < b ? -1 : 1)
 
 const freeName = (wanted: string, isTaken: (name: string) => boolean): string => {
-  // Of `_`, whatever follows must not make a name that is reserved.
+  // A suffix of `_` must not make a reserved name.
   const base = wanted === "_" ? "" : wanted
   let free = wanted
   for (let n = 2; isTaken(free); n++) free = `${base}_${n}`

@@ -2,7 +2,7 @@
  * Where in a value something is wrong, in the sender's terms.
  */
 
-/** Nobody needs more of it to find the place. */
+/** Long enough to find the place. */
 const longestField = 200
 
 /** Such as `address.lines[2]`; empty for the value as a whole. */

@@ -226,7 +226,7 @@ const storedOnce = <A>(
   })
 }
 
-/** Whether items that were to be stored may be so: of whoever does not wait any more, nobody knows. */
+/** Whether items may have been stored, although the request no longer waits for the answer. */
 const mayBeIn = (exit: Exit.Exit<unknown, Failure>): boolean => {
   const failure = Exit.isSuccess(exit) ? Option.none() : Cause.failureOption(exit.cause)
   return Option.isNone(failure) || failure.value._tag === "StoreUnavailable" || failure.value._tag === "ItemDropped"
@@ -278,7 +278,7 @@ const idOf = (key: string, { position, printAt }: Part, index: number): string =
 const isOther = (mounted: Mounted, key: string | undefined, part: Span): boolean =>
   key !== undefined && mounted.keys.isOther(key, part, mounted.now())
 
-/** How many of so many items, which begin at a position of the request with this key, are in already. */
+/** How many of the given items, from a position of the request with this key, were already accepted. */
 const alreadyIn = (mounted: Mounted, key: string | undefined, position: number, items: number): number =>
   key === undefined ? 0 : Math.min(items, Math.max(0, mounted.keys.taken(key, mounted.now()) - position))
 
@@ -289,10 +289,10 @@ const remember = (mounted: Mounted, key: string | undefined, part: Part, isSure 
 
 // --- a stream ----------------------------------------------------------------------------------------------------------
 
-/** So many items of a stream are offered together where they are waited for. */
+/** How many items of a stream are offered together, if the request waits for them. */
 const mostTogether = 256
 
-/** So many slices of a stream may wait for their settlement; then the stream waits for the oldest. */
+/** How many slices of a stream may wait for their settlement. At the limit, the stream waits for the oldest. */
 const mostUnsettled = 64
 
 /** Whether a line has nothing but the white space of JSON: that of the language has more, also a byte order mark. */

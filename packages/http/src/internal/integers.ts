@@ -38,7 +38,7 @@ interface Place {
 
 const none: ReadonlyArray<never> = []
 
-/** Those of a text that is JSON, up to so many. */
+/** The integers of a valid JSON text, up to a number. */
 export const inexactIntegers = (text: string, most: number): ReadonlyArray<Inexact> => {
   if (!hasManyDigits(text)) return none
   const found: Array<Inexact> = []

@@ -90,7 +90,7 @@ const faultOf = (issue: ParseResult.ParseIssue): InvalidRequest => {
   return invalid(fieldOf(innermost[0].path), innermost.map(({ message }) => message).join(" or "))
 }
 
-/** What is optional may be undefined as well, which nobody can send. */
+/** An optional field may also be undefined, which a client cannot send. */
 const isOfAbsence = /^Expected undefined, /
 
 /** Decodes by a schema, and says what is wrong. */

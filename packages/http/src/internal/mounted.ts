@@ -84,7 +84,7 @@ export class Mounted {
     return this.rate.perSecond
   }
 
-  /** How long whoever is refused with so many items shall wait. */
+  /** How long a caller that is refused with this many items should wait. */
   retryAfterSeconds(items: number): number {
     const millis = this.rate.retryAfterMillis(items, this.now() - this.progressAtMillis)!
     return Math.ceil(millis / 1000)

@@ -24,7 +24,7 @@ class Remembered implements Link<Remembered> {
   readonly key: string
   /** How many of the items of the request are in, from the first on. */
   taken = 0
-  /** How many of them are in, or may be: whoever waited for that is gone. */
+  /** How many of them were accepted, or may have been: the client has disconnected. */
   offered = 0
   /** The fingerprint of those that were offered. */
   print = ""

@@ -62,7 +62,9 @@ export interface Options<in out A> {
   readonly codec: Codec<A>
   readonly buffer: Buffer<A, any> | undefined
   readonly flushPolicy: FlushPolicy.FlushPolicy
-  /** An open batch is due when it has so many items, whatever the policy says: it must fit into memory and store. */
+  /**
+   * An open batch is due at this many items, whatever its policy, because it must fit into memory and into the store.
+   */
   readonly mostInBatch: number
   /** How many items are held, besides those of the intake and of one batch, before they are stored. */
   readonly mostClosed: number
@@ -106,7 +108,7 @@ export class Appender<in out A> {
   private readonly breaks: Breaks
   /** Keeps the time until the open batch is due. */
   readonly lingering: Timekeeper
-  /** Keeps the time until it is looked for room: others may settle what is stored, which nobody tells us of. */
+  /** Keeps the time until the next check for room: other processes may settle batches without telling this one. */
   readonly polling: Timekeeper
 
   constructor(options: Options<A>) {
@@ -307,7 +309,7 @@ export class Appender<in out A> {
 
   // --- storing ------------------------------------------------------------------------------------------------------
 
-  /** Batches that may be stored whatever there is already are stored by themselves: the others would come with them. */
+  /** Batches that may exceed the limit are stored separately: otherwise the others would be stored with them. */
   private nextRound(): ReadonlyArray<Outgoing<A>> {
     if (!this.mayStore) return []
     const [bounded, exempt] = Arr.partition(this.closed, ({ isExempt }) => isExempt)
@@ -359,7 +361,7 @@ export class Appender<in out A> {
     })
   }
 
-  /** Counts what was stored and goes on, in one step: whoever closes in between would drop it as well. */
+  /** Counts stored batches and continues, in one step: closing in between would drop them as well. */
   private appended(batches: ReadonlyArray<Outgoing<A>>, { appended, duplicates }: Appended): void {
     if (this.state._tag === "Stopped") return
     if (duplicates.length > 0) return this.goOn(this.unstored.withoutDuplicates(batches, new Set(duplicates)))
@@ -543,7 +545,7 @@ export class Appender<in out A> {
       this.forEach(Iterable.flatten(givingUp), () => {}),
       Effect.suspend(() => {
         for (const flusher of this.flushers.splice(0)) flusher.onGathered()
-        // Their transactions say later what becomes of them; nobody waits for that any more.
+        // Their transactions decide later what becomes of them; no caller waits for that any more.
         for (const { onDone } of this.within) for (const done of onDone.splice(0)) done()
         return this.options.intake.shutdown
       })

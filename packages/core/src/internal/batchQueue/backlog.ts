@@ -43,17 +43,17 @@ export class Backlog {
     this.items = pending
   }
 
-  /** So many items are in. */
+  /** This many items are in. */
   stored(items: number): void {
     this.items += items
   }
 
-  /** There may be so many batches more to claim. */
+  /** There may be this many more batches to claim. */
   claimable(batches: number): void {
     if (batches > 0) this.tellClaimable(batches)
   }
 
-  /** So many items are done, or dead. */
+  /** This many items are done or dead. */
   leave(items: number): void {
     this.items -= items
     this.gone += items

@@ -54,7 +54,7 @@ export const groupOf = <A>(
       openedAt: Math.min(...readable.map(({ openedAtMillis }) => openedAtMillis)),
       oldestAt
     },
-    // Nobody can say which items a merged one was made of.
+    // It is unknown which items a merged one was made from.
     offeredAtMillis: buffer === undefined ? offered : merged.map(() => oldestAt),
     stored: items.length,
     isMerged: buffer !== undefined && !isOne,

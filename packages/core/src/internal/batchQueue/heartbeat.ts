@@ -69,7 +69,7 @@ export class Heartbeat {
     return claims
   }
 
-  /** Beats until it is interrupted, and rests while nobody holds anything. */
+  /** Beats until it is interrupted, and rests while nothing is held. */
   readonly run: Effect.Effect<never> = Effect.suspend(() =>
     Effect.forever(
       Effect.zipRight(this.bell.wait, Effect.zipRight(sleepFor(this.leaseMillis / beatsPerLease), this.beat))

@@ -155,7 +155,7 @@ export class Offers<in out A> {
     this.noteDone()
   }
 
-  /** What an item is in the intake, or why it cannot be stored. Whatever becomes of the item later, this stays. */
+  /** The entry of an item in the intake, or why it cannot be stored. Later changes of the item do not affect it. */
   private entryOf(item: A, awaited?: { readonly id?: string }): Entry<A> | Codec.Fault {
     const { clock, codec, isMerging } = this.options
     const encoded = codec.encodeItem(item)
@@ -183,7 +183,7 @@ export class Offers<in out A> {
     return Effect.fail(malformedItem({ queue: this.options.name, item, taken, notTaken }, fault))
   }
 
-  /** Whether the store will have as many items as it may, with so many more, so that offers are to be rejected. */
+  /** Whether this many more items would exceed the limit of the store, so that offers must be rejected. */
   private isBacklogFull(more = 0): boolean {
     const { appender, backlog, maxPending } = this.options
     return maxPending !== undefined && maxPending.whenFull === "reject"
@@ -287,7 +287,7 @@ export class Offers<in out A> {
       const all: Array<A> = []
       const entries: Array<Entry<A>> = []
       let refusal: ((taken: number) => Effect.Effect<never, BatchOfferError<A>>) | undefined
-      // Each in its turn: whoever makes them one after the other may change one to make the next.
+      // One by one: an iterator may reuse one object for the next item.
       const encoding = this.forEach(items, (item) => {
         all.push(item)
         if (refusal !== undefined) return
@@ -358,7 +358,7 @@ export class Offers<in out A> {
     )
   }
 
-  /** Whether so many can never be pending at once, so that they are rejected. */
+  /** Whether this many items can never be pending at once, so that they are rejected. */
   private areTooMany(items: ReadonlyArray<A>): boolean {
     const { maxPending } = this.options
     return maxPending !== undefined && maxPending.whenFull === "reject" && items.length > maxPending.items

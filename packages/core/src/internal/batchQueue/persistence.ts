@@ -14,7 +14,7 @@ import { storeBackoffMillis } from "./storeBackoff.ts"
 import { type Bundle, longestError, type Verdict } from "./verdict.ts"
 import type { Operation, Pool } from "./pool.ts"
 
-/** Whether it was done, or these leases were lost; undefined where nobody waits for the store any more. */
+/** Whether it was done, or which leases were lost; undefined if waiting for the store has ended. */
 type Asked<B> = Either.Either<B, ReadonlyArray<Claim>> | undefined
 
 export class Persistence<in out A> {
@@ -39,7 +39,7 @@ export class Persistence<in out A> {
 
   // --- done with ----------------------------------------------------------------------------------------------------
 
-  /** Answers which of the leases were lost; the others are settled. Undefined where nobody knows. */
+  /** Returns which of the leases were lost; the others are settled. Undefined if that is unknown. */
   settle(claims: ReadonlyArray<Claim>): Effect.Effect<ReadonlyArray<Claim> | undefined> {
     if (claims.length === 0) return Effect.succeed(claims)
     return Effect.map(

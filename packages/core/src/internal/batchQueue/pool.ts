@@ -20,7 +20,7 @@ import type { Judge } from "./verdict.ts"
 export interface Observer<in A> {
   readonly claimed: (worker: number, batches: ReadonlyArray<ClaimedBatch>) => void
   readonly handling: (worker: number, batch: Batch<A>) => void
-  /** So many items are done; so many more had been merged into them when they were claimed. */
+  /** The number of finished items, and of the items that had been merged into them when they were claimed. */
   readonly settled: (worker: number, size: number, merged: number, batch: Batch<A>, durationMillis: number) => void
   readonly retried: (
     worker: number,
@@ -87,9 +87,9 @@ export interface Pool<in out A> {
   readonly isStopping: boolean
   /** Whether handlers have been interrupted, because the time to end was over. */
   readonly isInterrupting: boolean
-  /** Whether nobody waits for the store any more. */
+  /** Whether waiting for the store has ended. */
   readonly isOver: boolean
-  /** There may be so many batches more to claim. */
+  /** There may be this many more batches to claim. */
   readonly wake: (batches: number) => void
   /** Waits until there may be something to claim that was not there at this version. */
   readonly park: (version: number) => Effect.Effect<void>
@@ -97,6 +97,6 @@ export interface Pool<in out A> {
   readonly lookAgainAt: (atMillis: number | undefined) => void
   /** Waits, unless the queue is closing. */
   readonly pause: (millis: number) => Effect.Effect<void>
-  /** Waits for a store that has failed, unless nobody waits for it any more. */
+  /** Waits for a store that has failed, unless waiting has ended. */
   readonly pauseForStore: (millis: number) => Effect.Effect<void>
 }

@@ -229,6 +229,6 @@ export class BatchTally<in out A> implements AppenderObserver<A>, WorkersObserve
   }
 }
 
-/** Leases alone, whatever else is known of their batches. */
+/** Only the leases, without the other fields of their batches. */
 const leasesOf = (claims: ReadonlyArray<Lease>): ReadonlyArray<Lease> =>
   claims.map(({ sequence, token }) => ({ sequence, token }))

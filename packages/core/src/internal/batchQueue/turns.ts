@@ -46,7 +46,7 @@ export class Turns {
   /** Something of a kind was claimed, where another may have been asked for. */
   claimed(asked: Turn, got: Turn): void {
     if (asked === "fresh" && got === "returned") {
-      // Nothing is fresh: nobody is kept waiting.
+      // Nothing is fresh, so nothing has to wait.
       this.reset()
     } else if (asked === "returned" && got === "fresh") {
       // Nothing comes back now: its turn is over, and what it saved up meanwhile would be many turns in a row.
@@ -57,13 +57,13 @@ export class Turns {
     this[got].claims += 1
   }
 
-  /** Nothing could be claimed: nobody is kept waiting. */
+  /** Nothing could be claimed, so nothing has to wait. */
   reset(): void {
     this.fresh = { claims: 0, millis: 0 }
     this.returned = { claims: 0, millis: 0 }
   }
 
-  /** Whether a worker may wait for so long itself, and then go on with something that has failed. */
+  /** Whether a worker may itself wait for this long, and then continue with a failed batch. */
   mayWait(millis: number): boolean {
     return this.millisOf("returned") + millis <= this.millisOf("fresh") + this.slackMillis
   }

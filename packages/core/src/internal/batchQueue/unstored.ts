@@ -14,7 +14,7 @@ import type { Encode, Outgoing } from "./outgoing.ts"
 
 /** Who is told what becomes of items. It must not throw. */
 export interface Observer<in A> {
-  /** A batch was stored: so many items, of so many that were offered. */
+  /** A batch was stored: the number of its items, and of the offered items in it. */
   readonly stored: (items: number, trigger: Trigger) => void
   readonly coalesced: (count: number) => void
   readonly duplicate: () => void
@@ -91,7 +91,7 @@ export class Unstored<in out A> {
     const { awaited, isMerged, values } = batch
     this.items -= batch.keepOnly((index) => causes[index] === undefined)
     const stored = new Set(batch.values)
-    // Where nobody can tell whose they are, everybody is told the worse.
+    // If it is unknown whose items they are, all callers get the worse outcome.
     const [lost, others] = Arr.partition(awaited, ({ encoded }) => !isMerged && stored.has(encoded?.value))
     batch.awaited = others
     values.forEach((value, i) => {
@@ -100,7 +100,7 @@ export class Unstored<in out A> {
     this.end(lost, { _tag: "Dropped", reason: "malformed" })
   }
 
-  /** It may have been merged: it is told as it would have been read, or as it is stored where nobody can read it. */
+  /** It may have been merged: it is reported as it would have been read, or as it is stored if it cannot be read. */
   private tellDropped(value: unknown, reason: DropReason, cause: Cause.Cause<unknown> | undefined): void {
     const decoded = this.codec.decodeItem(value)
     this.observer.dropped(Result.isFailure(decoded) ? value as A : decoded.success, reason, cause)

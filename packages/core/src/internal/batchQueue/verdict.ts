@@ -25,7 +25,7 @@ export interface FailedItem {
 export type Fate =
   /** It is tried again when its schedule says so. */
   | { readonly _tag: "Again"; readonly delayMillis: number; readonly failure: Failure; readonly scheduleState: unknown }
-  /** It rests in the store for so long, whatever its schedule says. */
+  /** It rests in the store for this long, without asking its schedule. */
   | {
     readonly _tag: "Rests"
     readonly delayMillis: number

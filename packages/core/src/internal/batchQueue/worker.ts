@@ -220,7 +220,7 @@ export class Worker<in out A> {
     return setAside
   }
 
-  /** What cannot be read here: it is for a newer version, or nobody can read it. */
+  /** A batch that cannot be read here: it is for a newer version, or it is unreadable. */
   private setAside(claimed: ClaimedBatch, unreadable: Codec.Unreadable): Effect.Effect<void> {
     if (unreadable._tag === "Newer") {
       return this.persistence.release([claimed], { giveBack: true, version: unreadable.version })
@@ -621,7 +621,7 @@ export class Worker<in out A> {
     return Effect.void
   }
 
-  /** What was divided, as whoever claims it would read it; it has been merged already. */
+  /** The divided items, as a later claim would read them; they are already merged. */
   private regroup(claimed: ClaimedBatch): Group<A> | undefined {
     const decoded = this.pool.options.codec.decodeBatch(claimed.payload)
     return Result.isFailure(decoded) ? undefined : groupOf([{ claimed, ...decoded.success }], undefined)

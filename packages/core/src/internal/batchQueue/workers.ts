@@ -19,7 +19,7 @@ type Phase =
   | { readonly _tag: "Stopping" }
   /** Handlers have been interrupted, because the time to end was over. */
   | { readonly _tag: "Interrupting" }
-  /** Nobody waits for the store any more. */
+  /** No worker waits for the store any more. */
   | { readonly _tag: "Over"; readonly wasInterrupted: boolean }
 
 export class Workers<in out A> implements Pool<A> {
@@ -86,7 +86,7 @@ export class Workers<in out A> implements Pool<A> {
 
   // --- waiting ------------------------------------------------------------------------------------------------------
 
-  /** There may be so many batches more to claim. */
+  /** There may be this many more batches to claim. */
   wake(batches: number): void {
     this.version += 1
     for (let i = 0; i < batches && this.idle.length > 0; i++) this.idle.pop()!()
@@ -113,7 +113,7 @@ export class Workers<in out A> implements Pool<A> {
     return this.sleep(millis, () => this.isStopping)
   }
 
-  /** Waits for a store that has failed, unless nobody waits for it any more. */
+  /** Waits for a store that has failed, unless waiting has ended. */
   pauseForStore(millis: number): Effect.Effect<void> {
     return this.sleep(millis, () => this.isOver)
   }
@@ -140,7 +140,7 @@ export class Workers<in out A> implements Pool<A> {
     this.wake(Infinity)
   }
 
-  /** No more is claimed, and whoever waits for something ends. What is being handled goes on. */
+  /** Stops claiming and ends all waits. Running handlers continue. */
   unsafeStop(): void {
     if (!this.isStopping) this.become({ _tag: "Stopping" })
     this.wake(Infinity)

@@ -104,7 +104,7 @@ export const aliases = (ast: SchemaAST.AST, seen = new Set<SchemaAST.AST>()): bo
     case "UnknownKeyword":
     case "VoidKeyword":
     case "ObjectKeyword":
-    // What it does nobody knows.
+    // Its behaviour is unknown.
     case "Declaration":
       return true
     case "TypeLiteral": {

@@ -152,7 +152,7 @@ const startBytes = Array.from(start, (character) => character.charCodeAt(0))
 
 const isOfThisVersion = (bytes: Uint8Array): boolean => startBytes.every((byte, i) => bytes[i] === byte)
 
-/** At most so many of the first bytes, each as a character of its own. */
+/** The first bytes, up to a number, each as one character. */
 const textOf = (bytes: Uint8Array, most: number): string => {
   let text = ""
   for (let i = 0; i < most && i < bytes.length; i++) text += String.fromCharCode(bytes[i])

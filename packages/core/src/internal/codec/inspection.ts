@@ -42,7 +42,7 @@ export class Inspection {
     return bytes === malformed ? Result.fail(this.fault!) : this.sized(value, bytes)
   }
 
-  /** A value that has so many bytes, if it may have so many. */
+  /** A value with this many bytes, if that is within the limit. */
   sized(value: unknown, bytes: number): Result.Result<{ readonly value: unknown; readonly bytes: number }, Fault> {
     const { maxItemBytes } = this.limits
     return bytes > maxItemBytes

@@ -71,7 +71,7 @@ export class Breaks {
     if (this.askedAt === undefined) this.ask(this.look())
   })
 
-  /** For the steps of one call, of which so many are quick, and not worth a look at the clock. */
+  /** For the steps of one call. This many steps are fast enough to skip a look at the clock. */
   stretches(free: number): Stretches {
     // Of this call alone: what was done before it is none of its affair.
     return new Stretches(() => new Breaks(this.clock, this.macrotask), free)
@@ -142,7 +142,7 @@ export class Stretches {
   }
 }
 
-/** After so many steps of a call the clock is looked at. */
+/** The number of steps of a call between looks at the clock. */
 const mostStepsBetweenLooks = 1024
 
 /** Does a step for each of many, in order, until one answers false. */

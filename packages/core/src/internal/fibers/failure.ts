@@ -41,7 +41,7 @@ export const failureOf = (
   if (Either.isRight(failure)) return { error: new HandlerDefect({ defect: Cause.squash(failure.right) }) }
   const error = failure.left
   if (!(error instanceof PartialFailure)) return { error }
-  // Beside a defect, an interruption or another failure nobody knows what became of the rest.
+  // Beside a defect, an interruption or another failure, the outcome of the rest is unknown.
   const known = Cause.size(cause) === 1
     && new Set(error.indexes).size === error.indexes.length
     && error.indexes.every((index) => Number.isInteger(index) && index >= 0 && index < size)

@@ -60,7 +60,7 @@ export const makeFork = <R>(): Effect.Effect<Fork<R>, never, R> =>
         runtime,
         // Queues are made where nothing can be interrupted.
         Runtime.enableRuntimeFlag(RuntimeFlags.Interruption),
-        // Whoever forks looks at the exit: no failure is unhandled.
+        // The forking code checks the exit, so no failure is unhandled.
         Runtime.setFiberRef(FiberRef.unhandledErrorLogLevel, Option.none()),
         (own) => Runtime.runFork(own)
       )

@@ -63,7 +63,7 @@ export class Lifecycle {
   }
 
   /**
-   * A fiber of ours has died. It is logged, and everybody who waits, now or later, and whoever closes the scope, dies of
+   * An internal fiber has died. This is logged, and all waiting and later callers, and the closing of the scope, die of
    * it too. What is held is given up: at once what `giveUp` does when it is called, and what it answers after the log.
    */
   fail(cause: Cause.Cause<never>, message: string, giveUp: () => Effect.Effect<unknown>): Effect.Effect<void> {

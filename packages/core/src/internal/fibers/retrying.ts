@@ -30,7 +30,7 @@ const longestWalk = 10_000
 /** What is waited between attempts where the schedule waits for none of very many. */
 const leastDelayMillis = 10
 
-/** A schedule that goes on after so many attempts without a delay is taken for one that never ends. */
+/** A schedule that continues after this many attempts without a delay is treated as endless. */
 const mostAtOnce = 100
 
 /**

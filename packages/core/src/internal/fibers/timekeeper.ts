@@ -12,7 +12,7 @@ export class Timekeeper {
   private readonly ring: () => void
   /** When to ring; `Infinity`: not at all. */
   private at = Infinity
-  /** Until when the fiber sleeps if nobody wakes it. */
+  /** Until when the fiber sleeps unless it is woken. */
   private sleepsUntil = -Infinity
   private wake: (() => void) | undefined
 
@@ -21,7 +21,7 @@ export class Timekeeper {
     this.ring = ring
   }
 
-  /** Rings after so many milliseconds at the latest, once. */
+  /** Rings once, after this many milliseconds at the latest. */
   within(millis: number): void {
     const at = monotonicMillis(this.clock) + millis
     if (at >= this.at) return

@@ -14,7 +14,7 @@ export class KeyIndex {
   /** Every position in `old` is before this one. */
   private oldEnd = 0
 
-  /** Where the key was last; -1: nobody knows. It is not there any more where that is before the head. */
+  /** The last known position of the key, or -1. If it is before the head, the item has left. */
   get(key: unknown): number {
     return this.young.get(key) ?? this.old.get(key) ?? -1
   }

@@ -60,7 +60,7 @@ const exits: Readonly<Record<Outcome, Effect.Effect<Outcome>>> = {
   dropped: Effect.succeed("dropped")
 }
 
-/** After so many single takes it is noted how fast the queue drains. */
+/** The number of single takes between readings of the drain rate. */
 const takesForLook = 64
 
 /** Counts what the pair reports, and tells the user's callbacks. */
@@ -182,7 +182,7 @@ export class PolicyQueueImpl<in out A> {
     if (this.closed) return this.refuse("closed")
     if (this.weigh !== undefined && !isWeight(this.weigh(item), this.capacity)) return this.refuse("invalid-weight")
     this.ledger.begin()
-    // Counted before, because whoever is told of a drop may look at the counts.
+    // Counted first, because the observer of a drop may look at the counts.
     this.offered += 1
     const isIn = this.offerToQueue(item)
     if (isIn === "invalid-key") return isIn
@@ -362,7 +362,7 @@ export class PolicyQueueImpl<in out A> {
     }
   }
 
-  /** How long whoever is refused with so many items shall wait. */
+  /** How long a caller that is refused with this many items should wait. */
   retryAfterMillis(items: number): number | undefined {
     this.noteRate()
     return this.rate.retryAfterMillis(items)
@@ -480,7 +480,7 @@ export class PolicyQueueImpl<in out A> {
     return BackingQueue.unsafeBytes(this.pair.backing)
   }
 
-  /** How many items may be taken, of at most so many, to have at most so many bytes: one at least. */
+  /** How many items to take, up to a count and a number of bytes: at least one. */
   unsafeCountWithin(bytes: number, most: number): number {
     return BackingQueue.unsafeCountWithin(this.pair.backing, bytes, most)
   }
@@ -608,7 +608,7 @@ const refusalOfAll = <A>(
   }
 }
 
-/** After so many offers of one call the clock is looked at. */
+/** The number of offers of one call between looks at the clock. */
 const freeOffers = 128
 
 /** How many offers in a row a generator may make without giving way to other fibers. */

@@ -28,11 +28,11 @@ export interface Waiter<in out A> extends Link<Waiter<A>> {
   readonly item: A
   /** The item's key, where items coalesce: asked once, because the item may change while it waits. */
   readonly key: unknown
-  /** Where the offer came from, for whoever is told of its admission. */
+  /** Where the offer came from, for the observer of its admission. */
   readonly origin: unknown
   /** How the wait ended, once it has. */
   ending: Ending | undefined
-  /** Called once when it ends; whoever sets it looks at `ending` first. */
+  /** Called once when it ends. Check `ending` before setting it. */
   onEnd: ((ending: Ending) => void) | undefined
 }
 
@@ -96,9 +96,9 @@ export class WaitingRoom<in out A> {
     return waiter
   }
 
-  /** Lets in whatever fits now, in order. To be called whenever there may be room. */
+  /** Admits the offers that fit now, in order. Call it whenever there may be room. */
   admit(): void {
-    // Whoever is told of an admission may offer or take again: the loop below sees what that leads to.
+    // The observer of an admission may offer or take again: the loop below sees the result.
     if (this.admitting) return
     this.admitting = true
     try {
@@ -147,7 +147,7 @@ export class WaitingRoom<in out A> {
     try {
       return this.take(item)
     } catch (defect) {
-      // The offer that waits dies of it, and not whoever has just made room.
+      // The waiting offer dies of it, not the caller that has just made room.
       return new Died(defect)
     } finally {
       this.taking = false

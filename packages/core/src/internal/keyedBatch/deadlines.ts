@@ -49,7 +49,7 @@ export class Deadlines {
     if (this.gathering.size === 1) this.timekeeper.within(this.minMillis)
   }
 
-  /** From now on it may take so long. */
+  /** Starts its time limit. */
   bound(timed: Timed): void {
     timed.startedAt = monotonicMillis(this.clock)
     timed.isOverdue = false

@@ -114,7 +114,7 @@ export class Resource<in out S> implements Timed {
     this.shard.taken()
   }
 
-  /** Takes those that were to be run in this batch of at most so many, and have not come to it. */
+  /** Takes the operations that belong to this batch, up to its size, and have not run yet. */
   takeBatch(batchSize: number): void {
     for (const operation of this.waitingNow()) {
       if (this.ran.length === batchSize) return

@@ -70,7 +70,7 @@ export interface KeyedShardOptions<in out S> {
   readonly monotonicMillis: () => number
 }
 
-/** After so many operations and turns of resources the clock is looked at. */
+/** The number of operations and turns of resources between looks at the clock. */
 const mostStepsBetweenLooks = 256
 
 /** How many times resources go on before other fibers may. */

@@ -9,7 +9,7 @@ import * as MetricLabel from "effect/MetricLabel"
 /** A counter that is told totals. */
 const makeTotal = (key: MetricKey.MetricKey.Counter<number>): (total: number) => void => {
   const metric = Metric.fromMetricKey(key)
-  // It is there from the start: whoever watches its rate would not see the first ones otherwise.
+  // It exists from the start: otherwise a rate over it would miss the first increments.
   metric.unsafeUpdate(0, [])
   let published = 0
   return (total) => {

@@ -217,7 +217,7 @@ export class Lanes<in out C> implements BackingQueue<Submission<C>> {
     lane.waiting.remove(submission)
     submission.isWaiting = false
     this.size -= 1
-    // While all workers are busy nobody comes to look, and empty lanes would pile up.
+    // While all workers are busy no one polls, and empty lanes would pile up.
     if (lane.isInLine && lane.waiting.first === undefined) {
       this.leaveLine(lane)
       this.rest(lane)

@@ -124,7 +124,7 @@ export class Shard<in out C> implements Owner<C> {
   }
 }
 
-/** After so many commands the clock is looked at. */
+/** The number of commands between looks at the clock. */
 const mostCommandsBetweenLooks = 32
 
 class Worker<in out C> {
@@ -252,7 +252,7 @@ class Worker<in out C> {
     }
   }
 
-  /** Nobody knows what has become of a command. */
+  /** The outcome of a command is unknown. */
   private fail(submission: Submission<C>, cause: Cause.Cause<unknown>): void {
     this.doubt(submission)
     this.shard.options.observer.failed(submission, cause)

@@ -17,7 +17,7 @@ export interface ShardTallyOptions<in out C> {
   readonly hub: EventHub<ShardPoolEvent<C>>
   /** Something has changed since the metrics were published. */
   readonly onChange: () => void
-  /** Logs that a command has failed that nobody waits for. */
+  /** Logs the failure of a command without a waiting caller. */
   readonly log: (cause: Cause.Cause<unknown>) => void
 }
 

@@ -12,7 +12,7 @@ export interface Until {
 
 /** Where a batch stands. */
 export type State =
-  /** Nobody has had it in hand, or it was put back as it was. */
+  /** It was never claimed, or it was put back unchanged. */
   | { readonly _tag: "Fresh" }
   | { readonly _tag: "Leased" } & Until
   /** It comes back, from that time on, for those who can read its version. */

@@ -50,7 +50,7 @@ export class Barriers {
     for (const barrier of this.barriers) barrier.dropped += Math.max(0, Math.min(to, barrier.upTo) - from + 1)
   }
 
-  /** Resumes whoever waits for items up to `sequence`, or everybody when nothing is held. */
+  /** Resumes the callers that wait for items up to `sequence`, or all callers if nothing is held. */
   release(sequence: number, nothingHeld: boolean): void {
     if (this.barriers.length === 0) return
     const reached = this.barriers.filter(({ upTo }) => nothingHeld || upTo <= sequence)

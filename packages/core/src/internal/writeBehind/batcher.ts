@@ -60,7 +60,7 @@ interface InFlight<A> {
 /** Who is told what becomes of batches. It must not throw. */
 export interface Observer<in A> {
   readonly flushed: (batch: Batch<A>) => void
-  /** So many items of a batch are done: all but those at the indexes that failed. */
+  /** The number of finished items of a batch: all but those at the indexes that failed. */
   readonly settled: (
     count: number,
     batch: Batch<A>,
@@ -72,7 +72,7 @@ export interface Observer<in A> {
    */
   readonly resting: () => void
   readonly retried: (batch: Batch<A>, delayMillis: number, cause: Cause.Cause<unknown>) => void
-  /** So many items that had been taken from the intake will not be handled; each is told next. */
+  /** The number of items taken from the intake that will not be handled; each is reported next. */
   readonly countDropped: (count: number, reason: DropReason) => void
   readonly dropped: (item: A, reason: DropReason, cause?: Cause.Cause<unknown>) => void
 }
@@ -207,7 +207,7 @@ export class Batcher<in out A> {
       this.left = this.admitted - length
       this.origins.takeUpTo(this.left)
     } else {
-      // As if the newest had left: then nobody who waits for items up to some number is told too early.
+      // As if the newest had left, so that no caller that waits for items up to some number is resumed too early.
       this.admitted = this.left + length
     }
     if (length === 0) this.open.taken(undefined)
@@ -401,7 +401,7 @@ export class Batcher<in out A> {
     })
   }
 
-  /** Drops a batch. Whoever is told of a drop may look at the counts, so they change first. */
+  /** Drops a batch. The counts change first, because a callback may look at them. */
   private giveUp(inFlight: InFlight<A>, next: State<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
     this.barriers.dropped(inFlight.last - inFlight.batch.items.length + 1, inFlight.last)
     this.options.observer.countDropped(inFlight.batch.items.length, reason)
@@ -459,7 +459,7 @@ export class Batcher<in out A> {
       this.intake.shutdown,
       Effect.sync(() => {
         this.onEvicted(0, true)
-        // Nothing will be done any more, whatever a strategy of the user still counts as waiting.
+        // Nothing more will happen, even if a user's strategy still counts items as waiting.
         this.barriers.release(Infinity, true)
       })
     )

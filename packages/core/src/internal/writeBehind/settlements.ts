@@ -39,7 +39,7 @@ export class Ticket<out A> implements Settlement {
   }
 }
 
-/** Places of one item in the queue that follow one another. One that nobody waits for has no ticket. */
+/** Consecutive places of one item in the queue. A place without a waiting caller has no ticket. */
 interface Run<A> {
   ticket: Ticket<A> | undefined
   count: number
@@ -93,7 +93,7 @@ export class Settlements<in out A> {
     }
   }
 
-  /** Nobody waits for these any more. Their places stay, for the sake of those behind them. */
+  /** No caller waits for these any more. Their places stay, because later places depend on them. */
   forget(ticket: Ticket<A>): void {
     for (const [item, places] of this.placesOf(ticket)) {
       for (const run of places.runs) if (run.ticket === ticket) run.ticket = undefined

@@ -11,7 +11,7 @@ import { labelsOf } from "../metrics/labelled.ts"
 import { batchDuration, publisher } from "../metrics/scheme.ts"
 import { Settlements } from "./settlements.ts"
 
-/** While nothing is flushed, the metrics are published once for so many drops. */
+/** While nothing is flushed, the metrics are published once per this many drops. */
 const publishEveryDrops = 256
 
 const publish = (name: string, replica: number) => {
@@ -37,7 +37,7 @@ export class Tally<in out A> {
   readonly settlements = new Settlements<A>()
   private readonly published: ReturnType<typeof publish>
   private readonly onDrop: (item: A, reason: DropReason) => void
-  /** Whether what is coalesced becomes an item that nobody has offered. */
+  /** Whether coalescing makes an item that was never offered. */
   private readonly isMerging: boolean
   private shards: ReadonlyArray<Batcher<A>> = []
   private settled = 0

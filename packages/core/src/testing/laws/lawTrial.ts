@@ -54,7 +54,7 @@ export interface Law {
   readonly check: Effect.Effect<void, Failures, BatchStore>
 }
 
-/** Bytes are told by their values, whatever kind of array they are in, and fields in any order. */
+/** Shows bytes by their values, in any kind of array, and fields in any order. */
 const plain = (value: unknown): unknown => {
   if (ArrayBuffer.isView(value)) return Array.from(value as Uint8Array)
   if (Array.isArray(value)) return value.map(plain)

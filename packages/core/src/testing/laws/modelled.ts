@@ -25,7 +25,7 @@ export interface Modelled {
 export interface Made {
   readonly modelled: Modelled
   readonly claim: Claim
-  /** Whether whoever has made it has done something about it, or its delivery does not count any more. */
+  /** Whether its claimant has acted on it, or its delivery no longer counts. */
   isOver: boolean
 }
 

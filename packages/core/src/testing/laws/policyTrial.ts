@@ -19,7 +19,7 @@ type Fate =
   | "dropped"
   | "taken"
 
-/** Where an item stands: behind whatever was in line before it was offered. */
+/** The place of an item in line: after the items that were in line before it was offered. */
 interface Place {
   readonly call: number
   readonly index: number
@@ -263,7 +263,7 @@ class Trial<A> {
     this.clear()
   }
 
-  /** Nothing is in the queue and nobody waits: what did not come out was refused. */
+  /** The queue is empty and no offer waits: items that did not come out were refused. */
   private clear(): void {
     for (const tracked of this.items.values()) if (tracked.fate === "unknown") this.refuse(tracked)
     this.unclear = 0

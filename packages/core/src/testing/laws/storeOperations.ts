@@ -143,7 +143,7 @@ export const operation: FastCheck.Arbitrary<Operation> = FastCheck.oneof(
   { weight: 2, arbitrary: FastCheck.record({ _tag: tag("setBack"), millis: oneOf(1, 100, 600, 600, 3000, 100_000) }) }
 )
 
-/** What every run ends with: whatever is there comes out, in its order. */
+/** The end of every run: everything that is left comes out, in order. */
 export const ending: ReadonlyArray<Operation> = [
   { _tag: "hold", millis: 0 },
   { _tag: "pass", millis: 100_000 },

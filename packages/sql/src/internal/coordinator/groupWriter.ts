@@ -222,7 +222,7 @@ export class GroupWriter {
   private writeIn(open: OpenTransaction): Effect.Effect<void> {
     return Effect.suspend(() => {
       const group = this.group = this.takeGroup()
-      // Whoever was waiting may have left while the lock was waited for.
+      // The caller may have left during the wait for the lock.
       if (group.length === 0) return open.rollback
       const beganAt = this.transactions.breaks.now
       const written = Effect.zipRight(this.runGroup(open.transaction), this.commit(open))
@@ -476,7 +476,7 @@ export class GroupWriter {
     this.alarm.ringNow(this.options.drainTimeoutMillis)
   }
 
-  /** The fibers have ended: whatever is still here will not be run. */
+  /** The fibers have ended: writes that are still here will not run. */
   unsafeEnd(): void {
     this.lifecycle.close()
     this.refuseQueued()

@@ -60,7 +60,7 @@ export class Pending extends Call<unknown, unknown> implements Link<Pending> {
 export class Intake {
   readonly capacity: number
   private readonly queue = new Chain<Pending>()
-  /** Those who wait for room in it: nobody, but where it is full. */
+  /** The callers that wait for room in it: none, unless it is full. */
   private readonly outside = new Chain<Pending>()
 
   constructor(capacity: number) {

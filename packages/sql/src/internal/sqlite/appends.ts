@@ -136,7 +136,7 @@ export const makeIntake = (prefix: string): Pick<Operations, Names> => {
       const bits: number = room.bucket_bits
       const needed = bitsFor(idWindowMillis)
       if (needed > bits) {
-        // From now on everybody remembers in wider buckets. Nobody appends before all that is remembered is in those.
+        // From now on all ids go into wider buckets. No append happens before all remembered ids are in those.
         yield* connection.execute(sql.setBits, [needed, queueId], undefined)
         const narrow = yield* connection.execute(sql.narrow, [queueId, needed * perWidth], undefined)
         if (narrow.length > 0) return undefined

@@ -97,7 +97,7 @@ export const makeClaims = (prefix: string): Pick<Operations, "claim" | "claimPas
       ) LEFT JOIN ${resting} AS resting ON resting.seq = (
         SELECT seq FROM ${resting} WHERE ${ofQueue} AND version = 0 ORDER BY due_ms, seq LIMIT 1
       ) WHERE id = ?`,
-    // From version to version, whatever waits for each. The last condition is that of the index.
+    // From version to version, the batches that wait for each. The last condition is that of the index.
     lookNewer: `WITH RECURSIVE versions (version) AS (
         SELECT min(version) FROM ${resting} WHERE ${ofQueue} AND version > 0
         UNION ALL SELECT (SELECT min(version) FROM ${resting}
@@ -133,7 +133,7 @@ export const makeClaims = (prefix: string): Pick<Operations, "claim" | "claimPas
       WHERE id = ? AND (? <= 0 OR min(held_ms, held_ms - held_since_ms + ?) < ?)`
   }
 
-  // What is clipped is due earlier than before: whoever goes on by when it is due never comes upon it again.
+  // A clipped row is due earlier than before, so a scan by due time never meets it again.
   const clips = [
     clipOf(resting, `${ofQueue} AND version = 0`, ["due_ms", "seq"]),
     clipOf(resting, `${ofQueue} AND version > 0`, ["version", "due_ms", "seq"]),
@@ -338,7 +338,7 @@ export const makeClaims = (prefix: string): Pick<Operations, "claim" | "claimPas
       const found = yield* walkBatches(connection, queueId, { end: queueId * span + next_place, limit, now }, damage)
       const rests = yield* nextResting(connection, queueId, version, now, damage)
       const next = first(found.next, rests)
-      // Or nobody would know: nothing that is appended can be read either.
+      // Otherwise it would go unnoticed: appended batches cannot be read either.
       if (found.error !== undefined && found.fresh.length === 0 && next === undefined) return yield* found.error
       const isDue = limit > 0 && next !== undefined && next.due_ms <= now
       if (isDue && (claiming.turn === "returned" || found.fresh.length === 0)) {

@@ -66,7 +66,7 @@ export const sqliteConnection = (stock: Connection, poolSize: number): Connectio
   return {
     execute,
     executeRaw: (sql, params) => names.use(sql, (name) => stock.executeRaw(name, params)),
-    // For as long as it runs, the statement answers in another way: to nobody else.
+    // While it runs, the statement answers in another way, so no other caller may use it.
     executeValues: (sql, params) => values.with(names.use(`${sql}\t`, (name) => stock.executeValues(name, params))),
     // Its `prepare` throws, outside of what the stock connection catches.
     executeUnprepared: (sql, params, transformRows) =>
@@ -89,7 +89,7 @@ class Names {
   use<X>(sql: string, run: (name: string) => Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
     return withFiber((fiber) => {
       const mode = Context.get(contextOf(fiber) as Context.Context<any>, SafeIntegers) ? "\n" : ""
-      // Whoever is interrupted while it looks something up leaves a place in the cache that everybody else waits for.
+      // A lookup that is interrupted leaves a place in the cache that all others wait for.
       const find = (blanks: number) => Effect.uninterruptible(run(sql + mode + " ".repeat(blanks)))
       return Effect.catchAll(find(this.failures.get(sql) ?? 0), (error) => {
         if (!isNotPrepared(error)) return Effect.fail(error)

@@ -148,7 +148,7 @@ export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
     return { which: "listed", params: [keys], places, end }
   }
 
-  /** What is looked at in one step: of ids so many, or else of letters. */
+  /** How much one step looks at: a number of ids, or otherwise of letters. */
   const slice = (connection: Connection, queueId: number, { after = 0, filter }: Portion): Run<Slice> => {
     if (filter.ids !== undefined) {
       const places = placesAfter(filter.ids, Math.max(0, after))
@@ -198,7 +198,7 @@ export const makeDeadLetters = (prefix: string): Pick<Operations, Names> => {
       return listOf(queueId, places, ids.end)
     })
 
-  /** After which id to go on, where so many were found in a slice, and so many had been asked for. */
+  /** The id after which to continue, given how many were found in a slice and how many were asked for. */
   const after = (
     connection: Connection,
     queueId: number,

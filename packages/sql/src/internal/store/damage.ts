@@ -22,7 +22,7 @@ export class QueueDamage implements Damage {
     resting: new Set(),
     dead: new Set()
   }
-  /** What nobody has been told of. */
+  /** The damage that was not reported yet. */
   private news: Array<string> = []
   error: SqlError | undefined
   /** How much has been learned. */

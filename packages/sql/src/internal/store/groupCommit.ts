@@ -73,7 +73,7 @@ export const toUnavailable = (
 /** Operations that wait, and the fiber that runs them. */
 class OperationLine {
   private readonly transactions: Transactions
-  /** Whether it goes before whatever else waits for the writer. */
+  /** Whether it goes before everything else that waits for the writer. */
   private readonly first: boolean
   private readonly waiting = new Set<Waiting>()
   /** What has begun. */
@@ -82,7 +82,7 @@ class OperationLine {
   /** How many have begun and are not answered. */
   private running = 0
   private readonly bell = new Bell(() => this.waiting.size > 0 || this.closed)
-  /** Resumes whoever closes it. */
+  /** Resumes the closing fiber. */
   private whenIdle: (() => void) | undefined
 
   constructor(transactions: Transactions, first: boolean) {
@@ -146,7 +146,7 @@ class OperationLine {
     if (this.closed && this.waiting.size === 0 && this.running === 0) this.whenIdle?.()
   }
 
-  /** The fiber has ended: nobody is left to run what is still here. */
+  /** The fiber has ended: operations that are still here will not run. */
   unsafeEnd(cause: Cause.Cause<StoreUnavailable>): void {
     this.closed = true
     for (const waiting of [...this.group, ...this.waiting]) {
@@ -165,7 +165,7 @@ class OperationLine {
     const { dialect } = this.transactions.database
     const run = (connection: Connection) =>
       Effect.suspend(() => {
-        // Whoever has taken it back meanwhile is not waiting any more.
+        // A caller that has withdrawn it meanwhile is no longer waiting.
         if (waiting.exit !== undefined || !waiting.begun && !this.waiting.delete(waiting)) return Effect.void
         this.begin(waiting)
         return Effect.catchAll(waiting.operation.run(connection), (error) => {
@@ -302,7 +302,7 @@ export class GroupCommit {
     return this.ordinary.submit(operation)
   }
 
-  /** The same, before whatever else waits for the writer. */
+  /** The same, before everything else that waits for the writer. */
   submitFirst<A>(operation: Operation<A>): Effect.Effect<A, StoreUnavailable> {
     return this.urgent.submit(operation)
   }

@@ -45,7 +45,7 @@ type HeldStep = (
 
 /** How far something is clipped. */
 interface Clipped {
-  /** Everything is, for so many times that the clock was set back. */
+  /** Everything is clipped, for this many times that the clock was set back. */
   upTo: number
   /** For which of them it is under way, and where the next part begins. */
   underWay: number
@@ -61,7 +61,7 @@ const isSome = (claims: ReadonlyArray<Claim>): claims is Claims => claims.length
 
 const nothing = () => noClaims
 
-/** What there is of a queue that nobody has written to. */
+/** The contents of a queue that was never written to. */
 const none: Portioned = { batches: 0, items: 0, last: undefined }
 const noLetters = { letters: [], last: undefined }
 const noStats: Stats = {
@@ -143,7 +143,7 @@ export class SqlQueue implements QueueStore {
 
   // --- where an operation runs --------------------------------------------------------------------------------------
 
-  /** Answers the key of the queue; undefined where nobody has ever written to it: asking for it must not make it. */
+  /** Returns the key of the queue; undefined if it was never written to. A query must not create it. */
   readonly find: Effect.Effect<number | undefined, StoreUnavailable> = Effect.suspend(() => {
     if (!isStorable(this.name)) return Effect.fail(this.unstorable("the name of a queue"))
     return this.read<number | undefined>(undefined, (_, id) => Effect.succeed(id))
@@ -227,7 +227,7 @@ export class SqlQueue implements QueueStore {
           if (from === undefined) clipped.upTo = setBack
         }
       })
-      // Whoever waits inside a transaction would hold up whoever is waited for.
+      // Waiting inside a transaction would block the operation that it waits for.
       return use(clipped, isInside ? clip : this.clipping[kind].withPermits(1)(clip))
     })
   }

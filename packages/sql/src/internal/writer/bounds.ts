@@ -21,12 +21,12 @@ export class Bounds {
     this.busyTimeoutMillis = busyTimeoutMillis
   }
 
-  /** A coordinator may hold the writer for so long. Answers what ends that. */
+  /** Registers how long a coordinator may hold the writer. Returns a function that ends that. */
   registerWriteTimeout(millis: number): () => void {
     return register(this.writeTimeouts, { millis })
   }
 
-  /** A queue renews leases of so long. Answers what ends that. */
+  /** Registers the length of a queue's leases. Returns a function that ends that. */
   registerLease(leaseMillis: number, queue: string): () => void {
     return register(this.leases, { queue, leaseMillis })
   }

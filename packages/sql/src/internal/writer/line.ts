@@ -30,7 +30,7 @@ const whileBusy = Retry.exponential({ base: "2 millis", cap: "40 millis", jitter
 
 /** The turn of somebody, from the moment when it begins to wait for it. */
 export class Turn extends Waiter {
-  /** How long others had been waited for then, all in all. */
+  /** The total time spent waiting for others at that point. */
   readonly since: number
 
   constructor(since: number, first = false) {
@@ -48,7 +48,7 @@ export class Line {
   private readonly bound: Bound
   private readonly breaks: Breaks
   private readonly lock = new Lock<Turn>()
-  /** How long somebody else's lock has been waited for, all in all, until the present wait for it began. */
+  /** The total time spent waiting for locks of others, until the current wait began. */
   private waited = 0
   private wait: { readonly by: Turn; readonly from: number } | undefined
   /** What said last that there is a lock. */
@@ -59,7 +59,7 @@ export class Line {
     this.breaks = breaks
   }
 
-  /** How long somebody else's lock has been waited for, all in all, in milliseconds. */
+  /** The total time spent waiting for locks of others, in milliseconds. */
   get waitedMillis(): number {
     return this.wait === undefined ? this.waited : this.waited + this.breaks.now - this.wait.from
   }
@@ -186,7 +186,7 @@ export class Line {
     }
   }
 
-  /** Whoever has looked for it does not any more. */
+  /** The caller that polled for it no longer does. */
   private gone(by: Turn): void {
     if (this.wait?.by !== by) return
     this.waited = this.waitedMillis

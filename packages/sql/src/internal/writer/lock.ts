@@ -25,7 +25,7 @@ export class Lock<W extends Waiter = Waiter> {
   private firsts: Set<W> | undefined
   private others: Set<W> | undefined
 
-  /** Takes the lock if it is free. Whoever does must see to it that it is released. */
+  /** Takes the lock if it is free. The caller must make sure to release it. */
   tryTake(): boolean {
     if (this.held) return false
     this.held = true
@@ -90,7 +90,7 @@ export class Lock<W extends Waiter = Waiter> {
     if (line?.delete(waiter)) answer(waiter, "turned-away")
   }
 
-  /** Hands the lock to whoever is next: it is never free in between. */
+  /** Hands the lock to the next waiter: it is never free in between. */
   release(): void {
     if (!this.grant(this.firsts) && !this.grant(this.others)) this.held = false
   }

@@ -32,14 +32,14 @@ export interface Surroundings {
 export class Transaction {
   /** Runs statements for as long as the transaction is open. */
   readonly connection: Connection
-  /** Runs them whatever is the case: for whoever owns the transaction. */
+  /** Runs them unconditionally: for the owner of the transaction. */
   readonly raw: Connection
   private readonly surroundings: Surroundings
   private readonly parent: Transaction | undefined
   private readonly depth: number
   /** Held by the statement, or the savepoint, that is the turn of. */
   private readonly lock = new Lock()
-  /** Held by whoever uses the connection right now. One for the whole transaction. */
+  /** Held by the current user of the connection. One for the whole transaction. */
   private readonly use: Lock
   private child: Transaction | undefined
   /** Why it is over, once it is. */
@@ -84,7 +84,7 @@ export class Transaction {
     else listener(this.outcome === "committed")
   }
 
-  /** Calls back once, when the whole transaction has ended, whatever has become of this part. */
+  /** Calls back once, when the whole transaction has ended, regardless of this part. */
   unsafeOnOver(listener: () => void): void {
     this.root.unsafeOnEnd(() => listener())
   }
@@ -110,7 +110,7 @@ export class Transaction {
     return this.use.tryTake() ? use() : Effect.flatMap(this.use.take((effect) => effect), use)
   }
 
-  /** Uses the connection: for whoever has ended the transaction. */
+  /** Uses the connection: for the code that has ended the transaction. */
   using<X, E>(run: Effect.Effect<X, E>): Effect.Effect<X, E> {
     return this.use.with(run)
   }

@@ -22,9 +22,9 @@ import { type Surroundings, toSqlError, toTransactionError, Transaction } from "
 
 /** What opening a database hands over. */
 export interface Database extends Bound {
-  /** A connection that nobody else uses until the scope closes. */
+  /** A connection for exclusive use until the scope closes. */
   readonly writer: Effect.Effect<Connection, SqlError, Scope.Scope>
-  /** A connection that sees what is committed, whatever the writer does; undefined where there is none. */
+  /** A connection that sees committed data, independent of the writer; undefined if there is none. */
   readonly reader: Connection | undefined
   /** Notices where the file is not at its place any more; undefined where there is no file. */
   readonly watch: FileWatch | undefined
@@ -99,14 +99,14 @@ export class Transactions {
     return this.bounds.longestWaitMillis
   }
 
-  /** A queue renews leases of so long, which a coordinator must leave room for. Answers what ends that. */
+  /** Registers the length of a queue's leases, which a coordinator must respect. Returns a function that ends that. */
   registerLease(leaseMillis: number, queue: string): () => void {
     return this.bounds.registerLease(leaseMillis, queue)
   }
 
   // --- the line -----------------------------------------------------------------------------------------------------
 
-  /** How long somebody else's lock has been waited for, all in all, in milliseconds: a point from which to count. */
+  /** The total time spent waiting for locks of others, in milliseconds: a starting point for counting. */
   get waitedMillis(): number {
     return this.line.waitedMillis
   }
@@ -200,7 +200,7 @@ export class Transactions {
     })
   }
 
-  /** Begins a transaction, unless nobody wants it any more; answers whether it has. */
+  /** Begins a transaction, unless it is no longer wanted. Returns whether it has begun. */
   private beginOn(
     connection: Connection,
     turn: Turn,
@@ -328,12 +328,12 @@ export class Transactions {
     )
   }
 
-  /** Rolls back whatever is open. The database may have done so by itself, which must not hide why. */
+  /** Rolls back any open transaction. The database may have done so by itself, which must not hide the cause. */
   private rollback(connection: Connection): Effect.Effect<void> {
     return Effect.ignore(Effect.sandbox(this.tryRollback(connection)))
   }
 
-  /** Rolls back whatever is open. Until that has worked, nothing else runs on the connection. */
+  /** Rolls back any open transaction. Until that has worked, nothing else runs on the connection. */
   private tryRollback(connection: Connection): Effect.Effect<void, SqlError> {
     const { dialect } = this.database
     return Effect.matchCauseEffect(connection.execute(dialect.rollback, [], undefined), {
@@ -441,7 +441,7 @@ export class OpenTransaction {
   })
 }
 
-/** Whatever a statement fails with is a `SqlError` for those who run statements. */
+/** For callers that run statements, every failure of a statement is a `SqlError`. */
 const asSqlError = <X>(run: Effect.Effect<X, SqlError | StoreUnavailable>): Effect.Effect<X, SqlError> =>
   Effect.mapError(
     run,
