@@ -1,12 +1,13 @@
 /**
  * Every metric of every system, through Effect's `Metric`: `sluice_<what>_<unit>`, with the tags `system` and `queue`.
  *
- * One idea has one metric in all systems. Whatever you put into a system is an item here: an item of a `WriteBehind` or
- * a `BatchQueue`, a command of a `ShardPool`, an operation of a `KeyedBatch`, a write of a `WriteCoordinator`. What is
- * handled together is a batch: a flush, an attempt of `process`, a group of writes. So one panel shows all systems
- * (`sum by (system, queue) (rate(sluice_items_offered_total[1m]))`), and one rule alerts for all of them. The tag names
- * the system, not the metric's name: otherwise each question would need a panel for each system. Units are the base
- * units of Prometheus (seconds, never milliseconds) and end the name; a counter ends in `_total`.
+ * The same idea has the same metric in all systems. Everything that you put into a system is an item here: an item of a
+ * `WriteBehind` or a `BatchQueue`, a command of a `ShardPool`, an operation of a `KeyedBatch`, a write of a
+ * `WriteCoordinator`. Items that are handled together are a batch: a flush, an attempt of `process`, a group of writes.
+ * So one panel shows all systems (`sum by (system, queue) (rate(sluice_items_offered_total[1m]))`), and one rule alerts
+ * for all of them. The tag names the system, not the metric's name: otherwise each question would need a panel for each
+ * system. Units are the base units of Prometheus (seconds, never milliseconds) and end the name; a counter ends in
+ * `_total`.
  *
  * | metric | kind | tags | of |
  * | --- | --- | --- | --- |
@@ -37,9 +38,9 @@
  * | `sluice_hold_seconds` | gauge | | the same |
  *
  * `outcome` is `succeeded`, `rejected` (`ShardPool`) or `failed` (`ShardPool`, `KeyedBatch`, `WriteCoordinator`). Items
- * that a `WriteBehind` or a `BatchQueue` has settled have succeeded: the others are dropped or dead. The values are those
- * of the snapshots in `metrics` and `stats`, under the same words. `held - depth - in_flight` is what waits for room,
- * except in a `BatchQueue`, where items in flight are stored and no longer held.
+ * that a `WriteBehind` or a `BatchQueue` has settled have succeeded: the others are dropped or dead. The values are
+ * those of the snapshots in `metrics` and `stats`, under the same words. `held - depth - in_flight` is what waits for
+ * room, except in a `BatchQueue`, where items in flight are stored and no longer held.
  *
  * If several queues of one name are open in a process at the same time, the first has only these tags, and each other
  * one also has the tag `replica`: `2`, `3`, ..., the lowest free number. So no two queues write the same gauge. Several

@@ -93,7 +93,7 @@ export const all = <A, E>(results: Iterable<Result<A, E>>): Result<ReadonlyArray
 }
 
 /**
- * The value. Throws an `Error`, whose `cause` is what is wrong, where there is none.
+ * Returns the value. Throws an `Error` if there is none, with the failure as its `cause`.
  *
  * @since 0.1.0
  * @category getters

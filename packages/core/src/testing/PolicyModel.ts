@@ -1,9 +1,9 @@
 /**
- * What each built-in policy keeps, said as plainly as possible: over arrays, with no index, no ring and no waiting.
+ * What each built-in policy keeps, in its simplest form: on arrays, with no index, no ring and no waiting.
  *
- * `PolicyLaws.kept` holds a policy to such a model. A model says what becomes of one item that is offered to a queue
- * while nobody waits. Waiting itself is the same for every policy, and is the law's business: who has no room waits
- * behind those who wait already, unless the item's key is in the queue.
+ * `PolicyLaws.kept` compares a policy with such a model. A model says what happens to one item that is offered while no
+ * offer waits. Waiting is the same for every policy, and the law handles it: an offer without room waits behind the
+ * offers that already wait, unless the key of its item is in the queue.
  *
  * @since 0.1.0
  */

@@ -1,5 +1,5 @@
 /**
- * Metrics of a system under the names and tags of the one scheme, which `QueueMetrics` tells of.
+ * Metrics of a system under the names and tags that `QueueMetrics` describes.
  *
  * Not stable: `@sluice/sql` and `@sluice/http` are built on it, and it may change in any release.
  *
@@ -9,7 +9,7 @@ import { labelsOf } from "../internal/metrics/labelled.ts"
 import * as Scheme from "../internal/metrics/scheme.ts"
 
 /**
- * What can be published: fields of the snapshots that the systems answer as `metrics`.
+ * What can be published: fields of the snapshots that the systems return as `metrics`.
  *
  * @since 0.1.0
  * @category models
@@ -25,7 +25,7 @@ export type Field = Scheme.Field
 export type Counts<F extends Field> = Scheme.Counts<F>
 
 /**
- * Publishes the counts of some fields: each counter is told its total, each gauge its reading.
+ * Publishes the counts of some fields: a total for each counter, a reading for each gauge.
  *
  * @since 0.1.0
  * @category constructors
