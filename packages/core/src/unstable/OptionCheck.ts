@@ -8,7 +8,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
 import { InvalidOption } from "../QueueError.ts"
 
 /**
@@ -27,15 +26,6 @@ export type Check = Effect.Effect<void, InvalidOption>
  */
 export const check = (holds: boolean, queue: string, field: string, value: unknown, limit: string): Check =>
   holds ? Effect.void : Effect.fail(new InvalidOption({ queue, field, value, limit }))
-
-/**
- * An integer of at least 1.
- *
- * @since 0.1.0
- * @category checks
- */
-export const positiveInteger = (queue: string, field: string, value: number): Check =>
-  check(Number.isSafeInteger(value) && value >= 1, queue, field, value, "an integer of at least 1")
 
 /**
  * The requirement on a duration, in words.
@@ -70,22 +60,7 @@ export const millis = (
     ? Effect.succeed(Duration.toMillis(value))
     : Effect.fail(new InvalidOption({ queue, field, value, limit: durationLimit }))
 
-/**
- * A name that is not blank.
- *
- * @since 0.1.0
- * @category checks
- */
-export const name = (module: string, value: string): Check =>
-  check(typeof value === "string" && value.trim() !== "", module, "name", value, "a name that is not blank")
-
-/**
- * A function.
- *
- * @since 0.1.0
- * @category checks
- */
-export const requiredFunction = (queue: string, field: string, value: unknown): Check =>
+const requiredFunction = (queue: string, field: string, value: unknown): Check =>
   check(typeof value === "function", queue, field, value, "a function")
 
 /**
@@ -96,15 +71,6 @@ export const requiredFunction = (queue: string, field: string, value: unknown): 
  */
 export const optionalFunction = (queue: string, field: string, value: unknown): Check =>
   check(value === undefined || typeof value === "function", queue, field, value, "a function, or absent")
-
-/**
- * A `Schedule`, or undefined.
- *
- * @since 0.1.0
- * @category checks
- */
-export const optionalSchedule = (queue: string, field: string, value: unknown): Check =>
-  check(value === undefined || Schedule.isSchedule(value), queue, field, value, "a Schedule, or absent")
 
 /**
  * An object with these functions, and optionally with those.
