@@ -258,7 +258,7 @@ interface Parts<in out A> {
   readonly name: string
   readonly codec: Codec.Codec<A>
   readonly store: QueueStore
-  readonly intake: PolicyQueueImpl<Entry<A>>
+  readonly intake: PolicyQueueImpl<Entry<A>, A>
   readonly offers: Offers<A>
   readonly appender: Appender<A>
   readonly workers: Workers<A>
@@ -589,11 +589,12 @@ const makeWayIn = <A>(shared: Shared<A>, policy: IntakePolicy<A>) =>
   Effect.gen(function*() {
     const { buffer, checked, tally } = shared
     const { capacity, flushPolicy, maxPending } = checked
-    const intake = yield* makeImpl<Entry<A>>(
+    const intake = yield* makeImpl<Entry<A>, A>(
       {
         name: shared.name,
         capacity,
         policy: entryPolicy(policy),
+        itemOf: ({ offered }) => offered,
         onDrop: (entry, reason) => {
           tally.droppedByPolicy(entry.item, reason)
           entry.end({ _tag: "Dropped", reason })

@@ -57,10 +57,9 @@ import {
   type OfferTimeout,
   type PoolClosed,
   type QueueFull,
-  type Refusal,
   type Undrained
 } from "./QueueError.ts"
-import { invalidKey, offerTimeout, poolClosed, queueFull } from "./internal/intake/refusals.ts"
+import { invalidKey, poolClosed } from "./internal/intake/refusals.ts"
 import type { Outcome, ShardPoolEvent } from "./QueueEvent.ts"
 import type { Key } from "./Sharding.ts"
 import { interruptSoon, type Running } from "./internal/fibers/fiber.ts"
@@ -263,8 +262,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
       if (submission instanceof InvalidKey) return Effect.fail(submission)
       const offered = this.shards[submission.shard.index].intake.offerNow(submission, undefined, restore)
       if (typeof offered === "string") return submission.wait(restore)
-      const accepted = Effect.catchAll(offered, (error) => this.refuse(error, command))
-      return Effect.flatMap(accepted, () => submission.wait(restore))
+      return Effect.flatMap(this.orClosed(offered, command), () => submission.wait(restore))
     })
   }
 
@@ -279,10 +277,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
       if (submission instanceof InvalidKey) return Effect.fail(submission)
       const offered = this.shards[submission.shard.index].intake.offerNow(submission, undefined, restore)
       if (typeof offered === "string") return Effect.succeed(offered as Offered)
-      return Effect.catchAll(
-        offered as Effect.Effect<Offered, OfferError<Submission<C>>>,
-        (error) => this.refuse(error, command)
-      )
+      return this.orClosed(offered as Effect.Effect<Offered, OfferError<C>>, command)
     })
   }
 
@@ -295,20 +290,18 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     return invalidKey(index, { item: command, taken: 0, notTaken: [command] })
   }
 
-  /** Translates an error of the queue of submissions into one about commands. */
-  private refuse(
-    error: OfferError<Submission<C>>,
+  /** A pool has an error of its own for being closed. Weights and keys do not get as far as its queues. */
+  private orClosed<B>(
+    offered: Effect.Effect<B, OfferError<C>>,
     command: C
-  ): Effect.Effect<never, QueueFull<C> | OfferTimeout<C> | PoolClosed<C>> {
-    const refusal: Refusal<C> = { queue: this.name, item: command, taken: 0, notTaken: [command] }
-    switch (error._tag) {
-      case "QueueFull":
-        return Effect.fail(queueFull(refusal, error.retryAfterMillis))
-      case "OfferTimeout":
-        return Effect.fail(offerTimeout(refusal, error.timeoutMillis, error.retryAfterMillis))
-      default:
-        return this.lifecycle.refuse(() => poolClosed(this.name, command))
-    }
+  ): Effect.Effect<B, QueueFull<C> | OfferTimeout<C> | PoolClosed<C>> {
+    return Effect.catchAll(
+      offered,
+      (error): Effect.Effect<never, QueueFull<C> | OfferTimeout<C> | PoolClosed<C>> =>
+        error._tag === "QueueFull" || error._tag === "OfferTimeout"
+          ? Effect.fail(error)
+          : this.lifecycle.refuse(() => poolClosed(this.name, command))
+    )
   }
 
   get depth(): Effect.Effect<number> {
@@ -542,7 +535,8 @@ const makeShard = <C>(options: {
       lanes = new Lanes<C>(backing, whenFull, { ...options.lanes, onReady: () => shard.wake() })
     const pair = (pairOptions: Backpressure.PairOptions<Submission<C>>) =>
       Backpressure.pairOver(options.policy, pairOptions, makeLanes)
-    const intake = yield* makeImpl<Submission<C>>({
+    const intake = yield* makeImpl<Submission<C>, C>({
+      itemOf: ({ command }) => command,
       name,
       capacity,
       policy: { _tag: options.policy._tag, pair: pair as Backpressure.Policy<Submission<C>>["pair"] },

@@ -27,7 +27,12 @@ describe("what is given up while it is encoded", () => {
         // Each takes as long as the event loop may be held up.
         format: { ...Codec.json, name: "slow", encode: (values) => (now += 20, Codec.json.encode(values)) }
       })
-      const intake = yield* makeImpl<Entry<number>>({ name: "q", capacity: 10, policy: Backpressure.reject })
+      const intake = yield* makeImpl<Entry<number>, number>({
+        name: "q",
+        capacity: 10,
+        policy: Backpressure.reject,
+        itemOf: ({ offered }) => offered
+      })
       const appender = new Appender<number>({
         intake,
         store: Object.assign(Object.create(store), {

@@ -77,6 +77,33 @@ describe("offer", () => {
       expect(yield* queue.offerAll([5, 6])).toEqual({ accepted: 2, coalesced: 0, dropped: 0 })
     }).pipe(onMemory))
 
+  it.scoped("that is refused carries what its caller has offered, also where the queue keeps copies of it", () =>
+    Effect.gen(function*() {
+      type Item = { readonly n: number }
+      const queue = yield* BatchQueue.make({
+        name: "copies",
+        schema: Schema.Struct({ n: Schema.Number }),
+        buffer: Buffer.merging(({ n }: Item) => n % 2, (_, next) => next),
+        capacity: 2,
+        policy: Backpressure.reject,
+        workers: 0,
+        flush: { size: 100 },
+        process: () => Effect.void
+      })
+      const [a, b, c, d] = [1, 2, 3, 4].map((n): Item => ({ n }))
+      const broken = { n: "5" } as unknown as Item
+      const full = yield* Effect.flip(queue.offerAll([a, b, c, d, broken]))
+      expect(full).toMatchObject({ _tag: "QueueFull", queue: "copies", taken: 2 })
+      expect("item" in full && full.item).toBe(c)
+      expect(full.notTaken.map((item, index) => item === [c, d, broken][index])).toEqual([true, true, true])
+      const one = yield* Effect.flip(queue.offer(c))
+      expect(one).toMatchObject({ _tag: "QueueFull", taken: 0 })
+      expect(one.notTaken[0]).toBe(c)
+      const none = yield* Effect.flip(queue.offerAllOrNone([c, d]))
+      expect(none).toMatchObject({ _tag: "QueueFull", taken: 0 })
+      expect(none.notTaken.map((item, index) => item === [c, d][index])).toEqual([true, true])
+    }).pipe(onMemory))
+
   it.scoped("at once answers what became of the item", () =>
     Effect.gen(function*() {
       const { queue } = yield* numbers({ ...idle, capacity: 1 })

@@ -56,7 +56,7 @@ export interface Observer<in A> extends ItemObserver<A> {
 }
 
 export interface Options<in out A> {
-  readonly intake: PolicyQueueImpl<Entry<A>>
+  readonly intake: PolicyQueueImpl<Entry<A>, A>
   readonly store: QueueStore
   readonly backlog: Backlog
   readonly codec: Codec<A>

@@ -15,6 +15,8 @@ const nobody: ReadonlyArray<never> = []
 /** An offered item on its way into the store. */
 export class Entry<in out A> {
   readonly item: A
+  /** What its caller has offered, and is told of: the item itself, or what it is a copy of. */
+  readonly offered: A
   /** When it was offered, in milliseconds of Effect's Clock. */
   readonly offeredAt: number
   /** Unknown of one that was merged of others. Those others have what came of that, once it is known. */
@@ -32,8 +34,15 @@ export class Entry<in out A> {
   ending: Ending | undefined
   onEnd: ((ending: Ending) => void) | undefined
 
-  constructor(item: A, offeredAt: number, encoded: EncodedItem | undefined, awaited?: { readonly id?: string }) {
+  constructor(
+    item: A,
+    offeredAt: number,
+    encoded: EncodedItem | undefined,
+    awaited?: { readonly id?: string },
+    offered = item
+  ) {
     this.item = item
+    this.offered = offered
     this.offeredAt = offeredAt
     this.encoded = encoded
     this.isAwaited = awaited !== undefined

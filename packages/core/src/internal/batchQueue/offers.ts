@@ -8,21 +8,20 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Codec from "../../Codec.ts"
 import { DrainRate } from "../../DrainRate.ts"
-import type { AllOrNoneError, Taken, UnsafeOutcome } from "../../PolicyQueue.ts"
+import type { Taken, UnsafeOutcome } from "../../PolicyQueue.ts"
 import {
   type BatchOfferError,
   type InvalidKey,
   ItemDropped,
   type MalformedItem,
   type OfferError,
-  type OfferTimeout,
   type QueueClosed,
   type QueueFull,
   type Refusal,
   type StoreUnavailable,
   type TooManyItems
 } from "../../QueueError.ts"
-import { invalidKey, malformedItem, offerTimeout, queueClosed, queueFull, tooManyItems } from "../intake/refusals.ts"
+import { malformedItem, queueClosed, queueFull, tooManyItems } from "../intake/refusals.ts"
 import type { Outcome } from "../../QueueEvent.ts"
 import type { QueueStore } from "../../QueueStore.ts"
 import * as Result from "../../Result.ts"
@@ -42,35 +41,8 @@ import { park } from "../fibers/parking.ts"
 
 type QueueOfferError<A> = Exclude<BatchOfferError<A>, MalformedItem<A>>
 
-/** A refusal of an entry is told as one of its item. */
-function ofItems<A>(
-  error: Exclude<OfferError<Entry<A>>, OfferTimeout>,
-  all?: ReadonlyArray<A>,
-  before?: number
-): Exclude<QueueOfferError<A>, OfferTimeout>
-function ofItems<A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>, before?: number): QueueOfferError<A>
-function ofItems<A>(error: OfferError<Entry<A>>, all?: ReadonlyArray<A>, before = 0): QueueOfferError<A> {
-  const taken = before + error.taken
-  const notTaken = all === undefined ? error.notTaken.map(({ item }) => item) : all.slice(taken)
-  const refusal = { queue: error.queue, item: notTaken[0], taken, notTaken }
-  switch (error._tag) {
-    case "QueueFull":
-      return queueFull(refusal, error.retryAfterMillis)
-    case "OfferTimeout":
-      return offerTimeout(refusal, error.timeoutMillis, error.retryAfterMillis)
-    case "InvalidKey":
-      return invalidKey(error, { ...refusal, item: (error.item as Entry<A> | undefined)?.item })
-    // Nothing is weighed here.
-    case "InvalidWeight":
-    case "QueueClosed":
-      return queueClosed(error.queue, taken, notTaken)
-  }
-}
-
-const ofAllOrNone = <A>(error: AllOrNoneError<Entry<A>>, items: ReadonlyArray<A>): BatchAllOrNoneError<A> => {
-  if (error._tag !== "TooManyItems") return ofItems(error, items)
-  return tooManyItems({ queue: error.queue, item: items[0], taken: 0, notTaken: items }, error.capacity)
-}
+/** Nothing is weighed here. */
+const unweighed = <B, A>(offered: Effect.Effect<B, OfferError<A>>) => offered as Effect.Effect<B, QueueOfferError<A>>
 
 const malformedId: Codec.Fault = {
   reason: "text",
@@ -130,7 +102,7 @@ export interface Options<in out A> extends Pick<Checked, "idWindowMillis" | "max
   readonly breaks: Breaks
   readonly codec: Codec.Codec<A>
   readonly store: QueueStore
-  readonly intake: PolicyQueueImpl<Entry<A>>
+  readonly intake: PolicyQueueImpl<Entry<A>, A>
   /** Whether offers that find no room in the intake wait for it. */
   readonly suspends: boolean
   readonly own: Own
@@ -165,7 +137,7 @@ export class Offers<in out A> {
     const mayChange = isMerging && awaited?.id === undefined && typeof item === "object" && item !== null
     const kept = mayChange ? codec.decodeItem(encoded.success.value) : Result.succeed(item)
     if (Result.isFailure(kept)) return kept.failure
-    return new Entry(kept.success, clock.unsafeCurrentTimeMillis(), encoded.success, awaited)
+    return new Entry(kept.success, clock.unsafeCurrentTimeMillis(), encoded.success, awaited, item)
   }
 
   /** Whether the buffer has a key for it to be merged by. What the key throws, the buffer is told of in its turn. */
@@ -241,7 +213,7 @@ export class Offers<in out A> {
     return withFiber((fiber) =>
       this.mustNotSuspend(fiber)
         ? this.putPast(entry)
-        : Effect.zipRight(this.makeRoomWithin, Effect.mapError(outcome, (error) => ofItems<A>(error, [item])))
+        : Effect.zipRight(this.makeRoomWithin, unweighed(outcome))
     )
   }
 
@@ -302,7 +274,7 @@ export class Offers<in out A> {
         this.mustNotSuspend(fiber)
           ? Effect.succeed(this.offerEachOrPut(entries))
           : Option.isNone(transaction)
-          ? Effect.mapError(offerEach(entries, () => intake), (error) => ofItems(error, all))
+          ? unweighed(offerEach(entries, () => intake, undefined, { items: all, before: 0 }))
           : this.offerEachWithin(entries, all))
       return Effect.flatMap(
         Effect.flatMap(encoding, () => {
@@ -347,14 +319,17 @@ export class Offers<in out A> {
       chunks,
       { accepted: 0, coalesced: 0, dropped: 0 } as Taken,
       (sum, chunk, index) =>
-        Effect.mapBoth(Effect.zipRight(this.makeRoomWithin, offerEach(chunk, () => intake)), {
-          onFailure: (error) => ofItems(error, all, index * capacity),
-          onSuccess: (taken) => ({
+        Effect.map(
+          Effect.zipRight(
+            this.makeRoomWithin,
+            unweighed(offerEach(chunk, () => intake, undefined, { items: all, before: index * capacity }))
+          ),
+          (taken) => ({
             accepted: sum.accepted + taken.accepted,
             coalesced: sum.coalesced + taken.coalesced,
             dropped: sum.dropped + taken.dropped
           })
-        })
+        )
     )
   }
 
@@ -408,7 +383,10 @@ export class Offers<in out A> {
       return Result.succeed({ entries, taken: { accepted: entries.length, coalesced: 0, dropped: 0 } })
     }
     const taken = unsafeOfferAllOrNone(entries, () => intake)
-    return "accepted" in taken ? Result.succeed({ entries, taken }) : Result.fail(ofAllOrNone(taken, items))
+    return "accepted" in taken
+      ? Result.succeed({ entries, taken })
+      // Nothing is weighed here.
+      : Result.fail(taken as BatchAllOrNoneError<A>)
   }
 
   readonly offerAllOrNone = (items: ReadonlyArray<A>): Effect.Effect<Taken, BatchAllOrNoneError<A>> =>

@@ -35,7 +35,7 @@ import { isWeight } from "./weight.ts"
 type Taken = Readonly<Record<Outcome, number>>
 
 /** What a queue of our own is made from. */
-export interface ImplOptions<in A> extends Backpressure.QueueOptions<A> {
+export interface ImplOptions<in A, out Item = A> extends Backpressure.QueueOptions<A> {
   readonly policy: Backpressure.Policy<A>
   readonly onCoalesce?: ((replaced: A, item: A) => void) | undefined
   readonly onInterrupt?: ((taken: number, notTaken: ReadonlyArray<A>) => void) | undefined
@@ -43,6 +43,8 @@ export interface ImplOptions<in A> extends Backpressure.QueueOptions<A> {
   readonly measure?: ((item: A) => number) | undefined
   /** What an item is known by, where the policy does not ask for it. It throws an `InvalidKey`. */
   readonly identityOf?: ((item: A) => unknown) | undefined
+  /** What its callers know an item as: errors carry that. Default: the item itself. */
+  readonly itemOf?: ((item: A) => Item) | undefined
 }
 
 /** What a batcher wants to know, in the step in which it happens. `origin` is what was given with the offer. */
@@ -73,7 +75,7 @@ class Ledger<in out A> implements BackingQueue.Report<A> {
   private readonly onDrop: ((item: A, reason: DropReason) => void) | undefined
   private readonly onCoalesce: ((replaced: A, item: A) => void) | undefined
 
-  constructor(options: ImplOptions<A>, guard: Guard) {
+  constructor(options: ImplOptions<A, unknown>, guard: Guard) {
     this.onDrop = options.onDrop && guard("onDrop", options.onDrop)
     this.onCoalesce = options.onCoalesce && guard("onCoalesce", options.onCoalesce)
     this.dropped = this.dropped.bind(this)
@@ -104,7 +106,7 @@ class Ledger<in out A> implements BackingQueue.Report<A> {
 }
 
 /** The queue: `PolicyQueue.make` answers it under its public interface. */
-export class PolicyQueueImpl<in out A> {
+export class PolicyQueueImpl<in out A, out Item = A> {
   readonly name: string
   readonly capacity: number
   readonly close: Effect.Effect<void>
@@ -118,6 +120,7 @@ export class PolicyQueueImpl<in out A> {
   private readonly ledger: Ledger<A>
   private readonly weigh: ((item: A) => number) | undefined
   private readonly identityOf: ((item: A) => unknown) | undefined
+  readonly itemOf: (item: A) => Item
   private readonly onInterrupt: ((taken: number, notTaken: ReadonlyArray<A>) => void) | undefined
   private readonly hooks: Hooks | undefined
   /** Whether somebody may wait in a `take` of Effect's queue, so that items must be offered to that. */
@@ -135,7 +138,7 @@ export class PolicyQueueImpl<in out A> {
     queue: EffectQueue<A>,
     pair: Backpressure.Pair<A>,
     ledger: Ledger<A>,
-    options: ImplOptions<A> & { readonly name: string },
+    options: ImplOptions<A, Item> & { readonly name: string },
     guard: Guard,
     hooks: Hooks | undefined,
     breaks: Breaks
@@ -154,6 +157,7 @@ export class PolicyQueueImpl<in out A> {
     this.capacity = options.capacity
     this.weigh = options.weigh
     this.identityOf = options.identityOf
+    this.itemOf = options.itemOf ?? ((item) => item as unknown as Item)
     this.onInterrupt = options.onInterrupt && guard("onInterrupt", options.onInterrupt)
     this.hooks = hooks
     if (this.waiting !== undefined) {
@@ -233,17 +237,17 @@ export class PolicyQueueImpl<in out A> {
     return reason
   }
 
-  offer(item: A): Effect.Effect<Outcome, OfferError<A>> {
-    return new Offer(this, item, undefined)
+  offer(item: A): Effect.Effect<Outcome, OfferError<Item>> {
+    return new Offer<A, OfferError<Item>>(this, item, undefined)
   }
 
   /** Offers now, and answers an effect only for what may wait or fails. */
-  offerNow(item: A, origin: unknown, outer?: Restore): Outcome | Effect.Effect<Outcome, OfferError<A>> {
+  offerNow(item: A, origin: unknown, outer?: Restore): Outcome | Effect.Effect<Outcome, OfferError<Item>> {
     const outcome = this.attempt(item, origin)
     return isOutcome(outcome) ? outcome : this.notAtOnce(outcome, { item, taken: 0 }, origin, outer)
   }
 
-  offerAll(items: Iterable<A>): Effect.Effect<Taken, OfferError<A>> {
+  offerAll(items: Iterable<A>): Effect.Effect<Taken, OfferError<Item>> {
     return offerEach(items, () => this)
   }
 
@@ -253,7 +257,7 @@ export class PolicyQueueImpl<in out A> {
     place: Place<A>,
     origin: unknown,
     outer?: Restore
-  ): Effect.Effect<Outcome, OfferError<A>> {
+  ): Effect.Effect<Outcome, OfferError<Item>> {
     if (outcome !== "full") return this.fail(outcome, place)
     if (Strategy.isAnswering(this.pair.strategy)) {
       this.refuse("full")
@@ -283,7 +287,7 @@ export class PolicyQueueImpl<in out A> {
     place: Place<A>,
     origin: unknown,
     outer: Restore | undefined
-  ): Effect.Effect<Outcome, OfferError<A>> {
+  ): Effect.Effect<Outcome, OfferError<Item>> {
     return Effect.uninterruptibleMask((own) =>
       Effect.suspend(() => {
         const restore = outer ?? own
@@ -329,23 +333,12 @@ export class PolicyQueueImpl<in out A> {
     this.refused += rest
   }
 
-  private fail(ending: Ending | "full", place: Place<A>): Effect.Effect<never, OfferError<A>> {
+  private fail(ending: Ending | "full", place: Place<A>): Effect.Effect<never, OfferError<Item>> {
     this.refuseRest(place)
-    const refusal: Refusal<A> = {
-      queue: this.name,
-      item: place.item,
-      taken: place.taken,
-      notTaken: notTakenOf(place)
-    }
+    const refusal = this.refusalAt(place)
     switch (ending) {
       case "timeout":
-        return Effect.fail(
-          offerTimeout(
-            refusal,
-            this.waiting?.timeoutMillis ?? 0,
-            this.retryAfterMillis(refusal.notTaken.length)
-          )
-        )
+        return Effect.fail(offerTimeout(refusal, this.waiting?.timeoutMillis ?? 0, this.retryAfterMillisAt(place)))
       case "invalid-weight":
         return Effect.fail(invalidWeight(refusal, this.weigh?.(place.item) ?? 1, this.capacity))
       case "invalid-key":
@@ -356,10 +349,28 @@ export class PolicyQueueImpl<in out A> {
           )
         )
       case "closed":
-        return Effect.fail(queueClosed(this.name, place.taken, refusal.notTaken))
+        return Effect.fail(queueClosed(this.name, refusal.taken, refusal.notTaken))
       default:
-        return Effect.fail(queueFull(refusal, this.retryAfterMillis(refusal.notTaken.length)))
+        return Effect.fail(queueFull(refusal, this.retryAfterMillisAt(place)))
     }
+  }
+
+  /** What an error carries, in the words of the caller. */
+  private refusalAt(place: Place<A>): Refusal<Item> {
+    const { item, part, taken } = place
+    const isPart = part !== undefined
+    return {
+      queue: this.name,
+      item: this.itemOf(item),
+      taken: isPart ? part.before + taken : taken,
+      notTaken: isPart
+        ? part.items.slice(part.before + taken) as ReadonlyArray<Item>
+        : notTakenOf(place).map((each) => this.itemOf(each))
+    }
+  }
+
+  private retryAfterMillisAt(place: Place<A>): number | undefined {
+    return this.retryAfterMillis(notTakenOf(place).length)
   }
 
   /** How long a caller that is refused with this many items should wait. */
@@ -376,22 +387,23 @@ export class PolicyQueueImpl<in out A> {
   }
 
   /** Offers the items after the first `from` ones, each to the queue that `route` names. */
-  static offerFrom<A>(
+  static offerFrom<A, Item>(
     all: ReadonlyArray<A>,
     from: number,
-    route: (item: A) => PolicyQueueImpl<A>,
+    route: (item: A) => PolicyQueueImpl<A, Item>,
     counts: Record<Outcome, number>,
     origin: unknown,
     restore: Restore,
+    part: Part<Item> | undefined,
     stretches?: Stretches
-  ): Effect.Effect<Taken, OfferError<A>> {
+  ): Effect.Effect<Taken, OfferError<Item>> {
     for (let taken = from; taken < all.length; taken++) {
       const item = all[taken]
       if (taken - from >= freeOffers) {
         stretches ??= route(item).stretches
         const due = stretches.next()
         if (due !== undefined) {
-          const rest = () => PolicyQueueImpl.offerFrom(all, taken, route, counts, origin, restore)
+          const rest = () => PolicyQueueImpl.offerFrom(all, taken, route, counts, origin, restore, part)
           return Effect.flatMap(due, rest)
         }
       }
@@ -401,9 +413,9 @@ export class PolicyQueueImpl<in out A> {
         counts[outcome] += 1
         continue
       }
-      return Effect.flatMap(queue.notAtOnce(outcome, { item, taken, all }, origin, restore), (outcome) => {
+      return Effect.flatMap(queue.notAtOnce(outcome, { item, taken, all, part }, origin, restore), (outcome) => {
         counts[outcome] += 1
-        return PolicyQueueImpl.offerFrom(all, taken + 1, route, counts, origin, restore)
+        return PolicyQueueImpl.offerFrom(all, taken + 1, route, counts, origin, restore, part)
       })
     }
     return Effect.succeed({ ...counts })
@@ -524,23 +536,23 @@ export const mostAllOrNone = 50_000
  * Offers items, each to the queue that `route` names, where there is room for all of them: in one step, so that nobody
  * comes in between. Answers the counts, or why none of them is in.
  */
-export const unsafeOfferAllOrNone = <A>(
+export const unsafeOfferAllOrNone = <A, Item>(
   items: ReadonlyArray<A>,
-  route: (item: A) => PolicyQueueImpl<A>,
+  route: (item: A) => PolicyQueueImpl<A, Item>,
   origin?: unknown
-): Taken | AllOrNoneError<A> => whyNone(items, route) ?? unsafeOfferEach(items, route, origin)
+): Taken | AllOrNoneError<Item> => whyNone(items, route) ?? unsafeOfferEach(items, route, origin)
 
 /** Why none of the items can be taken, if they cannot: then they are counted as refused. */
-export const whyNone = <A>(
+export const whyNone = <A, Item>(
   items: ReadonlyArray<A>,
-  route: (item: A) => PolicyQueueImpl<A>
-): AllOrNoneError<A> | undefined => {
+  route: (item: A) => PolicyQueueImpl<A, Item>
+): AllOrNoneError<Item> | undefined => {
   if (items.length > mostAllOrNone) {
     const queue = route(items[0])
     queue.unsafeRefuse(items.length)
-    return tooManyItems({ queue: queue.name, item: items[0], taken: 0, notTaken: items.slice() }, mostAllOrNone)
+    return tooManyItems(noneOf(items, queue), mostAllOrNone)
   }
-  const shares = new Map<PolicyQueueImpl<A>, Array<A>>()
+  const shares = new Map<PolicyQueueImpl<A, Item>, Array<A>>()
   for (const item of items) {
     const queue = route(item)
     const share = shares.get(queue)
@@ -554,11 +566,11 @@ export const whyNone = <A>(
 }
 
 /** Offers items that there is room for, in the same step. */
-export const unsafeOfferEach = <A>(
+export const unsafeOfferEach = <A, Item>(
   items: ReadonlyArray<A>,
-  route: (item: A) => PolicyQueueImpl<A>,
+  route: (item: A) => PolicyQueueImpl<A, Item>,
   origin?: unknown
-): Taken | QueueFull<A> => {
+): Taken | QueueFull<Item> => {
   const counts = { accepted: 0, coalesced: 0, dropped: 0 }
   for (const [taken, item] of items.entries()) {
     const queue = route(item)
@@ -573,8 +585,9 @@ export const unsafeOfferEach = <A>(
     if (!isOutcome(outcome)) {
       // Only a policy of the user's refuses what there was room for.
       refuseRest()
-      const notTaken = items.slice(taken)
-      return queueFull({ queue: queue.name, item, taken, notTaken }, queue.retryAfterMillis(notTaken.length))
+      const notTaken = items.slice(taken).map((each) => queue.itemOf(each))
+      const refusal = { queue: queue.name, item: queue.itemOf(item), taken, notTaken }
+      return queueFull(refusal, queue.retryAfterMillis(notTaken.length))
     }
     counts[outcome] += 1
   }
@@ -588,12 +601,19 @@ const gravest = <A>(reasons: ReadonlyArray<WhyNot<A>>): WhyNot<A> =>
     ?? reasons.find(({ _tag }) => _tag === "TooMany")
     ?? reasons[0]
 
-const refusalOfAll = <A>(
+/** What an error carries where nothing was taken. */
+const noneOf = <A, Item>(items: ReadonlyArray<A>, queue: PolicyQueueImpl<A, Item>): Refusal<Item> => {
+  const notTaken = items.map((item) => queue.itemOf(item))
+  return { queue: queue.name, item: notTaken[0], taken: 0, notTaken }
+}
+
+const refusalOfAll = <A, Item>(
   items: ReadonlyArray<A>,
-  { capacity, name }: PolicyQueueImpl<A>,
+  queue: PolicyQueueImpl<A, Item>,
   reason: WhyNot<A>
-): AllOrNoneError<A> => {
-  const refusal: Refusal<A> = { queue: name, item: items[0], taken: 0, notTaken: items.slice() }
+): AllOrNoneError<Item> => {
+  const { capacity, name } = queue
+  const refusal = noneOf(items, queue)
   switch (reason._tag) {
     case "Closed":
       return queueClosed(name, 0, refusal.notTaken)
@@ -602,9 +622,9 @@ const refusalOfAll = <A>(
     case "TooMany":
       return tooManyItems(refusal, capacity)
     case "InvalidKey":
-      return invalidKey(reason.error, { ...refusal, item: reason.item })
+      return invalidKey(reason.error, { ...refusal, item: queue.itemOf(reason.item) })
     case "InvalidWeight":
-      return invalidWeight({ ...refusal, item: reason.item }, reason.weight, capacity)
+      return invalidWeight({ ...refusal, item: queue.itemOf(reason.item) }, reason.weight, capacity)
   }
 }
 
@@ -667,6 +687,13 @@ interface Place<out A> {
   readonly taken: number
   /** Every item of the call, where there are several. */
   readonly all?: ReadonlyArray<A>
+  readonly part?: Part<unknown> | undefined
+}
+
+/** What is offered is a part of a call: of all its items, those after so many others, and maybe not all of the rest. */
+export interface Part<out Item> {
+  readonly items: ReadonlyArray<Item>
+  readonly before: number
 }
 
 const notTakenOf = <A>(place: Place<A>): ReadonlyArray<A> =>
@@ -676,15 +703,16 @@ const notTakenOf = <A>(place: Place<A>): ReadonlyArray<A> =>
  * Offers items in order, each to the queue that `route` names. Interruptible only where it waits: that is where it can
  * tell how many were taken.
  */
-export const offerEach = <A>(
+export const offerEach = <A, Item>(
   items: Iterable<A>,
-  route: (item: A) => PolicyQueueImpl<A>,
-  origin?: unknown
-): Effect.Effect<Taken, OfferError<A>> =>
+  route: (item: A) => PolicyQueueImpl<A, Item>,
+  origin?: unknown,
+  part?: Part<Item>
+): Effect.Effect<Taken, OfferError<Item>> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.suspend(() => {
       const offer = (all: ReadonlyArray<A>) =>
-        PolicyQueueImpl.offerFrom(all, 0, route, { accepted: 0, coalesced: 0, dropped: 0 }, origin, restore)
+        PolicyQueueImpl.offerFrom(all, 0, route, { accepted: 0, coalesced: 0, dropped: 0 }, origin, restore, part)
       if (Array.isArray(items)) return offer(items.slice())
       // It may be a generator that takes its time for each.
       const all: Array<A> = []
@@ -694,7 +722,10 @@ export const offerEach = <A>(
     })
   )
 
-export const makeImpl = <A>(options: ImplOptions<A>, hooks?: Hooks): Effect.Effect<PolicyQueueImpl<A>, InvalidOption> =>
+export const makeImpl = <A, Item = A>(
+  options: ImplOptions<A, Item>,
+  hooks?: Hooks
+): Effect.Effect<PolicyQueueImpl<A, Item>, InvalidOption> =>
   Effect.gen(function*() {
     const name = options.name ?? "queue"
     for (const field of ["onDrop", "onCoalesce", "onInterrupt"] as const) {

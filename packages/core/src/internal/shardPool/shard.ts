@@ -48,14 +48,14 @@ export class Shard<in out C> implements Owner<C> {
   readonly index: number
   readonly options: ShardOptions<C>
   readonly lanes: Lanes<C>
-  readonly intake: PolicyQueueImpl<Submission<C>>
+  readonly intake: PolicyQueueImpl<Submission<C>, C>
   /** Whether it is waited for that everything has run. */
   isDraining = false
   isStopping = false
   private readonly workers: ReadonlyArray<Worker<C>>
   private readonly parked: Array<() => void> = []
 
-  constructor(options: ShardOptions<C>, lanes: Lanes<C>, intake: PolicyQueueImpl<Submission<C>>) {
+  constructor(options: ShardOptions<C>, lanes: Lanes<C>, intake: PolicyQueueImpl<Submission<C>, C>) {
     this.options = options
     this.index = options.index
     this.lanes = lanes
