@@ -22,6 +22,7 @@ const systems = {
   ShardPool: { file: "core/internal/shardPool/options" },
   WriteCoordinator: { file: "sql/internal/coordinator/options" },
   SqliteStore: { file: "sql/internal/sqlite/options" },
+  SqlBatchStore: { file: "sql/internal/store/options" },
   HttpQueues: { file: "http/internal/queuesOptions" },
   GracefulServer: { file: "http/internal/serverOptions", within: { cors: "Cors" } }
 }

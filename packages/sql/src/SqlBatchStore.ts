@@ -9,7 +9,7 @@
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
 import * as BatchStore from "@sluice/core/BatchStore"
-import * as Check from "@sluice/core/unstable/OptionCheck"
+import * as Table from "@sluice/core/unstable/OptionTable"
 import { InvalidOption, type StoreUnavailable } from "@sluice/core/QueueError"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
@@ -20,27 +20,14 @@ import type * as Scope from "effect/Scope"
 import type { BatchStoreDialect } from "./BatchStoreDialect.ts"
 import { makeGroupCommit } from "./internal/store/groupCommit.ts"
 import { migrate } from "./internal/store/migrate.ts"
+import { module, type Options, table } from "./internal/store/options.ts"
 import { SqlQueue } from "./internal/store/sqlQueue.ts"
 import { behindFor } from "./internal/writer/realTransaction.ts"
 import * as SqliteBatchStore from "./SqliteBatchStore.ts"
 import { SqliteStore } from "./SqliteStore.ts"
 import { SqlTransaction } from "./SqlTransaction.ts"
 
-/**
- * The options, with their defaults.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Options {
-  /**
-   * What the names of the tables begin with, so that several stores can be in one database: letters, digits and
-   * underscores, beginning with a letter, at most 32. Default: `"sluice"`.
-   */
-  readonly prefix?: string | undefined
-}
-
-const module = "SqlBatchStore"
+export type { Options }
 
 /** The dialects that have a store. */
 const dialects: ReadonlyArray<BatchStoreDialect> = [SqliteBatchStore.dialect]
@@ -66,20 +53,14 @@ const findDialect = (name: string): Effect.Effect<BatchStoreDialect, InvalidOpti
  * @category constructors
  */
 export const make = (
-  { prefix = "sluice" }: Options = {}
+  options: Options = {}
 ): Effect.Effect<
   BatchStore.BatchStore,
   InvalidOption | StoreUnavailable,
   SqlTransaction | SqlClient | Scope.Scope
 > =>
   Effect.gen(function*() {
-    yield* Check.check(
-      typeof prefix === "string" && /^[A-Za-z][A-Za-z0-9_]{0,31}$/.test(prefix),
-      module,
-      "prefix",
-      prefix,
-      "letters, digits and underscores, beginning with a letter, at most 32"
-    )
+    const { prefix } = yield* Table.check(table, module, options)
     const { store: name } = yield* SqlTransaction
     const { transactions } = yield* behindFor(module)
     const dialect = yield* findDialect(transactions.database.dialect.name)
