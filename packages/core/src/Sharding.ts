@@ -77,7 +77,8 @@ export const shardOf = (key: Key, shards: number): number => shards === 1 ? 0 : 
 
 /**
  * A function from the identity of a key (see `identityOf`) to its shard, from 0 to `shards - 1`: `shardOf`, or your
- * own. It must always return the same shard for the same key.
+ * own. It must always return the same shard for the same key. `shardBy` of a `WriteBehind` is the step before: it names
+ * the key of an item.
  *
  * @since 0.1.0
  * @category models

@@ -79,7 +79,10 @@ export interface CommonOptions<K extends Key, S, E2, R2> {
   readonly batchSize?: number | undefined
   /** How many shards there are. Each has a fiber of its own. Default: 16. */
   readonly shards?: number | undefined
-  /** The shard of a key. Default: `Sharding.shardOf`. */
+  /**
+   * The shard of a key: a number. It is not called `shardBy`, which names the key of an item; here each operation has
+   * one. Default: `Sharding.shardOf`.
+   */
   readonly shardOf?: ShardOf | undefined
 }
 

@@ -58,7 +58,10 @@ export interface Options<C, A, E, R, E2 = never, R2 = never, K extends Key = Key
   readonly policy?: BuiltInPolicy | undefined
   /** The key of a command: text of at most 512 bytes, or a finite number. */
   readonly key: (command: C) => K
-  /** The shard of a key. Default: `Sharding.shardOf`. */
+  /**
+   * The shard of a key: a number. It is not called `shardBy`, which names the key of an item; here `key` does. Default:
+   * `Sharding.shardOf`.
+   */
   readonly shardOf?: ShardOf | undefined
   /**
    * Runs a command. It may fail with a `VersionConflict` of its own key. Then it runs once more, with the version that

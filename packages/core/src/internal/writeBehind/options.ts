@@ -86,7 +86,7 @@ export interface Options<A, E, R, R2 = never> {
   readonly shards?: number | undefined
   /**
    * The key that decides the shard of an item. Items of one key are flushed in the order in which they were offered.
-   * It is required with several shards. Default: the key of `coalesceByKey`, where that is the policy.
+   * It is required with several shards. It names the key, and `Sharding.shardOf` is the shard of that. Default: the key of `coalesceByKey`, where that is the policy.
    */
   readonly shardBy?: ((item: A) => Sharding.Key) | undefined
   /** How long closing the scope may flush what is held. Then the rest is dropped. Default: 30 seconds. */
