@@ -228,12 +228,12 @@ const queryOf = <A extends Schema.Schema.AnyNoContext>(olderThanMillis: A) => ({
     Schema.NonEmptyString.annotations({ description: `Why they were set aside: ${reasons}` })
   ),
   error: Schema.optional(
-    Schema.NonEmptyString.annotations({ description: "Text that is in their error, upper and lower case as it is" })
+    Schema.NonEmptyString.annotations({ description: "A case-sensitive part of their error" })
   ),
   olderThanMillis: Schema.optional(olderThanMillis)
 })
 
-const olderThan = "They were set aside so many milliseconds ago, or longer"
+const olderThan = "They were set aside at least this many milliseconds ago"
 
 /**
  * Selects the dead letters that match every given field. At least one field must be given.
@@ -253,15 +253,15 @@ export const Where = Schema.Struct(queryOf(wholeNumber(olderThan))).pipe(
 
 const options = {
   limit: Schema.optional(
-    wholeNumber("At most so many, those with the lowest ids. Default: no limit")
+    wholeNumber("At most this many, lowest ids first. Default: no limit")
   ),
   rate: Schema.optional(
     Schema.Number.pipe(Schema.finite(), Schema.positive()).annotations({
-      description: "About so many a second. Default: as fast as the store"
+      description: "About this many a second. Default: as fast as the store"
     })
   ),
   dryRun: Schema.optional(
-    Schema.Boolean.annotations({ description: "Only counts them, and changes nothing. Default: false" })
+    Schema.Boolean.annotations({ description: "Counts them and changes nothing. Default: false" })
   )
 }
 

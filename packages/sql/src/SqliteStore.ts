@@ -114,7 +114,7 @@ const unavailable = (filename: string) => (error: unknown): Effect.Effect<never,
     : Effect.fail(new StoreUnavailable({ store: filename, reason, cause }))
 }
 
-/** A connection to the file. It fails with whatever the driver throws. */
+/** A connection to the file. It fails with what the driver throws. */
 const connect = (
   { filename, prepareCacheSize }: Checked,
   readonly: boolean

@@ -460,7 +460,7 @@ export class Appender<in out A> {
 
   /**
    * Stores what waits, and is not being stored yet, as a part of the transaction that the caller is in. Where that is
-   * rolled back the fiber stores it. Not interruptible, because nobody could tell then whether it is in.
+   * rolled back the fiber stores it. Not interruptible, because it would be unknown then whether the item is in.
    */
   flushWithin(unsafeOnEnd: OnEnd): Effect.Effect<void, StoreUnavailable> {
     return Effect.uninterruptible(Effect.suspend(() => {

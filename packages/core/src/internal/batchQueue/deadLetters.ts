@@ -206,9 +206,9 @@ const filtersOf = (which: WhichLetters): ReadonlyArray<DeadLetterFilter> => {
 }
 
 interface Pace {
-  /** At most so many. */
+  /** The maximum number. */
   readonly limit: number
-  /** So many a second. */
+  /** The number per second. */
   readonly rate: number
 }
 

@@ -65,7 +65,7 @@ export const groupOf = <A>(
 }
 
 /**
- * The items of a group at some indexes as the store keeps them: as they were stored, whatever the handler has done to
+ * The items of a group at some indexes, as the store keeps them: as they were stored, even if the handler has changed
  * those that it was given. Undefined where that cannot be told, because the user's buffer or schema answers otherwise
  * than before.
  */

@@ -66,5 +66,5 @@ export const interrupt: <A, E>(fiber: Running<A, E>) => Effect.Effect<Exit.Exit<
 /** Interrupts all of them, and waits for their ends. */
 export const interruptAll: (fibers: Iterable<Running<any, any>>) => Effect.Effect<void> = Fiber.interruptAll
 
-/** How what was interrupted ends, by nobody in particular. */
+/** The exit of an interruption without a particular interrupter. */
 export const interruption: Cause.Cause<never> = Cause.interrupt(FiberId.none)

@@ -17,11 +17,11 @@ import type * as Scope from "effect/Scope"
 import type { Restore } from "./call.ts"
 import { observe, type Running } from "./fiber.ts"
 
-/** Forks a fiber that nobody ends but who interrupts it. */
+/** Forks a fiber that only an interruption ends. */
 export const forkInterruptible = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Running<A, E>, never, R> =>
   Effect.forkDaemon(Effect.interruptible(effect))
 
-/** Forks a fiber that goes on to its end, whoever interrupts it. */
+/** Forks a fiber that runs to its end despite any interruption. */
 export const forkUninterruptible = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Running<A, E>, never, R> =>
   Effect.forkDaemon(Effect.uninterruptible(effect))
 
@@ -79,7 +79,7 @@ export const runAs = <A, E, R>(
 ): Running<A, E> =>
   Runtime.runFork(Runtime.make({ context, fiberRefs, runtimeFlags: Runtime.defaultRuntimeFlags }))(effect)
 
-/** Begins to run an effect that needs nothing, and asks nobody's leave. */
+/** Starts an effect without requirements, at once. */
 export const runNow: <A, E>(effect: Effect.Effect<A, E>) => Running<A, E> = Effect.runFork
 
 /** Runs an effect that waits for nothing. */

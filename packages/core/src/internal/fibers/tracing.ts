@@ -25,7 +25,7 @@ export const isTracing: Effect.Effect<boolean> = Effect.zipWith(
 export const isTracingIn = (fiber: Running<any, any>): boolean =>
   isTraced(fiber.currentTracer!, fiber.getFiberRef(FiberRef.currentTracerEnabled))
 
-/** The span that whoever had this context was in, if any. */
+/** The current span in this context, if any. */
 export const spanIn = (context: Context.Context<never>): Tracer.AnySpan | undefined =>
   context.unsafeMap.get(Tracer.ParentSpan.key)
 

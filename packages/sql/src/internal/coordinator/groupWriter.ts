@@ -346,11 +346,11 @@ export class GroupWriter {
     write.end(exit)
   }
 
-  /** Ends writes that have been in the queue, and that nobody will run. */
+  /** Ends writes that were in the queue and will not run. */
   private refuseAll(writes: ReadonlyArray<Pending>): void {
     for (const write of writes) {
       const exit = this.refuse(write)
-      // Of one that had begun nobody knows what it has done.
+      // The effects of a write that had begun are unknown.
       if (write.started) this.finish(write, exit)
       else {
         this.countRefused(write)

@@ -12,8 +12,8 @@ import { Lock } from "../writer/lock.ts"
 import { isNotPrepared, notPreparedMessage } from "./driverErrors.ts"
 
 /**
- * A statement that is kept prepared: an Effect of the stock connection that can be run again and again, with whatever
- * its parameters are then.
+ * A statement that is kept prepared: an Effect of the stock connection that can be run repeatedly, with the current
+ * values of its parameters.
  */
 interface Prepared {
   readonly parameters: Array<unknown>
@@ -22,13 +22,13 @@ interface Prepared {
 }
 
 /**
- * The stock connection looks its statements up in a cache that costs more than most statements do, keeps a failure for
- * ten minutes (a table was still missing), waits for ever for somebody who was interrupted while looking, and lets
- * everybody have safe integers once somebody has.
+ * The stock connection looks up its statements in a cache. The cache costs more than most statements do, keeps a
+ * failure for ten minutes (a table was still missing), waits forever for a lookup that was interrupted, and gives all
+ * callers safe integers once one caller has asked for them.
  *
- * Here whoever runs a statement takes it from the pool and gives it back afterwards. Whoever needs it meanwhile prepares
- * another, which takes its place; so does whoever comes after one who failed or was interrupted, and did not give it
- * back.
+ * Here a caller takes a statement from the pool to run it, and gives it back afterwards. A caller that needs it
+ * meanwhile prepares another one, which takes its place; so does the next caller after one that failed or was
+ * interrupted, and did not give it back.
  */
 export const sqliteConnection = (stock: Connection, poolSize: number): Connection => {
   const pools = { plain: new Map<string, Prepared>(), safe: new Map<string, Prepared>() }

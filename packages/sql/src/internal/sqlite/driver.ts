@@ -8,7 +8,7 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
-/** The stock connection to a file. It closes with the scope. It fails with whatever the driver throws. */
+/** The stock connection to a file. It closes with the scope, and fails with what the driver throws. */
 export const openStock = (
   options: { readonly filename: string; readonly readonly: boolean; readonly prepareCacheSize: number }
 ): Effect.Effect<Connection, unknown, Scope.Scope> =>

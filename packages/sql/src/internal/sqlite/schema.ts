@@ -179,7 +179,7 @@ const second = (prefix: string): ReadonlyArray<MigrationStep> => {
     `CREATE TABLE ${resting} (${columns}, due_ms INTEGER NOT NULL, since_ms INTEGER NOT NULL,
       leased INTEGER NOT NULL, version INTEGER NOT NULL DEFAULT 0, ${ending}) STRICT`,
     `DROP INDEX ${resting}_due`,
-    // What waits for a newer version is in an index of its own: whoever cannot read it never comes upon it.
+    // Batches for a newer version are in a separate index: a claim that cannot read them never meets them.
     `CREATE INDEX ${resting}_due ON ${resting} (seq >> ${spanBits}, due_ms) WHERE version = 0`,
     `CREATE INDEX ${resting}_newer ON ${resting} (seq >> ${spanBits}, version, due_ms) WHERE version > 0`,
     emptied(`${prefix}_batches_0001`, (rows) => [

@@ -102,8 +102,9 @@ export class Transaction {
   }
 
   /**
-   * Uses the connection, if the transaction is still open then. Whoever ends the transaction uses it too, and so waits
-   * until this is done, or is seen here to have been first. To be called where interruption is off, and run at once.
+   * Uses the connection, if the transaction is still open then. The code that ends the transaction uses it too, and so
+   * waits until this is done, or is seen here to have been first. To be called where interruption is off, and run at
+   * once.
    */
   private whileOpen<X, E>(run: () => Effect.Effect<X, E>, whenOver: () => E): Effect.Effect<X, E> {
     const use = () => this.use.releaseAfter(this.isOver ? Effect.fail(whenOver()) : run())

@@ -228,9 +228,9 @@ export class Transactions {
   }
 
   /**
-   * Runs statements of our own in a transaction, as soon as it is its turn and unless nobody wants it any more then.
-   * Nobody else knows of the transaction, so that it needs nothing that revokes it, and costs a fraction of one that
-   * does. What has failed by itself fails with its own error. To be called where interruption is off.
+   * Runs internal statements in a transaction, as soon as it is its turn and unless it is no longer wanted then. No
+   * other code knows the transaction, so it needs nothing that revokes it, and costs a fraction of one that does. What
+   * has failed by itself fails with its own error. To be called where interruption is off.
    */
   inTransaction<X>(
     run: (connection: Connection) => Effect.Effect<X, SqlError>,
