@@ -1,6 +1,9 @@
 /**
  * Finds the integers in a JSON text that a JavaScript number cannot represent: `JSON.parse` rounds them.
  */
+import type { ItemFault } from "../HttpError.ts"
+import { fieldOf } from "./field.ts"
+import type { Mounted } from "./mounted.ts"
 
 /** An integer that would be another one. */
 export interface Inexact {
@@ -119,3 +122,12 @@ const messageOf = (literal: string): string =>
 
 const pathOf = (text: string, places: ReadonlyArray<Place>): ReadonlyArray<PropertyKey> =>
   places.map(({ index, isArray, key: [from, to] }) => isArray ? index : JSON.parse(text.slice(from, to)))
+
+/** What is inexact in a text, unless its queue rounds. */
+export const inexactOf = ({ queue }: Mounted, text: string, most: number): ReadonlyArray<Inexact> =>
+  queue.unsafeIntegers === "round" ? [] : inexactIntegers(text, most)
+
+export const inexactFault = ({ message, path }: Inexact, isArray: boolean): ItemFault => {
+  const [position, field] = isArray ? [Number(path[0]), path.slice(1)] : [0, path]
+  return { position, field: fieldOf(field), reason: "inexact", message }
+}
