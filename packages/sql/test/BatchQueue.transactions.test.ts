@@ -2,7 +2,7 @@
  * A durable queue that is used inside a transaction of the database that it is stored in.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { BatchQueue, BatchStore, Codec } from "@sluice/core"
+import { Backpressure, BatchQueue, BatchStore, Codec } from "@sluice/core"
 import { SqlTransaction } from "@sluice/sql"
 import { Deferred, Effect, Exit, Fiber, Option, Schema } from "effect"
 import { store } from "./batchStores.ts"
@@ -135,6 +135,18 @@ describe("inside a transaction", () => {
         }).pipe(Effect.provide(context))
       })
   )
+
+  it.scopedLive("an item of many that is refused is told by its place among all of them", () =>
+    Effect.gen(function*() {
+      const { context, queue } = yield* numbers({
+        capacity: 2,
+        policy: Backpressure.coalesceByKey((n) => n === 6 ? NaN : n)
+      })
+      const offered = queue.offerAll([1, 2, 3, 4, 5, 6, 7, Infinity])
+      const error = yield* Effect.provide(withTransaction(Effect.flip(offered)), context)
+      expect(error).toMatchObject({ _tag: "InvalidKey", item: 6, taken: 5, notTaken: [6, 7, Infinity] })
+      expect(yield* queue.metrics).toMatchObject({ offered: 8, refused: 3 })
+    }))
 
   it.scopedLive("an item that the user's format throws at is dropped, and told", () =>
     Effect.gen(function*() {

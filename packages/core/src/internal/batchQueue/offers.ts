@@ -322,7 +322,12 @@ export class Offers<in out A> {
         Effect.map(
           Effect.zipRight(
             this.makeRoomWithin,
-            unweighed(offerEach(chunk, () => intake, undefined, { items: all, before: index * capacity }))
+            Effect.onError(
+              unweighed(offerEach(chunk, () => intake, undefined, { items: all, before: index * capacity })),
+              // The intake counts those of its chunk.
+              () =>
+                Effect.sync(() => this.options.tally.refusedAside(Math.max(0, entries.length - (index + 1) * capacity)))
+            )
           ),
           (taken) => ({
             accepted: sum.accepted + taken.accepted,
