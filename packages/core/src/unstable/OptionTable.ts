@@ -170,7 +170,7 @@ const inUnits = (millis: number): string => {
 // --- kinds ------------------------------------------------------------------------------------------------------------
 
 /**
- * An option of any kind, which does not come from a configuration.
+ * An option of any kind.
  *
  * @since 0.1.0
  * @category kinds
