@@ -10,7 +10,8 @@
 import type * as Effect from "effect/Effect"
 import type * as Backpressure from "./Backpressure.ts"
 import type { EffectDequeue } from "./internal/intake/effectQueue.ts"
-import * as Impl from "./internal/intake/policyQueue.ts"
+import { mostAllOrNone as most } from "./internal/intake/allOrNone.ts"
+import { makeImpl } from "./internal/intake/policyQueue.ts"
 import type { InvalidOption, OfferError } from "./QueueError.ts"
 import type { Outcome, UnsafeOutcome } from "./QueueEvent.ts"
 
@@ -117,7 +118,7 @@ export interface Options<in A> extends Backpressure.QueueOptions<A> {
  * @since 0.1.0
  * @category constants
  */
-export const mostAllOrNone = Impl.mostAllOrNone
+export const mostAllOrNone = most
 
 /**
  * Makes a queue under a policy. It needs no scope: closing it is up to you.
@@ -142,4 +143,4 @@ export const mostAllOrNone = Impl.mostAllOrNone
  * @since 0.1.0
  * @category constructors
  */
-export const make = <A>(options: Options<A>): Effect.Effect<PolicyQueue<A>, InvalidOption> => Impl.makeImpl(options)
+export const make = <A>(options: Options<A>): Effect.Effect<PolicyQueue<A>, InvalidOption> => makeImpl(options)

@@ -6,33 +6,26 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Effectable from "effect/Effectable"
 import * as BackingQueue from "../../BackingQueue.ts"
 import * as Backpressure from "../../Backpressure.ts"
 import { DrainRate } from "../../DrainRate.ts"
-import {
-  type AllOrNoneError,
-  InvalidKey,
-  type InvalidOption,
-  type OfferError,
-  type QueueFull,
-  type Refusal
-} from "../../QueueError.ts"
-import { invalidKey, invalidWeight, offerTimeout, queueClosed, queueFull, tooManyItems } from "./refusals.ts"
-import type { DropReason, Outcome, UnsafeOutcome } from "../../QueueEvent.ts"
+import { InvalidKey, type InvalidOption, type OfferError, type Refusal } from "../../QueueError.ts"
+import { invalidKey, invalidWeight, offerTimeout, queueClosed, queueFull } from "./refusals.ts"
+import type { Outcome, UnsafeOutcome } from "../../QueueEvent.ts"
 import * as Strategy from "../../Strategy.ts"
 import * as Check from "../../unstable/OptionCheck.ts"
-import { type Breaks, inStretches, makeBreaks, type Stretches } from "../fibers/breaks.ts"
+import { type Breaks, makeBreaks, type Stretches } from "../fibers/breaks.ts"
 import { type Guard, makeGuard } from "../fibers/guard.ts"
 import type { Restore } from "../fibers/call.ts"
 import { type EffectDequeue, type EffectQueue, makeQueue, shutdownQueue } from "./effectQueue.ts"
+import type { WhyNot } from "./allOrNone.ts"
 import { keyLimit } from "./keys.ts"
+import { Ledger } from "./ledger.ts"
+import { exits, notTakenOf, Offer, type Place, type Taken } from "./offer.ts"
+import { offerEach } from "./offerEach.ts"
 import { type Own, ownOf } from "./ownPair.ts"
 import { type Ending, isOutcome, wait } from "./waitingRoom.ts"
 import { isWeight } from "./weight.ts"
-
-/** What became of the items of a call that took them all. */
-type Taken = Readonly<Record<Outcome, number>>
 
 /** What a queue of our own is made from. */
 export interface ImplOptions<in A, out Item = A> extends Backpressure.QueueOptions<A> {
@@ -56,54 +49,8 @@ export interface Hooks {
   readonly waiting: () => void
 }
 
-const exits: Readonly<Record<Outcome, Effect.Effect<Outcome>>> = {
-  accepted: Effect.succeed("accepted"),
-  coalesced: Effect.succeed("coalesced"),
-  dropped: Effect.succeed("dropped")
-}
-
 /** The number of single takes between readings of the drain rate. */
 const takesForLook = 64
-
-/** Counts what the pair reports, and tells the user's callbacks. */
-class Ledger<in out A> implements BackingQueue.Report<A> {
-  coalescedItems = 0
-  droppedItems = 0
-  readonly droppedByReason: Record<string, number> = Object.create(null)
-  /** What the offer that is running has led to so far. */
-  mark: "nothing" | "coalesced" | "dropped" = "nothing"
-  private readonly onDrop: ((item: A, reason: DropReason) => void) | undefined
-  private readonly onCoalesce: ((replaced: A, item: A) => void) | undefined
-
-  constructor(options: ImplOptions<A, unknown>, guard: Guard) {
-    this.onDrop = options.onDrop && guard("onDrop", options.onDrop)
-    this.onCoalesce = options.onCoalesce && guard("onCoalesce", options.onCoalesce)
-    this.dropped = this.dropped.bind(this)
-    this.coalesced = this.coalesced.bind(this)
-  }
-
-  begin(): void {
-    this.mark = "nothing"
-  }
-
-  dropped(item: A, reason: DropReason): void {
-    this.droppedItems += 1
-    this.droppedByReason[reason] = (this.droppedByReason[reason] ?? 0) + 1
-    this.mark = "dropped"
-    if (this.onDrop === undefined) return
-    this.onDrop(item, reason)
-    // The callback may have offered to this very queue.
-    this.mark = "dropped"
-  }
-
-  coalesced(replaced: A, item: A): void {
-    this.coalescedItems += 1
-    this.mark = "coalesced"
-    if (this.onCoalesce === undefined) return
-    this.onCoalesce(replaced, item)
-    this.mark = "coalesced"
-  }
-}
 
 /** The queue: `PolicyQueue.make` answers it under its public interface. */
 export class PolicyQueueImpl<in out A, out Item = A> {
@@ -182,7 +129,7 @@ export class PolicyQueueImpl<in out A, out Item = A> {
   }
 
   /** Offers at once. Counts it, unless the queue is full: the item may wait now. */
-  private attempt(item: A, origin?: unknown): UnsafeOutcome {
+  attempt(item: A, origin?: unknown): UnsafeOutcome {
     if (this.closed) return this.refuse("closed")
     if (this.weigh !== undefined && !isWeight(this.weigh(item), this.capacity)) return this.refuse("invalid-weight")
     this.ledger.begin()
@@ -252,7 +199,7 @@ export class PolicyQueueImpl<in out A, out Item = A> {
   }
 
   /** Goes on with an item that was not in at once: waits for room, or fails. */
-  private notAtOnce(
+  notAtOnce(
     outcome: UnsafeOutcome,
     place: Place<A>,
     origin: unknown,
@@ -386,41 +333,6 @@ export class PolicyQueueImpl<in out A, out Item = A> {
     )
   }
 
-  /** Offers the items after the first `from` ones, each to the queue that `route` names. */
-  static offerFrom<A, Item>(
-    all: ReadonlyArray<A>,
-    from: number,
-    route: (item: A) => PolicyQueueImpl<A, Item>,
-    counts: Record<Outcome, number>,
-    origin: unknown,
-    restore: Restore,
-    part: Part<Item> | undefined,
-    stretches?: Stretches
-  ): Effect.Effect<Taken, OfferError<Item>> {
-    for (let taken = from; taken < all.length; taken++) {
-      const item = all[taken]
-      if (taken - from >= freeOffers) {
-        stretches ??= route(item).stretches
-        const due = stretches.next()
-        if (due !== undefined) {
-          const rest = () => PolicyQueueImpl.offerFrom(all, taken, route, counts, origin, restore, part)
-          return Effect.flatMap(due, rest)
-        }
-      }
-      const queue = route(item)
-      const outcome = queue.attempt(item, origin)
-      if (isOutcome(outcome)) {
-        counts[outcome] += 1
-        continue
-      }
-      return Effect.flatMap(queue.notAtOnce(outcome, { item, taken, all, part }, origin, restore), (outcome) => {
-        counts[outcome] += 1
-        return PolicyQueueImpl.offerFrom(all, taken + 1, route, counts, origin, restore, part)
-      })
-    }
-    return Effect.succeed({ ...counts })
-  }
-
   /** For a call with many items. */
   get stretches(): Stretches {
     return this.breaks.stretches(0)
@@ -521,206 +433,6 @@ export class PolicyQueueImpl<in out A, out Item = A> {
     this.waiting?.room.close()
   }
 }
-
-/** Why several items cannot all be taken at once. */
-type WhyNot<A> =
-  | { readonly _tag: "TooMany" | "Closed" }
-  | { readonly _tag: "Full"; readonly retryAfterMillis: number | undefined }
-  | { readonly _tag: "InvalidWeight"; readonly item: A; readonly weight: number }
-  | { readonly _tag: "InvalidKey"; readonly item: A; readonly error: InvalidKey }
-
-/** How many items can be offered all or none. */
-export const mostAllOrNone = 50_000
-
-/**
- * Offers items, each to the queue that `route` names, where there is room for all of them: in one step, so that nobody
- * comes in between. Answers the counts, or why none of them is in.
- */
-export const unsafeOfferAllOrNone = <A, Item>(
-  items: ReadonlyArray<A>,
-  route: (item: A) => PolicyQueueImpl<A, Item>,
-  origin?: unknown
-): Taken | AllOrNoneError<Item> => whyNone(items, route) ?? unsafeOfferEach(items, route, origin)
-
-/** Why none of the items can be taken, if they cannot: then they are counted as refused. */
-export const whyNone = <A, Item>(
-  items: ReadonlyArray<A>,
-  route: (item: A) => PolicyQueueImpl<A, Item>
-): AllOrNoneError<Item> | undefined => {
-  if (items.length > mostAllOrNone) {
-    const queue = route(items[0])
-    queue.unsafeRefuse(items.length)
-    return tooManyItems(noneOf(items, queue), mostAllOrNone)
-  }
-  const shares = new Map<PolicyQueueImpl<A, Item>, Array<A>>()
-  for (const item of items) {
-    const queue = route(item)
-    const share = shares.get(queue)
-    if (share === undefined) shares.set(queue, [item])
-    else share.push(item)
-  }
-  const reasons = Array.from(shares, ([queue, share]) => queue.whyNotAll(share)).filter((each) => each !== undefined)
-  if (reasons.length === 0) return undefined
-  for (const [queue, { length }] of shares) queue.unsafeRefuse(length)
-  return refusalOfAll(items, route(items[0]), gravest(reasons))
-}
-
-/** Offers items that there is room for, in the same step. */
-export const unsafeOfferEach = <A, Item>(
-  items: ReadonlyArray<A>,
-  route: (item: A) => PolicyQueueImpl<A, Item>,
-  origin?: unknown
-): Taken | QueueFull<Item> => {
-  const counts = { accepted: 0, coalesced: 0, dropped: 0 }
-  for (const [taken, item] of items.entries()) {
-    const queue = route(item)
-    const refuseRest = () => items.slice(taken + 1).forEach((rest) => route(rest).unsafeRefuse(1))
-    let outcome: UnsafeOutcome
-    try {
-      outcome = queue.unsafeOffer(item, origin)
-    } catch (error) {
-      refuseRest()
-      throw error
-    }
-    if (!isOutcome(outcome)) {
-      // Only a policy of the user's refuses what there was room for.
-      refuseRest()
-      const notTaken = items.slice(taken).map((each) => queue.itemOf(each))
-      const refusal = { queue: queue.name, item: queue.itemOf(item), taken, notTaken }
-      return queueFull(refusal, queue.retryAfterMillis(notTaken.length))
-    }
-    counts[outcome] += 1
-  }
-  return counts
-}
-
-/** With several shards each may have a reason: what makes no sense to be tried again comes first. */
-const gravest = <A>(reasons: ReadonlyArray<WhyNot<A>>): WhyNot<A> =>
-  reasons.find(({ _tag }) => _tag === "Closed")
-    ?? reasons.find(({ _tag }) => _tag === "InvalidWeight" || _tag === "InvalidKey")
-    ?? reasons.find(({ _tag }) => _tag === "TooMany")
-    ?? reasons[0]
-
-/** What an error carries where nothing was taken. */
-const noneOf = <A, Item>(items: ReadonlyArray<A>, queue: PolicyQueueImpl<A, Item>): Refusal<Item> => {
-  const notTaken = items.map((item) => queue.itemOf(item))
-  return { queue: queue.name, item: notTaken[0], taken: 0, notTaken }
-}
-
-const refusalOfAll = <A, Item>(
-  items: ReadonlyArray<A>,
-  queue: PolicyQueueImpl<A, Item>,
-  reason: WhyNot<A>
-): AllOrNoneError<Item> => {
-  const { capacity, name } = queue
-  const refusal = noneOf(items, queue)
-  switch (reason._tag) {
-    case "Closed":
-      return queueClosed(name, 0, refusal.notTaken)
-    case "Full":
-      return queueFull(refusal, reason.retryAfterMillis)
-    case "TooMany":
-      return tooManyItems(refusal, capacity)
-    case "InvalidKey":
-      return invalidKey(reason.error, { ...refusal, item: queue.itemOf(reason.item) })
-    case "InvalidWeight":
-      return invalidWeight({ ...refusal, item: queue.itemOf(reason.item) }, reason.weight, capacity)
-  }
-}
-
-/** The number of offers of one call between looks at the clock. */
-const freeOffers = 128
-
-/** How many offers in a row a generator may make without giving way to other fibers. */
-const offersInARow = 1024
-
-/** Iterators that are done, with each outcome. */
-const done: Readonly<Record<Outcome, Iterator<never, Outcome>>> = {
-  accepted: { next: () => ({ done: true, value: "accepted" }) },
-  coalesced: { next: () => ({ done: true, value: "coalesced" }) },
-  dropped: { next: () => ({ done: true, value: "dropped" }) }
-}
-
-/** Where an item can be offered at once: answers an effect only for what may wait or fails. */
-export interface Offered<in A, out E> {
-  readonly offerNow: (item: A, origin: unknown) => Outcome | Effect.Effect<Outcome, E>
-}
-
-/**
- * The effect of one offer. In `Effect.gen`, `yield*` asks an effect for an iterator at the moment in which it is to be
- * run. So an offer that is in at once is over there and then, without a turn through the run loop of the fiber, which
- * costs several times as much as the offer itself.
- */
-export class Offer<A, E = OfferError<A>> extends Effectable.Class<Outcome, E> {
-  private static inARow = 0
-  private readonly queue: Offered<A, E>
-  private readonly item: A
-  private readonly origin: unknown
-
-  constructor(queue: Offered<A, E>, item: A, origin: unknown) {
-    super()
-    this.queue = queue
-    this.item = item
-    this.origin = origin
-  }
-
-  override commit(): Effect.Effect<Outcome, E> {
-    const outcome = this.queue.offerNow(this.item, this.origin)
-    return typeof outcome === "string" ? exits[outcome] : outcome
-  }
-
-  override [Symbol.iterator](): Effect.EffectGenerator<Effect.Effect<Outcome, E>> {
-    Offer.inARow += 1
-    if (Offer.inARow >= offersInARow) {
-      Offer.inARow = 0
-      return Effect.zipRight(Effect.yieldNow(), Effect.suspend(() => this.commit()))[Symbol.iterator]()
-    }
-    const outcome = this.queue.offerNow(this.item, this.origin)
-    return typeof outcome === "string" ? done[outcome] : outcome[Symbol.iterator]()
-  }
-}
-
-/** Where an item stands in the call that offers it. */
-interface Place<out A> {
-  readonly item: A
-  /** How many of the call were taken before it. */
-  readonly taken: number
-  /** Every item of the call, where there are several. */
-  readonly all?: ReadonlyArray<A>
-  readonly part?: Part<unknown> | undefined
-}
-
-/** What is offered is a part of a call: of all its items, those after so many others, and maybe not all of the rest. */
-export interface Part<out Item> {
-  readonly items: ReadonlyArray<Item>
-  readonly before: number
-}
-
-const notTakenOf = <A>(place: Place<A>): ReadonlyArray<A> =>
-  place.all === undefined ? [place.item] : place.all.slice(place.taken)
-
-/**
- * Offers items in order, each to the queue that `route` names. Interruptible only where it waits: that is where it can
- * tell how many were taken.
- */
-export const offerEach = <A, Item>(
-  items: Iterable<A>,
-  route: (item: A) => PolicyQueueImpl<A, Item>,
-  origin?: unknown,
-  part?: Part<Item>
-): Effect.Effect<Taken, OfferError<Item>> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.suspend(() => {
-      const offer = (all: ReadonlyArray<A>) =>
-        PolicyQueueImpl.offerFrom(all, 0, route, { accepted: 0, coalesced: 0, dropped: 0 }, origin, restore, part)
-      if (Array.isArray(items)) return offer(items.slice())
-      // It may be a generator that takes its time for each.
-      const all: Array<A> = []
-      let stretches: Stretches | undefined
-      const next = () => (stretches ??= route(all[0]).stretches).next()
-      return Effect.flatMap(inStretches(items, { next }, (item) => void all.push(item)), () => offer(all))
-    })
-  )
 
 export const makeImpl = <A, Item = A>(
   options: ImplOptions<A, Item>,
