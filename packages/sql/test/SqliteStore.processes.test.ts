@@ -152,7 +152,7 @@ describe("a write lock of a foreign process", () => {
         yield* untilQueued(4)
         // These would not come back if the interruption waited for the lock.
         yield* Fiber.interruptAll([second, third, fourth])
-        expect(yield* writes.metrics).toMatchObject({ accepted: 4, cancelled: 2, depth: 2, inFlight: 0 })
+        expect(yield* writes.metrics).toMatchObject({ offered: 4, cancelled: 2, depth: 2, inFlight: 0 })
         expect(runs).toEqual([])
 
         yield* lock.say("release")
