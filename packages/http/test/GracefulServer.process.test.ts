@@ -158,7 +158,7 @@ describe("a process that serves and gets a signal", () => {
       const { body, status } = yield* raw.answer
       expect(status).toBe(200)
       // It is an answer because its last chunk has come: the client knows that nothing is missing.
-      expect(body).toMatch(/^retry: 1000\nid: \S+\n\n/)
+      expect(body).toMatch(/^retry: 1000\n\nid: \S+\n\n/)
     }))
 
   it.scopedLive("does not wait for the grace to run out where nothing runs", () =>
