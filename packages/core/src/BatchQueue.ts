@@ -61,12 +61,9 @@ import type { Entry } from "./internal/batchQueue/entry.ts"
 import { entryPolicy, suspends } from "./internal/batchQueue/entryPolicy.ts"
 import { guarded, logInternalError, logProcessError, withProcessSpan } from "./internal/batchQueue/reporting.ts"
 import { makeGuard } from "./internal/fibers/guard.ts"
-import {
-  type BatchAllOrNoneError,
-  Offers,
-  type Storing,
-  type UnsafeBatchOutcome
-} from "./internal/batchQueue/offers.ts"
+import { type BatchAllOrNoneError, Entering } from "./internal/batchQueue/entering.ts"
+import { Offers, type UnsafeBatchOutcome } from "./internal/batchQueue/offers.ts"
+import { StoredOffers, type Storing } from "./internal/batchQueue/storedOffers.ts"
 import { Repeats } from "./internal/batchQueue/repeats.ts"
 import { Retrying } from "./internal/fibers/retrying.ts"
 import { Own } from "./internal/batchQueue/own.ts"
@@ -260,6 +257,7 @@ interface Parts<in out A> {
   readonly store: QueueStore
   readonly intake: PolicyQueueImpl<Entry<A>, A>
   readonly offers: Offers<A>
+  readonly storedOffers: StoredOffers<A>
   readonly appender: Appender<A>
   readonly workers: Workers<A>
   readonly tally: BatchTally<A>
@@ -291,10 +289,10 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
     this.offer = parts.offers.offer
     this.offerAll = parts.offers.offerAll
     this.unsafeOffer = parts.offers.unsafeOffer
-    this.offerStored = parts.offers.offerStored
+    this.offerStored = parts.storedOffers.offerStored
     this.offerAllOrNone = parts.offers.offerAllOrNone
-    this.offerStoredAllOrNone = parts.offers.offerStoredAllOrNone
-    this.flush = parts.offers.flush
+    this.offerStoredAllOrNone = parts.storedOffers.offerStoredAllOrNone
+    this.flush = parts.storedOffers.flush
   }
 
   // --- operating ----------------------------------------------------------------------------------------------------
@@ -620,7 +618,7 @@ const makeWayIn = <A>(shared: Shared<A>, policy: IntakePolicy<A>) =>
       pollMillis: checked.pollMillis,
       observer: tally
     })
-    const offers = new Offers<A>({
+    const entering = new Entering<A>({
       ...shared,
       ...checked,
       intake,
@@ -629,7 +627,7 @@ const makeWayIn = <A>(shared: Shared<A>, policy: IntakePolicy<A>) =>
       keyOf: Predicate.hasProperty(buffer, "key") ? buffer.key as (item: A) => unknown : undefined,
       isMerging: buffer !== undefined || policy._tag === "coalesceByKey" && policy.merge !== undefined
     })
-    return { intake, appender, offers }
+    return { intake, appender, offers: new Offers(entering), storedOffers: new StoredOffers(entering) }
   })
 
 /** The way out: from the store through the workers to the user's handler. */
