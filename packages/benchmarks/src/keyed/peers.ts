@@ -96,7 +96,10 @@ export const requestResolver: Contender = (totals) =>
     )
   })
 
-/** It gathers across fibers: until all callers are there, so that its window, a timer of a millisecond, is not waited for. */
+/**
+ * It gathers across fibers: until all callers are there, so that its window, a timer of a millisecond, is not waited
+ * for.
+ */
 export const requestResolverWithWindow: Contender = (totals, callers) =>
   Effect.map(
     withWindow(resolverOf(totals), { window: "1 millis", maxBatchSize: callers }),
