@@ -91,9 +91,9 @@ const plants: ReadonlyArray<readonly [drift: string, file: string, text: string,
   [
     "an option without a doc comment",
     `${core}/shardPool/options.ts`,
-    "/** The shard of a key. Default: `Sharding.shardOf`. */",
+    "/** The key of a command: text of at most 512 bytes, or a finite number. */",
     "",
-    "shardOf has no doc comment"
+    "key has no doc comment"
   ],
   [
     "an option that must be given, and has a default",

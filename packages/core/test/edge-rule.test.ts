@@ -1,8 +1,9 @@
 import { spawnSync } from "node:child_process"
-import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
+import * as Effect from "effect/Effect"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 
 // `npm run check:lint` holds the sources to the rule that fibers, runtimes, references and spans are touched in
@@ -11,28 +12,28 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 const root = fileURLToPath(new URL("../../..", import.meta.url))
 const oxlint = join(root, "node_modules/oxlint/bin/oxlint")
 
-const imports = ["Fiber", "FiberId", "FiberRef", "FiberRefs", "Runtime", "RuntimeFlags", "Scheduler", "Supervisor"]
-
-const ofEffect = [
-  "async",
-  "fork",
-  "forkDaemon",
-  "forkIn",
-  "forkScoped",
-  "runFork",
-  "runSync",
-  "runPromise",
-  "runtime",
-  "withFiberRuntime",
-  "locally",
-  "getFiberRefs",
-  "currentSpan",
-  "withParentSpan",
-  "daemonChildren",
-  "transplant"
+const imports = [
+  "Fiber",
+  "FiberId",
+  "FiberRef",
+  "FiberRefs",
+  "ManagedRuntime",
+  "Runtime",
+  "RuntimeFlags",
+  "Scheduler",
+  "Supervisor"
 ]
 
-const members = ["currentContext", "currentSpan", "getFiberRef", "unsafePoll", "addObserver", "unsafeInterruptAsFork"]
+/** Every function and member that the rule names is planted, so that none of them can be misspelt. */
+const restricted = ((): ReadonlyArray<{ readonly object?: string; readonly property: string }> => {
+  const { overrides } = JSON.parse(readFileSync(join(root, ".oxlintrc.json"), "utf8")) as {
+    overrides: ReadonlyArray<{ rules: Record<string, ReadonlyArray<any>> }>
+  }
+  return overrides.flatMap(({ rules }) => rules["eslint/no-restricted-properties"]?.slice(1) ?? [])
+})()
+
+const ofEffect = restricted.filter(({ object }) => object === "Effect").map(({ property }) => property)
+const members = restricted.filter(({ object }) => object === undefined).map(({ property }) => property)
 
 const source = [
   ...imports.map((name) => `import type * as ${name} from "effect/${name}"`),
@@ -42,6 +43,15 @@ const source = [
   ...ofEffect.map((name) => `export const ${name} = Effect.${name}`),
   ...members.map((name) => `export const its${name} = fiber.${name}`)
 ]
+
+/** The names that a text takes from modules of Effect, which the rule would not know by their object. */
+const namesFromEffect = (text: string): ReadonlyArray<string> =>
+  Array.from(text.matchAll(/^import (?:type )?\{[^}]*\} from "effect(?:\/Effect)?"/gm), ([line]) => line)
+
+const sourcesOf = (folder: string): ReadonlyArray<string> =>
+  readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".ts"))
+    .map((file) => `${folder}/${file}`)
 
 const fine = [
   `import * as Effect from "effect/Effect"`,
@@ -88,6 +98,25 @@ describe("edge rule", () => {
       expect(new Set(lines).size).toBe(imports.length + ofEffect.length + members.length)
     }
   )
+
+  it("has names that Effect and its fibers have", () => {
+    const isOf = (object: object) => (property: string) => property in object
+    expect(ofEffect.filter((name) => !isOf(Effect)(name))).toEqual([])
+    const fiber = Effect.runFork(Effect.void)
+    expect(members.filter((name) => !isOf(fiber)(name))).toEqual([])
+  })
+
+  it("is not got round by names taken from a module of Effect, or by another name for it", () => {
+    expect(namesFromEffect(`import { fork } from "effect/Effect"`)).toHaveLength(1)
+    const files = ["core", "sql", "http"].flatMap((name) => sourcesOf(`packages/${name}/src`))
+    expect(files.length).toBeGreaterThan(100)
+    const found = files.flatMap((file) => {
+      const text = readFileSync(join(root, file), "utf8")
+      const renamed = /^import (?:type )?\* as (?!Effect )\w+ from "effect\/Effect"/m.test(text)
+      return namesFromEffect(text).length > 0 || renamed ? [file] : []
+    })
+    expect(found).toEqual([])
+  })
 
   it("lets everything else through", () => {
     expect(found("packages/core/src/Planted.ts", fine)).toEqual([])
