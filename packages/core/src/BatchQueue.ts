@@ -9,7 +9,8 @@
  *
  * An item is handled at least once: a worker that dies, or loses its lease, may already have handled it.
  *
- * At every moment offered = refused + coalesced + duplicates + dropped + settled + dead + discarded + held.
+ * Over all processes of a queue, offered = refused + coalesced + duplicates + dropped + settled + discarded + held + what
+ * the store has, pending and dead.
  *
  * @since 0.1.0
  */
@@ -598,7 +599,10 @@ const makeWayIn = <A>(shared: Shared<A>, policy: IntakePolicy<A>) =>
           entry.end({ _tag: "Dropped", reason })
         },
         onCoalesce: (replaced, entry) => tally.coalescedInIntake(replaced.item, entry.item),
-        onInterrupt: (taken, notTaken) => tally.interrupted(taken, notTaken.map(({ item }) => item))
+        onInterrupt: (taken, notTaken, part) => {
+          const left = part === undefined ? notTaken.map(({ offered }) => offered) : part.items.slice(taken)
+          tally.interrupted(taken, left as ReadonlyArray<A>)
+        }
       },
       {
         accepted: () => appender.signal(),

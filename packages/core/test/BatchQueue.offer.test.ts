@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Backpressure, BatchQueue, BatchStore, Buffer, type Codec, type QueueError } from "@sluice/core"
+import { Backpressure, BatchQueue, BatchStore, Buffer, Codec, type QueueError } from "@sluice/core"
 import { Effect, Either, Exit, Fiber, Schema, TestClock } from "effect"
 import { callingThrough, numbers, numbersInProcess, settleDown } from "./support/batchQueue.ts"
 
@@ -102,6 +102,29 @@ describe("offer", () => {
       const none = yield* Effect.flip(queue.offerAllOrNone([c, d]))
       expect(none).toMatchObject({ _tag: "QueueFull", taken: 0 })
       expect(none.notTaken.map((item, index) => item === [c, d][index])).toEqual([true, true])
+    }).pipe(onMemory))
+
+  it.scoped("that is dropped before it is stored carries what its caller has offered", () =>
+    Effect.gen(function*() {
+      type Item = { readonly n: number }
+      const queue = yield* BatchQueue.make({
+        name: "dropped",
+        schema: Schema.Struct({ n: Schema.Number }),
+        buffer: Buffer.merging(({ n }: Item) => n, (_, next) => next),
+        workers: 0,
+        format: {
+          ...Codec.json,
+          name: "broken",
+          encode: () => {
+            throw new Error("broken")
+          }
+        },
+        process: () => Effect.void
+      })
+      const item: Item = { n: 1 }
+      const error = yield* Effect.flip(queue.offerStored(item))
+      expect(error).toMatchObject({ _tag: "ItemDropped", reason: "malformed" })
+      expect("item" in error && error.item).toBe(item)
     }).pipe(onMemory))
 
   it.scoped("at once answers what became of the item", () =>

@@ -148,6 +148,15 @@ describe("inside a transaction", () => {
       expect(yield* queue.metrics).toMatchObject({ offered: 8, refused: 3 })
     }))
 
+  it.scopedLive("many of which one finds no room in the store are counted as refused from that one on", () =>
+    Effect.gen(function*() {
+      const { context, queue } = yield* numbers({ maxPending: 2 })
+      const offered = queue.offerStoredAllOrNone([1, 2, 3, 4, 5])
+      const error = yield* Effect.provide(withTransaction(Effect.flip(offered)), context)
+      expect(error).toMatchObject({ _tag: "QueueFull", item: 3, taken: 2, notTaken: [3, 4, 5] })
+      expect(yield* queue.metrics).toMatchObject({ offered: 5, refused: 3, stored: 2 })
+    }))
+
   it.scopedLive("an item that the user's format throws at is dropped, and told", () =>
     Effect.gen(function*() {
       const dropped: Array<readonly [number, string]> = []

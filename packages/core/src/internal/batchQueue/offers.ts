@@ -109,32 +109,40 @@ export class Offers<in out A> {
     entries: ReadonlyArray<Entry<A>>,
     all: ReadonlyArray<A>
   ): Effect.Effect<Taken, QueueOfferError<A>> {
-    const { intake, intake: { capacity } } = this.options
+    const { intake, intake: { capacity }, tally } = this.options
     const chunks = Array.from(
       { length: Math.ceil(entries.length / capacity) },
       (_, i) => entries.slice(i * capacity, (i + 1) * capacity)
     )
-    return Effect.reduce(
+    /** How many the intake was given, which counts them and tells of them, and how many of those have come to an end. */
+    let given = 0
+    let ended = 0
+    const offered = Effect.reduce(
       chunks,
       { accepted: 0, coalesced: 0, dropped: 0 } as Taken,
-      (sum, chunk, index) =>
-        Effect.map(
-          Effect.zipRight(
-            this.entering.makeRoomWithin,
-            Effect.onError(
-              unweighed(offerEach(chunk, () => intake, undefined, { items: all, before: index * capacity })),
-              // The intake counts those of its chunk.
-              () =>
-                Effect.sync(() => this.options.tally.refusedAside(Math.max(0, entries.length - (index + 1) * capacity)))
-            )
-          ),
-          (taken) => ({
+      (sum, chunk) => {
+        const offered = Effect.suspend(() => {
+          const before = given
+          given += chunk.length
+          return unweighed(offerEach(chunk, () => intake, undefined, { items: all, before }))
+        })
+        return Effect.map(Effect.zipRight(this.entering.makeRoomWithin, offered), (taken) => {
+          ended = given
+          return {
             accepted: sum.accepted + taken.accepted,
             coalesced: sum.coalesced + taken.coalesced,
             dropped: sum.dropped + taken.dropped
-          })
-        )
+          }
+        })
+      }
     )
+    return Effect.onError(offered, () =>
+      Effect.sync(() => {
+        if (given === entries.length) return
+        tally.refusedAside(entries.length - given)
+        // Interrupted between two chunks.
+        if (ended === given) tally.interrupted(given, all.slice(given))
+      }))
   }
 
   readonly offerAllOrNone = (items: ReadonlyArray<A>): Effect.Effect<Taken, BatchAllOrNoneError<A>> =>

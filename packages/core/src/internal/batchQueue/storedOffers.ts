@@ -108,6 +108,8 @@ export class StoredOffers<in out A> {
         (sum, entry, index) =>
           Effect.matchEffect(Effect.uninterruptible(this.offerWithin(entry, unsafeOnEnd, isBounded)), {
             onFailure: (error): Effect.Effect<Storing, BatchAllOrNoneError<A> | StoreUnavailable> => {
+              // This one is counted; those after it are not taken either.
+              if (error._tag !== "ItemDropped") tally.refusedAside(items.length - index - 1)
               if (error._tag === "QueueFull") return Effect.fail(this.entering.backlogFull(at(index)))
               if (error._tag === "QueueClosed") return Effect.fail(queueClosed<A>(name, index, items.slice(index)))
               if (error._tag !== "ItemDropped") return Effect.fail(error)
@@ -181,7 +183,7 @@ export class StoredOffers<in out A> {
   private ended(entry: Entry<A>): Effect.Effect<"stored" | "duplicate", ItemDropped<A>> {
     const exit = (ending: Ending) =>
       ending._tag === "Dropped"
-        ? Effect.fail(new ItemDropped<A>({ queue: this.options.name, item: entry.item, reason: ending.reason }))
+        ? Effect.fail(new ItemDropped<A>({ queue: this.options.name, item: entry.offered, reason: ending.reason }))
         : ending._tag === "Stored"
         ? stored
         : duplicate
@@ -193,7 +195,7 @@ export class StoredOffers<in out A> {
 
   /** Stores an item as a part of the transaction that the caller is in. */
   private offerWithin(
-    { encoded, id, item, offeredAt }: Entry<A>,
+    { encoded, id, item, offered, offeredAt }: Entry<A>,
     unsafeOnEnd: (listener: (committed: boolean) => void) => void,
     isBounded: boolean
   ): Effect.Effect<"stored" | "duplicate", QueueClosed<A> | QueueFull<A> | ItemDropped<A> | StoreUnavailable> {
@@ -201,7 +203,7 @@ export class StoredOffers<in out A> {
       const { backlog, codec, idWindowMillis, maxPending, store, tally } = this.options
       if (!this.entering.isOpen) {
         tally.refusedAside()
-        return Effect.fail(queueClosed(this.options.name, 0, [item]))
+        return Effect.fail(queueClosed(this.options.name, 0, [offered]))
       }
       let payload: Uint8Array
       try {
@@ -211,7 +213,7 @@ export class StoredOffers<in out A> {
         // The user's format. Outside of a transaction the fiber that stores drops what it throws at.
         tally.offeredAside()
         tally.dropped(item, "malformed", Cause.die(error))
-        return Effect.fail(new ItemDropped<A>({ queue: this.options.name, item, reason: "malformed" }))
+        return Effect.fail(new ItemDropped<A>({ queue: this.options.name, item: offered, reason: "malformed" }))
       }
       const ids = id === undefined ? undefined : [id]
       const appended = store.append({
@@ -230,7 +232,7 @@ export class StoredOffers<in out A> {
           if (appended === 0) {
             tally.refusedAside()
             return Effect.fail(
-              this.entering.backlogFull({ queue: this.options.name, item, taken: 0, notTaken: [item] })
+              this.entering.backlogFull({ queue: this.options.name, item: offered, taken: 0, notTaken: [offered] })
             )
           }
           tally.offeredAside()

@@ -21,7 +21,7 @@ import { type EffectDequeue, type EffectQueue, makeQueue, shutdownQueue } from "
 import type { WhyNot } from "./allOrNone.ts"
 import { keyLimit } from "./keys.ts"
 import { Ledger } from "./ledger.ts"
-import { exits, notTakenOf, Offer, type Place, type Taken } from "./offer.ts"
+import { exits, notTakenOf, Offer, type Part, type Place, type Taken } from "./offer.ts"
 import { offerEach } from "./offerEach.ts"
 import { type Own, ownOf } from "./ownPair.ts"
 import { type Ending, isOutcome, wait } from "./waitingRoom.ts"
@@ -31,7 +31,8 @@ import { isWeight } from "./weight.ts"
 export interface ImplOptions<in A, out Item = A> extends Backpressure.QueueOptions<A> {
   readonly policy: Backpressure.Policy<A>
   readonly onCoalesce?: ((replaced: A, item: A) => void) | undefined
-  readonly onInterrupt?: ((taken: number, notTaken: ReadonlyArray<A>) => void) | undefined
+  /** `part`: the call of which what was offered is a part, where it is one. */
+  readonly onInterrupt?: ((taken: number, notTaken: ReadonlyArray<A>, part?: Part<unknown>) => void) | undefined
   /** How many bytes an item has, where they are counted. It does not throw. */
   readonly measure?: ((item: A) => number) | undefined
   /** What an item is known by, where the policy does not ask for it. It throws an `InvalidKey`. */
@@ -68,7 +69,7 @@ export class PolicyQueueImpl<in out A, out Item = A> {
   private readonly weigh: ((item: A) => number) | undefined
   private readonly identityOf: ((item: A) => unknown) | undefined
   readonly itemOf: (item: A) => Item
-  private readonly onInterrupt: ((taken: number, notTaken: ReadonlyArray<A>) => void) | undefined
+  private readonly onInterrupt: ImplOptions<A>["onInterrupt"]
   private readonly hooks: Hooks | undefined
   /** Whether somebody may wait in a `take` of Effect's queue, so that items must be offered to that. */
   private mayHaveTakers = false
@@ -269,7 +270,7 @@ export class PolicyQueueImpl<in out A, out Item = A> {
     const isIn = isOutcome(ending)
     const notTaken = notTakenOf(place).slice(isIn ? 1 : 0)
     this.refuseRest(place)
-    this.onInterrupt?.(place.taken + (isIn ? 1 : 0), notTaken)
+    this.onInterrupt?.((place.part?.before ?? 0) + place.taken + (isIn ? 1 : 0), notTaken, place.part)
     return notTaken.length > 0
   }
 
