@@ -398,3 +398,15 @@ export interface StoreTransaction {
    */
   readonly unsafeOnOver?: ((listener: () => void) => void) | undefined
 }
+
+/**
+ * The longest beginning of batches whose items fit into some room, for `append` under `maxPendingItems`.
+ *
+ * @since 0.1.0
+ * @category utils
+ */
+export const longestFitting = (batches: ReadonlyArray<NewBatch>, room: number): ReadonlyArray<NewBatch> => {
+  let left = room
+  const end = batches.findIndex(({ items }) => (left -= items) < 0)
+  return end < 0 ? batches : batches.slice(0, end)
+}

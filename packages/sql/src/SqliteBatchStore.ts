@@ -15,7 +15,7 @@ import type { BatchStoreDialect } from "./BatchStoreDialect.ts"
 import { makeClaims } from "./internal/sqlite/claims.ts"
 import { makeDeadLetters } from "./internal/sqlite/deadLetters.ts"
 import { makeHeld } from "./internal/sqlite/held.ts"
-import { makeIntake } from "./internal/sqlite/appends.ts"
+import { makeAppends } from "./internal/sqlite/appends.ts"
 import { migrations } from "./internal/sqlite/schema.ts"
 
 /**
@@ -28,7 +28,7 @@ export const dialect: BatchStoreDialect = {
   name: "sqlite",
   migrations,
   operations: (prefix) => ({
-    ...makeIntake(prefix),
+    ...makeAppends(prefix),
     ...makeClaims(prefix),
     ...makeHeld(prefix),
     past: (damage) => makeHeld(prefix, damage),

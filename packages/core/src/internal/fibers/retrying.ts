@@ -37,7 +37,7 @@ const mostAtOnce = 100
  * How long a schedule waits; undefined where it has ended, and where it waits for ever, which would hold up for ever what
  * is behind.
  */
-export const delayOf = (decision: ScheduleDecision.ScheduleDecision, nowMillis: number): number | undefined => {
+const delayOf = (decision: ScheduleDecision.ScheduleDecision, nowMillis: number): number | undefined => {
   if (ScheduleDecision.isDone(decision)) return undefined
   const millis = Math.ceil(ScheduleIntervals.start(decision.intervals) - nowMillis)
   // A store keeps whole numbers.
@@ -46,7 +46,11 @@ export const delayOf = (decision: ScheduleDecision.ScheduleDecision, nowMillis: 
 
 type Retry = Schedule.Schedule<unknown, unknown>
 
-const step = (schedule: Retry, nowMillis: number, error: unknown, state: unknown): Effect.Effect<Step> =>
+/** How far a schedule is that has not been asked. */
+export const initialOf = (schedule: Retry): unknown => schedule.initial
+
+/** Asks a schedule about a failure. */
+export const step = (schedule: Retry, nowMillis: number, error: unknown, state: unknown): Effect.Effect<Step> =>
   Effect.map(schedule.step(nowMillis, error, state), ([next, , decision]) => ({
     delayMillis: delayOf(decision, nowMillis),
     state: next

@@ -9,11 +9,10 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { PolicyQueueImpl } from "../intake/policyQueue.ts"
-import { VersionConflict } from "../../QueueError.ts"
-import { identityOf, type Key } from "../../Sharding.ts"
 import { type Breaks, Pace } from "../fibers/breaks.ts"
 import { type Fork, leavingChildren } from "../fibers/forking.ts"
 import type { Lanes, Owner, Submission } from "./lanes.ts"
+import { askVersion, type CurrentVersion, doubtVersion, isConflictOf, nextVersion } from "./versions.ts"
 import type { OnInterrupt } from "../fibers/call.ts"
 import { interruptNow, observe, type Running } from "../fibers/fiber.ts"
 import { park } from "../fibers/parking.ts"
@@ -33,7 +32,7 @@ export interface ShardOptions<in out C> {
   readonly index: number
   readonly workers: number
   readonly execute: (submission: Submission<C>, version: number) => Effect.Effect<unknown, unknown>
-  readonly currentVersion: ((key: Key) => Effect.Effect<number, unknown>) | undefined
+  readonly currentVersion: CurrentVersion | undefined
   readonly isRejection: (error: unknown) => boolean
   readonly fork: Fork<never>
   readonly breaks: Breaks
@@ -177,11 +176,11 @@ class Worker<in out C> {
   private attempt(submission: Submission<C>): Effect.Effect<void> {
     const { version } = submission.lane!
     const run = version === undefined
-      ? Effect.flatMap(this.ask(submission), (version) => {
+      ? Effect.flatMap(askVersion(this.shard.options.currentVersion!, submission.key), (version) => {
         submission.lane!.version = version
-        return this.execute(submission, version + 1)
+        return this.execute(submission, nextVersion(version))
       })
-      : this.execute(submission, version + 1)
+      : this.execute(submission, nextVersion(version))
     return Effect.matchCauseEffect(run, this.ending)
   }
 
@@ -195,26 +194,12 @@ class Worker<in out C> {
     }
   }
 
-  /** Asks for the current version of the key. */
-  private ask({ key }: Submission<C>): Effect.Effect<number, unknown> {
-    const { currentVersion } = this.shard.options
-    return Effect.flatMap(
-      Effect.suspend(() => currentVersion!(key)),
-      (version) =>
-        Number.isSafeInteger(version) && version >= 0
-          ? Effect.succeed(version)
-          : Effect.die(
-            new RangeError(`the current version of ${JSON.stringify(key)} is ${version}, but must be an integer from 0`)
-          )
-    )
-  }
-
   private readonly ending = {
     onSuccess: (value: unknown): Effect.Effect<void> => {
       const submission = this.leave()
       if (submission === undefined) return Effect.void
       const lane = submission.lane!
-      lane.version! += 1
+      lane.version = nextVersion(lane.version!)
       this.shard.options.observer.succeeded(submission, lane.version!)
       this.settle(submission, Exit.succeed(value))
       return this.onwards()
@@ -224,7 +209,7 @@ class Worker<in out C> {
       const submission = this.current
       if (submission === undefined) return Effect.void
       const all = errorsOf(cause)
-      const isConflict = all.length > 0 && all.every((error) => isConflictOf(submission, error))
+      const isConflict = all.length > 0 && all.every((error) => isConflictOf(submission.id, error))
       if (isConflict && currentVersion !== undefined && !submission.isRerun) {
         submission.isRerun = true
         this.shard.options.observer.conflicted()
@@ -259,9 +244,8 @@ class Worker<in out C> {
     this.settle(submission, Exit.failCause(cause))
   }
 
-  /** Has the version asked for again. Without anybody to ask, what has failed counts as not done. */
   private doubt(submission: Submission<C>): void {
-    if (this.shard.options.currentVersion !== undefined) submission.lane!.version = undefined
+    doubtVersion(submission.lane!, this.shard.options.currentVersion)
   }
 
   /** What it ran has ended; there is nothing where it was given up before. */
@@ -296,10 +280,6 @@ class Worker<in out C> {
     if (!isStopping) this.start()
   }
 }
-
-/** Whether the version of this command was taken, and not that of another, which it has run itself. */
-const isConflictOf = <C>({ id }: Submission<C>, error: unknown): boolean =>
-  error instanceof VersionConflict && identityOf(error.key) === id
 
 /** The errors of a command, where there is nothing beside them that leaves its outcome unknown. */
 const errorsOf = (cause: Cause.Cause<unknown>): ReadonlyArray<unknown> =>

@@ -5,21 +5,22 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { LeaseLost } from "../../QueueError.ts"
-import type {
-  Append,
-  Appended,
-  Claim,
-  Claimed,
-  ClaimOptions,
-  DeadLetter,
-  Failure,
-  NewBatch,
-  Part,
-  Portion,
-  Portioned,
-  QueueStore,
-  ReleaseOptions,
-  Turn
+import {
+  type Append,
+  type Appended,
+  type Claim,
+  type Claimed,
+  type ClaimOptions,
+  type DeadLetter,
+  type Failure,
+  longestFitting,
+  type NewBatch,
+  type Part,
+  type Portion,
+  type Portioned,
+  type QueueStore,
+  type ReleaseOptions,
+  type Turn
 } from "../../QueueStore.ts"
 import { inStretches, makeBreaks } from "../fibers/breaks.ts"
 import { Heap } from "./heap.ts"
@@ -436,12 +437,6 @@ class MemoryQueue implements QueueStore {
   )
 
   readonly transaction: QueueStore["transaction"] = Effect.succeed(Option.none())
-}
-
-const longestFitting = (batches: ReadonlyArray<NewBatch>, room: number): ReadonlyArray<NewBatch> => {
-  let left = room
-  const end = batches.findIndex(({ items }) => (left -= items) < 0)
-  return end < 0 ? batches : batches.slice(0, end)
 }
 
 export const makeMemoryStore = () => {

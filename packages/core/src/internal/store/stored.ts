@@ -4,7 +4,10 @@
 import type { ClaimedBatch, DeadLetter, Failure, NewBatch } from "../../QueueStore.ts"
 import { Heap } from "./heap.ts"
 
-/** A time that something ends at, and how long before that it was given: a clock that is set back must not make it later. */
+/**
+ * A time that something ends at, and how long before that it was given: a clock that is set back must not make it
+ * later.
+ */
 export interface Until {
   readonly untilMillis: number
   readonly spanMillis: number

@@ -23,7 +23,7 @@ import { type Breaks, makeBreaks } from "../fibers/breaks.ts"
 import { failureOf } from "../fibers/failure.ts"
 import { OpenBatch } from "./openBatch.ts"
 import { Origins } from "./origins.ts"
-import { delayOf } from "../fibers/retrying.ts"
+import { initialOf, step } from "../fibers/retrying.ts"
 import { everyMillis } from "../../unstable/Macrotask.ts"
 import { Timekeeper } from "../fibers/timekeeper.ts"
 import { monotonicMillis } from "../../unstable/Sleep.ts"
@@ -319,7 +319,7 @@ export class Batcher<in out A> {
       after,
       last,
       origins: this.origins.takeUpTo(last),
-      scheduleState: this.options.retry.initial
+      scheduleState: initialOf(this.options.retry)
     }
   }
 
@@ -384,11 +384,10 @@ export class Batcher<in out A> {
     if (done > 0) this.settle(inFlight, done, startedAt, failure.indexes)
     // Schedules reckon with the clock on the wall.
     const failedAt = this.clock.unsafeCurrentTimeMillis()
-    const step = Effect.suspend(() => this.options.retry.step(failedAt, failure.error, inFlight.scheduleState))
-    return Effect.matchCause(step, {
-      onSuccess: ([scheduleState, , decision]) => {
+    const asked = Effect.suspend(() => step(this.options.retry, failedAt, failure.error, inFlight.scheduleState))
+    return Effect.matchCause(asked, {
+      onSuccess: ({ delayMillis, state: scheduleState }) => {
         if (!this.isHandling(rest)) return
-        const delayMillis = delayOf(decision, failedAt)
         if (delayMillis === undefined) return this.giveUp(rest, gathering, "retries-exhausted", cause)
         this.options.observer.retried(rest.batch, delayMillis, cause)
         this.become({ _tag: "BackingOff", inFlight: { ...rest, scheduleState }, delayMillis })

@@ -7,6 +7,7 @@
  */
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { Appended, NewBatch } from "@sluice/core/BatchStore"
+import { longestFitting } from "@sluice/core/QueueStore"
 import * as Effect from "effect/Effect"
 import type { ClipPart, Operations, Run } from "../../BatchStoreDialect.ts"
 import { span, tables } from "./schema.ts"
@@ -32,17 +33,11 @@ const bucketAt = (bits: number, millis: number): number => bits * perWidth + Mat
 const none: ReadonlyArray<string> = []
 const nothing: Appended = { appended: 0, duplicates: none }
 
-const longestFitting = (batches: ReadonlyArray<NewBatch>, room: number): ReadonlyArray<NewBatch> => {
-  let left = room
-  const end = batches.findIndex(({ items }) => (left -= items) < 0)
-  return end < 0 ? batches : batches.slice(0, end)
-}
-
 const idsOf = (batches: ReadonlyArray<NewBatch>): ReadonlyArray<string> => batches.flatMap(({ ids }) => ids ?? none)
 
 type Names = "append" | "appendWithIds" | "clipIds" | "findQueue" | "isSingle" | "queueId"
 
-export const makeIntake = (prefix: string): Pick<Operations, Names> => {
+export const makeAppends = (prefix: string): Pick<Operations, Names> => {
   const { appends, batches, ids, queues } = tables(prefix)
   const into = `INSERT INTO ${appends} (queue_id, items, oldest_ms, payload)`
   const firstOf = (columns: string, which: string) =>
