@@ -393,7 +393,7 @@ const withSpan = <A, E>(
   Effect.withSpan(effect, span, {
     root: true,
     links: linksTo(operations.map(({ origin }) => origin).filter((origin) => origin !== undefined)),
-    attributes: { "sluice.processor": name, "sluice.batch.operations": operations.length }
+    attributes: { "sluice.queue": name, "sluice.batch.operations": operations.length }
   })
 
 /**

@@ -346,12 +346,13 @@ export class InvalidKey<out A = never> extends Data.TaggedError("InvalidKey")<{
  * @category errors
  */
 export class PoolClosed<out C = unknown> extends Data.TaggedError("PoolClosed")<{
-  readonly pool: string
+  /** The name of the pool. */
+  readonly queue: string
   readonly command: any
 }> {
   declare readonly command: C
   override get message(): string {
-    return `pool "${this.pool}" is closed`
+    return `pool "${this.queue}" is closed`
   }
 }
 
@@ -363,7 +364,8 @@ export class PoolClosed<out C = unknown> extends Data.TaggedError("PoolClosed")<
  * @category errors
  */
 export class CommandDropped<out C = unknown> extends Data.TaggedError("CommandDropped")<{
-  readonly pool: string
+  /** The name of the pool. */
+  readonly queue: string
   readonly command: any
   /** Why it was dropped: see `QueueEvent.DropReason`. */
   readonly reason: string
@@ -372,7 +374,9 @@ export class CommandDropped<out C = unknown> extends Data.TaggedError("CommandDr
 }> {
   declare readonly command: C
   override get message(): string {
-    return `pool "${this.pool}" dropped a command ${this.started ? "that was running" : "that waited"} (${this.reason})`
+    return `pool "${this.queue}" dropped a command ${
+      this.started ? "that was running" : "that waited"
+    } (${this.reason})`
   }
 }
 
@@ -415,7 +419,8 @@ export interface Undrained<out C> {
  * @category errors
  */
 export class DrainTimeout<out C = unknown> extends Data.TaggedError("DrainTimeout")<{
-  readonly pool: string
+  /** The name of the pool. */
+  readonly queue: string
   readonly timeoutMillis: number
   /** The remaining commands, shard by shard: first the running ones, then the waiting ones, oldest first. */
   readonly left: ReadonlyArray<Undrained<any>>
@@ -423,7 +428,7 @@ export class DrainTimeout<out C = unknown> extends Data.TaggedError("DrainTimeou
   declare readonly left: ReadonlyArray<Undrained<C>>
   override get message(): string {
     const running = this.left.filter(({ state }) => state === "running").length
-    return `pool "${this.pool}" was not drained in ${this.timeoutMillis} ms: `
+    return `pool "${this.queue}" was not drained in ${this.timeoutMillis} ms: `
       + `${running} commands run, ${this.left.length - running} wait`
   }
 }
@@ -436,12 +441,23 @@ export class DrainTimeout<out C = unknown> extends Data.TaggedError("DrainTimeou
  * @category errors
  */
 export class ProcessorClosed extends Data.TaggedError("ProcessorClosed")<{
-  readonly processor: string
+  /** The name of the processor. */
+  readonly queue: string
 }> {
   override get message(): string {
-    return `processor "${this.processor}" is closed`
+    return `processor "${this.queue}" is closed`
   }
 }
+
+/**
+ * The errors of what is closed, or is closing: what was asked for has not happened, and retrying with the same one
+ * cannot succeed. Those of a `WriteCoordinator` are `WriteError.CoordinatorClosed`. Each has in `queue` the name of
+ * what is closed.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type Closed = QueueClosed<unknown> | PoolClosed<unknown> | ProcessorClosed
 
 /**
  * A batch took longer than `maxDuration` and was aborted.
@@ -455,7 +471,8 @@ export class ProcessorClosed extends Data.TaggedError("ProcessorClosed")<{
  * @category errors
  */
 export class BatchTimeout extends Data.TaggedError("BatchTimeout")<{
-  readonly processor: string
+  /** The name of the processor. */
+  readonly queue: string
   readonly key: string | number
   /** The phase in which the batch was aborted. */
   readonly phase: "load" | "operations" | "save" | "waiting"
@@ -463,7 +480,7 @@ export class BatchTimeout extends Data.TaggedError("BatchTimeout")<{
 }> {
   override get message(): string {
     const unknown = this.phase === "save" ? "; whether it was saved is unknown" : ""
-    return `processor "${this.processor}": the batch of ${describe(this.key)} took longer than `
+    return `processor "${this.queue}": the batch of ${describe(this.key)} took longer than `
       + `${this.timeoutMillis} ms (${this.phase})${unknown}`
   }
 }

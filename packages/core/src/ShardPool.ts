@@ -321,7 +321,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
           const left = isClosed ? this.leftAtEnd : this.left
           return hasFailed || isClosed && left.length === 0
             ? failure
-            : Effect.fail(new DrainTimeout<C>({ pool: this.name, timeoutMillis, left }))
+            : Effect.fail(new DrainTimeout<C>({ queue: this.name, timeoutMillis, left }))
         })
     )
 
@@ -559,7 +559,7 @@ const executeWith = <C, A, E, R, K extends Key>(
     const parent = submission.origin as Tracer.AnySpan | undefined
     return Effect.withSpan(Effect.suspend(() => run(submission, version)), "ShardPool.execute", {
       ...(parent === undefined ? { root: true } : { parent }),
-      attributes: { "sluice.pool": name, "sluice.shard": submission.shard.index, "sluice.version": version }
+      attributes: { "sluice.queue": name, "sluice.shard": submission.shard.index, "sluice.version": version }
     }) as Effect.Effect<A, E, R>
   }
 }

@@ -37,7 +37,7 @@ describe("closing the scope", () => {
       for (const call of calls) {
         expect(yield* Effect.flip(call)).toMatchObject({
           _tag: "ProcessorClosed",
-          processor: "test",
+          queue: "test",
           message: "processor \"test\" is closed"
         })
       }

@@ -217,7 +217,7 @@ describe("an operation that fails", () => {
 describe("maxDuration", () => {
   const timeout = (phase: string) => ({
     _tag: "BatchTimeout",
-    processor: "test",
+    queue: "test",
     key: "a",
     phase,
     timeoutMillis: 20

@@ -243,6 +243,25 @@ describe("metrics", () => {
       yield* loading.end
     }))
 
+  it.scoped("tell within a second of an operation that it runs, and of a save that it has begun", () =>
+    Effect.gen(function*() {
+      const { processor, table } = yield* numbers({ name: "slow" })
+      const [loading, saving] = [gated(), gated()]
+      table.loads.push(() => loading.run)
+      table.saves.push(() => saving.run)
+      const call = yield* calling(processor.modify("a", add(1)))
+      yield* TestClock.adjust("1 second")
+      expect(yield* read("sluice_depth_items", "slow")).toMatchObject({ value: 1 })
+      expect(yield* read("sluice_in_flight_items", "slow")).toMatchObject({ value: 0 })
+      yield* loading.end
+      yield* TestClock.adjust("1 second")
+      expect(yield* read("sluice_depth_items", "slow")).toMatchObject({ value: 0 })
+      expect(yield* read("sluice_in_flight_items", "slow")).toMatchObject({ value: 1 })
+      expect(Number((yield* read("sluice_saves_total", "slow"))?.count)).toBe(1)
+      yield* saving.end
+      yield* Fiber.join(call)
+    }))
+
   it.scoped("are published where an operation ends without its batch", () =>
     Effect.gen(function*() {
       const { processor, table } = yield* numbers({ name: "waiting", minDuration: 500, maxDuration: 1000 })
@@ -334,7 +353,7 @@ describe("tracing", () => {
       expect(linked("KeyedBatch.load")).toEqual([["first"], ["third"]])
       expect(linked("KeyedBatch.save")).toEqual([["first", "second"]])
       expect(of("KeyedBatch.save")[0].attributes.get("sluice.batch.operations")).toBe(3)
-      expect(of("KeyedBatch.save")[0].attributes.get("sluice.processor")).toBe("traced")
+      expect(of("KeyedBatch.save")[0].attributes.get("sluice.queue")).toBe("traced")
       for (const span of [...of("KeyedBatch.load"), ...of("KeyedBatch.save")]) {
         expect(Option.isNone(span.parent)).toBe(true)
       }

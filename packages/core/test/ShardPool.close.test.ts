@@ -22,7 +22,7 @@ const succeeded = (n: number) => (metrics: ShardPool.Metrics) => metrics.succeed
 const refuses = (made: Pool) =>
   Effect.gen(function*() {
     const late = command("late")
-    const expected = { _tag: "PoolClosed", pool: "test", command: late }
+    const expected = { _tag: "PoolClosed", queue: "test", command: late }
     expect(yield* Effect.flip(made.submit(late))).toMatchObject(expected)
     expect(yield* Effect.flip(made.offer(late))).toMatchObject(expected)
   })
@@ -57,7 +57,7 @@ describe("drain", () => {
       const offer = yield* Effect.fork(made.pool.offer(outside))
       yield* until(made.pool, ({ held }) => held === 4)
       const draining = yield* Effect.fork(made.pool.drain())
-      const expected = { _tag: "PoolClosed", pool: "test", command: outside }
+      const expected = { _tag: "PoolClosed", queue: "test", command: outside }
       expect(yield* Effect.flip(Fiber.join(submit))).toMatchObject(expected)
       expect(yield* Effect.flip(Fiber.join(offer))).toMatchObject(expected)
       yield* first.end
@@ -102,7 +102,7 @@ describe("drain", () => {
       const error = yield* Fiber.join(draining)
       expect(error).toMatchObject({
         _tag: "DrainTimeout",
-        pool: "test",
+        queue: "test",
         timeoutMillis: 3000,
         left: [
           { command: held[0].command, key: "a", shard: 0, state: "running" },
@@ -291,7 +291,7 @@ describe("closing the scope", () => {
       expect(closing.unsafePoll()).toBe(null)
       yield* TestClock.adjust("1 millis")
       yield* Fiber.join(closing)
-      const dropped = { _tag: "CommandDropped", pool: "test", reason: "shutdown" }
+      const dropped = { _tag: "CommandDropped", queue: "test", reason: "shutdown" }
       expect(yield* Effect.flip(Fiber.join(hanging))).toMatchObject({
         ...dropped,
         command: held.command,

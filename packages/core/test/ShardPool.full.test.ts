@@ -164,7 +164,7 @@ describe("a full shard under dropNewest", () => {
       const dropped = command("b", "dropped")
       expect(yield* Effect.flip(made.pool.submit(dropped))).toMatchObject({
         _tag: "CommandDropped",
-        pool: "test",
+        queue: "test",
         command: dropped,
         reason: "drop-newest",
         started: false

@@ -346,7 +346,7 @@ describe("tracing", () => {
       const runs = spans.filter(({ name }) => name === "ShardPool.execute")
       expect(runs.map(parentOf)).toEqual(["first", "first", "second", "the maker's"])
       expect(runs.map(({ attributes }) => attributes.get("sluice.version"))).toEqual([4, 4, 5, 4])
-      expect(runs[0].attributes.get("sluice.pool")).toBe("traced")
+      expect(runs[0].attributes.get("sluice.queue")).toBe("traced")
       expect(runs[0].attributes.get("sluice.shard")).toBe(0)
       expect(spans.filter(({ name }) => name === "inner").map(parentOf)).toEqual(["ShardPool.execute"])
       expect(runs.map(({ status }) => status._tag)).toEqual(["Ended", "Ended", "Ended", "Ended"])

@@ -8,8 +8,8 @@
  * queries that depend on them run again.
  *
  * At every moment offered = refused + cancelled + settled + held, and settled = succeeded + failed. The counts are
- * published through Effect's `Metric` too, within a second of a change, under the names that `QueueMetrics` of core lists,
- * with `system="write_coordinator"`: a write is an item there, and a group is a batch.
+ * published through Effect's `Metric` too, within a second of a change, under the names that `QueueMetrics` of core
+ * lists, with `system="write_coordinator"`: a write is an item there, and a group is a batch.
  *
  * With a tracer, each group has a span that is linked to the spans in which its writes were submitted.
  *
@@ -106,7 +106,8 @@ export interface WriteCoordinator {
 
 /**
  * The counts of a coordinator at one moment: offered = refused + cancelled + settled + held, settled = succeeded +
- * failed, and held = waiting + depth + inFlight. A write inside another write is a part of it, and is not counted separately.
+ * failed, and held = waiting + depth + inFlight. A write inside another write is a part of it, and is not counted
+ * separately.
  *
  * @since 0.1.0
  * @category models
@@ -296,7 +297,12 @@ export const make = (
     const context = Context.add(yield* Effect.context<never>(), SafeIntegers, false)
     const fork = (loop: Effect.Effect<void>) => forkLoop(loop, context, (cause) => writer.fail(cause))
     yield* Effect.acquireRelease(
-      Effect.all([fork(writer.run), fork(writer.alarm.run), fork(writer.metrics.run)]),
+      Effect.all([
+        fork(writer.run),
+        fork(writer.alarm.run),
+        fork(writer.lingering.run),
+        fork(writer.metrics.publishing.run)
+      ]),
       ([loop, ...timers]) =>
         Effect.gen(function*() {
           writer.unsafeClose(close)

@@ -14,10 +14,11 @@ import * as Data from "effect/Data"
  * @category errors
  */
 export class CoordinatorClosed extends Data.TaggedError("CoordinatorClosed")<{
-  readonly coordinator: string
+  /** The name of the coordinator. */
+  readonly queue: string
 }> {
   override get message(): string {
-    return `the write coordinator "${this.coordinator}" is closed`
+    return `the write coordinator "${this.queue}" is closed`
   }
 }
 
@@ -29,13 +30,14 @@ export class CoordinatorClosed extends Data.TaggedError("CoordinatorClosed")<{
  * @category errors
  */
 export class WriteTimeout extends Data.TaggedError("WriteTimeout")<{
-  readonly coordinator: string
+  /** The name of the coordinator. */
+  readonly queue: string
   /** The name of the write. */
   readonly write: string
   readonly timeoutMillis: number
 }> {
   override get message(): string {
-    return `${this.coordinator}: the write "${this.write}" took more than ${this.timeoutMillis} ms, and is rolled back`
+    return `${this.queue}: the write "${this.write}" took more than ${this.timeoutMillis} ms, and is rolled back`
   }
 }
 

@@ -707,6 +707,6 @@ describe("layerSqlClient", () => {
       yield* Scope.close(scope, Exit.void)
       const sql = Context.get(context, SqlClient.SqlClient)
       const error = yield* Effect.flip(sql`CREATE TABLE t (v)`)
-      expect(error).toMatchObject({ _tag: "SqlError", cause: { _tag: "CoordinatorClosed", coordinator: "writes" } })
+      expect(error).toMatchObject({ _tag: "SqlError", cause: { _tag: "CoordinatorClosed", queue: "writes" } })
     })))
 })

@@ -3,7 +3,7 @@
  */
 import { SqlClient } from "@effect/sql"
 import { describe, expect, it } from "@effect/vitest"
-import { SqliteStore, WriteCoordinator } from "@sluice/sql"
+import { SqliteStore, SqlTransaction, WriteCoordinator } from "@sluice/sql"
 import { Deferred, Effect, Exit, Fiber, Layer, Metric, Scope, TestClock, type Tracer } from "effect"
 import { recording } from "../../core/test/support/tracing.ts"
 import { createTable, insert, tagOf, withStore } from "./database.ts"
@@ -96,6 +96,25 @@ describe("metrics", () => {
         held: 0,
         inFlight: 0
       })
+    })))
+
+  it.effect("tell within a second of a write that it runs, also where it has waited long for its turn", () =>
+    withTable(Effect.gen(function*() {
+      const name = "turn"
+      const writes = yield* WriteCoordinator.make({ name })
+      const other = yield* held
+      const transaction = yield* Effect.fork(SqlTransaction.withTransaction(other.write))
+      yield* other.begun
+      const first = yield* held
+      const writing = yield* Effect.fork(writes.submit(first.write, { name: "write" }))
+      yield* TestClock.adjust("2 seconds")
+      expect(yield* readAll(name)).toMatchObject({ depth: 1, inFlight: 0 })
+      yield* other.goOn
+      yield* first.begun
+      yield* TestClock.adjust("2 seconds")
+      expect(yield* readAll(name)).toMatchObject({ depth: 0, inFlight: 1 })
+      yield* first.goOn
+      yield* Fiber.join(Fiber.zip(transaction, writing))
     })))
 
   it.effect("account for every write at every moment, whatever becomes of it", () =>
@@ -203,7 +222,7 @@ describe("spans", () => {
       const sizes = groups().map(({ attributes }) => attributes.get("sluice.group.writes") as number)
       expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(5)
       for (const { attributes, parent, status } of groups()) {
-        expect(attributes.get("sluice.coordinator")).toBe("spans")
+        expect(attributes.get("sluice.queue")).toBe("spans")
         expect(parent._tag).toBe("None")
         expect(status).toMatchObject({ _tag: "Ended", exit: Exit.void })
       }

@@ -199,7 +199,7 @@ describe("WriteCoordinator", () => {
           const exits = yield* Effect.forEach(fibers, Fiber.await)
           expect(exits.map(tagOf)).toEqual(["success", "WriteTimeout", "success"])
           expect(exits[1]).toMatchObject({
-            cause: { error: { write: "slow", timeoutMillis: 5000, coordinator: "writes" } }
+            cause: { error: { write: "slow", timeoutMillis: 5000, queue: "writes" } }
           })
           expect(yield* values).toEqual(["a", "c"])
         }),
@@ -691,8 +691,8 @@ describe("WriteCoordinator", () => {
   it("says in each of its errors what happened, and to whom", () => {
     const cause = new SqlError.SqlError({ cause: new Error("FOREIGN KEY constraint failed"), message: "Failed" })
     const told = (error: Error) => error.message
-    expect(told(new WriteError.CoordinatorClosed({ coordinator: "w" }))).toBe("the write coordinator \"w\" is closed")
-    expect(told(new WriteError.WriteTimeout({ coordinator: "w", write: "order", timeoutMillis: 5 }))).toBe(
+    expect(told(new WriteError.CoordinatorClosed({ queue: "w" }))).toBe("the write coordinator \"w\" is closed")
+    expect(told(new WriteError.WriteTimeout({ queue: "w", write: "order", timeoutMillis: 5 }))).toBe(
       "w: the write \"order\" took more than 5 ms, and is rolled back"
     )
     expect(told(new WriteError.WriteDied({ write: "order", cause: Cause.die(new Error("a bug")) }))).toContain("a bug")

@@ -58,11 +58,10 @@ export const invalidKey = <A = never>(
   { item, notTaken, taken }: Omit<Refusal<unknown>, "queue"> = { item: undefined, taken: 0, notTaken: [] }
 ): InvalidKey<A> => withoutStack(() => new InvalidKey<A>({ queue, key, limit, item, taken, notTaken }))
 
-export const poolClosed = <C>(pool: string, command: C): PoolClosed<C> =>
-  withoutStack(() => new PoolClosed<C>({ pool, command }))
+export const poolClosed = <C>(queue: string, command: C): PoolClosed<C> =>
+  withoutStack(() => new PoolClosed<C>({ queue, command }))
 
-export const commandDropped = <C>(pool: string, command: C, reason: string, started: boolean): CommandDropped<C> =>
-  withoutStack(() => new CommandDropped<C>({ pool, command, reason, started }))
+export const commandDropped = <C>(queue: string, command: C, reason: string, started: boolean): CommandDropped<C> =>
+  withoutStack(() => new CommandDropped<C>({ queue, command, reason, started }))
 
-export const processorClosed = (processor: string): ProcessorClosed =>
-  withoutStack(() => new ProcessorClosed({ processor }))
+export const processorClosed = (queue: string): ProcessorClosed => withoutStack(() => new ProcessorClosed({ queue }))

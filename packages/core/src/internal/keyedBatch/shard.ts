@@ -169,7 +169,10 @@ export class KeyedShard<in out S> implements Keeper<S> {
     this.bell.ring()
   }
 
-  /** Ends every operation, and gives every batch up: a fiber of ours has died. Nothing of them may run or be saved later. */
+  /**
+   * Ends every operation, and gives every batch up: a fiber of ours has died. Nothing of them may run or be saved
+   * later.
+   */
   unsafeFail(exit: Exit.Exit<never, never>): void {
     for (const resource of this.resources.values()) {
       const { phase, ran } = resource
@@ -434,7 +437,7 @@ export class KeyedShard<in out S> implements Keeper<S> {
 
   private timeout({ key }: Resource<S>, phase: BatchTimeout["phase"]): Cause.Cause<BatchTimeout> {
     const { deadlines, name } = this.options
-    return Cause.fail(new BatchTimeout({ processor: name, key, phase, timeoutMillis: deadlines.maxMillis }))
+    return Cause.fail(new BatchTimeout({ queue: name, key, phase, timeoutMillis: deadlines.maxMillis }))
   }
 
   private interrupt(resource: Resource<S>, fiber: Running<unknown, unknown>): void {

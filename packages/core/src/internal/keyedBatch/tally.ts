@@ -84,6 +84,7 @@ export class KeyedTally<in out Record> implements KeyedObserver {
   /** An operation has come to its batch: it runs, and its end will be told. */
   taken(): void {
     this.counts.inFlight += 1
+    this.changed()
   }
 
   ended(isSuccess: boolean): void {
@@ -96,10 +97,12 @@ export class KeyedTally<in out Record> implements KeyedObserver {
 
   loaded(): void {
     this.counts.loads += 1
+    this.changed()
   }
 
   saved(): void {
     this.counts.saves += 1
+    this.changed()
   }
 
   batchEnded(cause: Cause.Cause<unknown> | undefined): void {

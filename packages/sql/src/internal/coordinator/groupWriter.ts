@@ -13,13 +13,13 @@ import type { EventHub } from "@sluice/core/unstable/EventHub"
 import { StoreUnavailable } from "@sluice/core/QueueError"
 import {
   Bell,
-  forkScoped,
   interruptNow,
   Lifecycle,
   observe,
   park,
   type Restore,
-  runAs
+  runAs,
+  Timekeeper
 } from "@sluice/core/unstable/Fibers"
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
@@ -33,7 +33,7 @@ import { CoordinatorClosed, WriteDied, WriteTimeout } from "../../WriteError.ts"
 import { Alarm } from "../writer/alarm.ts"
 import { Intake, type Pending } from "./waitingWrites.ts"
 import { SingleStatement } from "../writer/singleStatement.ts"
-import { sleepFor } from "@sluice/core/unstable/Sleep"
+import { monotonicMillis } from "@sluice/core/unstable/Sleep"
 import { linksTo } from "../writer/tracing.ts"
 import type { Transaction } from "../writer/transaction.ts"
 import type { OpenTransaction, Transactions } from "../writer/transactions.ts"
@@ -79,8 +79,9 @@ export class GroupWriter {
   /** Wakes the fiber where it waits for work, or for more of it. */
   private readonly bell = new Bell(() => !this.isIdle || !this.lifecycle.isOpen)
   private readonly enoughBell = new Bell(() => this.isWaitOver || this.hasEnough || !this.lifecycle.isOpen)
-  /** Whether the first of a group has waited for others as long as it may. */
-  private isWaitOver = false
+  /** Keeps the time until the first of a group has waited for others as long as it may. */
+  readonly lingering: Timekeeper
+  private waitsUntil = Infinity
 
   constructor(
     options: Options,
@@ -91,7 +92,12 @@ export class GroupWriter {
     this.options = options
     this.intake = new Intake(options.capacity)
     this.alarm = new Alarm(clock, options.writeTimeoutMillis)
-    this.metrics = new WriteMetrics(options.name, options.replica, () => this.snapshot())
+    this.metrics = new WriteMetrics(options.name, options.replica, clock, () => this.snapshot())
+    this.lingering = new Timekeeper(clock, () => {
+      if (this.isWaitOver) this.enoughBell.ring()
+      // It was asked for by an earlier group, which had enough before.
+      else if (this.enoughBell.isAwaited) this.lingering.within(this.waitsUntil - this.now)
+    })
     this.transactions = transactions
     this.hub = hub
     this.clock = clock
@@ -130,7 +136,7 @@ export class GroupWriter {
 
   /** How a write ends that cannot run any more. */
   private refuse({ onError }: Pending): Exit.Exit<never, unknown> {
-    return this.lifecycle.refuse(() => onError(new CoordinatorClosed({ coordinator: this.options.name })))
+    return this.lifecycle.refuse(() => onError(new CoordinatorClosed({ queue: this.options.name })))
   }
 
   add(write: Pending): void {
@@ -158,6 +164,15 @@ export class GroupWriter {
     this.again = this.again.filter((other) => other !== write)
     this.counts.cancelled += 1
     return true
+  }
+
+  private get now(): number {
+    return monotonicMillis(this.clock)
+  }
+
+  /** Whether the first of a group has waited for others as long as it may. */
+  private get isWaitOver(): boolean {
+    return this.now >= this.waitsUntil
   }
 
   /** Whether more waiting is worth nothing. */
@@ -192,12 +207,9 @@ export class GroupWriter {
   }
 
   private readonly whenEnough: Effect.Effect<void> = Effect.suspend(() => {
-    this.isWaitOver = false
-    const timer = Effect.map(sleepFor(this.options.lingerMillis), () => {
-      this.isWaitOver = true
-      this.enoughBell.ring()
-    })
-    return Effect.scoped(Effect.zipRight(forkScoped(timer), this.enoughBell.wait))
+    this.waitsUntil = this.now + this.options.lingerMillis
+    this.lingering.within(this.options.lingerMillis)
+    return this.enoughBell.wait
   })
 
   private writeGroup(restore: Restore): Effect.Effect<void> {
@@ -224,6 +236,7 @@ export class GroupWriter {
       const group = this.group = this.takeGroup()
       // The caller may have left during the wait for the lock.
       if (group.length === 0) return open.rollback
+      this.metrics.changed()
       const beganAt = this.transactions.breaks.now
       const written = Effect.zipRight(this.runGroup(open.transaction), this.commit(open))
       return Effect.match(this.options.tracing ? this.inSpan(group, written) : written, {
@@ -239,7 +252,7 @@ export class GroupWriter {
       root: true,
       captureStackTrace: false,
       links: linksTo(group.map(({ context }) => context)),
-      attributes: { "sluice.coordinator": this.options.name, "sluice.group.writes": group.length }
+      attributes: { "sluice.queue": this.options.name, "sluice.group.writes": group.length }
     })
   }
 
@@ -437,7 +450,7 @@ export class GroupWriter {
         // Not waited for: it may be uninterruptible, and its connection is of no use to it any more.
         child.unsafeEnd("timeout")
         interruptNow(fiber)
-        const error = new WriteTimeout({ coordinator: this.options.name, write: options.name, timeoutMillis })
+        const error = new WriteTimeout({ queue: this.options.name, write: options.name, timeoutMillis })
         resume(Exit.succeed(Exit.fail(onError(error))))
       })
       observe(fiber, (exit) => {

@@ -3,7 +3,8 @@
  */
 import * as NamedMetrics from "@sluice/core/unstable/NamedMetrics"
 import * as Replicas from "@sluice/core/unstable/Replicas"
-import * as Effect from "effect/Effect"
+import { Timekeeper } from "@sluice/core/unstable/Fibers"
+import type * as Clock from "effect/Clock"
 
 const fields = [
   "offered",
@@ -22,6 +23,9 @@ export type WriteCounts = NamedMetrics.Counts<typeof fields[number]>
 
 const system = "write_coordinator"
 
+/** How long a change of the numbers is kept to itself. */
+const publishWithinMillis = 1000
+
 /** The number of a coordinator among those of its name that are open in this process. */
 export const replicaOf = (name: string) => Replicas.replicaOf([system, name])
 
@@ -30,11 +34,13 @@ export class WriteMetrics {
   readonly groupDuration: (millis: number) => void
   private readonly read: () => WriteCounts
   private readonly update: (counts: WriteCounts) => void
-  private readonly change = Effect.unsafeMakeLatch()
+  /** Keeps the time until what has changed is published. */
+  readonly publishing: Timekeeper
   private hasChanged = false
 
-  constructor(name: string, replica: number, read: () => WriteCounts) {
+  constructor(name: string, replica: number, clock: Clock.Clock, read: () => WriteCounts) {
     this.read = read
+    this.publishing = new Timekeeper(clock, () => this.publish())
     this.groupDuration = NamedMetrics.makeDuration(system, name, replica)
     this.update = NamedMetrics.makeCounts(system, name, replica, fields)
   }
@@ -43,20 +49,11 @@ export class WriteMetrics {
   changed(): void {
     if (this.hasChanged) return
     this.hasChanged = true
-    this.change.unsafeOpen()
+    this.publishing.within(publishWithinMillis)
   }
-
-  /** Publishes what has changed, until it is interrupted. */
-  readonly run: Effect.Effect<never> = Effect.forever(
-    this.change.await.pipe(
-      Effect.zipRight(Effect.sleep("1 second")),
-      Effect.zipRight(Effect.sync(() => this.publish()))
-    )
-  )
 
   publish(): void {
     this.hasChanged = false
-    this.change.unsafeClose()
     this.update(this.read())
   }
 }

@@ -68,8 +68,8 @@ const endOfGap = (connection: Connection, walk: Walk, from: number, end: number)
   })
 
 /**
- * Goes from row to row, until `step` says that it is enough, or there are no more. Answers what is wrong where nothing can
- * be read up to the end.
+ * Goes from row to row, until `step` says that it is enough, or there are no more. Answers what is wrong where nothing
+ * can be read up to the end.
  */
 export const walkThrough = (
   connection: Connection,

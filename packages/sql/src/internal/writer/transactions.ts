@@ -44,7 +44,9 @@ export interface Place {
 export class Transactions {
   readonly database: Database
   readonly breaks: Breaks
-  /** Who is told of changes, each as often as it has asked for it: everybody who uses the database hears of all writes. */
+  /**
+   * Who is told of changes, each as often as it has asked for it: everybody who uses the database hears of all writes.
+   */
   private readonly listeners = new Map<Reactivity.Service, number>()
   readonly bounds: Bounds
   /** For the writer's connection. */
@@ -353,7 +355,9 @@ export class Transactions {
     })
   }
 
-  /** Runs something that must not get into a transaction that could not be rolled back: where it still cannot, it fails. */
+  /**
+   * Runs something that must not get into a transaction that could not be rolled back: where it still cannot, it fails.
+   */
   private outside<X>(connection: Connection, run: Effect.Effect<X, SqlError>): Effect.Effect<X, SqlError> {
     return this.inPlace(
       Effect.suspend(() => this.mayBeOpen.has(connection) ? Effect.zipRight(this.tryRollback(connection), run) : run)
