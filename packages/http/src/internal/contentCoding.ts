@@ -92,7 +92,9 @@ export const withDecoded = <A, E, F>(
   )
 }
 
-/** A stream of zlib that is written to only once everything was read from it, so that it never holds more than a piece. */
+/**
+ * A stream of zlib that is written to only once everything was read from it, so that it never holds more than a piece.
+ */
 class Inflating<F> {
   private readonly inflate: Inflate
   private readonly pull: Pull<F>

@@ -72,14 +72,17 @@ export type IntakePolicy<A> =
  * @category models
  */
 export interface Flush {
-  /** How many items the batch may have. With 0 there is no such limit. Default: 1, or no limit where another one is given. */
+  /**
+   * How many items the batch may have. With 0 there is no such limit. Default: 1, or no limit where another one is given.
+   */
   readonly size?: number | undefined
   /** How many offers the batch may have. They are more than its items where the buffer merges. Default: no limit. */
   readonly pushes?: number | undefined
   /**
-   * How many bytes the batch may have. It never has more, unless one item alone has. It is stored when it is full, and before an item
-   * that it has no room for. Bytes are counted as JSON has them, or a few more, so in JSON the batch is never larger, not
-   * counting its envelope. Where a `buffer` merges items, the bytes of all of them count. Default: no limit but 16 MiB.
+   * How many bytes the batch may have. It never has more, unless one item alone has. It is stored when it is full, and
+   * before an item that it has no room for. Bytes are counted as JSON has them, or a few more, so in JSON the batch is
+   * never larger, not counting its envelope. Where a `buffer` merges items, the bytes of all of them count. Default: no
+   * limit but 16 MiB.
    */
   readonly bytes?: number | undefined
   /** How long after its first item the batch is stored. Default: no limit. */
@@ -139,7 +142,9 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
    * more or less, without limit.
    */
   readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
-  /** What to do about an error of the whole batch, or of an item that `Batch.failSome` names. Default: `Decision.retry`. */
+  /**
+   * What to do about an error of the whole batch, or of an item that `Batch.failSome` names. Default: `Decision.retry`.
+   */
   readonly decide?: ((error: RetryInput<NoInfer<E>>) => Decision.Decision) | undefined
   /**
    * How to find the bad items of a batch that fails as a whole. `"bisect"` tries it in halves, and these in halves again.

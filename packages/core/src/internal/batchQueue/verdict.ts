@@ -157,7 +157,10 @@ export class Judge {
   }
 }
 
-/** Each that dies is alone, and so is each that was found alone; the others stay together where the same becomes of them. */
+/**
+ * Each that dies is alone, and so is each that was found alone; the others stay together where the same becomes of
+ * them.
+ */
 const bundled = (fates: ReadonlyArray<readonly [FailedItem, Fate]>): Verdict => {
   const bundles: Array<Bundle> = []
   const discarded: Array<FailedItem> = []

@@ -182,7 +182,7 @@ export class WaitingRoom<in out A> {
 /**
  * Waits in the room until the item is in or the wait has ended otherwise.
  *
- * The wait begins in the same step as `retry`, and within a mask: a fiber can be interrupted between the start of an
+ * The wait begins in the same step as `retry`, and within a mask: a fiber can be interrupted between the start of a
  * `park` and the setting up of its finalizer, and its item would come in later, when nobody waits for it.
  *
  * After an interruption the ending says whether the item is in. Where it is, and no more items of the call are left,

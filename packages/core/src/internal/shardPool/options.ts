@@ -59,8 +59,8 @@ export interface Options<C, A, E, R, E2 = never, R2 = never, K extends Key = Key
   /** The key of a command: text of at most 512 bytes, or a finite number. */
   readonly key: (command: C) => K
   /**
-   * The shard of a key: a number. It is not called `shardBy`, which names the key of an item; here `key` does. Default:
-   * `Sharding.shardOf`.
+   * The number of a key's shard. (`shardBy` of a `WriteBehind` is the key of an item, which is `key` here.)
+   * Default: `Sharding.shardOf`.
    */
   readonly shardOf?: ShardOf | undefined
   /**

@@ -61,15 +61,15 @@ export interface Options<A, E, R, R2 = never> {
   readonly batchSize?: number | undefined
   /**
    * Bounds a batch by bytes, or by any other measure that `of` returns. A batch never has more than `limit` of them,
-   * unless one item alone has, and it is due when the waiting items have as many. An item is counted when it comes in, and again
-   * only when another is merged into it. An item is flushed by itself where `of` throws or returns anything but a whole
-   * number of 0 or more. It does not work with a policy of your own whose backing queue ignores the options that it is
-   * given. Default: no bound by bytes.
+   * unless one item alone has, and it is due when the waiting items have as many. An item is counted when it comes in,
+   * and again only when another is merged into it. An item is flushed by itself where `of` throws or returns anything
+   * but a whole number of 0 or more. It does not work with a policy of your own whose backing queue ignores the options
+   * that it is given. Default: no bound by bytes.
    */
   readonly batchBytes?: BatchBytes<A> | undefined
   /**
-   * How long after its first item a batch is flushed at the latest. Zero or infinite: only by size or by hand.
-   * Default: 1 second.
+   * How long after its first item a batch is flushed at the latest. Zero or infinite: only by size or by hand. It is the
+   * `linger` of the other systems: here it is what decides how old a flushed item is. Default: 1 second.
    */
   readonly flushInterval?: Duration.DurationInput | undefined
   /**
@@ -85,8 +85,8 @@ export interface Options<A, E, R, R2 = never> {
   /** How many shards there are. Each has a queue and a fiber of its own. Default: 1. */
   readonly shards?: number | undefined
   /**
-   * The key that decides the shard of an item. Items of one key are flushed in the order in which they were offered.
-   * It is required with several shards. It names the key, and `Sharding.shardOf` is the shard of that. Default: the key of `coalesceByKey`, where that is the policy.
+   * The key that decides the shard of an item. Items of one key are flushed in the order in which they were offered. It
+   * is required with several shards. Default: the key of `coalesceByKey`, where that is the policy.
    */
   readonly shardBy?: ((item: A) => Sharding.Key) | undefined
   /** How long closing the scope may flush what is held. Then the rest is dropped. Default: 30 seconds. */
@@ -123,7 +123,10 @@ export const table = {
   weigh: Table.optionalCallback("every item weighs 1"),
   batchSize: Table.withDefault(Table.positiveInteger, 100),
   batchBytes: Table.optional(
-    Table.object({ limit: Table.positiveInteger, of: Table.callback<(item: any) => number>() }, "an object with of"),
+    Table.object(
+      { limit: Table.positiveInteger, of: Table.callback<(item: any) => number>() },
+      "an object with limit and of"
+    ),
     "no bound by bytes"
   ),
   flushInterval: Table.withDefault(Table.duration, "1 second"),

@@ -1,6 +1,6 @@
 /**
- * The commands of the airports: each late departure asks for a new slot. Those of one airport are handled one after another, each
- * with the airport's next version, whatever the others do.
+ * The commands of the airports: each late departure asks for a new slot. Those of one airport are handled one after
+ * another, each with the airport's next version, whatever the others do.
  */
 import { ShardPool } from "@sluice/core"
 import * as Context from "effect/Context"

@@ -1,7 +1,7 @@
 /**
- * The routes of a program that serves: the same durable queue, whose workers are in this process, so that an operator who
- * pauses it pauses them, and sees what they do. It is in the same file as the tables: what was stored and not counted when
- * the program ended is counted when it is started again with that file.
+ * The routes of a program that serves: the same durable queue, whose workers are in this process, so that an operator
+ * who pauses it pauses them, and sees what they do. It is in the same file as the tables: what was stored and not
+ * counted when the program ended is counted when it is started again with that file.
  */
 import { BatchQueue, Retry } from "@sluice/core"
 import { SqlBatchStore } from "@sluice/sql"
