@@ -1,6 +1,9 @@
 // Compiles the TypeScript blocks of README.md, packages/*/README.md, docs/guides/*.md and of the doc comments in
 // packages/*/src against the packages as built.
 //
+// Before that, the lines that install something: npm's `latest` of Effect is another major, which does not load with these
+// packages, so each line names the versions that they are built and tested with.
+//
 // Each block becomes one module of packages/examples/build/readme, because that package depends on all that a reader
 // would install. Blank lines before it keep the line numbers of the Markdown file.
 import { spawnSync } from "node:child_process"
@@ -45,6 +48,34 @@ const blocksOf = (markdown) => {
   if (open !== undefined) throw new Error(`the block that opens at line ${open.line} is not closed`)
   return blocks
 }
+
+/** The versions of the workspace, which are exact: `effect` is at 3.22.4, and a reader installs `effect@3.22`. */
+const catalog = new Map(
+  Array.from(
+    readFileSync(new URL("pnpm-workspace.yaml", root), "utf8").matchAll(/^  "?(@?[\w/-]+)"?: (\d+\.\d+)\.\S+$/gm),
+    ([, name, version]) => [name, version]
+  )
+)
+
+/** What is wrong with a line such as `npm install @sluice/core effect@3.22`. */
+const faultsOf = (line) =>
+  line.trim().split(/\s+/).slice(2).filter((name) => !/^(@sluice\/|-)/.test(name)).flatMap((spec) => {
+    const [, name, version] = /^(@?[^@]+)@?(.*)$/.exec(spec)
+    const expected = catalog.get(name)
+    return expected === undefined || expected === version ? [] : [`${spec} is not ${name}@${expected}`]
+  })
+
+const installs = pages.flatMap((page) =>
+  readFileSync(new URL(page, root), "utf8").split(/\r?\n/).flatMap((line, index) =>
+    /^\s*(npm (install|i)|(pnpm|yarn|bun) add) \S/.test(line) ? [{ page, line, at: index + 1 }] : []
+  )
+)
+const faults = installs.flatMap(({ at, line, page }) => faultsOf(line).map((fault) => `${page}:${at}: ${fault}`))
+for (const fault of faults) console.error(fault)
+console.log(
+  `${installs.length} lines install packages: ${faults.length === 0 ? "each names its versions" : "not all name them"}`
+)
+if (installs.length === 0 || faults.length > 0) process.exit(1)
 
 rmSync(out, { recursive: true, force: true })
 mkdirSync(out, { recursive: true })
