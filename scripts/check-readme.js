@@ -1,5 +1,5 @@
 // Compiles the TypeScript blocks of README.md, packages/*/README.md, docs/guides/*.md and of the doc comments in
-// packages/*/src against the packages as built.
+// packages/*/src against the packages as built, and runs the programs of README.md.
 //
 // Before that, the lines that install something: npm's `latest` of Effect is another major, which does not load with these
 // packages, so each line names the versions that they are built and tested with.
@@ -7,9 +7,12 @@
 // Each block becomes one module of packages/examples/build/readme, because that package depends on all that a reader
 // would install. Blank lines before it keep the line numbers of the Markdown file.
 import { spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import ts from "typescript"
 
 const root = new URL("../", import.meta.url)
 const out = new URL("packages/examples/build/readme/", root)
@@ -102,4 +105,24 @@ writeFileSync(
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc")
 const { status } = spawnSync(process.execPath, [tsc, "-p", fileURLToPath(out)], { stdio: "inherit" })
 console.log(`${count} TypeScript blocks of ${pages.length} pages: ${status === 0 ? "all compile" : "not all compile"}`)
-process.exit(status ?? 1)
+if (status !== 0) process.exit(status ?? 1)
+
+// The programs of README.md run as they stand, in a folder of their own. A server would run until it is ended.
+const programs = readdirSync(out).filter((name) => name.startsWith("README.md.") && name.endsWith(".ts"))
+  .map((name) => ({ name, source: readFileSync(new URL(name, out), "utf8") }))
+  .filter(({ source }) => source.includes("Effect.runPromise("))
+const folder = mkdtempSync(join(tmpdir(), "sluice-readme-"))
+process.on("exit", () => rmSync(folder, { recursive: true, force: true }))
+
+const failed = programs.filter(({ name, source }) => {
+  const file = fileURLToPath(new URL(name.replace(/\.ts$/, ".mjs"), out))
+  const { outputText } = ts.transpileModule(source, {
+    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 }
+  })
+  writeFileSync(file, outputText)
+  const { status, stderr } = spawnSync(process.execPath, [file], { cwd: folder, encoding: "utf8" })
+  if (status !== 0) console.error(`${name}: exit ${status}\n${stderr}`)
+  return status !== 0
+})
+console.log(`${programs.length} programs of README.md: ${failed.length === 0 ? "all run" : "not all run"}`)
+process.exit(programs.length > 0 && failed.length === 0 ? 0 : 1)
