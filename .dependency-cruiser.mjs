@@ -103,7 +103,12 @@ export default {
       severity: "error",
       from: { path: `^packages/core/src/${pure}\\.ts$` },
       to: {
-        pathNot: [`^packages/core/src/${pure}\\.ts$`, `${effect}dist/(esm|dts)/(${effectData})\\.(js|d\\.ts)$`],
+        pathNot: [
+          `^packages/core/src/${pure}\\.ts$`,
+          // They import nothing.
+          "^packages/core/src/internal/shapes/",
+          `${effect}dist/(esm|dts)/(${effectData})\\.(js|d\\.ts)$`
+        ],
         dependencyTypesNot: ["type-only"]
       }
     },

@@ -5,6 +5,7 @@
  */
 import type * as Arr from "effect/Array"
 import type * as Effect from "effect/Effect"
+import { withoutStack } from "./internal/shapes/withoutStack.ts"
 import { PartialFailure } from "./QueueError.ts"
 
 /**
@@ -47,7 +48,7 @@ export interface Batch<out A> {
 
 /**
  * Fails a handler for some of its items, each with an error of its own, or all with the same. The other items count as
- * done. A `BatchQueue` decides about each error separately. A `WriteBehind` retries the failed items together, and its
+ * done. The message says how many items failed, and why the first one did. A `BatchQueue` decides about each error separately. A `WriteBehind` retries the failed items together, and its
  * schedule gets the error of the first.
  *
  * An index outside of the batch makes the whole batch fail. When an item is retried, later items of the same key may
@@ -80,5 +81,6 @@ export const failSome: {
   }
   const indexes = Array.from(failed.keys()).sort((a, b) => a - b)
   const errors = indexes.map((index) => failed.get(index))
-  return new PartialFailure({ indexes, error: args.length > 1 ? args[1] : errors[0], errors })
+  const error = args.length > 1 ? args[1] : errors[0]
+  return withoutStack(() => new PartialFailure({ indexes, error, errors }))
 }

@@ -188,7 +188,23 @@ export class PartialFailure<out E = unknown> extends Data.TaggedError("PartialFa
 }> {
   declare readonly error: E
   override get message(): string {
-    return `${this.indexes.length} items of the batch failed`
+    const { length } = this.indexes
+    if (length === 0) return "0 items of the batch failed"
+    const failed = length === 1
+      ? "1 item of the batch failed: "
+      : `${length} items of the batch failed, the first with: `
+    return failed + textOf(this.errors === undefined ? this.error : this.errors[0])
+  }
+}
+
+/** What an error of the user's says. It must not throw, whatever that error is. */
+const textOf = (error: unknown): string => {
+  try {
+    if (error instanceof Error) return error.message === "" ? error.name : error.message
+    return Inspectable.toStringUnknown(error, 0)
+  } catch {
+    // Such as a circle without a prototype, of which there is no text.
+    return "an error of which there is no text"
   }
 }
 
@@ -201,9 +217,7 @@ export class PartialFailure<out E = unknown> extends Data.TaggedError("PartialFa
  */
 export class HandlerDefect extends Data.TaggedError("HandlerDefect")<{ readonly defect: unknown }> {
   override get message(): string {
-    // Not `String`, which throws for an object without a prototype.
-    const reason = this.defect instanceof Error ? this.defect.message : Inspectable.toStringUnknown(this.defect, 0)
-    return `the handler died: ${reason}`
+    return `the handler died: ${textOf(this.defect)}`
   }
 }
 

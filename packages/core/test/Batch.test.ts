@@ -1,4 +1,5 @@
 import { Batch, QueueError } from "@sluice/core"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { describe, expect, it } from "vitest"
 
@@ -21,7 +22,12 @@ describe("failSome", () => {
     const failure = Effect.runSync(Effect.flip(Batch.failSome([1, 0], error)))
     expect(failure).toBeInstanceOf(QueueError.PartialFailure)
     expect(failure.error).toBe(error)
-    expect(failure.message).toBe("2 items of the batch failed")
+    expect(failure.message).toBe("2 items of the batch failed, the first with: {\"reason\":\"negative\"}")
+  })
+
+  it("says what the user's error says, without a stack of ours", () => {
+    const cause = Effect.runSync(Effect.flip(Effect.sandbox(Batch.failSome([0], new Error("mailbox full")))))
+    expect(Cause.pretty(cause)).toBe("PartialFailure: 1 item of the batch failed: mailbox full")
   })
 })
 

@@ -64,6 +64,16 @@ describe("a schedule that ends", () => {
       expect(yield* letters(queue)).toMatchObject([{ reason: "retries-exhausted", error: "Error: never" }])
     }).pipe(onMemory))
 
+  it.scoped("says in the dead letter what the user's error says, where a partial failure names an item that is not there", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* numbers({ retry: Schedule.stop })
+      sink.whenever = failingSome([5], new TypeError("mailbox full"))
+      yield* offerAtOnce(queue, [1])
+      expect((yield* letters(queue)).map(({ error }) => error)).toEqual([
+        "PartialFailure: 1 item of the batch failed: mailbox full"
+      ])
+    }).pipe(onMemory))
+
   it.scoped("begins anew after the cooldown, and a cooldown of nothing is no hot loop", () =>
     Effect.gen(function*() {
       const { queue, sink } = yield* numbers({ retry: Schedule.stop, cooldown: 0 })

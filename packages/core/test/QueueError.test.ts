@@ -13,7 +13,12 @@ describe("the message", () => {
       new QueueError.InvalidWeight({ ...refusal, weight: 9, capacity: 5 }),
       "queue \"orders\": an item weighs 9, but must weigh an integer from 1 to 5"
     ],
-    [new QueueError.PartialFailure({ indexes: [1, 2], error: "no" }), "2 items of the batch failed"]
+    [new QueueError.PartialFailure({ indexes: [], error: undefined }), "0 items of the batch failed"],
+    [new QueueError.PartialFailure({ indexes: [4], error: "no" }), "1 item of the batch failed: no"],
+    [
+      new QueueError.PartialFailure({ indexes: [1, 2], error: "all", errors: ["first", "second"] }),
+      "2 items of the batch failed, the first with: first"
+    ]
   ])("of $_tag", (error, message) => {
     expect(error.message).toBe(message)
     expect(error).toBeInstanceOf(Error)
@@ -33,6 +38,24 @@ describe("the message", () => {
   ])("of InvalidOption shows %s in a word", (value, shown) => {
     const error = new QueueError.InvalidOption({ queue: "orders", field: "capacity", value, limit: "at least 1" })
     expect(error.message).toBe(`orders: option "capacity" is ${shown}, but must be at least 1`)
+  })
+
+  const circle = Object.create(null)
+  circle.self = {
+    circle,
+    get broken() {
+      throw circle
+    }
+  }
+
+  it.each<readonly [unknown, string]>([
+    [new QueueError.QueueFull(refusal), "queue \"orders\" is full"],
+    [new TypeError(""), "TypeError"],
+    [{ code: 7 }, "{\"code\":7}"],
+    [undefined, "undefined"],
+    [circle, "an error of which there is no text"]
+  ])("of PartialFailure shows the error of the first item", (error, shown) => {
+    expect(new QueueError.PartialFailure({ indexes: [0], error }).message).toBe(`1 item of the batch failed: ${shown}`)
   })
 
   it.each<readonly [unknown, string]>([

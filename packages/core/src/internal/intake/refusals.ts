@@ -15,20 +15,7 @@ import {
   type Refusal,
   TooManyItems
 } from "../../QueueError.ts"
-
-// V8 and JavaScriptCore have this property; elsewhere setting it does nothing.
-const stack = Error as { stackTraceLimit?: number }
-
-/** Makes the error without collecting a stack, which costs several microseconds. */
-const withoutStack = <E>(construct: () => E): E => {
-  const limit = stack.stackTraceLimit ?? 10
-  stack.stackTraceLimit = 0
-  try {
-    return construct()
-  } finally {
-    stack.stackTraceLimit = limit
-  }
-}
+import { withoutStack } from "../shapes/withoutStack.ts"
 
 export const queueFull = <A>(refusal: Refusal<A>, retryAfterMillis: number | undefined): QueueFull<A> =>
   withoutStack(() => new QueueFull<A>({ ...refusal, retryAfterMillis }))
