@@ -452,12 +452,12 @@ interface Fibers {
  * @since 0.1.0
  * @category constructors
  */
-export const make = <A, I, E, R, R2 = never, R3 = never>(
+export const make = <A, I, E = never, R = never, R2 = never, R3 = never>(
   options: Options<A, I, E, R, R2, R3>
 ): Effect.Effect<
   BatchQueue<A>,
   InvalidOption | StoreUnavailable,
-  R | R2 | R3 | BatchStore | Scope.Scope
+  NoInfer<R> | NoInfer<R2> | NoInfer<R3> | BatchStore | Scope.Scope
 > =>
   Effect.gen(function*() {
     const { buffer, name } = options
@@ -691,7 +691,7 @@ const publishing = (name: string, options: BatchQueueOptions = {}, stores: Batch
  * @since 0.1.0
  * @category layers
  */
-export const layer = <Id, A, I, E, R, R2 = never, R3 = never>(
+export const layer = <Id, A, I, E = never, R = never, R2 = never, R3 = never>(
   tag: Context.Tag<Id, BatchQueue<A>>,
   options: Options<NoInfer<A>, I, E, R, R2, R3>
 ): Layer.Layer<Id, InvalidOption | StoreUnavailable, R | R2 | R3 | BatchStore> =>
@@ -719,7 +719,7 @@ export const layer = <Id, A, I, E, R, R2 = never, R3 = never>(
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig = <Id, A, I, E, R, R2 = never, R3 = never>(
+export const layerConfig = <Id, A, I, E = never, R = never, R2 = never, R3 = never>(
   tag: Context.Tag<Id, BatchQueue<A>>,
   options: Options<NoInfer<A>, I, E, R, R2, R3>,
   config: Config.Config.Wrap<Configurable>

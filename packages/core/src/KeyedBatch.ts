@@ -316,7 +316,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
  */
 export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = never>(
   options: Options<K, S, E, R, E2, R2>
-): Effect.Effect<KeyedBatch<K, S, E | E2>, InvalidOption, R | R2 | Scope.Scope> =>
+): Effect.Effect<KeyedBatch<K, S, E | E2>, InvalidOption, NoInfer<R> | NoInfer<R2> | Scope.Scope> =>
   Effect.gen(function*() {
     const { name, save } = options
     const load = options.load as ((key: Key) => Effect.Effect<S, unknown>) | undefined
@@ -412,7 +412,7 @@ const withSpan = <A, E>(
  * @since 0.1.0
  * @category layers
  */
-export const layer = <I, K extends Key, S, E, R = never, R2 = never>(
+export const layer = <I, K extends Key, S, E = never, R = never, R2 = never>(
   tag: Context.Tag<I, KeyedBatch<K, S, E>>,
   options: Options<NoInfer<K>, NoInfer<S>, NoInfer<E>, R, NoInfer<E>, R2>
 ): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<K, S, E, R, E, R2>(options))
@@ -425,7 +425,7 @@ export const layer = <I, K extends Key, S, E, R = never, R2 = never>(
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig = <I, K extends Key, S, E, R = never, R2 = never>(
+export const layerConfig = <I, K extends Key, S, E = never, R = never, R2 = never>(
   tag: Context.Tag<I, KeyedBatch<K, S, E>>,
   options: Options<NoInfer<K>, NoInfer<S>, NoInfer<E>, R, NoInfer<E>, R2>,
   config: Config.Config.Wrap<Configurable>

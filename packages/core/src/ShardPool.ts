@@ -444,9 +444,9 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
  * @since 0.1.0
  * @category constructors
  */
-export const make = <C, A, E, R, E2 = never, R2 = never, K extends Key = Key>(
+export const make = <C, A, E = never, R = never, E2 = never, R2 = never, K extends Key = Key>(
   options: Options<C, A, E, R, E2, R2, K>
-): Effect.Effect<ShardPool<C, A, E | E2>, InvalidOption, R | R2 | Scope.Scope> =>
+): Effect.Effect<ShardPool<C, A, E | E2>, InvalidOption, NoInfer<R> | NoInfer<R2> | Scope.Scope> =>
   Effect.gen(function*() {
     const { currentVersion, name } = options
     const checked = yield* checkOptions(options)
@@ -588,7 +588,7 @@ const executeWith = <C, A, E, R, K extends Key>(
  * @since 0.1.0
  * @category layers
  */
-export const layer = <I, C, A, E, R, R2 = never, K extends Key = Key>(
+export const layer = <I, C, A, E = never, R = never, R2 = never, K extends Key = Key>(
   tag: Context.Tag<I, ShardPool<C, A, E>>,
   options: Options<NoInfer<C>, NoInfer<A>, NoInfer<E>, R, NoInfer<E>, R2, K>
 ): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<C, A, E, R, E, R2, K>(options))
@@ -601,7 +601,7 @@ export const layer = <I, C, A, E, R, R2 = never, K extends Key = Key>(
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig = <I, C, A, E, R, R2 = never, K extends Key = Key>(
+export const layerConfig = <I, C, A, E = never, R = never, R2 = never, K extends Key = Key>(
   tag: Context.Tag<I, ShardPool<C, A, E>>,
   options: Omit<Options<NoInfer<C>, NoInfer<A>, NoInfer<E>, R, NoInfer<E>, R2, K>, keyof Configurable> & Configurable,
   config: Config.Config.Wrap<Configurable>

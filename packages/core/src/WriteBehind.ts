@@ -373,9 +373,9 @@ const makeRoute = <A>({ shardBy, shards }: Checked): Route<A> =>
  * @since 0.1.0
  * @category constructors
  */
-export const make = <A, E, R, R2 = never>(
+export const make = <A, E = never, R = never, R2 = never>(
   options: Options<A, E, R, R2>
-): Effect.Effect<WriteBehind<A>, InvalidOption, R | R2 | Scope.Scope> =>
+): Effect.Effect<WriteBehind<A>, InvalidOption, NoInfer<R> | NoInfer<R2> | Scope.Scope> =>
   Effect.gen(function*() {
     const { name } = options
     const checked = yield* checkOptions(options)
@@ -482,7 +482,7 @@ const withFlushSpan = <A, E, R>(
  * @since 0.1.0
  * @category layers
  */
-export const layer = <I, A, E, R, R2 = never>(
+export const layer = <I, A, E = never, R = never, R2 = never>(
   tag: Context.Tag<I, WriteBehind<A>>,
   options: Options<NoInfer<A>, E, R, R2>
 ): Layer.Layer<I, InvalidOption, R | R2> => Layer.scoped(tag, make<A, E, R, R2>(options))
@@ -512,7 +512,7 @@ export const layer = <I, A, E, R, R2 = never>(
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig = <I, A, E, R, R2 = never>(
+export const layerConfig = <I, A, E = never, R = never, R2 = never>(
   tag: Context.Tag<I, WriteBehind<A>>,
   options: Omit<Options<NoInfer<A>, E, R, R2>, keyof Configurable> & Configurable,
   config: Config.Config.Wrap<Configurable>

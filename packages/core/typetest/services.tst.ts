@@ -1,0 +1,122 @@
+import {
+  type Batch,
+  BatchQueue,
+  type BatchStore,
+  Decision,
+  KeyedBatch,
+  type QueueError,
+  ShardPool,
+  WriteBehind
+} from "@sluice/core"
+import { type Cause, Config, type ConfigError, Context, Effect, type Layer, Schedule, Schema, type Scope } from "effect"
+import { describe, expect, it } from "tstyche"
+
+class Database extends Context.Tag("Database")<Database, { readonly write: Effect.Effect<void, Locked> }>() {}
+class Locked {
+  readonly _tag = "Locked"
+}
+
+class Lines extends Context.Tag("app/Lines")<Lines, WriteBehind.WriteBehind<string>>() {}
+class Mails extends Context.Tag("app/Mails")<Mails, BatchQueue.BatchQueue<string>>() {}
+class Counts extends Context.Tag("app/Counts")<Counts, ShardPool.ShardPool<string, void, Locked>>() {}
+
+const write = () => Effect.flatMap(Database, (database) => database.write)
+const flush = (_batch: Batch.Batch<string>) => write()
+const load = (_key: string) => Effect.as(write(), 0)
+
+const whileLocked = Schedule.recurWhile((error: Locked | QueueError.HandlerDefect) => error._tag === "Locked")
+const decide = (error: Locked | QueueError.HandlerDefect) =>
+  error._tag === "Locked" ? Decision.retry : Decision.deadLetter
+const onProcessError = (_cause: Cause.Cause<Locked>, _batch: Batch.Batch<string>) => Effect.void
+const isRejection = (error: Locked) => error._tag === "Locked"
+
+const shards = Config.integer("SHARDS")
+
+describe("options that are constants, beside functions that are written in place", () => {
+  const weigh = (_item: string) => 1
+  const name = "queue"
+  const schema = Schema.String
+  const key = (command: string) => command
+
+  it("leave the errors and the requirements of make as they are", () => {
+    expect(WriteBehind.make({ name, capacity: 1, weigh, flush: (_batch) => write(), retry: whileLocked })).type.toBe<
+      Effect.Effect<WriteBehind.WriteBehind<string>, QueueError.InvalidOption, Database | Scope.Scope>
+    >()
+    type Made = Effect.Effect<
+      BatchQueue.BatchQueue<string>,
+      QueueError.InvalidOption | QueueError.StoreUnavailable,
+      Database | BatchStore.BatchStore | Scope.Scope
+    >
+    expect(BatchQueue.make({ name, schema, process: (_batch) => write(), retry: whileLocked })).type.toBe<Made>()
+    expect(BatchQueue.make({ name, schema, process: (_batch) => write(), decide })).type.toBe<Made>()
+    expect(BatchQueue.make({ name, schema, process: (_batch) => write(), onProcessError })).type.toBe<Made>()
+    expect(ShardPool.make({ name, key, execute: (_command) => write(), isRejection })).type.toBe<
+      Effect.Effect<ShardPool.ShardPool<string, void, Locked>, QueueError.InvalidOption, Database | Scope.Scope>
+    >()
+  })
+
+  it("leave those of layer and layerConfig as they are", () => {
+    const lines = { name, capacity: 1 }
+    expect(WriteBehind.layer(Lines, { ...lines, flush: (_batch) => write(), retry: whileLocked })).type.toBe<
+      Layer.Layer<Lines, QueueError.InvalidOption, Database>
+    >()
+    expect(WriteBehind.layerConfig(Lines, { ...lines, flush: (_batch) => write(), retry: whileLocked }, { shards }))
+      .type.toBe<Layer.Layer<Lines, QueueError.InvalidOption | ConfigError.ConfigError, Database>>()
+    type Failure = QueueError.InvalidOption | QueueError.StoreUnavailable
+    expect(BatchQueue.layer(Mails, { name, schema, process: (_batch) => write(), decide, onProcessError })).type.toBe<
+      Layer.Layer<Mails, Failure, Database | BatchStore.BatchStore>
+    >()
+    expect(BatchQueue.layerConfig(Mails, { name, schema, process: (_batch) => write(), decide }, { workers: shards }))
+      .type.toBe<Layer.Layer<Mails, Failure | ConfigError.ConfigError, Database | BatchStore.BatchStore>>()
+    expect(ShardPool.layer(Counts, { name, key, execute: (_command) => write(), isRejection })).type.toBe<
+      Layer.Layer<Counts, QueueError.InvalidOption, Database>
+    >()
+    expect(ShardPool.layerConfig(Counts, { name, key, execute: (_command) => write(), isRejection }, { shards }))
+      .type.toBe<Layer.Layer<Counts, QueueError.InvalidOption | ConfigError.ConfigError, Database>>()
+  })
+
+  it("are refused if they do not take every error", () => {
+    const narrow = Schedule.recurWhile((error: QueueError.HandlerDefect) => error._tag === "HandlerDefect")
+    expect(WriteBehind.layer).type.toBeCallableWith(Lines, { name, capacity: 1, flush, retry: whileLocked })
+    expect(WriteBehind.layer).type.not.toBeCallableWith(Lines, { name, capacity: 1, flush, retry: narrow })
+    expect(BatchQueue.layer).type.toBeCallableWith(Mails, { name, schema, process: flush, retry: whileLocked })
+    expect(BatchQueue.layer).type.not.toBeCallableWith(Mails, { name, schema, process: flush, retry: narrow })
+    expect(ShardPool.layer).type.toBeCallableWith(Counts, { name, key, execute: write, isRejection })
+    expect(ShardPool.layer).type.not.toBeCallableWith(Counts, {
+      name,
+      key,
+      execute: write,
+      isRejection: (error: 1) => error === 1
+    })
+  })
+})
+
+describe("Effect.Service", () => {
+  it("requires what the queue does", () => {
+    class LinesService extends Effect.Service<LinesService>()("app/Lines", {
+      scoped: WriteBehind.make({ name: "lines", capacity: 1, flush })
+    }) {}
+    expect(LinesService.Default).type.toBe<Layer.Layer<LinesService, QueueError.InvalidOption, Database>>()
+
+    class MailsService extends Effect.Service<MailsService>()("app/Mails", {
+      scoped: BatchQueue.make({ name: "mails", schema: Schema.String, process: flush })
+    }) {}
+    expect(MailsService.Default).type.toBe<
+      Layer.Layer<
+        MailsService,
+        QueueError.InvalidOption | QueueError.StoreUnavailable,
+        Database | BatchStore.BatchStore
+      >
+    >()
+
+    class CountsService extends Effect.Service<CountsService>()("app/Counts", {
+      scoped: ShardPool.make({ name: "counts", key: (command: string) => command, execute: write })
+    }) {}
+    expect(CountsService.Default).type.toBe<Layer.Layer<CountsService, QueueError.InvalidOption, Database>>()
+
+    class TotalsService extends Effect.Service<TotalsService>()("app/Totals", {
+      scoped: KeyedBatch.make({ name: "totals", load, save: write })
+    }) {}
+    expect(TotalsService.Default).type.toBe<Layer.Layer<TotalsService, QueueError.InvalidOption, Database>>()
+  })
+})
