@@ -88,13 +88,13 @@ export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
    * Like `modify`, with an Effect. If it fails, the resource is unchanged and only its caller fails, once the batch has
    * ended: with its own error if the batch was saved, and otherwise with the error of the batch, because the operation
    * may have failed over changes of the batch that were never saved. Other operations of the key wait for it, so it
-   * must not wait for another operation of its own key. It runs in the context in which the processor was made.
-   * **Interruption** while it runs interrupts it.
+   * must not wait for another operation of its own key. It runs in a fiber of the processor, with the services of its
+   * caller. **Interruption** while it runs interrupts it.
    */
-  readonly modifyEffect: <A, E2>(
+  readonly modifyEffect: <A, E2, R = never>(
     key: K,
-    run: (resource: S) => Effect.Effect<readonly [result: A, resource: S], E2>
-  ) => Effect.Effect<A, E | E2 | RunError>
+    run: (resource: S) => Effect.Effect<readonly [result: A, resource: S], E2, R>
+  ) => Effect.Effect<A, E | E2 | RunError, R>
   /**
    * Like `modify`, for a resource that is changed in place. An operation that throws must leave the resource unchanged:
    * check first, then change. Changes that it made before it threw are not undone.
@@ -208,10 +208,13 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
   readonly modify = <A>(key: K, run: (resource: S) => readonly [A, S]): Effect.Effect<A, E | RunError> =>
     this.run(key, { _tag: "Modify", run })
 
-  readonly modifyEffect = <A, E2>(
+  readonly modifyEffect = <A, E2, R = never>(
     key: K,
-    run: (resource: S) => Effect.Effect<readonly [A, S], E2>
-  ): Effect.Effect<A, E | E2 | RunError> => this.run(key, { _tag: "Effect", run })
+    run: (resource: S) => Effect.Effect<readonly [A, S], E2, R>
+  ): Effect.Effect<A, E | E2 | RunError, R> =>
+    Effect.contextWithEffect((context: Context.Context<R>) =>
+      this.run(key, { _tag: "Effect", run: (resource) => Effect.provide(run(resource), context) })
+    )
 
   readonly mutate = <A>(key: K, run: (resource: S) => A): Effect.Effect<A, E | RunError> =>
     this.run(key, { _tag: "Mutate", run })

@@ -1,8 +1,10 @@
 import { describe, expect, it } from "@effect/vitest"
 import { KeyedBatch, type Sharding } from "@sluice/core"
-import { Chunk, Clock, Effect, Exit, Fiber, Runtime, TestClock } from "effect"
+import { Chunk, Clock, Context, Effect, Exit, Fiber, Runtime, TestClock } from "effect"
 import { Macrotask } from "../src/unstable/Macrotask.ts"
 import { add, calling, defectOf, failureOf, gated, numbers, type Options, settleDown } from "./support/keyedBatch.ts"
+
+class Amount extends Context.Tag("Amount")<Amount, number>() {}
 
 const all = <A, E>(calls: ReadonlyArray<Effect.Effect<A, E>>) => Effect.all(calls, { concurrency: "unbounded" })
 
@@ -338,6 +340,35 @@ describe("operations", () => {
       ]))
       yield* gate.end
       expect(yield* Fiber.join(calls)).toEqual([1, 11, 11_000, 111, 1111])
+    }))
+
+  it.scoped("that are Effects have the services of their callers, each its own, beside those of the processor", () =>
+    Effect.gen(function*() {
+      const { processor, table } = yield* Effect.provideService(numbers({ minDuration: 10 }), Amount, 1)
+      const gate = gated()
+      const adding = (wait: Effect.Effect<void>) =>
+        processor.modifyEffect("a", (sum) => Effect.map(Effect.zipRight(wait, Amount), (amount) => add(amount)(sum)))
+      const calls = yield* calling(all([
+        Effect.provideService(adding(gate.run), Amount, 10),
+        Effect.provideService(adding(Effect.void), Amount, 100),
+        processor.modify("a", add(1000))
+      ]))
+      yield* gate.end
+      yield* TestClock.adjust(10)
+      expect(yield* Fiber.join(calls)).toEqual([10, 110, 1110])
+      expect(table.log).toEqual(["load a", "save a 1110"])
+    }))
+
+  it.scoped("that are Effects leave what they acquire to the scope of their callers", () =>
+    Effect.gen(function*() {
+      const { processor, table } = yield* numbers()
+      const release = () => Effect.sync(() => table.log.push("release"))
+      const acquiring = processor.modifyEffect(
+        "a",
+        (sum) => Effect.acquireRelease(Effect.succeed(add(1)(sum)), release)
+      )
+      yield* Effect.scoped(Effect.zipRight(acquiring, Effect.sync(() => table.log.push("answer"))))
+      expect(table.log).toEqual(["load a", "save a 1", "answer", "release"])
     }))
 
   it.scoped("may call the processor for another key, and wait", () =>

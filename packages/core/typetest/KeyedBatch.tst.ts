@@ -78,6 +78,16 @@ describe("operations", () => {
     expect(mutated).type.toBe<Effect.Effect<number, Common>>()
   })
 
+  it("require what their own Effect does", () => {
+    const modified = accounts.modifyEffect(
+      "a",
+      (account) => Effect.flatMap(Disk, ({ write }) => Effect.as(write, ["done", account] as const))
+    )
+    expect(modified).type.toBe<Effect.Effect<"done", Common | Unwritable, Disk>>()
+    const inScope = accounts.modifyEffect("a", (account) => Effect.as(Effect.scope, [1, account] as const))
+    expect(inScope).type.toBe<Effect.Effect<1, Common, Scope.Scope>>()
+  })
+
   it("take no other keys, and give no other resource back", () => {
     expect(boxed(accounts.modify)).type.not.toBeCallableWith(7, (account: Account) => [1, account] as const)
     expect(boxed(accounts.modify)).type.not.toBeCallableWith("a", () => [1, "text"] as const)
