@@ -2,7 +2,7 @@
 // packages/core/test/import-rule.test.ts.
 
 const effect = "(^|/)node_modules/effect/"
-const pure = "(FlushPolicy|Buffer|Batch|QueueEvent|QueueError|Result|Sharding)"
+const pure = "(FlushPolicy|Buffer|QueueEvent|QueueError|Result|Sharding)"
 
 // The modules of effect that hold data and functions, and run nothing.
 const effectData = [
@@ -108,6 +108,20 @@ export default {
           // They import nothing.
           "^packages/core/src/internal/shapes/",
           `${effect}dist/(esm|dts)/(${effectData})\\.(js|d\\.ts)$`
+        ],
+        dependencyTypesNot: ["type-only"]
+      }
+    },
+    {
+      name: "batch-imports-data-and-effect",
+      comment: "It runs the user's effects, one an item, and otherwise decides as the pure modules do.",
+      severity: "error",
+      from: { path: "^packages/core/src/Batch\\.ts$" },
+      to: {
+        pathNot: [
+          `^packages/core/src/${pure}\\.ts$`,
+          "^packages/core/src/internal/shapes/",
+          `${effect}dist/(esm|dts)/(Effect|${effectData})\\.(js|d\\.ts)$`
         ],
         dependencyTypesNot: ["type-only"]
       }

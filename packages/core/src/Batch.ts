@@ -4,7 +4,9 @@
  * @since 0.1.0
  */
 import type * as Arr from "effect/Array"
-import type * as Effect from "effect/Effect"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type { Concurrency } from "effect/Types"
 import { withoutStack } from "./internal/shapes/withoutStack.ts"
 import { PartialFailure } from "./QueueError.ts"
 
@@ -84,3 +86,47 @@ export const failSome: {
   const error = args.length > 1 ? args[1] : errors[0]
   return withoutStack(() => new PartialFailure({ indexes, error, errors }))
 }
+
+/**
+ * Handles a batch item by item: runs `f` for each item, also after others have failed, and then fails with
+ * `Batch.failSome` for exactly those that did. Succeeds if all did.
+ *
+ * A defect in `f`, or an interruption, ends it at once: running items are interrupted, the others do not start, and the
+ * whole batch has failed, including the items that were done.
+ *
+ * **Defaults**: one item after the other, in their order; with `concurrency`, that many at a time.
+ *
+ * @example
+ * ```ts
+ * import { Batch } from "@sluice/core"
+ * import { Effect } from "effect"
+ *
+ * declare const send: (to: string) => Effect.Effect<void, "bounced" | "busy">
+ *
+ * const process = (batch: Batch.Batch<string>) => Batch.forEach(batch, send, { concurrency: 10 })
+ * ```
+ *
+ * @since 0.1.0
+ * @category handlers
+ */
+export const forEach = <A, E, R>(
+  batch: Batch<A>,
+  f: (item: A, index: number) => Effect.Effect<unknown, E, R>,
+  options?: { readonly concurrency?: Concurrency | undefined }
+): Effect.Effect<void, PartialFailure<E>, R> =>
+  Effect.suspend(() => {
+    const failed = new Map<number, E>()
+    const attempt = (item: A, index: number) =>
+      Effect.catchAllCause(Effect.suspend(() => f(item, index)), (cause) => {
+        const failure = Cause.failureOption(cause)
+        if (failure._tag === "None" || Cause.isDie(cause) || Cause.isInterrupted(cause)) {
+          return Effect.failCause(Cause.stripFailures(cause))
+        }
+        failed.set(index, failure.value)
+        return Effect.void
+      })
+    return Effect.zipRight(
+      Effect.forEach(batch.items, attempt, { concurrency: options?.concurrency, discard: true }),
+      Effect.suspend(() => failed.size === 0 ? Effect.void : failSome(failed))
+    )
+  })

@@ -40,7 +40,7 @@ const cruise = (tree: string) => {
   return summary.violations
 }
 
-const pureModules = ["FlushPolicy", "Buffer", "Batch", "QueueEvent", "QueueError", "Result", "Sharding"]
+const pureModules = ["FlushPolicy", "Buffer", "QueueEvent", "QueueError", "Result", "Sharding"]
 const running = ["effect/Effect", "effect/Clock", "effect/Queue", "effect/Scope", "effect/Stream", "effect/PubSub"]
 
 describe("import rule", () => {
@@ -90,7 +90,7 @@ describe("import rule", () => {
     plant(bad, "packages/sql/src/internal/sqlite/file.ts", `export * from "node:http"\nexport * from "node:fs"\n`)
     plant(bad, "packages/benchmarks/src/PlantedExample.ts", `export * from "../../examples/src/main.ts"\n`)
     plant(bad, `${core}/Effectful.ts`, `export const effectful = true\n`)
-    for (const name of pureModules) {
+    for (const name of [...pureModules, "Batch"]) {
       const file = join(bad, core, `${name}.ts`)
       for (const [index, id] of [...running, "effect"].entries()) {
         appendFileSync(file, `\nimport * as Planted${index} from "${id}"\nexport { Planted${index} }\n`)
@@ -163,10 +163,18 @@ describe("import rule", () => {
     expect(found("sqlite-file-imports-files", "packages/sql/src/internal/sqlite/file.ts")).toEqual(["http"])
   })
 
-  describe.each(pureModules)("%s is pure", (name) => {
-    const reported = () => found("pure-modules-import-data-only", `packages/core/src/${name}.ts`)
+  it("Batch may run an effect", () => {
+    expect(found("batch-imports-data-and-effect", "packages/core/src/Batch.ts").filter((to) => to.includes("/Effect.")))
+      .toEqual([])
+  })
 
-    it.each([...running, "effect/index"])("may not import %s", (id) => {
+  describe.each([
+    ...pureModules.map((name) => ({ name, rule: "pure-modules-import-data-only", may: "" })),
+    { name: "Batch", rule: "batch-imports-data-and-effect", may: "effect/Effect" }
+  ])("$name is pure", ({ may, name, rule }) => {
+    const reported = () => found(rule, `packages/core/src/${name}.ts`)
+
+    it.each([...running, "effect/index"].filter((id) => id !== may))("may not import %s", (id) => {
       const module = id.replace("effect/", "")
       expect(reported().filter((to) => to.includes(`/${module}.`))).not.toEqual([])
     })

@@ -188,6 +188,20 @@ describe("failSome", () => {
   })
 })
 
+describe("forEach", () => {
+  it("fails with the errors of the items, and needs what they need", () => {
+    const each = (_batch: Batch.Batch<Order>) =>
+      Batch.forEach(
+        _batch,
+        (_order, _index) => Effect.fail("locked" as const) as Effect.Effect<number, "locked", Budget>
+      )
+    expect(each).type.toBe<
+      (_batch: Batch.Batch<Order>) => Effect.Effect<void, QueueError.PartialFailure<"locked">, Budget>
+    >()
+    expect(boxed(Batch.forEach<Order, never, never>)).type.not.toBeCallableWith([], () => Effect.void)
+  })
+})
+
 describe("dead letters", () => {
   it("are meant by ids, all, or what they are like", () => {
     type Which = BatchQueue.WhichLetters
