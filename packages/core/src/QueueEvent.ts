@@ -266,12 +266,12 @@ export interface Succeeded<out C> {
  * @since 0.1.0
  * @category events
  */
-export interface Rejected<out C> {
+export interface Rejected<out C, out E = unknown> {
   readonly _tag: "Rejected"
   readonly shard: number
   readonly key: string | number
   readonly command: C
-  readonly error: unknown
+  readonly error: E
 }
 
 /**
@@ -326,15 +326,15 @@ export type BatchQueueEvent<A> =
   | LeaseWasLost
 
 /**
- * The events of a pool.
+ * The events of a pool whose commands fail with `E`.
  *
  * @since 0.1.0
  * @category models
  */
-export type ShardPoolEvent<C> =
+export type ShardPoolEvent<C, E = unknown> =
   | Dispatched<C>
   | Succeeded<C>
-  | Rejected<C>
+  | Rejected<C, E>
   | Failed<C>
   | Cancelled<C>
   | Dropped<C>

@@ -135,7 +135,7 @@ export interface ShardPool<in out C, out A, out E = never> {
    * The events from the moment of subscription until the pool is closed. A slow subscriber does not slow the pool down:
    * it loses events, and learns how many it missed.
    */
-  readonly events: Stream.Stream<ShardPoolEvent<C>>
+  readonly events: Stream.Stream<ShardPoolEvent<C, E>>
   /** The counts at one moment, also after the pool has been closed. */
   readonly metrics: Effect.Effect<Metrics>
 }
@@ -211,7 +211,7 @@ const unawaited: SubmissionOptions = { isAwaited: false, isDetached: true, origi
 
 class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   readonly name: string
-  readonly events: Stream.Stream<ShardPoolEvent<C>>
+  readonly events: Stream.Stream<ShardPoolEvent<C, E>>
   private readonly hub: EventHub.EventHub<ShardPoolEvent<C>>
   private readonly shards: ReadonlyArray<Shard<C>>
   private readonly tally: ShardTally<C>
@@ -236,7 +236,8 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   }) {
     this.name = options.name
     this.hub = options.hub
-    this.events = options.hub.stream
+    // What is rejected has failed with an error of `execute`.
+    this.events = options.hub.stream as Stream.Stream<ShardPoolEvent<C, E>>
     this.shards = options.shards
     this.tally = options.tally
     this.router = options.router

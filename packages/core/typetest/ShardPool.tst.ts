@@ -1,5 +1,5 @@
-import { Backpressure, type QueueError, ShardPool } from "@sluice/core"
-import { type Config, Context, Effect, type Layer, type Scope } from "effect"
+import { Backpressure, type QueueError, type QueueEvent, ShardPool } from "@sluice/core"
+import { type Config, Context, Effect, type Layer, type Scope, type Stream } from "effect"
 import { describe, expect, it } from "tstyche"
 
 interface Order {
@@ -125,6 +125,12 @@ describe("submit and offer", () => {
       >
     >()
     expect(boxed(book.submit)).type.not.toBeCallableWith({ instrument: "gold" })
+  })
+
+  it("have events that say with which error a command was rejected", () => {
+    expect(book.events).type.toBe<Stream.Stream<QueueEvent.ShardPoolEvent<Order, Refused>>>()
+    expect<Extract<QueueEvent.ShardPoolEvent<Order, Refused>, { readonly _tag: "Rejected" }>["error"]>().type
+      .toBe<Refused>()
   })
 
   it("drain names what is left", () => {
