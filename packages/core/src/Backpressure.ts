@@ -10,6 +10,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { type EffectQueue, makeQueue } from "./internal/intake/effectQueue.ts"
@@ -296,6 +297,29 @@ export const coalesceByKey = <A>(
     pair: (pairOptions) => coalescingPair(pairOptions, { merge, whenFull, identity: byKey(pairOptions.name, key) })
   }
 }
+
+/**
+ * A policy by its name in a configuration: `suspend` (without a timeout), `reject`, `dropNewest` or `dropOldest`.
+ *
+ * **Errors**: `ConfigError` if the name is missing, or is another one; it lists the choices.
+ *
+ * @example
+ * ```ts
+ * import { Backpressure, WriteBehind } from "@sluice/core"
+ * import { Console, Effect } from "effect"
+ *
+ * const lines = Effect.flatMap(Backpressure.config("LINES_POLICY"), (policy) =>
+ *   WriteBehind.make<string>({ name: "lines", capacity: 1_000, policy, flush: (batch) => Console.log(batch.items) }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category policies
+ */
+export const config = (name: string): Config.Config<Suspend | Reject | DropNewest | DropOldest> =>
+  Config.map(
+    Config.literal("suspend", "reject", "dropNewest", "dropOldest")(name),
+    (chosen) => ({ suspend: suspend(), reject, dropNewest, dropOldest })[chosen]
+  )
 
 /**
  * The pair of a policy that coalesces items of the same identity.
