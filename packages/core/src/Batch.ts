@@ -50,8 +50,8 @@ export interface Batch<out A> {
 
 /**
  * Fails a handler for some of its items, each with an error of its own, or all with the same. The other items count as
- * done. The message says how many items failed, and why the first one did. A `BatchQueue` decides about each error separately. A `WriteBehind` retries the failed items together, and its
- * schedule gets the error of the first.
+ * done. The message says how many items failed, and why the first one did. A `BatchQueue` decides about each error
+ * separately. A `WriteBehind` retries the failed items together, and its schedule gets the error of the first.
  *
  * An index outside of the batch makes the whole batch fail. When an item is retried, later items of the same key may
  * already be written.
