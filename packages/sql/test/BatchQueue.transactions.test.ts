@@ -2,9 +2,9 @@
  * A durable queue that is used inside a transaction of the database that it is stored in.
  */
 import { describe, expect, it } from "@effect/vitest"
-import { Backpressure, BatchQueue, BatchStore, Codec } from "@sluice/core"
+import { Backpressure, BatchQueue, BatchStore, Codec, type QueueError } from "@sluice/core"
 import { SqlTransaction } from "@sluice/sql"
-import { Deferred, Effect, Exit, Fiber, Option, Schema } from "effect"
+import { Deferred, Effect, Exit, Fiber, FiberId, Option, Schema, Stream } from "effect"
 import { store } from "./batchStores.ts"
 
 const { withTransaction } = SqlTransaction
@@ -146,6 +146,32 @@ describe("inside a transaction", () => {
       const error = yield* Effect.provide(withTransaction(Effect.flip(offered)), context)
       expect(error).toMatchObject({ _tag: "InvalidKey", item: 6, taken: 5, notTaken: [6, 7, Infinity] })
       expect(yield* queue.metrics).toMatchObject({ offered: 8, refused: 3 })
+    }))
+
+  it.scopedLive("many that are interrupted are counted and told whole, also those that were not come to", () =>
+    Effect.gen(function*() {
+      let interrupt = (): void => {}
+      const { context, queue } = yield* numbers({
+        capacity: 2,
+        policy: Backpressure.coalesceByKey((n) => {
+          if (n === 3) interrupt()
+          return n
+        })
+      })
+      const told = yield* Effect.fork(
+        Stream.runHead(Stream.filter(queue.events, ({ _tag }) => _tag === "OfferInterrupted"))
+      )
+      yield* Effect.repeat(Effect.sleep(1), { times: 5 })
+      const offered = Effect.withFiberRuntime<unknown, QueueError.BatchOfferError<number>>((fiber) => {
+        interrupt = () => fiber.unsafeInterruptAsFork(FiberId.none)
+        return queue.offerAll([1, 2, 3, 4, 5, 6, 7])
+      })
+      const exit = yield* Effect.exit(Effect.provide(withTransaction(offered), context))
+      expect(Exit.isInterrupted(exit)).toBe(true)
+      // Those that were offered together with the third are in.
+      expect(yield* queue.metrics).toMatchObject({ offered: 7, refused: 3 })
+      const event = Option.getOrThrow(yield* Fiber.join(told))
+      expect(event).toMatchObject({ taken: 4, notTaken: [5, 6, 7] })
     }))
 
   it.scopedLive("many of which one finds no room in the store are counted as refused from that one on", () =>

@@ -114,9 +114,9 @@ export class Offers<in out A> {
       { length: Math.ceil(entries.length / capacity) },
       (_, i) => entries.slice(i * capacity, (i + 1) * capacity)
     )
-    /** How many the intake was given, which counts them and tells of them, and how many of those have come to an end. */
+    /** How many the intake was given, which counts them, and how many of those it has taken: of the others it tells. */
     let given = 0
-    let ended = 0
+    let taken = 0
     const offered = Effect.reduce(
       chunks,
       { accepted: 0, coalesced: 0, dropped: 0 } as Taken,
@@ -124,24 +124,23 @@ export class Offers<in out A> {
         const offered = Effect.suspend(() => {
           const before = given
           given += chunk.length
-          return unweighed(offerEach(chunk, () => intake, undefined, { items: all, before }))
-        })
-        return Effect.map(Effect.zipRight(this.entering.makeRoomWithin, offered), (taken) => {
-          ended = given
-          return {
-            accepted: sum.accepted + taken.accepted,
-            coalesced: sum.coalesced + taken.coalesced,
-            dropped: sum.dropped + taken.dropped
+          const onTaken = () => {
+            taken = given
           }
+          return unweighed(offerEach(chunk, () => intake, undefined, { items: all, before, onTaken }))
         })
+        return Effect.map(Effect.zipRight(this.entering.makeRoomWithin, offered), (more) => ({
+          accepted: sum.accepted + more.accepted,
+          coalesced: sum.coalesced + more.coalesced,
+          dropped: sum.dropped + more.dropped
+        }))
       }
     )
     return Effect.onError(offered, () =>
       Effect.sync(() => {
-        if (given === entries.length) return
         tally.refusedAside(entries.length - given)
         // Interrupted between two chunks.
-        if (ended === given) tally.interrupted(given, all.slice(given))
+        if (taken === given && given < all.length) tally.interrupted(given, all.slice(given))
       }))
   }
 

@@ -79,6 +79,8 @@ export interface Place<out A> {
 export interface Part<out Item> {
   readonly items: ReadonlyArray<Item>
   readonly before: number
+  /** Called in the step in which the last of the part is taken: an interruption may be all that follows. */
+  readonly onTaken?: () => void
 }
 
 export const notTakenOf = <A>(place: Place<A>): ReadonlyArray<A> =>

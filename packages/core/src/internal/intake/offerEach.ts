@@ -81,5 +81,6 @@ const offerFrom = <A, Item>(
       return offerFrom(all, taken + 1, route, counts, origin, restore, part)
     })
   }
+  part?.onTaken?.()
   return Effect.succeed({ ...counts })
 }
