@@ -95,8 +95,8 @@ export class GroupWriter {
     this.metrics = new WriteMetrics(options.name, options.replica, clock, () => this.snapshot())
     this.lingering = new Timekeeper(clock, () => {
       if (this.isWaitOver) this.enoughBell.ring()
-      // It was asked for by an earlier group, which had enough before.
-      else if (this.enoughBell.isAwaited) this.lingering.within(this.waitsUntil - this.now)
+      // It was asked for by an earlier group, which had enough before. The present one may not be parked yet.
+      else this.lingering.within(this.waitsUntil - this.now)
     })
     this.transactions = transactions
     this.hub = hub
