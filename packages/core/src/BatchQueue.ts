@@ -60,7 +60,7 @@ import {
 } from "./internal/batchQueue/deadLetters.ts"
 import type { Entry } from "./internal/batchQueue/entry.ts"
 import { entryPolicy, suspends } from "./internal/batchQueue/entryPolicy.ts"
-import { guarded, logInternalError, logProcessError, withProcessSpan } from "./internal/batchQueue/reporting.ts"
+import { guarded, logInternalError, logProcessError } from "./internal/batchQueue/reporting.ts"
 import { makeGuard } from "./internal/fibers/guard.ts"
 import { type BatchAllOrNoneError, Entering } from "./internal/batchQueue/entering.ts"
 import { Offers, type UnsafeBatchOutcome } from "./internal/batchQueue/offers.ts"
@@ -69,7 +69,7 @@ import { Repeats } from "./internal/batchQueue/repeats.ts"
 import { Retrying } from "./internal/fibers/retrying.ts"
 import { Own } from "./internal/batchQueue/own.ts"
 import { forkLoop, Lifecycle } from "./internal/fibers/lifecycle.ts"
-import { isTracing } from "./internal/fibers/tracing.ts"
+import { isTracing, withBatchSpan } from "./internal/fibers/tracing.ts"
 import { Judge } from "./internal/batchQueue/verdict.ts"
 import type { Options as WorkersOptions } from "./internal/batchQueue/pool.ts"
 import { Workers } from "./internal/batchQueue/workers.ts"
@@ -519,9 +519,11 @@ export const make = <A, I, E = never, R = never, R2 = never, R3 = never>(
     const process = (batch: Batch<A>) => options.process(batch, handle)
     const workers = makeWayOut(shared, {
       // They run in the fibers of workers, which have the context.
-      process: (tracing ? (batch: Batch<A>) => withProcessSpan(name, batch, process(batch)) : process) as (
-        batch: Batch<A>
-      ) => Effect.Effect<void, unknown>,
+      process: (tracing
+        ? (batch: Batch<A>) => withBatchSpan("BatchQueue.process", name, batch, process(batch))
+        : process) as (
+          batch: Batch<A>
+        ) => Effect.Effect<void, unknown>,
       decide: options.decide as ((error: unknown) => Decision.Decision) | undefined,
       retry: checked.retry as Schedule.Schedule<unknown, unknown>
     })

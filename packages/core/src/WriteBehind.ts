@@ -42,7 +42,7 @@ import { replicaOf } from "./unstable/Replicas.ts"
 import { sum } from "./internal/shapes/counts.ts"
 import { Tally } from "./internal/writeBehind/tally.ts"
 import { forkLoop, Lifecycle } from "./internal/fibers/lifecycle.ts"
-import { isTracing, linksTo, withCurrentSpan } from "./internal/fibers/tracing.ts"
+import { isTracing, withBatchSpan, withCurrentSpan } from "./internal/fibers/tracing.ts"
 import type { Settlement } from "./internal/writeBehind/settlements.ts"
 import { unsafeOfferAllOrNone, unsafeOfferEach, whyNone } from "./internal/intake/allOrNone.ts"
 import { Offer } from "./internal/intake/offer.ts"
@@ -399,7 +399,7 @@ export const make = <A, E = never, R = never, R2 = never>(
     const { shardBy } = options
     const identityOf = shardBy && checked.shards > 1 ? (item: A) => identityIn(name, shardBy(item)) : undefined
     const handle = (batch: Batch<A>, origins: ReadonlyArray<unknown>) =>
-      tracing ? withFlushSpan(name, batch, origins, options.flush(batch)) : options.flush(batch)
+      tracing ? withBatchSpan("WriteBehind.flush", name, batch, options.flush(batch), origins) : options.flush(batch)
     const shards = yield* Effect.forEach(
       Array.from({ length: checked.shards }, (_, shard) => shard),
       (shard) =>
@@ -443,24 +443,6 @@ const measureBy = <A>({ limit, of }: BatchBytes<A>) => (item: A): number => {
     return limit + 1
   }
 }
-
-/** The span of one attempt, linked to the spans of its offers. */
-const withFlushSpan = <A, E, R>(
-  name: string,
-  batch: Batch<A>,
-  origins: ReadonlyArray<unknown>,
-  flush: Effect.Effect<void, E, R>
-): Effect.Effect<void, E, R> =>
-  Effect.withSpan(flush, "WriteBehind.flush", {
-    root: true,
-    links: linksTo(origins),
-    attributes: {
-      "sluice.queue": name,
-      "sluice.batch.items": batch.items.length,
-      "sluice.batch.trigger": batch.trigger,
-      "sluice.batch.attempt": batch.attempt
-    }
-  }) as Effect.Effect<void, E, R>
 
 /**
  * Provides your own tag with a queue. Closing the layer drains the queue.

@@ -52,7 +52,7 @@ export const taken = (counts: Counts): HttpServerResponse.HttpServerResponse =>
 export const alone = <A, E>({ keys }: Mounted, { key }: Ask, take: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   key === undefined ? take : keys.alone(key, take)
 
-export const otherBody: Effect.Effect<never, Failure> = Effect.fail({ _tag: "OtherBody" })
+const otherBody: Effect.Effect<never, Failure> = Effect.fail({ _tag: "OtherBody" })
 
 /**
  * Offers items, all or none, and counts what becomes of them. The first step offers them, or stores them; the second
@@ -108,7 +108,7 @@ const mayBeIn = (exit: Exit.Exit<unknown, Failure>): boolean => {
 }
 
 /** Offers those of the items that are not in from an earlier request. */
-export const offerRest = (
+const offerRest = (
   mounted: Mounted,
   part: Part,
   { key, wait }: Ask,

@@ -33,18 +33,3 @@ export const guarded = <Args extends ReadonlyArray<any>>(
     Effect.suspend(() => handler(...args)) as Effect.Effect<void>,
     (defect) => Effect.logError(`${queue}: ${field} died`, Cause.die(defect))
   )
-
-export const withProcessSpan = <A, E, R>(
-  name: string,
-  batch: Batch<A>,
-  process: Effect.Effect<void, E, R>
-): Effect.Effect<void, E, R> =>
-  Effect.withSpan(process, "BatchQueue.process", {
-    root: true,
-    attributes: {
-      "sluice.queue": name,
-      "sluice.batch.items": batch.items.length,
-      "sluice.batch.trigger": batch.trigger,
-      "sluice.batch.attempt": batch.attempt
-    }
-  }) as Effect.Effect<void, E, R>

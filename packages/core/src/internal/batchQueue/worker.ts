@@ -30,8 +30,6 @@ import type { Bundle, FailedItem, Verdict } from "./verdict.ts"
 import { awaitEnd, interruption, interruptNow, type Running } from "../fibers/fiber.ts"
 import { forkInterruptible } from "../fibers/forking.ts"
 
-/** Makes an effect interruptible. */
-
 /** Batches that are handled together, and how far that is. */
 interface Held<A> extends Group<A> {
   readonly hand: Hand<A>

@@ -6,6 +6,7 @@ import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Tracer from "effect/Tracer"
+import type { Batch } from "../../Batch.ts"
 import type { Running } from "./fiber.ts"
 
 /** Effect's own tracer keeps its spans to itself. */
@@ -39,6 +40,25 @@ export const withinSpan = <A, E, R>(effect: Effect.Effect<A, E, R>, origin: unkn
 export const withCurrentSpan = <A, E, R>(
   use: (span: Tracer.AnySpan | undefined) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> => Effect.withFiberRuntime((fiber) => use(fiber.currentSpan))
+
+/** Handles a batch in a span of its own, linked to the spans of its offers where these are known. */
+export const withBatchSpan = <A, E, R>(
+  span: string,
+  queue: string,
+  { attempt, items, trigger }: Pick<Batch<A>, "attempt" | "items" | "trigger">,
+  handled: Effect.Effect<void, E, R>,
+  origins: ReadonlyArray<unknown> = []
+): Effect.Effect<void, E, R> =>
+  Effect.withSpan(handled, span, {
+    root: true,
+    links: linksTo(origins),
+    attributes: {
+      "sluice.queue": queue,
+      "sluice.batch.items": items.length,
+      "sluice.batch.trigger": trigger,
+      "sluice.batch.attempt": attempt
+    }
+  }) as Effect.Effect<void, E, R>
 
 /** The links to the spans of offers. */
 export const linksTo = (origins: ReadonlyArray<unknown>): ReadonlyArray<Tracer.SpanLink> =>
