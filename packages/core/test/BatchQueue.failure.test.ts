@@ -64,6 +64,55 @@ describe("a schedule that ends", () => {
       expect(yield* letters(queue)).toMatchObject([{ reason: "retries-exhausted", error: "Error: never" }])
     }).pipe(onMemory))
 
+  it.scoped("ends for an error that `while` does not retry, and goes on for the others of the batch", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* numbers({ flush: { size: 2 }, while: (error) => error === "busy" })
+      sink.script.push(() => Batch.failSome([[0, "busy"], [1, "bounced"]]))
+      yield* offerAtOnce(queue, [1, 2])
+      expect(yield* letters(queue)).toMatchObject([{
+        content: [2],
+        reason: "retries-exhausted",
+        error: "Error: bounced"
+      }])
+      yield* TestClock.adjust("2 seconds")
+      expect(sink.items).toEqual([[1, 2], [1]])
+      expect(yield* queue.metrics).toMatchObject({ settled: 1, deadLettered: 1 })
+    }).pipe(onMemory))
+
+  it.scoped("ends after `decide`, which alone is asked where it says what to do", () =>
+    Effect.gen(function*() {
+      const asked: Array<unknown> = []
+      const { queue, sink } = yield* numbers({
+        decide: (error) => error === "late" ? Decision.retryAfter("1 second") : Decision.retry,
+        while: (error) => {
+          asked.push(error)
+          return false
+        },
+        cooldown: "1 minute"
+      })
+      sink.script.push(failing("late"), failing("hard"))
+      yield* queue.offer(1)
+      yield* TestClock.adjust("1 second")
+      expect(asked).toEqual(["hard"])
+      // As at the end of the schedule, it rests for the cooldown.
+      yield* TestClock.adjust("1 minute")
+      expect(sink.attempts.map(({ attempt }) => attempt)).toEqual([1, 2, 1])
+    }).pipe(onMemory))
+
+  it.scoped("ends where `while` throws, and `onInternalError` is told", () =>
+    Effect.gen(function*() {
+      const { internal, queue, sink } = yield* numbers({
+        while: () => {
+          throw new Error("while died")
+        }
+      })
+      sink.whenever = () => Effect.fail("never")
+      yield* queue.offer(1)
+      yield* settleDown
+      expect(internal).toEqual(["retry"])
+      expect(yield* letters(queue)).toMatchObject([{ reason: "retries-exhausted", error: "Error: never" }])
+    }).pipe(onMemory))
+
   it.scoped("says in the dead letter what the user's error says, where a partial failure names an item that is not there", () =>
     Effect.gen(function*() {
       const { queue, sink } = yield* numbers({ retry: Schedule.stop })

@@ -61,6 +61,44 @@ describe("retries", () => {
       expect(dropped.length).toBe(3)
     }))
 
+  it.scoped("come while the error is one to retry for; where `while` says no, the items are dropped at once", () =>
+    Effect.gen(function*() {
+      const seen: Array<unknown> = []
+      const { dropped, queue, sink, times } = yield* setup<number>({
+        while: (error) => {
+          seen.push(error)
+          return error === "soft"
+        }
+      })
+      sink.script.push(failing("soft"), failing("fatal"))
+      yield* queue.offerAll([1, 2, 3])
+      yield* TestClock.adjust("1 second")
+      expect(times).toEqual([0, 100])
+      expect(seen).toEqual(["soft", "fatal"])
+      expect(dropped.map(([, reason]) => reason)).toEqual(Array(3).fill("retries-exhausted"))
+      // The schedule still ends by itself.
+      for (let i = 0; i < 4; i++) sink.script.push(failing("soft"))
+      yield* queue.offerAll([4, 5, 6])
+      yield* TestClock.adjust("1 minute")
+      expect(yield* queue.metrics).toMatchObject({ dropped: 6, held: 0, retries: 4 })
+    }))
+
+  it.scoped("end where `while` throws, and the shard lives", () =>
+    Effect.gen(function*() {
+      const { dropped, queue, sink } = yield* setup<number>({
+        while: () => {
+          throw new Error("while died")
+        }
+      })
+      sink.script.push(failing("down"))
+      yield* queue.offerAll([1, 2, 3])
+      yield* TestClock.adjust("1 second")
+      expect(dropped.map(([item]) => item)).toEqual([1, 2, 3])
+      yield* queue.offerAll([4, 5, 6])
+      yield* TestClock.adjust(0)
+      expect(yield* queue.metrics).toMatchObject({ settled: 3, dropped: 3 })
+    }))
+
   it.scoped("may go on for ever, while the intake takes more", () =>
     Effect.gen(function*() {
       const { queue, sink } = yield* setup<number>({ retry: Schedule.spaced("1 second"), capacity: 5 })

@@ -35,7 +35,7 @@ const systems: Readonly<Record<string, System>> = {
     make: WriteBehind.make,
     valid: { name: "q", capacity: 8, batchBytes: { limit: 8, of: () => 1 }, flush: done },
     required: ["flush", "batchBytes.of"],
-    optional: ["weigh", "shardBy", "onDrop", "retry"]
+    optional: ["weigh", "shardBy", "onDrop", "retry", "while"]
   },
   BatchQueue: {
     make: BatchQueue.make,
@@ -58,7 +58,7 @@ const systems: Readonly<Record<string, System>> = {
       "buffer.items",
       "buffer.key"
     ],
-    optional: ["retry", "decide", "onProcessError", "onInternalError", "onDrop", "format.carries"]
+    optional: ["retry", "while", "decide", "onProcessError", "onInternalError", "onDrop", "format.carries"]
   },
   KeyedBatch: {
     make: KeyedBatch.make as Make,

@@ -28,6 +28,7 @@ const whileLocked = Schedule.recurWhile((error: Locked | QueueError.HandlerDefec
 const decide = (error: Locked | QueueError.HandlerDefect) =>
   error._tag === "Locked" ? Decision.retry : Decision.deadLetter
 const onProcessError = (_cause: Cause.Cause<Locked>, _batch: Batch.Batch<string>) => Effect.void
+const isRetried = (error: Locked | QueueError.HandlerDefect) => error._tag === "Locked"
 const isRejection = (error: Locked) => error._tag === "Locked"
 
 const shards = Config.integer("SHARDS")
@@ -88,6 +89,45 @@ describe("options that are constants, beside functions that are written in place
       execute: write,
       isRejection: (error: 1) => error === 1
     })
+  })
+})
+
+describe("the errors that are retried", () => {
+  const options = { name: "queue", capacity: 1, schema: Schema.String }
+
+  it("are those of the handler that is written in place, without an annotation", () => {
+    expect(WriteBehind.make({
+      ...options,
+      flush: (_batch: Batch.Batch<string>) => write(),
+      while: (error) => {
+        expect(error).type.toBe<Locked | QueueError.HandlerDefect>()
+        return error._tag === "Locked"
+      }
+    })).type.toBe<Effect.Effect<WriteBehind.WriteBehind<string>, QueueError.InvalidOption, Database | Scope.Scope>>()
+    expect(WriteBehind.layer(Lines, {
+      ...options,
+      flush: (_batch) => write(),
+      while: (error) => error._tag === "Locked"
+    })).type.toBe<Layer.Layer<Lines, QueueError.InvalidOption, Database>>()
+    expect(BatchQueue.layer(Mails, {
+      ...options,
+      process: (_batch) => write(),
+      while: (error) => {
+        expect(error).type.toBe<Locked | QueueError.HandlerDefect>()
+        return error._tag === "Locked"
+      }
+    })).type.toBe<
+      Layer.Layer<Mails, QueueError.InvalidOption | QueueError.StoreUnavailable, Database | BatchStore.BatchStore>
+    >()
+  })
+
+  it("are told by a function that takes all of them, and answers a boolean", () => {
+    const { capacity, name, schema } = options
+    expect(WriteBehind.layer).type.toBeCallableWith(Lines, { name, capacity, flush, while: isRetried })
+    expect(WriteBehind.layer).type.not.toBeCallableWith(Lines, { name, capacity, flush, while: isRejection })
+    expect(WriteBehind.layer).type.not.toBeCallableWith(Lines, { name, capacity, flush, while: () => Effect.void })
+    expect(BatchQueue.layer).type.toBeCallableWith(Mails, { name, schema, process: flush, while: isRetried })
+    expect(BatchQueue.layer).type.not.toBeCallableWith(Mails, { name, schema, process: flush, while: isRejection })
   })
 })
 

@@ -20,6 +20,7 @@ import * as Retry from "../../Retry.ts"
 import * as Check from "../../unstable/OptionCheck.ts"
 import * as Table from "../../unstable/OptionTable.ts"
 import { malformed, utf8Bytes } from "../codec/inspection.ts"
+import { retryOf } from "../fibers/retrying.ts"
 import { policyEntry } from "../intake/policyCheck.ts"
 
 /**
@@ -142,6 +143,12 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
    * more or less, without limit.
    */
   readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
+  /**
+   * Whether `retry` is asked about an error. Otherwise it is as if the schedule had ended: the item becomes a dead letter,
+   * or rests for the `cooldown`. It comes after `decide`, and only where that answers `Decision.retry`. If it throws,
+   * there is no retry either, and `onInternalError` is told. Default: `retry` is asked about every error.
+   */
+  readonly while?: ((error: RetryInput<NoInfer<E>>) => boolean) | undefined
   /**
    * What to do about an error of the whole batch, or of an item that `Batch.failSome` names. Default: `Decision.retry`.
    */
@@ -301,6 +308,7 @@ export const table = {
     defaultRetry,
     "after 1 second, doubling, at most 1 hour, 10 % more or less, without limit"
   ),
+  while: Table.optionalCallback<(error: any) => boolean>("`retry` is asked about every error"),
   decide: Table.optionalCallback("`Decision.retry`"),
   isolate: Table.optional(Table.oneOf("bisect", "each"), "the batch stays together"),
   inlineDelay: Table.withDefault(finite(0), 100),
@@ -367,6 +375,7 @@ export const checkOptions = (options: AnyOptions): Effect.Effect<Checked, Invali
     const hasOther = [pushes, bytes, lingerMillis].some((other) => other > 0)
     return {
       ...checked,
+      retry: retryOf(checked),
       flushPolicy: FlushPolicy.make({ ...flush, size: flush.size ?? (hasOther ? 0 : 1), linger: lingerMillis }),
       maxDeliveries: checked.maxDeliveries ?? Infinity,
       leaseMillis: checked.leaseDurationMillis,

@@ -3,7 +3,7 @@
  * any process, walks the schedule that far and continues from there.
  */
 import * as Effect from "effect/Effect"
-import type * as Schedule from "effect/Schedule"
+import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
 
@@ -45,6 +45,11 @@ const delayOf = (decision: ScheduleDecision.ScheduleDecision, nowMillis: number)
 }
 
 type Retry = Schedule.Schedule<unknown, unknown>
+
+/** The retry schedule of some options: it has ended for an error that is not one to try again for. */
+export const retryOf = <R extends Schedule.Schedule<any, any, any>>(
+  options: { readonly retry: R; readonly while?: ((error: any) => boolean) | undefined }
+): R => options.while === undefined ? options.retry : Schedule.whileInput(options.retry, options.while) as R
 
 /** How far a schedule is that has not been asked. */
 export const initialOf = (schedule: Retry): unknown => schedule.initial

@@ -12,6 +12,7 @@ import * as Retry from "../../Retry.ts"
 import type * as Sharding from "../../Sharding.ts"
 import * as Check from "../../unstable/OptionCheck.ts"
 import * as Table from "../../unstable/OptionTable.ts"
+import { retryOf } from "../fibers/retrying.ts"
 import { policyEntry } from "../intake/policyCheck.ts"
 
 /**
@@ -82,6 +83,12 @@ export interface Options<A, E, R, R2 = never> {
    * 400 ms.
    */
   readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
+  /**
+   * Whether `retry` is asked about an error. Otherwise its items are dropped, as at the end of the schedule. Of a partial
+   * failure it is told the error of the first item, which decides for all of them. If it throws, there is no retry
+   * either, and the event says why. Default: `retry` is asked about every error.
+   */
+  readonly while?: ((error: RetryInput<NoInfer<E>>) => boolean) | undefined
   /** How many shards there are. Each has a queue and a fiber of its own. Default: 1. */
   readonly shards?: number | undefined
   /**
@@ -132,6 +139,7 @@ export const table = {
   flushInterval: Table.withDefault(Table.duration, "1 second"),
   flush: Table.callback(),
   retry: Table.withDefault(Table.schedule, defaultRetry, "3 retries, after 100 ms, 200 ms and 400 ms"),
+  while: Table.optionalCallback<(error: any) => boolean>("`retry` is asked about every error"),
   shards: Table.withDefault(Table.positiveInteger, 1),
   shardBy: Table.limited(
     Table.optionalCallback<(item: any) => Sharding.Key>("the key of `coalesceByKey`, where that is the policy"),
@@ -161,5 +169,9 @@ export const checkOptions = (options: AnyOptions): Effect.Effect<Checked, Invali
     const { shardBy = byPolicy } = checked
     const isSharded = shards === 1 || shardBy !== undefined
     const limit = "a function where there are several shards"
-    return Effect.as(Check.check(isSharded, name, "shardBy", shardBy, limit), { ...checked, shardBy })
+    return Effect.as(Check.check(isSharded, name, "shardBy", shardBy, limit), {
+      ...checked,
+      shardBy,
+      retry: retryOf(checked)
+    })
   })
