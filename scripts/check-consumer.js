@@ -3,7 +3,6 @@
 //
 // The packages are packed and unpacked, and what they depend on is linked from the workspace. Errors in the declarations
 // of others are passed over, and said.
-import { spawnSync } from "node:child_process"
 import {
   cpSync,
   mkdirSync,
@@ -19,17 +18,12 @@ import { tmpdir } from "node:os"
 import { dirname, join, relative, sep } from "node:path"
 import { fileURLToPath } from "node:url"
 import ts from "typescript"
+import { packAll, published, run } from "./pack.js"
 
 const root = fileURLToPath(new URL("../", import.meta.url))
-const names = ["core", "http", "sql"]
 const project = realpathSync(mkdtempSync(join(tmpdir(), "sluice-consumer-")))
 const modules = join(project, "node_modules")
 process.on("exit", () => rmSync(project, { recursive: true, force: true }))
-
-const run = (command, args, cwd) => {
-  const { status, stderr, stdout } = spawnSync(command, args, { cwd, encoding: "utf8" })
-  if (status !== 0) throw new Error(`${command} ${args.join(" ")} failed:\n${stdout}${stderr}`)
-}
 
 const link = (name, from) => {
   const to = join(modules, name)
@@ -38,13 +32,13 @@ const link = (name, from) => {
   symlinkSync(realpathSync(join(from, "node_modules", name)), to)
 }
 
-const installed = (name) => {
+const tarballs = await packAll(join(project, "tarballs"))
+
+const installed = async (name) => {
   const folder = join(root, "packages", name)
-  const tarballs = join(project, "tarballs", name)
   const to = join(modules, "@sluice", name)
-  for (const path of [tarballs, to]) mkdirSync(path, { recursive: true })
-  run("npx", ["--yes", "pnpm@10.34.8", "pack", "--pack-destination", tarballs], folder)
-  run("tar", ["-xzf", join(tarballs, readdirSync(tarballs)[0]), "-C", to, "--strip-components=1"], project)
+  mkdirSync(to, { recursive: true })
+  await run(["tar", "-xzf", tarballs[`@sluice/${name}`], "-C", to, "--strip-components=1"])
   const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(to, "package.json"), "utf8"))
   for (const other of Object.keys({ ...dependencies, ...peerDependencies })) {
     if (!other.startsWith("@sluice/")) link(other, folder)
@@ -55,9 +49,9 @@ const installed = (name) => {
 /** Whether a file of a package's src is a module that users can import. */
 const isPublic = (file) => file.endsWith(".ts") && !/(^|\/)internal\/|^testing\/laws\//.test(file)
 
-const packages = names.map(installed)
+const packages = await Promise.all(published.map(installed))
 
-const publicModules = names.flatMap((name, at) =>
+const publicModules = published.flatMap((name, at) =>
   readdirSync(join(packages[at], "src"), { recursive: true })
     .map((file) => file.replaceAll(sep, "/"))
     .filter(isPublic)
