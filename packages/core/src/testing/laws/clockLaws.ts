@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/TestClock"
+import type { QueueStore } from "../../BatchStore.ts"
 import {
   add,
   batch,
@@ -195,24 +196,27 @@ export const clockLaws: ReadonlyArray<Law> = [
 
   law(
     "ids of a process whose clock is ahead are looked at, and its ids are taken once",
-    ({ queue, same }) =>
+    ({ again, queue, same }) =>
       Effect.gen(function*() {
         const idWindowMillis = 1000
-        const append = (id: string) =>
-          Effect.map(queue.append({ batches: [batch(1, { ids: [id] })], idWindowMillis }), ({ appended }) => appended)
-        for (const lead of [1, 500, 999, 1000, 1001, 1999, 2000, 50_000]) {
-          const start = 1_000_000 * (lead + 1)
-          let taken = 0
-          // The clocks go on, side by side; one process appends what the other one has appended before.
-          for (let step = 0; step < 5; step++) {
-            const id = `${lead} ms ahead, ${step}`
-            const now = start + 10 * step
-            yield* TestClock.setTime(now + lead)
-            taken += yield* append(id)
-            yield* TestClock.setTime(now)
-            taken += yield* append(id)
+        const append = (of: QueueStore, id: string) =>
+          Effect.map(of.append({ batches: [batch(1, { ids: [id] })], idWindowMillis }), ({ appended }) => appended)
+        // Of one process whose clock jumps, and of one that goes before all the time.
+        for (const [which, leader] of [["the same", queue], ["another", yield* again]] as const) {
+          for (const lead of [1, 999, 1000, 1001, 2000, 2048, 50_000]) {
+            const start = 1_000_000 * (lead + (leader === queue ? 1 : 100_000))
+            let taken = 0
+            // The clocks go on, side by side; one process appends what the other one has appended before.
+            for (let step = 0; step < 5; step++) {
+              const id = `${lead} ms ahead, ${which}, ${step}`
+              const now = start + 10 * step
+              yield* TestClock.setTime(now + lead)
+              taken += yield* append(leader, id)
+              yield* TestClock.setTime(now)
+              taken += yield* append(queue, id)
+            }
+            yield* same(`${which} process, ${lead} ms ahead`, taken, 5)
           }
-          yield* same(`${lead} ms ahead`, taken, 5)
         }
       })
   )

@@ -37,6 +37,8 @@ export type Failures = LawFailure | StoreUnavailable | LeaseLost
 /** A queue under trial. */
 export interface Trial {
   readonly queue: QueueStore
+  /** The same one, as another process has it. */
+  readonly again: Effect.Effect<QueueStore, StoreUnavailable>
   /** Another one of the same store. */
   readonly other: Effect.Effect<QueueStore, StoreUnavailable>
   /** Fails where two values differ. */
@@ -97,7 +99,7 @@ export const law = (name: string, check: (trial: Trial) => Effect.Effect<void, F
       // Laws speak of moments. The one before has left the clock somewhere.
       yield* TestClock.setTime(0)
       const queue = yield* store.queue(name)
-      yield* check({ queue, other: store.queue(`${name} (another)`), same, loses })
+      yield* check({ queue, again: store.queue(name), other: store.queue(`${name} (another)`), same, loses })
     })
   }
 }

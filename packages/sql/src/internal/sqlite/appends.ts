@@ -54,9 +54,14 @@ export const makeAppends = (prefix: string): Pick<Operations, Names> => {
       RETURNING 1`,
     takePlaces: `UPDATE ${queues} SET next_place = next_place + ?, pending_batches = pending_batches + ?,
       pending_items = pending_items + ? WHERE id = ? RETURNING next_place`,
-    // A process whose clock is ahead may be in the bucket after this one.
-    duplicates: `SELECT given.value AS id FROM json_each(?) AS given CROSS JOIN ${ids} AS known
-      ON known.queue_id = ? AND known.bucket IN (?, ?, ?) AND known.id = given.value WHERE known.at_ms > ?`,
+    // From bucket to bucket, because a process whose clock is ahead may be in any of those after this one.
+    duplicates: `WITH RECURSIVE buckets (bucket) AS (
+        SELECT min(bucket) FROM ${ids} WHERE queue_id = ? AND bucket >= ?
+        UNION ALL SELECT (SELECT min(bucket) FROM ${ids} WHERE queue_id = ? AND bucket > buckets.bucket)
+          FROM buckets WHERE bucket IS NOT NULL
+      )
+      SELECT given.value AS id FROM buckets CROSS JOIN json_each(?) AS given CROSS JOIN ${ids} AS known
+      ON known.queue_id = ? AND known.bucket = buckets.bucket AND known.id = given.value WHERE known.at_ms > ?`,
     remember: `INSERT INTO ${ids} (queue_id, bucket, id, at_ms) SELECT ?, ?, value, ? FROM json_each(?) WHERE true
       ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms`,
     forget: `DELETE FROM ${ids} WHERE (queue_id, bucket, id) IN (
@@ -144,7 +149,7 @@ export const makeAppends = (prefix: string): Pick<Operations, Names> => {
       const texts = JSON.stringify(given)
       // No time is before the time of SQLite's smallest integer.
       const since = Math.max(now - idWindowMillis, -Number.MAX_SAFE_INTEGER)
-      const params = [texts, queueId, bucket - 1, bucket, bucket + 1, since]
+      const params = [queueId, bucket - 1, queueId, texts, queueId, since]
       const known = yield* connection.execute(sql.duplicates, params, undefined)
       if (known.length > 0) {
         const remembered = new Set<string>(known.map(({ id }) => id))
