@@ -450,7 +450,7 @@ const describe = (unreadable: Codec.Unreadable): string => {
  * @category constructors
  */
 export const writeBehind = <Id, A, I>(
-  tag: Context.Tag<Id, WriteBehindModule.WriteBehind<A>>,
+  tag: Context.ReadonlyTag<Id, WriteBehindModule.WriteBehind<A>>,
   options: Options<A, I>
 ): Effect.Effect<HttpQueue<A>, never, Id> => Effect.map(tag, (queue) => fromWriteBehind(queue, options))
 
@@ -473,6 +473,6 @@ export const writeBehind = <Id, A, I>(
  * @category constructors
  */
 export const batchQueue = <Id, A, I>(
-  tag: Context.Tag<Id, BatchQueueModule.BatchQueue<A>>,
+  tag: Context.ReadonlyTag<Id, BatchQueueModule.BatchQueue<A>>,
   options: Options<A, I>
 ): Effect.Effect<HttpQueue<A>, never, Id> => Effect.map(tag, (queue) => fromBatchQueue(queue, options))

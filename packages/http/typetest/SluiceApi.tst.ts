@@ -1,5 +1,5 @@
 import { HttpApi, HttpApiClient, type HttpApiGroup } from "@effect/platform"
-import type { BatchQueue, QueueError, WriteBehind } from "@sluice/core"
+import { type Batch, BatchQueue, type QueueError, WriteBehind } from "@sluice/core"
 import { HttpQueue, HttpQueues, Ingest, SluiceApi } from "@sluice/http"
 import { Context, Effect, type Layer, Option, Redacted, Schema } from "effect"
 import { describe, expect, it } from "tstyche"
@@ -192,6 +192,25 @@ describe("HttpQueues.layer", () => {
     expect(HttpQueues.layer([failing])).type.toBe<
       Layer.Layer<HttpQueues.HttpQueues, QueueError.InvalidOption | "no queue", Emails>
     >()
+  })
+
+  it("mounts queues of an Effect.Service", () => {
+    class ReadingsService extends Effect.Service<ReadingsService>()("test/ReadingsService", {
+      scoped: WriteBehind.make({ name: "readings", capacity: 1, flush: (_batch: Batch.Batch<Reading>) => Effect.void })
+    }) {}
+    class EmailsService extends Effect.Service<EmailsService>()("test/EmailsService", {
+      scoped: BatchQueue.make({ name: "emails", schema: Email, process: () => Effect.void })
+    }) {}
+    expect(HttpQueue.writeBehind(ReadingsService, { schema: Reading })).type.toBe<
+      Effect.Effect<HttpQueue.HttpQueue<Reading>, never, ReadingsService>
+    >()
+    expect(HttpQueue.batchQueue(EmailsService, { schema: Email })).type.toBe<
+      Effect.Effect<HttpQueue.HttpQueue<Email>, never, EmailsService>
+    >()
+    expect(boxed(HttpQueue.writeBehind<ReadingsService, Reading, any>)).type.not.toBeCallableWith(ReadingsService, {
+      schema: Email
+    })
+    expect(boxed(HttpQueue.batchQueue)).type.not.toBeCallableWith(ReadingsService, { schema: Reading })
   })
 
   it("takes a schema for the items of the queue only", () => {

@@ -421,7 +421,7 @@ export const layerConfig = <I>(
  * @category layers
  */
 export const layerSqlClient = <I>(
-  tag: Context.Tag<I, WriteCoordinator>
+  tag: Context.ReadonlyTag<I, WriteCoordinator>
 ): Layer.Layer<SqlClient, InvalidOption, I | SqlTransaction> =>
   Layer.effect(
     SqlClient,

@@ -629,6 +629,21 @@ describe("layerSqlClient", () => {
       expect(yield* writes.metrics).toMatchObject({ offered: 3, succeeded: 3 })
     })))
 
+  it.effect("takes an Effect.Service whose coordinator is made in it", () => {
+    class Service extends Effect.Service<Service>()("test/Service", {
+      scoped: WriteCoordinator.make({ name: "service" })
+    }) {}
+    return withStore(
+      Effect.gen(function*() {
+        yield* createTable
+        yield* insert("a")
+        expect(yield* values).toEqual(["a"])
+        expect(yield* Effect.flatMap(Service, ({ metrics }) => metrics)).toMatchObject({ offered: 2, succeeded: 2 })
+      }).pipe(Effect.provide(Layer.provideMerge(WriteCoordinator.layerSqlClient(Service), Service.Default))),
+      { durable: false }
+    )
+  })
+
   it.effect("rolls back a transaction that fails, with the user's own error", () =>
     withClient(Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient

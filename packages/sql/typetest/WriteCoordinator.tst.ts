@@ -8,7 +8,7 @@ import {
   WriteCoordinator,
   type WriteError
 } from "@sluice/sql"
-import { Config, type ConfigError, Context, type Effect, type Layer, type Scope, type Stream } from "effect"
+import { Config, type ConfigError, Context, Effect, type Layer, type Scope, type Stream } from "effect"
 import { describe, expect, it } from "tstyche"
 
 class Writes extends Context.Tag("app/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
@@ -100,6 +100,18 @@ describe("layers", () => {
     expect(WriteCoordinator.layerSqlClient(Writes)).type.toBe<
       Layer.Layer<SqlClient.SqlClient, QueueError.InvalidOption, Writes | SqlTransaction.SqlTransaction>
     >()
+  })
+
+  it("of a SqlClient take an Effect.Service that is a coordinator, and none that is not", () => {
+    class Service extends Effect.Service<Service>()("app/Service", {
+      scoped: WriteCoordinator.make({ name: "service" })
+    }) {}
+    class Other extends Effect.Service<Other>()("app/Other", { succeed: { name: "other" } }) {}
+    expect(WriteCoordinator.layerSqlClient(Service)).type.toBe<
+      Layer.Layer<SqlClient.SqlClient, QueueError.InvalidOption, Service | SqlTransaction.SqlTransaction>
+    >()
+    expect(boxed(WriteCoordinator.layerSqlClient)).type.not.toBeCallableWith(Other)
+    expect(boxed(WriteCoordinator.layerSqlClient)).type.not.toBeCallableWith(Mailer)
   })
 
   it("take a tag of a coordinator only", () => {
