@@ -187,7 +187,7 @@ export default {
       name: "sql-imports-core-and-effect-sql",
       comment: "sql imports core, effect, the packages for SQL, and MessagePack.",
       severity: "error",
-      from: { path: "^packages/sql/src/", pathNot: "^packages/sql/src/internal/sqlite/file\\.ts$" },
+      from: { path: "^packages/sql/src/", pathNot: "^packages/sql/src/internal/sqlite/(file|driver)\\.ts$" },
       to: {
         pathNot: [
           "^packages/(core|sql)/(src|dist)/",
@@ -204,6 +204,20 @@ export default {
       severity: "error",
       from: { path: "^packages/sql/src/internal/sqlite/file\\.ts$" },
       to: { pathNot: ["^packages/(core|sql)/(src|dist)/", effect, "^(node:)?(fs|path)$"] }
+    },
+    {
+      name: "sqlite-driver-looks-for-its-package",
+      comment: "The driver is looked for before it is loaded, which only Node's builtin for modules can do.",
+      severity: "error",
+      from: { path: "^packages/sql/src/internal/sqlite/driver\\.ts$" },
+      to: {
+        pathNot: [
+          "^packages/(core|sql)/(src|dist)/",
+          effect,
+          "(^|/)node_modules/@effect/(sql[a-z0-9-]*|experimental)/",
+          "^(node:)?module$"
+        ]
+      }
     },
     {
       name: "http-imports-core-and-effect-platform",

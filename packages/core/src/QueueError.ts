@@ -234,6 +234,8 @@ export class HandlerDefect extends Data.TaggedError("HandlerDefect")<{ readonly 
  *   file is back; otherwise the store must be opened again.
  * - `"closed"`: the connection is closed. A retry on the same client cannot succeed.
  * - `"memory"`: there was not enough memory.
+ * - `"driver"`: the driver of the database is not installed, or does not fit this version of Node. The message says what
+ *   to run. A retry in the same process cannot succeed.
  * - `"failed"`: any other error, which is in `cause`: for example, a missing table.
  *
  * @since 0.1.0
@@ -253,6 +255,7 @@ export type UnavailableReason =
   | "moved"
   | "closed"
   | "memory"
+  | "driver"
   | "failed"
 
 /**

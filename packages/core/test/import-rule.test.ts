@@ -84,6 +84,8 @@ describe("import rule", () => {
     for (const file of ["Planted", "internal/sqlite/connection", "internal/sqlite/driver"]) {
       appendFileSync(join(bad, `packages/sql/src/${file}.ts`), `export * from "@effect/sql-sqlite-node/SqliteClient"\n`)
     }
+    const driver = "packages/sql/src/internal/sqlite/driver.ts"
+    appendFileSync(join(bad, driver), `export * from "node:http"\nexport * from "node:module"\n`)
     symlinkSync(join(root, "packages/sql/node_modules"), join(bad, "packages/sql/node_modules"), "junction")
     plant(bad, "packages/http/src/PlantedNode.ts", `export * from "node:http"\n`)
     plant(bad, "packages/sql/src/PlantedNode.ts", `export * from "node:fs"\n`)
@@ -144,6 +146,7 @@ describe("import rule", () => {
     ["http-not-sql", "packages/http/src/Planted.ts"],
     ["sql-imports-core-and-effect-sql", "packages/sql/src/PlantedNode.ts"],
     ["sqlite-file-imports-files", "packages/sql/src/internal/sqlite/file.ts"],
+    ["sqlite-driver-looks-for-its-package", "packages/sql/src/internal/sqlite/driver.ts"],
     ["one-file-drives-sqlite", "packages/sql/src/Planted.ts"],
     ["one-file-drives-sqlite", "packages/sql/src/internal/sqlite/connection.ts"],
     ["http-imports-core-and-effect-platform", "packages/http/src/PlantedNode.ts"]
@@ -161,6 +164,10 @@ describe("import rule", () => {
 
   it("the file of SQLite may be looked at with what Node has for files", () => {
     expect(found("sqlite-file-imports-files", "packages/sql/src/internal/sqlite/file.ts")).toEqual(["http"])
+  })
+
+  it("the driver of SQLite may be looked for with what Node has for modules", () => {
+    expect(found("sqlite-driver-looks-for-its-package", "packages/sql/src/internal/sqlite/driver.ts")).toEqual(["http"])
   })
 
   it("Batch may run an effect", () => {

@@ -18,7 +18,7 @@ import { isForAllConnections, isOfTransaction, whyMisplaced } from "./internal/s
 export const isDriverError: (error: unknown) => boolean = Errors.isDriverError
 
 /**
- * What an error of better-sqlite3 says about the file; undefined if the file is not at fault.
+ * What an error of better-sqlite3 says about the file, or the driver; undefined if neither is at fault.
  *
  * @since 0.1.0
  * @category errors

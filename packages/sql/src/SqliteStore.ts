@@ -233,7 +233,9 @@ const describe = (value: unknown): string => typeof value === "function" ? "anot
  * **Waits** for a lock that another process holds, at most `busyTimeout`. **Errors**: `InvalidOption`, also if the same
  * file is already open with another value of the option that it names; `StoreUnavailable`, with the path and the
  * reason: `"missing-directory"`, `"missing-file"`, `"cannot-open"`, `"permission"`, `"not-a-database"`, `"corrupt"`,
- * `"read-only"`, `"locked"`, `"full"`, `"io"`.
+ * `"read-only"`, `"locked"`, `"full"`, `"io"`, or `"driver"`, with what to run.
+ *
+ * The first one in a process loads the driver, so it cannot be run with `Effect.runSync`.
  *
  * @since 0.1.0
  * @category constructors

@@ -5,10 +5,11 @@ import { Cause, Deferred, Effect, Exit, Fiber } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { describe, expect, it } from "vitest"
+import { beforeAll, describe, expect, it } from "vitest"
 import * as SqliteStore from "../src/SqliteStore.ts"
 import * as SqlTransaction from "../src/SqlTransaction.ts"
 import { atLeast, type Campaign, forSeeds } from "../../core/test/support/campaigns.ts"
+import { loadDriver } from "./database.ts"
 
 // Random transactions with savepoints, failures and interruptions, under many schedules. The table `log` has what is
 // committed, in the order in which it was written. Each row says which value a counter got, and that follows from the
@@ -297,6 +298,9 @@ const reached = (seen: ReadonlyMap<string, number>, times: Readonly<Record<strin
   const seldom = Object.entries(times).filter(([what, times]) => (seen.get(what) ?? 0) < atLeast(times))
   expect(seldom.map(([what]) => [what, seen.get(what) ?? 0])).toEqual([])
 }
+
+// A run under a schedule cannot wait for it.
+beforeAll(() => Effect.runPromise(loadDriver))
 
 describe("what was committed is what running the same transactions one after another gives", () => {
   it.each([

@@ -6,11 +6,12 @@ import Database from "better-sqlite3"
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { describe, expect, it } from "vitest"
+import { beforeAll, describe, expect, it } from "vitest"
 import * as SqliteStore from "../src/SqliteStore.ts"
 import type * as SqlTransaction from "../src/SqlTransaction.ts"
 import * as WriteCoordinator from "../src/WriteCoordinator.ts"
 import { atLeast, type Campaign, campaign, forSeeds } from "../../core/test/support/campaigns.ts"
+import { loadDriver } from "./database.ts"
 
 // Random writes, failures, interruptions and closings, under many schedules. The table `log` has what is committed, in
 // the order in which it was written. Running exactly those writes again, one after another and without a database, must
@@ -595,6 +596,9 @@ const reached = (seen: ReadonlyMap<string, number>, times: Readonly<Record<strin
 const inTime: ReadonlyArray<Ending> = ["succeeds", "fails", "dies", "interrupts itself"]
 
 const isolated: ReadonlyArray<Ending> = [...inTime, "hangs", "outlives its time"]
+
+// A run under a schedule cannot wait for it.
+beforeAll(() => Effect.runPromise(loadDriver))
 
 describe("what was committed is what running the same writes one after another gives", () => {
   it.each([

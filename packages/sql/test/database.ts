@@ -49,6 +49,9 @@ export const withStockClient = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
       ))
   )
 
+/** After this, opening a store waits for nothing but the file. */
+export const loadDriver = Effect.scoped(Layer.build(SqliteStore.layer({ filename: ":memory:" })))
+
 /** The values of the column `v` of the table `t`, in order. */
 export const values = Effect.flatMap(
   SqlClient.SqlClient,

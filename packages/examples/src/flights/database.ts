@@ -35,6 +35,7 @@ const problems: Readonly<Record<QueueError.UnavailableReason, string>> = {
   "moved": "it was deleted, renamed or replaced while it was open",
   "closed": "it is closed",
   "memory": "there is not enough memory to open it",
+  "driver": "the driver of SQLite does not work here",
   "failed": "it answered with an error that is not known"
 }
 

@@ -3,6 +3,7 @@
  */
 import type { SqlError } from "@effect/sql/SqlError"
 import type { UnavailableReason } from "@sluice/core/QueueError"
+import { DriverUnusable } from "./driverFaults.ts"
 
 /** SQLite has extended error codes: SQLITE_IOERR_WRITE is a kind of SQLITE_IOERR. */
 const reasons: ReadonlyArray<readonly [code: string, reason: UnavailableReason]> = [
@@ -29,8 +30,9 @@ const codeOf = (error: unknown): string | undefined =>
 /** Whether an error comes from SQLite. */
 export const isDriverError = (error: unknown): boolean => codeOf(error)?.startsWith("SQLITE_") ?? false
 
-/** What an error of better-sqlite3 says about the file; undefined if the file is not at fault. */
+/** What an error of better-sqlite3 says about the file, or the driver; undefined if neither is at fault. */
 export const unavailableReason = (error: unknown): UnavailableReason | undefined => {
+  if (error instanceof DriverUnusable) return "driver"
   const code = codeOf(error)
   if (code !== undefined) {
     return reasons.find(([prefix]) => code === prefix || code.startsWith(`${prefix}_`))?.[1]
