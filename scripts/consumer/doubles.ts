@@ -45,7 +45,7 @@ const settlement = (items: ReadonlyArray<unknown>): WriteBehind.Settlement => ({
 })
 
 export const orders: WriteBehind.WriteBehind<Order> = {
-  name: "orders",
+  queueName: "orders",
   offer: () => Effect.succeed("accepted"),
   offerAll: (items) => Effect.succeed(all(items)),
   unsafeOffer: () => "accepted",
@@ -63,7 +63,7 @@ export const orders: WriteBehind.WriteBehind<Order> = {
 const none: QueueStore.Amount = { batches: 0, items: 0 }
 
 export const emails: BatchQueue.BatchQueue<Order> = {
-  name: "emails",
+  queueName: "emails",
   offer: () => Effect.succeed("accepted"),
   offerAll: (items) => Effect.succeed(all(items)),
   unsafeOffer: () => "accepted",
@@ -113,7 +113,7 @@ export const emails: BatchQueue.BatchQueue<Order> = {
 }
 
 export const accounts: KeyedBatch.KeyedBatch<string, Account> = {
-  name: "accounts",
+  queueName: "accounts",
   modify: (_key, run) => Effect.sync(() => run({ balance: 0 })[0]),
   modifyEffect: (_key, run) => Effect.map(run({ balance: 0 }), ([result]) => result),
   mutate: (_key, run) => Effect.sync(() => run({ balance: 0 })),
@@ -137,7 +137,7 @@ export const accounts: KeyedBatch.KeyedBatch<string, Account> = {
 }
 
 export const books: ShardPool.ShardPool<Order, number> = {
-  name: "books",
+  queueName: "books",
   submit: ({ amount }) => Effect.succeed(amount),
   offer: () => Effect.succeed("accepted"),
   drain: () => Effect.void,
@@ -162,7 +162,7 @@ export const books: ShardPool.ShardPool<Order, number> = {
 }
 
 export const writes: WriteCoordinator.WriteCoordinator = {
-  name: "writes",
+  queueName: "writes",
   submit: (write) => write,
   changes: Stream.empty,
   metrics: Effect.succeed({

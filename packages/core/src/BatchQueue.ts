@@ -100,7 +100,8 @@ import { forkUninterruptible } from "./internal/fibers/forking.ts"
  * @category models
  */
 export interface BatchQueue<in out A> {
-  readonly name: string
+  /** The option `name`. It is not called that, so that the queue can be the service of an `Effect.Tag`. */
+  readonly queueName: string
   /**
    * Offers one item and returns its outcome: `"accepted"`, `"coalesced"` or `"dropped"`. The item is not stored yet. It
    * is stored when its batch is due; until then it is lost if the process dies.
@@ -270,7 +271,7 @@ interface Parts<in out A> {
 }
 
 class BatchQueueImpl<in out A> implements BatchQueue<A> {
-  readonly name: string
+  readonly queueName: string
   readonly events: Stream.Stream<BatchQueueEvent<A>>
   readonly deadLetters: DeadLetters<A>
   readonly offer: BatchQueue<A>["offer"]
@@ -283,7 +284,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   private readonly parts: Parts<A>
 
   constructor(parts: Parts<A>) {
-    this.name = parts.name
+    this.queueName = parts.name
     this.events = parts.events
     this.parts = parts
     this.deadLetters = makeDeadLetters({ ...parts, observer: parts.tally })

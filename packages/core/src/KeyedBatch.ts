@@ -68,7 +68,8 @@ import { interruptSoon, type Running } from "./internal/fibers/fiber.ts"
  * @category models
  */
 export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
-  readonly name: string
+  /** The option `name`. It is not called that, so that the processor can be the service of an `Effect.Tag`. */
+  readonly queueName: string
   /**
    * Runs a pure function on the resource of a key. It returns a result and the new resource. Keep it quick. If it
    * throws, only its caller dies, and the resource is unchanged.
@@ -180,7 +181,7 @@ export type { CommonOptions, Configurable, Initial, Loading, Options }
 const publishWithinMillis = 1000
 
 class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatch<K, S, E> {
-  readonly name: string
+  readonly queueName: string
   readonly events: Stream.Stream<BatchRecord<K> | Missed>
   private readonly shards: ReadonlyArray<KeyedShard<S>>
   private readonly tally: KeyedTally<BatchRecord<K>>
@@ -197,7 +198,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
     readonly router: Router
     readonly tracing: boolean
   }) {
-    this.name = options.name
+    this.queueName = options.name
     this.events = options.events
     this.shards = options.shards
     this.tally = options.tally
@@ -228,7 +229,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
   /** Enters the operation and waits for its end within one mask, so that no interruption can come in between. */
   private runFrom(key: K, action: Action<S>, origin: unknown): Effect.Effect<any, any> {
     return Effect.uninterruptibleMask((restore): Effect.Effect<any, any> => {
-      if (!this.lifecycle.isOpen) return this.refuse(processorClosed(this.name))
+      if (!this.lifecycle.isOpen) return this.refuse(processorClosed(this.queueName))
       const index = this.router.route(key)
       if (typeof index !== "number") return this.refuse(index)
       this.tally.entered()
@@ -257,11 +258,15 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
 
   /** An internal fiber has died. */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
-    return this.lifecycle.fail(cause, `${this.name}: a fiber of the processor died; what it held has failed`, () => {
-      for (const shard of this.shards) shard.unsafeFail(Exit.failCause(cause))
-      this.idle.unsafeOpen()
-      return Effect.void
-    })
+    return this.lifecycle.fail(
+      cause,
+      `${this.queueName}: a fiber of the processor died; what it held has failed`,
+      () => {
+        for (const shard of this.shards) shard.unsafeFail(Exit.failCause(cause))
+        this.idle.unsafeOpen()
+        return Effect.void
+      }
+    )
   }
 
   /**

@@ -59,7 +59,8 @@ export interface Counts {
  * @category models
  */
 export interface PolicyQueue<in out A> {
-  readonly name: string
+  /** The option `name`. */
+  readonly queueName: string
   readonly capacity: number
   /**
    * Offers one item and returns its outcome.

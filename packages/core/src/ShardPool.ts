@@ -84,7 +84,8 @@ import { interruptSoon, type Running } from "./internal/fibers/fiber.ts"
  * @category models
  */
 export interface ShardPool<in out C, out A, out E = never> {
-  readonly name: string
+  /** The option `name`. It is not called that, so that the pool can be the service of an `Effect.Tag`. */
+  readonly queueName: string
   /**
    * Submits a command and returns its result.
    *
@@ -210,13 +211,13 @@ const detached: SubmissionOptions = { isAwaited: true, isDetached: true, origin:
 const unawaited: SubmissionOptions = { isAwaited: false, isDetached: true, origin: undefined }
 
 class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
-  readonly name: string
+  readonly queueName: string
   readonly events: Stream.Stream<ShardPoolEvent<C, E>>
   private readonly hub: EventHub.EventHub<ShardPoolEvent<C>>
   private readonly shards: ReadonlyArray<Shard<C>>
   private readonly tally: ShardTally<C>
   private readonly router: Router
-  private readonly key: (command: C) => Key
+  private readonly keyOf: (command: C) => Key
   private readonly tracing: boolean
   private readonly drainTimeoutMillis: number
   private readonly waiters = new Set<() => void>()
@@ -234,14 +235,14 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     readonly tracing: boolean
     readonly drainTimeoutMillis: number
   }) {
-    this.name = options.name
+    this.queueName = options.name
     this.hub = options.hub
     // What is rejected has failed with an error of `execute`.
     this.events = options.hub.stream as Stream.Stream<ShardPoolEvent<C, E>>
     this.shards = options.shards
     this.tally = options.tally
     this.router = options.router
-    this.key = options.key
+    this.keyOf = options.key
     this.tracing = options.tracing
     this.drainTimeoutMillis = options.drainTimeoutMillis
   }
@@ -283,7 +284,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
   }
 
   private enter(command: C, options: SubmissionOptions): Submission<C> | InvalidKey<C> {
-    const key = this.key(command)
+    const key = this.keyOf(command)
     const index = this.router.route(key)
     this.tally.changed()
     if (typeof index === "number") return new Submission(command, key, this.shards[index], options)
@@ -301,7 +302,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
       (error): Effect.Effect<never, QueueFull<C> | OfferTimeout<C> | PoolClosed<C>> =>
         error._tag === "QueueFull" || error._tag === "OfferTimeout"
           ? Effect.fail(error)
-          : this.lifecycle.refuse(() => poolClosed(this.name, command))
+          : this.lifecycle.refuse(() => poolClosed(this.queueName, command))
     )
   }
 
@@ -315,14 +316,14 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
 
   readonly drain = (timeout?: Duration.DurationInput): Effect.Effect<void, DrainTimeout<C> | InvalidOption> =>
     Effect.flatMap(
-      Check.millis(this.name, "timeout", timeout ?? this.drainTimeoutMillis),
+      Check.millis(this.queueName, "timeout", timeout ?? this.drainTimeoutMillis),
       (timeoutMillis) =>
         Effect.flatMap(this.awaitDrained(timeoutMillis), (): Effect.Effect<void, DrainTimeout<C>> => {
           const { failure, hasFailed, isClosed } = this.lifecycle
           const left = isClosed ? this.leftAtEnd : this.left
           return hasFailed || isClosed && left.length === 0
             ? failure
-            : Effect.fail(new DrainTimeout<C>({ queue: this.name, timeoutMillis, left }))
+            : Effect.fail(new DrainTimeout<C>({ queue: this.queueName, timeoutMillis, left }))
         })
     )
 
@@ -378,7 +379,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
 
   /** An internal fiber has died. */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
-    return this.lifecycle.fail(cause, `${this.name}: a fiber of the pool died; what it held is dropped`, () => {
+    return this.lifecycle.fail(cause, `${this.queueName}: a fiber of the pool died; what it held is dropped`, () => {
       this.end(this.giveUp())
       return Effect.void
     })
@@ -406,7 +407,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
       if (!this.lifecycle.isOver) {
         const left = this.giveUp()
         this.end(left)
-        yield* Effect.logWarning(`${this.name}: closed with ${left.length} commands left, which are dropped`)
+        yield* Effect.logWarning(`${this.queueName}: closed with ${left.length} commands left, which are dropped`)
       }
       yield* Effect.forEach(timers, interruptSoon, { discard: true })
       this.tally.publish()

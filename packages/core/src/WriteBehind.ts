@@ -74,7 +74,8 @@ import { park } from "./internal/fibers/parking.ts"
  * @category models
  */
 export interface WriteBehind<in out A> {
-  readonly name: string
+  /** The option `name`. It is not called that, so that the queue can be the service of an `Effect.Tag`. */
+  readonly queueName: string
   /**
    * Offers one item and returns its outcome: `"accepted"`, `"coalesced"` or `"dropped"`.
    *
@@ -174,7 +175,7 @@ export type { AllOrNoneError, BatchBytes, Configurable, Options, RetryInput, Set
 export { defaultRetry }
 
 class WriteBehindImpl<in out A> implements WriteBehind<A> {
-  readonly name: string
+  readonly queueName: string
   readonly events: Stream.Stream<QueueEvent<A>>
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
@@ -187,7 +188,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   private readonly lifecycle = new Lifecycle()
 
   constructor(name: string, shards: ReadonlyArray<Batcher<A>>, tally: Tally<A>, route: Route<A>, tracing: boolean) {
-    this.name = name
+    this.queueName = name
     this.shards = shards
     this.tally = tally
     this.events = tally.hub.stream
@@ -278,7 +279,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   }
 
   private get whenNotOpen(): Effect.Effect<never, QueueClosed> {
-    return this.lifecycle.refuse(() => queueClosed<never>(this.name, 0, []))
+    return this.lifecycle.refuse(() => queueClosed<never>(this.queueName, 0, []))
   }
 
   get depth(): Effect.Effect<number> {
@@ -295,7 +296,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
 
   /** An internal fiber has died: all held items are reported as dropped. */
   fail(cause: Cause.Cause<never>): Effect.Effect<void> {
-    return this.lifecycle.fail(cause, `${this.name}: a fiber of the queue died; what it held is dropped`, () =>
+    return this.lifecycle.fail(cause, `${this.queueName}: a fiber of the queue died; what it held is dropped`, () =>
       // Giving up releases everybody who waits; what died may be needed for it.
       Effect.forEach(this.shards, (shard) => Effect.exit(shard.abandon), { discard: true }))
   }

@@ -433,7 +433,7 @@ describe("options", () => {
         shards: undefined,
         shardOf: undefined
       })
-      expect(processor.name).toBe("test")
+      expect(processor.queueName).toBe("test")
       const call = yield* calling(processor.modify("a", add(1)))
       yield* TestClock.adjust(100)
       expect(yield* Fiber.join(call)).toBe(1)

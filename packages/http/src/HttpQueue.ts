@@ -312,7 +312,7 @@ export const fromWriteBehind = <A, I>(
   queue: WriteBehindModule.WriteBehind<A>,
   options: Options<A, I>
 ): HttpQueue<A> => ({
-  name: queue.name,
+  name: queue.queueName,
   system: "WriteBehind",
   decode: makeDecode(options),
   unsafeIntegers: options.unsafeIntegers,
@@ -356,7 +356,7 @@ export const fromBatchQueue = <A, I>(
     return isJson(values) ? Result.succeed(values) : Result.fail("its items are in a format that JSON cannot show")
   }
   return {
-    name: queue.name,
+    name: queue.queueName,
     system: "BatchQueue",
     decode: makeDecode(options),
     unsafeIntegers: options.unsafeIntegers,

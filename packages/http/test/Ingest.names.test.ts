@@ -30,7 +30,7 @@ const makeQueues = (names: ReadonlyArray<string>) =>
       }))
     const taken = Effect.map(
       Effect.filter(queues, ({ depth }) => Effect.map(depth, (depth) => depth > 0)),
-      (queues) => queues.map(({ name }) => name)
+      (queues) => queues.map(({ queueName }) => queueName)
     )
     return { queues: queues.map((queue) => HttpQueue.fromWriteBehind(queue, { schema: Reading })), taken }
   })

@@ -199,7 +199,7 @@ describe("/metrics", () => {
       const { gate, pool } = yield* shardPool
       const keyed = yield* keyedBatch
 
-      yield* untilEqual(server, { system: "write_behind", queue: wb.queue.name }, wb.queue.metrics, (own) => [
+      yield* untilEqual(server, { system: "write_behind", queue: wb.queue.queueName }, wb.queue.metrics, (own) => [
         ["sluice_items_offered_total", own.offered],
         ["sluice_items_refused_total", own.refused],
         ["sluice_items_coalesced_total", own.coalesced],
@@ -305,7 +305,7 @@ describe("/metrics", () => {
           name.endsWith("_total") ? "counter" : name.endsWith("_duration_seconds") ? "histogram" : "gauge"
         ])
       }
-      expect(valueOf(families, "sluice_oldest_age_seconds", { queue: wb.queue.name })).toBeGreaterThan(0)
+      expect(valueOf(families, "sluice_oldest_age_seconds", { queue: wb.queue.queueName })).toBeGreaterThan(0)
       expect(valueOf(families, "sluice_oldest_age_seconds", { queue: "metrics-bq" })).toBeGreaterThan(0)
       yield* gate.open
       yield* wb.gate.open

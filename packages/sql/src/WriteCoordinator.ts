@@ -71,7 +71,8 @@ import type { WriteError } from "./WriteError.ts"
  * @category models
  */
 export interface WriteCoordinator {
-  readonly name: string
+  /** The option `name`. It is not called that, so that the coordinator can be the service of an `Effect.Tag`. */
+  readonly queueName: string
   /**
    * Runs a write, and returns its result once the transaction that it shares with other writes is committed.
    *
@@ -165,14 +166,14 @@ const registerTimeout = (
   )
 
 class WriteCoordinatorImpl implements WriteCoordinator, RealCoordinator {
-  readonly name: string
+  readonly queueName: string
   readonly changes: Stream.Stream<WriteChange | Missed>
   readonly metrics: Effect.Effect<Metrics>
   private readonly writer: GroupWriter
   private readonly transactions: Transactions
 
   constructor(writer: GroupWriter, transactions: Transactions, changes: Stream.Stream<WriteChange | Missed>) {
-    this.name = writer.options.name
+    this.queueName = writer.options.name
     this.writer = writer
     this.transactions = transactions
     this.changes = changes

@@ -7,7 +7,7 @@ import { withStore } from "./database.ts"
 class Writes extends Context.Tag("test/Writes")<Writes, WriteCoordinator.WriteCoordinator>() {}
 
 const coordinator: WriteCoordinator.WriteCoordinator = {
-  name: "double",
+  queueName: "double",
   submit: (write) => write,
   changes: Stream.empty,
   metrics: Effect.die("nobody asks")

@@ -119,6 +119,27 @@ describe("layers", () => {
   })
 })
 
+describe("Effect.Tag and Effect.Service", () => {
+  // @effect-diagnostics-next-line unsupportedServiceAccessors:off
+  class Tagged extends Effect.Tag("app/Tagged")<Tagged, WriteCoordinator.WriteCoordinator>() {}
+  // @effect-diagnostics-next-line unsupportedServiceAccessors:off
+  class Service extends Effect.Service<Service>()("app/Service", {
+    accessors: true,
+    scoped: WriteCoordinator.make({ name: "writes" })
+  }) {}
+
+  it("have accessors for what a coordinator has, but for its generic submit", () => {
+    expect(Tagged.metrics).type.toBe<Effect.Effect<WriteCoordinator.Metrics, never, Tagged>>()
+    expect(Tagged.queueName).type.toBe<Effect.Effect<string, never, Tagged>>()
+    expect(Service.queueName).type.toBe<Effect.Effect<string, never, Service>>()
+    expect(Tagged).type.not.toHaveProperty("submit")
+    expect(Tagged.use((_) => _.submit(booking, { name: "booking" }))).type.toBe<
+      Effect.Effect<number, Taken | WriteError.WriteError, Mailer | Tagged>
+    >()
+    expect(Service.Default).type.toBe<Layer.Layer<Service, QueueError.InvalidOption, SqlTransaction.SqlTransaction>>()
+  })
+})
+
 describe("withTransaction", () => {
   it("adds the errors of the transaction", () => {
     expect(SqlTransaction.withTransaction(booking)).type.toBe<

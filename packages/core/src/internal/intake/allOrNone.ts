@@ -9,7 +9,7 @@ import { isOutcome } from "./waitingRoom.ts"
 
 /** A queue that items of a call are offered to. */
 interface Target<in out A, out Item> {
-  readonly name: string
+  readonly queueName: string
   readonly capacity: number
   readonly itemOf: (item: A) => Item
   readonly unsafeOffer: (item: A, origin: unknown) => UnsafeOutcome
@@ -82,7 +82,7 @@ export const unsafeOfferEach = <A, Item>(
       // Only a policy of the user's refuses what there was room for.
       refuseRest()
       const notTaken = items.slice(taken).map((each) => queue.itemOf(each))
-      const refusal = { queue: queue.name, item: queue.itemOf(item), taken, notTaken }
+      const refusal = { queue: queue.queueName, item: queue.itemOf(item), taken, notTaken }
       return queueFull(refusal, queue.retryAfterMillis(notTaken.length))
     }
     counts[outcome] += 1
@@ -100,7 +100,7 @@ const gravest = <A>(reasons: ReadonlyArray<WhyNot<A>>): WhyNot<A> =>
 /** What an error carries where nothing was taken. */
 const noneOf = <A, Item>(items: ReadonlyArray<A>, queue: Target<A, Item>): Refusal<Item> => {
   const notTaken = items.map((item) => queue.itemOf(item))
-  return { queue: queue.name, item: notTaken[0], taken: 0, notTaken }
+  return { queue: queue.queueName, item: notTaken[0], taken: 0, notTaken }
 }
 
 const refusalOfAll = <A, Item>(
@@ -108,7 +108,7 @@ const refusalOfAll = <A, Item>(
   queue: Target<A, Item>,
   reason: WhyNot<A>
 ): AllOrNoneError<Item> => {
-  const { capacity, name } = queue
+  const { capacity, queueName: name } = queue
   const refusal = noneOf(items, queue)
   switch (reason._tag) {
     case "Closed":

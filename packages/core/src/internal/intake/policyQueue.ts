@@ -55,7 +55,7 @@ const takesForLook = 64
 
 /** The queue: `PolicyQueue.make` answers it under its public interface. */
 export class PolicyQueueImpl<in out A, out Item = A> {
-  readonly name: string
+  readonly queueName: string
   readonly capacity: number
   readonly close: Effect.Effect<void>
   readonly shutdown: Effect.Effect<void>
@@ -101,7 +101,7 @@ export class PolicyQueueImpl<in out A, out Item = A> {
     this.waiting = waiting
     this.dropsOldestOnly = pair.dropsOldestOnly === true
     this.ledger = ledger
-    this.name = options.name
+    this.queueName = options.name
     this.capacity = options.capacity
     this.weigh = options.weigh
     this.identityOf = options.identityOf
@@ -292,12 +292,12 @@ export class PolicyQueueImpl<in out A, out Item = A> {
       case "invalid-key":
         return Effect.fail(
           invalidKey(
-            this.invalidKeyOf(place.item) ?? { queue: this.name, key: undefined, limit: keyLimit },
+            this.invalidKeyOf(place.item) ?? { queue: this.queueName, key: undefined, limit: keyLimit },
             refusal
           )
         )
       case "closed":
-        return Effect.fail(queueClosed(this.name, refusal.taken, refusal.notTaken))
+        return Effect.fail(queueClosed(this.queueName, refusal.taken, refusal.notTaken))
       default:
         return Effect.fail(queueFull(refusal, this.retryAfterMillisAt(place)))
     }
@@ -308,7 +308,7 @@ export class PolicyQueueImpl<in out A, out Item = A> {
     const { item, part, taken } = place
     const isPart = part !== undefined
     return {
-      queue: this.name,
+      queue: this.queueName,
       item: this.itemOf(item),
       taken: isPart ? part.before + taken : taken,
       notTaken: isPart

@@ -478,7 +478,7 @@ export const makeBatcher = <A>(options: Options<A>): Effect.Effect<Batcher<A>, I
     )
     if (options.flushPolicy.bytes > 0 && intake.unsafeBytes() === undefined) {
       return yield* new InvalidOption({
-        queue: intake.name,
+        queue: intake.queueName,
         field: "policy",
         value: options.intake.policy,
         limit: "one that makes its backing queue of the options that it is given, where there is batchBytes"

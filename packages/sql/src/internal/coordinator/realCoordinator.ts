@@ -22,10 +22,10 @@ export interface RealCoordinator {
 /** The coordinator, where it is one of ours. */
 export const realOf = (
   module: string,
-  coordinator: { readonly name: string }
+  coordinator: { readonly queueName: string }
 ): Effect.Effect<RealCoordinator, InvalidOption> =>
   submitAs in coordinator
-    ? Effect.succeed(coordinator as { readonly name: string } & RealCoordinator)
+    ? Effect.succeed(coordinator as { readonly queueName: string } & RealCoordinator)
     : Effect.fail(
       new InvalidOption({
         queue: module,
