@@ -48,8 +48,8 @@
  * separate queues.
  *
  * The counts are plain fields. A `WriteBehind` publishes them when it rests (every 10 ms under load, every second while
- * its sink hangs); the other systems publish within a second of a change. The labels are part of the metric's key,
- * because updating a tagged metric costs a thousand times as much.
+ * its sink hangs, and within a second of a change while its items wait); the other systems publish within a second of a
+ * change. The labels are part of the metric's key, because updating a tagged metric costs a thousand times as much.
  *
  * @since 0.1.0
  */

@@ -159,6 +159,32 @@ describe("metrics", () => {
       expect(yield* read("sluice_oldest_age_seconds", tags)).toMatchObject({ value: 3 })
     }))
 
+  for (const flushInterval of ["1 hour", 0, Infinity] as const) {
+    it.scoped(`are published within a second while items wait, with a flushInterval of ${flushInterval}`, () =>
+      Effect.gen(function*() {
+        const queue = yield* WriteBehind.make<readonly [key: string, n: number], never, never>({
+          name: `waiting ${flushInterval}`,
+          capacity: 3,
+          flushInterval,
+          policy: Backpressure.coalesceByKey(([key]) => key),
+          flush: () => Effect.void
+        })
+        const tags = { queue: `waiting ${flushInterval}` }
+        yield* queue.offer(["a", 1])
+        yield* TestClock.adjust("1 second")
+        expect(yield* read("sluice_depth_items", tags)).toMatchObject({ value: 1 })
+        yield* TestClock.adjust("1 second")
+        yield* queue.offer(["a", 2])
+        yield* TestClock.adjust("1 second")
+        expect(yield* read("sluice_items_coalesced_total", tags)).toMatchObject({ count: 1 })
+        expect(yield* read("sluice_oldest_age_seconds", tags)).toMatchObject({ value: 3 })
+        yield* queue.offer(["b", 1])
+        yield* TestClock.adjust("1 second")
+        expect(yield* read("sluice_items_offered_total", tags)).toMatchObject({ count: 3 })
+        expect(yield* read("sluice_depth_items", tags)).toMatchObject({ value: 2 })
+      }))
+  }
+
   it.scoped("are published while nothing is flushed, when items are dropped", () =>
     Effect.gen(function*() {
       const queue = yield* WriteBehind.make<number, never, never>({

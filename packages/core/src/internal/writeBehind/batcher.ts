@@ -41,7 +41,7 @@ type State<A> =
 const gathering: State<never> = { _tag: "Gathering" }
 const stopped: State<never> = { _tag: "Stopped" }
 
-/** How often the numbers of a queue are told while its loop is busy with one batch. */
+/** How often the numbers of a queue are told while its loop is busy with one batch, and how soon while it waits for one. */
 const tellEveryMillis = 1000
 
 interface InFlight<A> {
@@ -68,7 +68,8 @@ export interface Observer<in A> {
     failed: ReadonlyArray<number> | undefined
   ) => void
   /**
-   * Nothing is due, or the loop takes a break, or has been busy with one batch for a while: time to tell the numbers.
+   * Nothing is due, or the loop takes a break, or has been busy with one batch or waited for one for a while: time to
+   * tell the numbers.
    */
   readonly resting: () => void
   readonly retried: (batch: Batch<A>, delayMillis: number, cause: Cause.Cause<unknown>) => void
@@ -110,13 +111,15 @@ export class Batcher<in out A> {
       if (this.open.openedAt !== undefined) this.keepTime()
     }
   )
-  /** Keeps the time until the open batch is due, and while the sink is busy until the numbers are told again. */
+  /** Keeps the time until the open batch is due, or the numbers are told again. */
   readonly timekeeper: Timekeeper
   /** Ends a backoff early. */
   private endBackOff: (() => void) | undefined
   private readonly breaks: Breaks
   /** When the numbers were told last. */
   private toldAt = -Infinity
+  /** The numbers have changed since, while the loop waits. */
+  private isUntold = false
 
   constructor(
     options: Options<A>,
@@ -174,6 +177,7 @@ export class Batcher<in out A> {
     if (length === 0) return
     const opened = this.open.accepted(this.admitted, this.left + 1, this.now)
     if (!this.bell.isAwaited) return
+    this.tellSoon()
     if (length >= this.options.batchSize || this.hasManyBytes) this.signal()
     else if (opened) this.keepTime()
   }
@@ -196,8 +200,10 @@ export class Batcher<in out A> {
    */
   onCoalesced(origin: unknown): void {
     if (origin !== undefined) this.origins.add(this.admitted, origin)
+    if (!this.bell.isAwaited) return
+    this.tellSoon()
     // What it was merged to may be larger.
-    if (this.bell.isAwaited && this.hasManyBytes) this.signal()
+    if (this.hasManyBytes) this.signal()
   }
 
   /** The policy has dropped items that were in, and this many are left. */
@@ -272,8 +278,16 @@ export class Batcher<in out A> {
     return Effect.void
   }
 
+  /** The loop waits, and would tell the numbers when the next batch is due, which may be long. */
+  private tellSoon(): void {
+    if (this.isUntold) return
+    this.isUntold = true
+    this.timekeeper.within(tellEveryMillis)
+  }
+
   /** Tells the numbers. */
   private tell(): void {
+    this.isUntold = false
     this.toldAt = this.now()
     this.options.observer.resting()
   }
@@ -336,7 +350,10 @@ export class Batcher<in out A> {
       this.tell()
       this.timekeeper.within(tellEveryMillis)
     } else if (this.due(this.now()) !== undefined) this.signal()
-    else if (this.open.openedAt !== undefined) this.keepTime()
+    else {
+      if (this.isUntold) this.tell()
+      if (this.open.openedAt !== undefined) this.keepTime()
+    }
   }
 
   // --- handling -----------------------------------------------------------------------------------------------------
