@@ -130,7 +130,7 @@ describe("a driver that cannot be used fails the layer with what to run", () => 
   it.scopedLive("where the process would crash with it, before it is loaded", () =>
     Effect.gen(function*() {
       const { bindings, claim, opening } = yield* installation
-      const version = ["12.11.1", "13.2.0"].find((version) => refusedPair(node, version) !== undefined)
+      const version = ["12.11.1", "13.2.0"].find((version) => refusedPair({ node }, version) !== undefined)
       if (version === undefined) return
       claim(version)
       // Loading it would say that it is missing.
@@ -147,7 +147,7 @@ describe("pairs of a Node and a driver", () => {
     ["20.20.2", "13.2.0"],
     ["21.7.3", "13.0.0"]
   ])("Node %s with better-sqlite3 %s is refused", (node, driver) => {
-    const message = refusedPair(node, driver)?.message
+    const message = refusedPair({ node }, driver)?.message
     expect(message).toContain(`better-sqlite3 ${driver}`)
     expect(message).toContain(`Node ${node}`)
     expect(message).toContain(driver.startsWith("13") ? "needs better-sqlite3 12" : "needs better-sqlite3 13")
@@ -162,11 +162,16 @@ describe("pairs of a Node and a driver", () => {
     ["24.21.0", "13.2.0"],
     ["26.12.1", "13.2.0"]
   ])("Node %s with better-sqlite3 %s is not", (node, driver) => {
-    expect(refusedPair(node, driver)).toBeUndefined()
+    expect(refusedPair({ node }, driver)).toBeUndefined()
+  })
+
+  it("Bun with better-sqlite3 12 is refused, and with 13 is not", () => {
+    expect(refusedPair({ node: "24.3.0", bun: "1.4.5" }, "12.11.1")?.message).toContain("does not run on Bun")
+    expect(refusedPair({ node: "24.3.0", bun: "1.4.5" }, "13.2.0")).toBeUndefined()
   })
 
   it("the pair of this run is not", () => {
-    expect(refusedPair(node, driver)).toBeUndefined()
+    expect(refusedPair({ node }, driver)).toBeUndefined()
   })
 })
 

@@ -33,7 +33,7 @@ const versionOfDriver = (): string | undefined => {
 /** Refuses a driver that would end the process, before it is loaded. */
 const refuse = Effect.suspend(() => {
   const version = versionOfDriver()
-  const refused = version === undefined ? undefined : refusedPair(process.versions.node, version)
+  const refused = version === undefined ? undefined : refusedPair(process.versions, version)
   return refused === undefined ? Effect.void : Effect.fail(refused)
 })
 

@@ -32,15 +32,24 @@ const wrapsCrash = (node: string): boolean => {
   return major === 24 ? minor >= 19 : major > 25
 }
 
-/** Whether a process of this version of Node would crash with this version of better-sqlite3, and then why. */
-export const refusedPair = (node: string, driver: string): DriverUnusable | undefined => {
+/** What a process runs on, as `process.versions` tells it. Bun tells the version of Node that it stands in for, too. */
+export interface Runtime {
+  readonly node: string
+  readonly bun?: string | undefined
+}
+
+const take13 =
+  "Write \"overrides\": { \"better-sqlite3\": \"^13.2.0\" } into package.json (pnpm: the same under overrides in "
+  + "pnpm-workspace.yaml) and install again"
+
+/** Whether this version of better-sqlite3 would end the process, or cannot run in it, and then why. */
+export const refusedPair = ({ bun, node }: Runtime, driver: string): DriverUnusable | undefined => {
   const isNodeApi = numbersOf(driver)[0] >= 13
+  if (!isNodeApi && bun !== undefined) {
+    return new DriverUnusable(`better-sqlite3 ${driver} does not run on Bun, which needs better-sqlite3 13`, take13)
+  }
   if (!isNodeApi && wrapsCrash(node)) {
-    return new DriverUnusable(
-      `better-sqlite3 ${driver} aborts on Node ${node}, which needs better-sqlite3 13`,
-      "Write \"overrides\": { \"better-sqlite3\": \"^13.2.0\" } into package.json (pnpm: the same under overrides in "
-        + "pnpm-workspace.yaml) and install again"
-    )
+    return new DriverUnusable(`better-sqlite3 ${driver} aborts on Node ${node}, which needs better-sqlite3 13`, take13)
   }
   if (isNodeApi && numbersOf(node)[0] < 22) {
     return new DriverUnusable(
