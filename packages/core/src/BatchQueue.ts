@@ -21,6 +21,7 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import * as Inspectable from "effect/Inspectable"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
@@ -270,7 +271,7 @@ interface Parts<in out A> {
   readonly events: Stream.Stream<BatchQueueEvent<A>>
 }
 
-class BatchQueueImpl<in out A> implements BatchQueue<A> {
+class BatchQueueImpl<in out A> extends Inspectable.Class implements BatchQueue<A> {
   readonly queueName: string
   readonly events: Stream.Stream<BatchQueueEvent<A>>
   readonly deadLetters: DeadLetters<A>
@@ -284,6 +285,7 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
   private readonly parts: Parts<A>
 
   constructor(parts: Parts<A>) {
+    super()
     this.queueName = parts.name
     this.events = parts.events
     this.parts = parts
@@ -309,6 +311,13 @@ class BatchQueueImpl<in out A> implements BatchQueue<A> {
 
   get metrics(): Effect.Effect<Metrics> {
     return Effect.sync(() => this.snapshot())
+  }
+
+  toJSON(): unknown {
+    const { lifecycle, workers } = this.parts
+    const { state } = lifecycle
+    const shown = state === "open" && workers.isPaused ? "paused" : state
+    return { _id: "BatchQueue", queueName: this.queueName, state: shown, counts: this.snapshot() }
   }
 
   private snapshot(): Metrics {

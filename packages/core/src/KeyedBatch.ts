@@ -17,6 +17,7 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Inspectable from "effect/Inspectable"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
@@ -180,7 +181,7 @@ export type { CommonOptions, Configurable, Initial, Loading, Options }
 /** How long after a change the metrics are published. */
 const publishWithinMillis = 1000
 
-class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatch<K, S, E> {
+class KeyedBatchImpl<in out K extends Key, in out S, out E> extends Inspectable.Class implements KeyedBatch<K, S, E> {
   readonly queueName: string
   readonly events: Stream.Stream<BatchRecord<K> | Missed>
   private readonly shards: ReadonlyArray<KeyedShard<S>>
@@ -198,6 +199,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
     readonly router: Router
     readonly tracing: boolean
   }) {
+    super()
     this.queueName = options.name
     this.events = options.events
     this.shards = options.shards
@@ -243,10 +245,15 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> implements KeyedBatc
   }
 
   get metrics(): Effect.Effect<Metrics> {
-    return Effect.sync(() => ({
-      ...this.tally.snapshot(),
-      keys: this.shards.reduce((keys, shard) => keys + shard.keys, 0)
-    }))
+    return Effect.sync(() => this.snapshot())
+  }
+
+  private snapshot(): Metrics {
+    return { ...this.tally.snapshot(), keys: this.shards.reduce((keys, shard) => keys + shard.keys, 0) }
+  }
+
+  toJSON(): unknown {
+    return { _id: "KeyedBatch", queueName: this.queueName, state: this.lifecycle.state, counts: this.snapshot() }
   }
 
   /** To be called when nothing may be running any more. */

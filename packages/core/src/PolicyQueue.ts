@@ -7,11 +7,12 @@
  *
  * @since 0.1.0
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Inspectable from "effect/Inspectable"
 import type * as Backpressure from "./Backpressure.ts"
 import type { EffectDequeue } from "./internal/intake/effectQueue.ts"
 import { mostAllOrNone as most } from "./internal/intake/allOrNone.ts"
-import { makeImpl } from "./internal/intake/policyQueue.ts"
+import { makeImpl, type PolicyQueueImpl } from "./internal/intake/policyQueue.ts"
 import type { InvalidOption, OfferError } from "./QueueError.ts"
 import type { Outcome, UnsafeOutcome } from "./QueueEvent.ts"
 
@@ -144,4 +145,47 @@ export const mostAllOrNone = most
  * @since 0.1.0
  * @category constructors
  */
-export const make = <A>(options: Options<A>): Effect.Effect<PolicyQueue<A>, InvalidOption> => makeImpl(options)
+export const make = <A>(options: Options<A>): Effect.Effect<PolicyQueue<A>, InvalidOption> =>
+  Effect.map(makeImpl<A>(options), (queue) => new PolicyQueueHandle(queue))
+
+/** The queue as its user has it: methods can be taken off it, and it is shown without its items. */
+class PolicyQueueHandle<in out A> extends Inspectable.Class implements PolicyQueue<A> {
+  readonly queueName: string
+  readonly capacity: number
+  readonly offer: PolicyQueue<A>["offer"]
+  readonly offerAll: PolicyQueue<A>["offerAll"]
+  readonly unsafeOffer: PolicyQueue<A>["unsafeOffer"]
+  readonly unsafeTakeUpTo: PolicyQueue<A>["unsafeTakeUpTo"]
+  readonly unsafeLength: PolicyQueue<A>["unsafeLength"]
+  readonly unsafeWaiting: PolicyQueue<A>["unsafeWaiting"]
+  readonly unsafeCounts: PolicyQueue<A>["unsafeCounts"]
+  readonly close: Effect.Effect<void>
+  readonly shutdown: Effect.Effect<void>
+  private readonly queue: PolicyQueueImpl<A>
+
+  constructor(queue: PolicyQueueImpl<A>) {
+    super()
+    this.queue = queue
+    this.queueName = queue.queueName
+    this.capacity = queue.capacity
+    this.offer = (item) => queue.offer(item)
+    this.offerAll = (items) => queue.offerAll(items)
+    this.unsafeOffer = (item) => queue.unsafeOffer(item)
+    this.unsafeTakeUpTo = (limit) => queue.unsafeTakeUpTo(limit)
+    this.unsafeLength = () => queue.unsafeLength()
+    this.unsafeWaiting = () => queue.unsafeWaiting()
+    this.unsafeCounts = () => queue.unsafeCounts()
+    this.close = queue.close
+    this.shutdown = queue.shutdown
+  }
+
+  /** Items are offered to Effect's queue as soon as somebody has asked for it. */
+  get dequeue(): EffectDequeue<A> {
+    return this.queue.dequeue
+  }
+
+  toJSON(): unknown {
+    const state = this.queue.isClosed ? "closed" : "open"
+    return { _id: "PolicyQueue", queueName: this.queueName, state, counts: this.queue.unsafeCounts() }
+  }
+}

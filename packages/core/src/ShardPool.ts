@@ -18,6 +18,7 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Inspectable from "effect/Inspectable"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
@@ -210,7 +211,7 @@ const attached: SubmissionOptions = { isAwaited: true, isDetached: false, origin
 const detached: SubmissionOptions = { isAwaited: true, isDetached: true, origin: undefined }
 const unawaited: SubmissionOptions = { isAwaited: false, isDetached: true, origin: undefined }
 
-class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
+class ShardPoolImpl<in out C, out A, out E> extends Inspectable.Class implements ShardPool<C, A, E> {
   readonly queueName: string
   readonly events: Stream.Stream<ShardPoolEvent<C, E>>
   private readonly hub: EventHub.EventHub<ShardPoolEvent<C>>
@@ -235,6 +236,7 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
     readonly tracing: boolean
     readonly drainTimeoutMillis: number
   }) {
+    super()
     this.queueName = options.name
     this.hub = options.hub
     // What is rejected has failed with an error of `execute`.
@@ -312,6 +314,10 @@ class ShardPoolImpl<in out C, out A, out E> implements ShardPool<C, A, E> {
 
   get metrics(): Effect.Effect<Metrics> {
     return Effect.sync(() => this.tally.snapshot())
+  }
+
+  toJSON(): unknown {
+    return { _id: "ShardPool", queueName: this.queueName, state: this.lifecycle.state, counts: this.tally.snapshot() }
   }
 
   readonly drain = (timeout?: Duration.DurationInput): Effect.Effect<void, DrainTimeout<C> | InvalidOption> =>

@@ -16,6 +16,7 @@ import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Inspectable from "effect/Inspectable"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -174,7 +175,7 @@ export type Metrics = Snapshot
 export type { AllOrNoneError, BatchBytes, Configurable, Options, RetryInput, Settlement, Taken }
 export { defaultRetry }
 
-class WriteBehindImpl<in out A> implements WriteBehind<A> {
+class WriteBehindImpl<in out A> extends Inspectable.Class implements WriteBehind<A> {
   readonly queueName: string
   readonly events: Stream.Stream<QueueEvent<A>>
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
@@ -188,6 +189,7 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
   private readonly lifecycle = new Lifecycle()
 
   constructor(name: string, shards: ReadonlyArray<Batcher<A>>, tally: Tally<A>, route: Route<A>, tracing: boolean) {
+    super()
     this.queueName = name
     this.shards = shards
     this.tally = tally
@@ -292,6 +294,10 @@ class WriteBehindImpl<in out A> implements WriteBehind<A> {
 
   get metrics(): Effect.Effect<Metrics> {
     return Effect.sync(() => this.tally.snapshot())
+  }
+
+  toJSON(): unknown {
+    return { _id: "WriteBehind", queueName: this.queueName, state: this.lifecycle.state, counts: this.tally.snapshot() }
   }
 
   /** An internal fiber has died: all held items are reported as dropped. */

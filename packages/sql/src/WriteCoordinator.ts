@@ -27,6 +27,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
+import * as Inspectable from "effect/Inspectable"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
@@ -165,7 +166,7 @@ const registerTimeout = (
     (unregister) => Effect.sync(unregister)
   )
 
-class WriteCoordinatorImpl implements WriteCoordinator, RealCoordinator {
+class WriteCoordinatorImpl extends Inspectable.Class implements WriteCoordinator, RealCoordinator {
   readonly queueName: string
   readonly changes: Stream.Stream<WriteChange | Missed>
   readonly metrics: Effect.Effect<Metrics>
@@ -173,6 +174,7 @@ class WriteCoordinatorImpl implements WriteCoordinator, RealCoordinator {
   private readonly transactions: Transactions
 
   constructor(writer: GroupWriter, transactions: Transactions, changes: Stream.Stream<WriteChange | Missed>) {
+    super()
     this.queueName = writer.options.name
     this.writer = writer
     this.transactions = transactions
@@ -180,8 +182,14 @@ class WriteCoordinatorImpl implements WriteCoordinator, RealCoordinator {
     this.metrics = Effect.sync(() => writer.snapshot())
   }
 
-  submit<A, E, R>(write: Effect.Effect<A, E, R>, options: WriteOptions): Effect.Effect<A, E | WriteError, R> {
-    return this[submitAs](write, options, identity)
+  readonly submit = <A, E, R>(
+    write: Effect.Effect<A, E, R>,
+    options: WriteOptions
+  ): Effect.Effect<A, E | WriteError, R> => this[submitAs](write, options, identity)
+
+  toJSON(): unknown {
+    const { name: queueName, ...counts } = this.writer.snapshot()
+    return { _id: "WriteCoordinator", queueName, state: this.writer.state, counts }
   }
 
   [submitAs]<A, E, R, E2>(

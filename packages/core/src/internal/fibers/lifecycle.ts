@@ -16,6 +16,8 @@ type Phase =
   /** A fiber of ours has died: a bug of this library. */
   | { readonly _tag: "Failed"; readonly cause: Cause.Cause<never> }
 
+const stateNames = { Open: "open", Closing: "closing", Closed: "closed", Failed: "failed" } as const
+
 /** The life of one system. It goes one way only, and what is over stays so. */
 export class Lifecycle {
   private phase: Phase = { _tag: "Open" }
@@ -39,6 +41,11 @@ export class Lifecycle {
   /** Whether it is closed, or has failed. */
   get isOver(): boolean {
     return this.isClosed || this.hasFailed
+  }
+
+  /** As it is shown to people. */
+  get state(): "open" | "closing" | "closed" | "failed" {
+    return stateNames[this.phase._tag]
   }
 
   /** Takes nothing new from now on. Answers whether it was open. */

@@ -53,7 +53,7 @@ export interface Hooks {
 /** The number of single takes between readings of the drain rate. */
 const takesForLook = 64
 
-/** The queue: `PolicyQueue.make` answers it under its public interface. */
+/** The queue. `PolicyQueue.make` answers one whose methods can be taken off it. */
 export class PolicyQueueImpl<in out A, out Item = A> {
   readonly queueName: string
   readonly capacity: number
@@ -426,6 +426,10 @@ export class PolicyQueueImpl<in out A, out Item = A> {
       taken: this.offered - this.refused - coalesced - dropped - held,
       held
     }
+  }
+
+  get isClosed(): boolean {
+    return this.closed
   }
 
   unsafeClose(): void {

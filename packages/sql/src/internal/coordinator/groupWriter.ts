@@ -122,6 +122,10 @@ export class GroupWriter {
 
   // --- submitters ---------------------------------------------------------------------------------------------------
 
+  get state(): Lifecycle["state"] {
+    return this.lifecycle.state
+  }
+
   get isOpen(): boolean {
     return this.lifecycle.isOpen
   }
