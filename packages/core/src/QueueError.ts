@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
-import * as Inspectable from "effect/Inspectable"
+import { messageOf } from "./internal/shapes/messageOf.ts"
 
 /**
  * An invalid option, found when a queue, a coordinator or a store is made. A retry cannot succeed: change the option.
@@ -193,18 +193,7 @@ export class PartialFailure<out E = unknown> extends Data.TaggedError("PartialFa
     const failed = length === 1
       ? "1 item of the batch failed: "
       : `${length} items of the batch failed, the first with: `
-    return failed + textOf(this.errors === undefined ? this.error : this.errors[0])
-  }
-}
-
-/** What an error of the user's says. It must not throw, whatever that error is. */
-const textOf = (error: unknown): string => {
-  try {
-    if (error instanceof Error) return error.message === "" ? error.name : error.message
-    return Inspectable.toStringUnknown(error, 0)
-  } catch {
-    // Such as a circle without a prototype, of which there is no text.
-    return "an error of which there is no text"
+    return failed + messageOf(this.errors === undefined ? this.error : this.errors[0])
   }
 }
 
@@ -217,7 +206,7 @@ const textOf = (error: unknown): string => {
  */
 export class HandlerDefect extends Data.TaggedError("HandlerDefect")<{ readonly defect: unknown }> {
   override get message(): string {
-    return `the handler died: ${textOf(this.defect)}`
+    return `the handler died: ${messageOf(this.defect)}`
   }
 }
 
@@ -271,7 +260,7 @@ export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<{
   readonly cause: unknown
 }> {
   override get message(): string {
-    const detail = this.cause instanceof Error ? `: ${this.cause.message}` : ""
+    const detail = this.cause instanceof Error ? `: ${messageOf(this.cause)}` : ""
     return `the store ${JSON.stringify(this.store)} is not available (${this.reason})${detail}`
   }
 }

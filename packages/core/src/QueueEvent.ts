@@ -50,7 +50,7 @@ export type DropReason =
   | (string & {})
 
 /**
- * An item was dropped: it will not be handled. `cause` is why its batch failed, if it was in one.
+ * An item was dropped: it will not be handled. `cause` is why it or its batch failed, if a handler was given it.
  *
  * @since 0.1.0
  * @category events
@@ -118,7 +118,7 @@ export interface Settled {
 }
 
 /**
- * A batch failed and will be retried after `delayMillis`.
+ * A batch failed and will be retried after `delayMillis`. After `Batch.failSome`, `cause` is the error of the first item.
  *
  * @since 0.1.0
  * @category events

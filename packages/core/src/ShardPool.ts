@@ -27,6 +27,7 @@ import type { Options as BackingQueueOptions, WhenFull } from "./BackingQueue.ts
 import * as Backpressure from "./Backpressure.ts"
 import * as EventHub from "./unstable/EventHub.ts"
 import { withAlarm } from "./internal/fibers/alarm.ts"
+import { withMessages } from "./internal/fibers/failure.ts"
 import { makeBreaks } from "./internal/fibers/breaks.ts"
 import type { Router } from "./internal/intake/keys.ts"
 import {
@@ -469,7 +470,7 @@ export const make = <C, A, E = never, R = never, E2 = never, R2 = never, K exten
       replica: yield* replicaOf(["shard_pool", name]),
       hub,
       onChange: () => publishing.within(publishWithinMillis),
-      log: (cause) => fork(Effect.logError(`${name}: a command failed that nobody waits for`, cause))
+      log: (cause) => fork(Effect.logError(`${name}: a command failed that nobody waits for`, withMessages(cause)))
     })
     const forgetting = new Timekeeper(clock, () => {
       const kept = shards.filter((shard) => shard.lanes.forget(shard.running))

@@ -4,7 +4,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Batch, BatchQueue, BatchStore, Buffer, Decision, Result } from "@sluice/core"
 import * as FaultyStore from "@sluice/core/testing/FaultyStore"
-import { Effect, Logger, Option, Schedule, Schema, TestClock } from "effect"
+import { Cause, Chunk, Data, Effect, Fiber, Logger, Option, Schedule, Schema, Stream, TestClock } from "effect"
 import { numbers, type Options, settleDown } from "./support/batchQueue.ts"
 import { failing, failingSome } from "./support/sink.ts"
 
@@ -564,6 +564,61 @@ describe("a hot loop", () => {
     }).pipe(onMemory))
 })
 
+describe("what is said of items that have failed, each for its own reason", () => {
+  class Bounced extends Data.TaggedError("Bounced")<{ readonly to: string }> {}
+
+  const bouncing = () => Batch.failSome([[0, new Bounced({ to: "ada" })], [2, new TypeError("no route")]])
+  const firstLine = (text: string) => text.split("\n")[0]
+
+  it.scoped("is what the user's errors say: in dead letters and events", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* numbers({ flush: { size: 3 }, retry: Schedule.recurs(1) })
+      sink.whenever = ({ items }) => items.length === 3 ? bouncing() : Batch.failSome([[0, new Bounced({ to: "bob" })]])
+      const telling = yield* Effect.fork(Stream.runCollect(Stream.take(
+        Stream.filter(queue.events, ({ _tag }) => _tag === "Retried" || _tag === "DeadLettered"),
+        2
+      )))
+      yield* settleDown
+      yield* offerAtOnce(queue, [1, 2, 3])
+      const told = Chunk.toReadonlyArray(yield* Fiber.join(telling)) as ReadonlyArray<any>
+      expect(told[0].cause).toEqual(Cause.fail(new Bounced({ to: "ada" })))
+      expect([told[1]._tag, firstLine(told[1].error)]).toEqual(["DeadLettered", "Bounced: {\"to\":\"bob\"}"])
+      expect((yield* letters(queue)).map(({ content, error }) => [content, firstLine(error)])).toEqual([
+        [[1], "Bounced: {\"to\":\"bob\"}"]
+      ])
+    }).pipe(onMemory))
+
+  it.scoped("is what the user's errors say: in the log, each once, with how many items failed", () =>
+    Effect.gen(function*() {
+      const logged: Array<readonly [string, ReadonlyArray<string>]> = []
+      const logger = Logger.make(({ cause, message }) =>
+        logged.push([String(message), Cause.prettyErrors(cause).map(({ message, name }) => `${name}: ${message}`)])
+      )
+      const { queue, sink } = yield* numbers({ flush: { size: 3 }, retry: Schedule.stop, onProcessError: undefined })
+        .pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+      sink.script.push(bouncing, failingSome([0, 1], new Bounced({ to: "ada" })))
+      yield* offerAtOnce(queue, [1, 2, 3])
+      yield* offerAtOnce(queue, [4, 5, 6])
+      expect(logged).toEqual([
+        ["test: attempt 1 at 3 items failed for 2 of them", ["Bounced: {\"to\":\"ada\"}", "TypeError: no route"]],
+        ["test: attempt 1 at 3 items failed for 2 of them", ["Bounced: {\"to\":\"ada\"}"]]
+      ])
+    }).pipe(onMemory))
+
+  it.scoped("is no more than ten errors of a batch, in the log", () =>
+    Effect.gen(function*() {
+      let told: ReadonlyArray<string> = []
+      const logger = Logger.make(({ cause }) => {
+        told = Cause.prettyErrors(cause).map(({ message }) => message)
+      })
+      const { queue, sink } = yield* numbers({ flush: { size: 12 }, retry: Schedule.stop, onProcessError: undefined })
+        .pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+      sink.script.push(({ items }) => Batch.failSome(items.map((item, index) => [index, `no ${item}`] as const)))
+      yield* offerAtOnce(queue, range(0, 12))
+      expect(told).toEqual([...range(0, 10).map((item) => `no ${item}`), "and 2 other errors"])
+    }).pipe(onMemory))
+})
+
 describe("an error that there is no text of", () => {
   const noText = {
     "a plain object with a bigint": [{ _tag: "Bad", id: 10n }, "Error: {\"_tag\":\"Bad\",\"id\":\"10\"}"],
@@ -581,7 +636,7 @@ describe("an error that there is no text of", () => {
           throw new Error("on purpose")
         }
       },
-      "Error: there is no text of it"
+      "Error: an error of which there is no text"
     ]
   } as const
   for (const [name, [error, text]] of Object.entries(noText)) {

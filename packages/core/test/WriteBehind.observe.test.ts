@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Backpressure, WriteBehind } from "@sluice/core"
+import { Backpressure, Batch, WriteBehind } from "@sluice/core"
 import {
+  Cause,
   Chunk,
   Config,
   ConfigProvider,
@@ -11,6 +12,7 @@ import {
   Layer,
   Metric,
   Option,
+  Schedule,
   Stream,
   TestClock,
   type Tracer
@@ -36,6 +38,29 @@ describe("events", () => {
         { _tag: "Retried", size: 2, attempt: 1, delayMillis: 100, cause: { error: "down" } },
         { _tag: "Flushed", size: 2, attempt: 2 },
         { _tag: "Settled", size: 2, attempt: 2, durationMillis: 0 }
+      ])
+    }))
+
+  it.scoped("tell why each item has failed, by its own error", () =>
+    Effect.gen(function*() {
+      const sink = new Sink<number>()
+      sink.whenever = ({ items }) => Batch.failSome(items.map((item, index) => [index, `no ${item}`] as const))
+      const queue = yield* WriteBehind.make({
+        name: "test",
+        capacity: 2,
+        batchSize: 2,
+        retry: Schedule.recurs(1),
+        flush: sink.flush
+      })
+      const events = yield* Effect.fork(Stream.runCollect(Stream.take(queue.events, 5)))
+      yield* TestClock.adjust(0)
+      yield* queue.offerAll([1, 2])
+      yield* TestClock.adjust("1 second")
+      const told = Chunk.toReadonlyArray(yield* Fiber.join(events)).filter(({ _tag }) => _tag !== "Flushed")
+      expect(told).toEqual([
+        { _tag: "Retried", shard: 0, size: 2, attempt: 1, delayMillis: 0, cause: Cause.fail("no 1") },
+        { _tag: "Dropped", item: 1, reason: "retries-exhausted", cause: Cause.fail("no 1") },
+        { _tag: "Dropped", item: 2, reason: "retries-exhausted", cause: Cause.fail("no 2") }
       ])
     }))
 

@@ -22,6 +22,7 @@ import type {
 import type { Amount, DeadLetter, Stats } from "@sluice/core/QueueStore"
 import * as Result from "@sluice/core/Result"
 import type * as WriteBehindModule from "@sluice/core/WriteBehind"
+import * as ErrorText from "@sluice/core/unstable/ErrorText"
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -289,14 +290,8 @@ const tell = (event: { readonly _tag: string }): Told => {
 
 const longestError = 2000
 
-const errorOf = (cause: unknown): string => {
-  try {
-    return (Cause.isCause(cause) ? Cause.pretty(cause) : String(cause)).slice(0, longestError)
-  } catch {
-    // A plain object with a `bigint`, or with a getter that throws: the events continue.
-    return "Error: there is no text of it"
-  }
-}
+const errorOf = (cause: unknown): string =>
+  (Cause.isCause(cause) ? ErrorText.prettyOf(cause) : ErrorText.messageOf(cause)).slice(0, longestError)
 
 /** The counts that are numbers. */
 const numbersOf = (counts: object): Record<string, number> =>

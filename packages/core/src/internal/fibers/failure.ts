@@ -4,6 +4,38 @@
 import * as Cause from "effect/Cause"
 import * as Either from "effect/Either"
 import { HandlerDefect, PartialFailure } from "../../QueueError.ts"
+import { messageBesideName, messageOf } from "../shapes/messageOf.ts"
+
+/**
+ * The same cause, whose errors say in their message what they would leave out: the fields of one without a message, and
+ * what their own causes say. For the log, which prints messages.
+ */
+export const withMessages = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> =>
+  Cause.match(cause, {
+    onEmpty: Cause.empty as Cause.Cause<unknown>,
+    onFail: (error) => Cause.fail(withMessage(error)),
+    onDie: (defect) => Cause.die(withMessage(defect)),
+    onInterrupt: Cause.interrupt,
+    onSequential: Cause.sequential,
+    onParallel: Cause.parallel
+  })
+
+const withMessage = (error: unknown): unknown => {
+  if (!(error instanceof Error)) return error
+  const message = messageBesideName(error)
+  try {
+    if (message === "" || message === error.message) return error
+    const { name, stack = "" } = error
+    const calls = stack.split("\n").filter((line) => /^\s+at /.test(line))
+    // Everything else about it, such as its span, is as it was.
+    return Object.create(error, {
+      message: { value: message },
+      stack: { value: [`${name}: ${message}`, ...calls].join("\n") }
+    })
+  } catch {
+    return error
+  }
+}
 
 /**
  * A cause as text. An error of the user's may be one that there is no text of, such as a plain object with a `bigint` in
@@ -11,17 +43,9 @@ import { HandlerDefect, PartialFailure } from "../../QueueError.ts"
  */
 export const prettyOf = (cause: Cause.Cause<unknown>): string => {
   try {
-    return Cause.pretty(cause)
+    return Cause.pretty(withMessages(cause))
   } catch {
-    return `Error: ${jsonOf(Cause.squash(cause)) ?? "there is no text of it"}`
-  }
-}
-
-const jsonOf = (error: unknown): string | undefined => {
-  try {
-    return JSON.stringify(error, (_, value: unknown) => typeof value === "bigint" ? `${value}` : value)
-  } catch {
-    return undefined
+    return `Error: ${messageOf(Cause.squash(cause))}`
   }
 }
 

@@ -4,6 +4,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
+import { withMessages } from "./failure.ts"
 
 export type Guard = <A, B>(name: string, callback: (a: A, b: B) => void) => (a: A, b: B) => void
 
@@ -13,6 +14,6 @@ export const makeGuard = (queue: string): Effect.Effect<Guard> =>
     try {
       callback(a, b)
     } catch (error) {
-      Runtime.runFork(runtime)(Effect.logError(`${queue}: ${name} threw`, Cause.die(error)))
+      Runtime.runFork(runtime)(Effect.logError(`${queue}: ${name} threw`, withMessages(Cause.die(error))))
     }
   })

@@ -5,6 +5,7 @@ import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { withMessages } from "./failure.ts"
 import type { Running } from "./fiber.ts"
 import { forkUninterruptible } from "./forking.ts"
 
@@ -77,7 +78,7 @@ export class Lifecycle {
     return Effect.suspend(() => {
       if (!this.unsafeFail(cause)) return Effect.void
       const rest = giveUp()
-      return Effect.zipRight(Effect.logFatal(message, cause), Effect.asVoid(rest))
+      return Effect.zipRight(Effect.logFatal(message, withMessages(cause)), Effect.asVoid(rest))
     })
   }
 

@@ -396,6 +396,8 @@ export class Batcher<in out A> {
       this.become(gathering)
       return Effect.void
     }
+    const { errors } = failure
+    const causeOf = (index: number) => errors === undefined ? cause : Cause.fail(errors[index])
     const rest: InFlight<A> = { ...inFlight, batch: { ...inFlight.batch, items: failed } }
     this.become({ _tag: "Handling", inFlight: rest })
     if (done > 0) this.settle(inFlight, done, startedAt, failure.indexes)
@@ -405,24 +407,32 @@ export class Batcher<in out A> {
     return Effect.matchCause(asked, {
       onSuccess: ({ delayMillis, state: scheduleState }) => {
         if (!this.isHandling(rest)) return
-        if (delayMillis === undefined) return this.giveUp(rest, gathering, "retries-exhausted", cause)
-        this.options.observer.retried(rest.batch, delayMillis, cause)
+        if (delayMillis === undefined) return this.giveUp(rest, gathering, "retries-exhausted", causeOf)
+        // They are retried together, and the schedule was asked about the first.
+        this.options.observer.retried(rest.batch, delayMillis, causeOf(0))
         this.become({ _tag: "BackingOff", inFlight: { ...rest, scheduleState }, delayMillis })
       },
       // A schedule of the user may die: then there is no retry, and the reason is told.
       onFailure: (death) => {
         if (!this.isHandling(rest)) return
-        this.giveUp(rest, gathering, "retries-exhausted", Cause.sequential(cause, death))
+        this.giveUp(rest, gathering, "retries-exhausted", (index) => Cause.sequential(causeOf(index), death))
       }
     })
   }
 
   /** Drops a batch. The counts change first, because a callback may look at them. */
-  private giveUp(inFlight: InFlight<A>, next: State<A>, reason: DropReason, cause?: Cause.Cause<unknown>): void {
+  private giveUp(
+    inFlight: InFlight<A>,
+    next: State<A>,
+    reason: DropReason,
+    causeOf?: (index: number) => Cause.Cause<unknown>
+  ): void {
     this.barriers.dropped(inFlight.last - inFlight.batch.items.length + 1, inFlight.last)
     this.options.observer.countDropped(inFlight.batch.items.length, reason)
     this.become(next)
-    for (const item of inFlight.batch.items) this.options.observer.dropped(item, reason, cause)
+    for (const [index, item] of inFlight.batch.items.entries()) {
+      this.options.observer.dropped(item, reason, causeOf?.(index))
+    }
   }
 
   private backOff(inFlight: InFlight<A>, delayMillis: number): Effect.Effect<void> {
