@@ -43,11 +43,11 @@ export const dialect: Dialect = {
   atomicStatements: true,
   unavailable: (error) => unavailableReason(error.cause),
   isBusy: (error) => unavailableReason(error.cause) === "locked",
-  isNoTransaction: (error) => Errors.messageOf(error).includes("no transaction is active"),
+  isNoTransaction: (error) => Errors.driverMessageOf(error).includes("no transaction is active"),
   // No statement tells this. A second BEGIN is refused inside a transaction, and changes nothing there.
   isOpen: (connection) =>
     Effect.matchEffect(connection.execute("BEGIN", [], undefined), {
-      onFailure: (error) => Effect.succeed(Errors.messageOf(error).includes("within a transaction")),
+      onFailure: (error) => Effect.succeed(Errors.driverMessageOf(error).includes("within a transaction")),
       onSuccess: () => Effect.as(Effect.ignore(connection.execute("ROLLBACK", [], undefined)), false)
     }),
   kindOf: (sql) => {
@@ -64,7 +64,7 @@ export const dialect: Dialect = {
   misplaced: whyMisplaced,
   isForAllConnections,
   hintForReader: (error) =>
-    /^(no such table|unknown database)/.test(Errors.messageOf(error))
+    /^(no such table|unknown database)/.test(Errors.driverMessageOf(error))
       ? "outside of a transaction a SELECT reads on a connection of its own, which sees nothing temporary, and no database "
         + "in memory that was attached: read it in withTransaction"
       : undefined

@@ -23,6 +23,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import * as Struct from "effect/Struct"
+import { withMessages } from "@sluice/core/unstable/ErrorText"
 import { forkScoped, makeBreaks } from "@sluice/core/unstable/Fibers"
 import { makeClient } from "./internal/writer/client.ts"
 import { fileAt, isThere, watchFile } from "./internal/sqlite/file.ts"
@@ -191,7 +192,7 @@ const open = (options: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.S
       yield* forkScoped(Effect.forever(Effect.zipRight(
         sleepFor(options.checkpointIntervalMillis),
         // Any failure: otherwise there would be no further checkpoint, and no report of it.
-        Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", cause))
+        Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", withMessages(cause)))
       )))
     }
     return { transactions, checkpoint: cut }

@@ -4,12 +4,13 @@
  * @since 0.1.0
  */
 import type { StoreUnavailable } from "@sluice/core/QueueError"
+import { messageOf } from "@sluice/core/unstable/ErrorText"
 import * as Data from "effect/Data"
 
 const reasonOf = (cause: unknown): string => {
   // The message of the driver is in the cause of the SqlError.
   const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause
-  return inner instanceof Error ? inner.message : String(inner)
+  return messageOf(inner)
 }
 
 /**

@@ -4,7 +4,8 @@
  * @since 0.1.0
  */
 import type { TransactionError } from "./TransactionError.ts"
-import * as Cause from "effect/Cause"
+import { prettyOf } from "@sluice/core/unstable/ErrorText"
+import type * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 
 /**
@@ -53,7 +54,7 @@ export class WriteDied extends Data.TaggedError("WriteDied")<{
   readonly cause: Cause.Cause<never>
 }> {
   override get message(): string {
-    return `the write "${this.write}" died: ${Cause.pretty(this.cause)}`
+    return `the write "${this.write}" died: ${prettyOf(this.cause)}`
   }
 }
 

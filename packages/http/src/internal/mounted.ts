@@ -3,6 +3,7 @@
  * it is being drained, and the remembered idempotency keys.
  */
 import type { HttpServerResponse } from "@effect/platform/HttpServerResponse"
+import { withMessages } from "@sluice/core/unstable/ErrorText"
 import { forkScoped } from "@sluice/core/unstable/Fibers"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -99,7 +100,7 @@ export const measure = (all: ReadonlyArray<Mounted>): Effect.Effect<void, never,
     ({ look, queue }) =>
       Effect.catchAllCause(
         Effect.timeoutOption(look, longestLook),
-        (cause) => Effect.logError(`the queue ${queue.name} could not be looked at`, cause)
+        (cause) => Effect.logError(`the queue ${queue.name} could not be looked at`, withMessages(cause))
       ),
     { concurrency: "unbounded", discard: true }
   )

@@ -3,13 +3,13 @@
  */
 import { SafeIntegers } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
-import { SqlError } from "@effect/sql/SqlError"
+import type { SqlError } from "@effect/sql/SqlError"
 import { contextOf, withFiber } from "@sluice/core/unstable/Fibers"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { Lock } from "../writer/lock.ts"
-import { isNotPrepared, notPreparedMessage } from "./driverErrors.ts"
+import { isNotPrepared, notPrepared, withReason } from "./driverErrors.ts"
 
 /**
  * A statement that is kept prepared: an Effect of the stock connection that can be run repeatedly, with the current
@@ -48,7 +48,7 @@ export const sqliteConnection = (stock: Connection, poolSize: number): Connectio
         try {
           prepared = prepare(sql)
         } catch (cause) {
-          return Effect.fail(new SqlError({ cause, message: notPreparedMessage }))
+          return Effect.fail(notPrepared(cause))
         }
         if (pool.size >= poolSize && !pool.has(sql)) pool.delete(pool.keys().next().value!)
         pool.set(sql, prepared)
@@ -56,10 +56,13 @@ export const sqliteConnection = (stock: Connection, poolSize: number): Connectio
       const taken = prepared
       taken.isTaken = true
       for (const param of params) taken.parameters.push(param)
-      return Effect.map(taken.run, (rows) => {
-        taken.parameters.length = 0
-        taken.isTaken = false
-        return transformRows === undefined ? rows : transformRows(rows)
+      return Effect.mapBoth(taken.run, {
+        onFailure: withReason,
+        onSuccess: (rows) => {
+          taken.parameters.length = 0
+          taken.isTaken = false
+          return transformRows === undefined ? rows : transformRows(rows)
+        }
       })
     })
 
@@ -71,8 +74,8 @@ export const sqliteConnection = (stock: Connection, poolSize: number): Connectio
     // Its `prepare` throws, outside of what the stock connection catches.
     executeUnprepared: (sql, params, transformRows) =>
       Effect.flatten(Effect.try({
-        try: () => stock.executeUnprepared(sql, params, transformRows),
-        catch: (cause) => new SqlError({ cause, message: notPreparedMessage })
+        try: () => Effect.mapError(stock.executeUnprepared(sql, params, transformRows), withReason),
+        catch: notPrepared
       })),
     // All rows at once: the stock connection has no streams.
     executeStream: (sql, params, transformRows) => Stream.fromIterableEffect(execute(sql, params, transformRows))
@@ -92,11 +95,11 @@ class Names {
       // A lookup that is interrupted leaves a place in the cache that all others wait for.
       const find = (blanks: number) => Effect.uninterruptible(run(sql + mode + " ".repeat(blanks)))
       return Effect.catchAll(find(this.failures.get(sql) ?? 0), (error) => {
-        if (!isNotPrepared(error)) return Effect.fail(error)
+        if (!isNotPrepared(error)) return Effect.fail(withReason(error))
         if (this.failures.size === mostTexts) this.failures.clear()
         const count = (this.failures.get(sql) ?? 0) % mostBlanks + 1
         this.failures.set(sql, count)
-        return find(count)
+        return Effect.mapError(find(count), withReason)
       })
     })
   }

@@ -1,8 +1,9 @@
 /**
  * What the errors of the driver mean: those of better-sqlite3, and those of Effect's client on top of it.
  */
-import type { SqlError } from "@effect/sql/SqlError"
+import { SqlError } from "@effect/sql/SqlError"
 import type { UnavailableReason } from "@sluice/core/QueueError"
+import { messageOf } from "@sluice/core/unstable/ErrorText"
 import { DriverUnusable } from "./driverFaults.ts"
 
 /** SQLite has extended error codes: SQLITE_IOERR_WRITE is a kind of SQLITE_IOERR. */
@@ -45,14 +46,21 @@ export const unavailableReason = (error: unknown): UnavailableReason | undefined
 }
 
 /** The message of SQLite, if there is one. */
-export const messageOf = (error: SqlError): string => error.cause instanceof Error ? error.cause.message : ""
+export const driverMessageOf = (error: SqlError): string => error.cause instanceof Error ? error.cause.message : ""
 
-const notPrepared = "Failed to prepare"
+const notPreparedMessage = "Failed to prepare"
 
-/** The message of Effect's client for a statement that cannot be prepared. */
-export const notPreparedMessage = `${notPrepared} statement`
+/** A statement that cannot be prepared, as Effect's client tells of it. */
+export const notPrepared = (cause: unknown): SqlError =>
+  withReason(new SqlError({ cause, message: `${notPreparedMessage} statement` }))
 
-export const isNotPrepared = (error: SqlError): boolean => error.message.startsWith(notPrepared)
+export const isNotPrepared = (error: SqlError): boolean => error.message.startsWith(notPreparedMessage)
+
+/** The message of Effect's client says that a statement failed, and nothing else. */
+export const withReason = (error: SqlError): SqlError => {
+  const message = messageOf(error)
+  return message === error.message ? error : new SqlError({ cause: error.cause, message })
+}
 
 /** A pragma did not take effect. The driver does not report that, so this looks like one of its errors. */
 export class PragmaRefused extends Error {

@@ -15,6 +15,7 @@ import * as Exit from "effect/Exit"
 import type { Dialect, SqlKind } from "../../Dialect.ts"
 import { TransactionEnded, type TransactionError, TransactionFailed } from "../../TransactionError.ts"
 import { type Breaks, inFiberOfItsOwn, type Restore } from "@sluice/core/unstable/Fibers"
+import { messageOf, withMessages } from "@sluice/core/unstable/ErrorText"
 import { GuardedConnection } from "./guardedConnection.ts"
 import { Lock } from "./lock.ts"
 
@@ -255,7 +256,10 @@ export class Transaction {
       }
     }
     const log = (error: unknown) =>
-      Effect.logError(`${this.surroundings.store}: what was called after a ${after} threw`, Cause.die(error))
+      Effect.logError(
+        `${this.surroundings.store}: what was called after a ${after} threw`,
+        withMessages(Cause.die(error))
+      )
     // A logger that throws must not make a failure of what is committed either.
     return Effect.ignore(Effect.sandbox(Effect.forEach(thrown, log, { discard: true })))
   }
@@ -275,7 +279,7 @@ export class Transaction {
 }
 
 /** What those who only know `SqlError` see of an error of ours. */
-export const toSqlError = (error: Error): SqlError => new SqlError({ cause: error, message: error.message })
+export const toSqlError = (error: Error): SqlError => new SqlError({ cause: error, message: messageOf(error) })
 
 /** What is told of a statement that may not run where it is. */
 export const refusal = (sql: string, kind: SqlKind): SqlError =>
