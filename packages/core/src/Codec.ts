@@ -27,6 +27,7 @@ import {
   version as envelopeVersion
 } from "./internal/codec/envelope.ts"
 import { type Fault, Inspection } from "./internal/codec/inspection.ts"
+import { isAsynchronous, WatchedSchema } from "./internal/codec/watchedSchema.ts"
 import { InvalidOption } from "./QueueError.ts"
 import * as Result from "./Result.ts"
 
@@ -196,8 +197,9 @@ export const version: number = envelopeVersion
 
 /**
  * Makes a codec. The schema is compiled once. It must have no requirements and must not be asynchronous: an item whose
- * encoding is asynchronous is refused as malformed. Throws `InvalidOption` if the schema is not a schema, or if a
- * function of the format is not a function.
+ * encoding or decoding is asynchronous is refused as malformed. To find out, an item is decoded when it is offered, until
+ * each part of the schema that is used has been seen to decode without an Effect. Throws `InvalidOption` if the schema
+ * is not a schema, or if a function of the format is not a function.
  *
  * @example
  * ```ts
@@ -229,8 +231,9 @@ export const make = <A, I>(
     if (typeof format[field] !== "function") refuse(`format.${field}`, format[field], "a function")
   }
   const limits = { ...defaultLimits, ...options?.limits }
-  const encode = ParseResult.encodeUnknownEither(schema)
-  const decodeOne = ParseResult.decodeUnknownEither(schema)
+  const watched = new WatchedSchema(schema)
+  const encode = ParseResult.encodeUnknownEither(watched.schema)
+  const decodeOne = ParseResult.decodeUnknownEither(watched.schema)
   const decode = ParseResult.decodeUnknownEither(Schema.Array(schema))
   const carries = format.carries ?? carriesNothing
   const inspection = new Inspection(limits, carries)
@@ -269,8 +272,13 @@ export const make = <A, I>(
       try {
         // A record that a schema makes anew would get it as its prototype.
         if (records && hasProto(item)) return Result.fail(protoFault)
+        watched.inDoubt = false
         const encoded = encode(item)
         if (Either.isLeft(encoded)) return Result.fail(faultOf(encoded.left))
+        if (watched.inDoubt) {
+          const decoded = decodeOne(encoded.right)
+          if (Either.isLeft(decoded) && isAsynchronous(decoded.left)) return Result.fail(asynchronousFault)
+        }
         const value = copying === undefined ? encoded.right : copying.copy(encoded.right)
         if (copying?.isTooLarge) return Result.fail(tooLargeFault(limits))
         const inspected = inspection.inspect(value)
@@ -338,6 +346,12 @@ const tooLargeFault = ({ maxItemBytes }: Limits): Fault => ({
   path: "",
   detail: `it has more than ${maxItemBytes} bytes, and may have ${maxItemBytes}`
 })
+
+const asynchronousFault: Fault = {
+  reason: "unsupported",
+  path: "",
+  detail: "its schema decodes it asynchronously, but what is stored is decoded synchronously"
+}
 
 const protoFault: Fault = {
   reason: "unsupported",

@@ -110,7 +110,7 @@ export interface MaxPending {
 export interface Options<A, I, E, R, R2 = never, R3 = never> {
   /** The name in the store, metrics, events and errors. */
   readonly name: string
-  /** What an item is. The schema must not be asynchronous. */
+  /** What an item is. The schema must not be asynchronous: an item for which it is fails as `MalformedItem`. */
   readonly schema: Schema.Schema<A, I>
   /**
    * Handles a batch. It may fail with `Batch.failSome`. A defect counts as a failure. It is interrupted when its lease is
