@@ -41,21 +41,38 @@ const taken = { taken: Schema.Int }
  */
 export class InvalidItems extends Schema.TaggedError<InvalidItems>()("InvalidItems", {
   queue: Schema.String,
-  /** The first hundred invalid items. */
+  /** What is wrong, item by item and field by field: the first hundred. */
   faults: Schema.Array(ItemFault),
   ...taken
 }, HttpApiSchema.annotations({ status: 400, description: "Items that do not fit the schema of the queue" })) {}
 
 /**
- * A parameter, a header or the body as a whole is invalid. Nothing was accepted.
+ * What is wrong with a field of a request.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const FieldFault = Schema.Struct({
+  /** Such as `wait`, or `where.olderThanMillis`. */
+  field: Schema.String,
+  message: Schema.String
+}).annotations({ identifier: "FieldFault" })
+
+/** @since 0.1.0 @category models */
+export type FieldFault = typeof FieldFault.Type
+
+/**
+ * A parameter, a header, a field of a command or the body as a whole is invalid. Nothing was accepted.
  *
  * @since 0.1.0
  * @category errors
  */
 export class InvalidRequest extends Schema.TaggedError<InvalidRequest>()("InvalidRequest", {
-  /** The invalid part, such as `wait`, `Idempotency-Key` or `body`. */
+  /** The first invalid part, such as `wait`, `Idempotency-Key` or `body`. */
   field: Schema.String,
-  message: Schema.String
+  message: Schema.String,
+  /** All invalid parts, up to a hundred. Absent if there is only one. */
+  faults: Schema.optional(Schema.Array(FieldFault))
 }, HttpApiSchema.annotations({ status: 400, description: "A parameter, a header or the body is wrong" })) {}
 
 /**

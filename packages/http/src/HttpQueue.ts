@@ -31,7 +31,7 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { fieldOf } from "./internal/field.ts"
+import { faultsIn } from "./internal/field.ts"
 
 /**
  * What is wrong with an item.
@@ -102,8 +102,8 @@ export interface Status {
 export interface HttpQueue<in out A = any> {
   readonly name: string
   readonly system: string
-  /** Decodes an item from a JSON value, or says what is wrong with it. Never throws. */
-  readonly decode: (value: unknown) => Result.Result<A, Fault>
+  /** Decodes an item from a JSON value, or says what is wrong with it: at least one fault. Never throws. */
+  readonly decode: (value: unknown) => Result.Result<A, ReadonlyArray<Fault>>
   /** What happens to integers that a number cannot represent, before `decode`. Default: `"refuse"`. */
   readonly unsafeIntegers?: UnsafeIntegers | undefined
   /** Offers one item, without waiting. */
@@ -250,22 +250,24 @@ const makeDecode = <A, I>({ limits, schema }: Options<A, I>): HttpQueue<A>["deco
     const inspected = inspect(value)
     if (Result.isFailure(inspected)) {
       const { detail, path, reason } = inspected.failure
-      return Result.fail({ field: path, reason, message: detail })
+      return Result.fail([{ field: path, reason, message: detail }])
     }
     try {
       const decoded = decode(value)
-      return Either.isLeft(decoded) ? Result.fail(faultOf(decoded.left)) : Result.succeed(decoded.right)
+      if (Either.isRight(decoded)) return Result.succeed(decoded.right)
+      // Looking for all that is wrong goes on to the end, so that is for an item of a usual size.
+      const again = inspected.success.bytes <= mostBytes ? decode(value, { errors: "all" }) : decoded
+      const issue = Either.isLeft(again) ? again.left : decoded.left
+      return Result.fail(faultsIn(issue).map((fault) => ({ ...fault, reason: "type" })))
     } catch (error) {
       // A transformation of the user's.
-      return Result.fail({ field: "", reason: "type", message: error instanceof Error ? error.message : String(error) })
+      return Result.fail([{ field: "", reason: "type", message: ErrorText.messageOf(error) }])
     }
   }
 }
 
-const faultOf = (issue: ParseResult.ParseIssue): Fault => {
-  const [first] = ParseResult.ArrayFormatter.formatIssueSync(issue)
-  return { field: fieldOf(first.path), reason: "type", message: first.message }
-}
+/** Of an item with more bytes, the first field that is wrong is told. */
+const mostBytes = 64 * 1024
 
 /** The numbers and words of an event, without items. Errors are reported unchanged, even if they mention items. */
 const tell = (event: { readonly _tag: string }): Told => {

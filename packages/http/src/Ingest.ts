@@ -21,7 +21,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
-import { InvalidRequest, Unauthorized, UnknownQueue, UnsupportedMediaType } from "./HttpError.ts"
+import { type FieldFault, InvalidRequest, Unauthorized, UnknownQueue, UnsupportedMediaType } from "./HttpError.ts"
 import { HttpQueues, type Queues } from "./HttpQueues.ts"
 import { mountedOf } from "./internal/mountedQueues.ts"
 import { readText } from "./internal/body.ts"
@@ -114,26 +114,40 @@ const askOf = (
   { queue }: Mounted,
   header: string | undefined,
   wait: unknown
-): Ask | { readonly field: string; readonly message: string } => {
+): Ask | InvalidRequestFields => {
   if (header === undefined && wait === undefined) return accepted
   const key = header === undefined ? undefined : keyOf(header)
-  if (key === undefined && header !== undefined) {
-    return { field: "Idempotency-Key", message: `it must be 1 to ${longestKey} visible ASCII characters` }
-  }
+  const wrongWait = wrongWaitOf(queue, wait)
+  const faults = [
+    ...(key === undefined && header !== undefined
+      ? [{ field: "Idempotency-Key", message: `it must be 1 to ${longestKey} visible ASCII characters` }]
+      : []),
+    ...(wrongWait === undefined ? [] : [{ field: "wait", message: wrongWait }])
+  ]
+  const [first, second] = faults
+  if (second !== undefined) return { ...first, faults }
+  if (first !== undefined) return first
+  // The store remembers the key.
+  const own = queue.offerStoredAllOrNone === undefined ? "accepted" : "stored"
+  return { wait: wait === undefined ? own : wait as Ask["wait"], key }
+}
+
+interface InvalidRequestFields extends FieldFault {
+  readonly faults?: ReadonlyArray<FieldFault>
+}
+
+const wrongWaitOf = (queue: Mounted["queue"], wait: unknown): string | undefined => {
   switch (wait) {
     case undefined:
-      // The store remembers the key.
-      return { wait: queue.offerStoredAllOrNone === undefined ? "accepted" : "stored", key }
+      return undefined
     case "stored":
-      if (queue.offerStoredAllOrNone === undefined) return { field: "wait", message: `a ${queue.system} has no store` }
-      return { wait, key }
+      return queue.offerStoredAllOrNone === undefined ? `a ${queue.system} has no store` : undefined
     case "settled":
-      if (queue.offerTracked === undefined) {
-        return { field: "wait", message: `a ${queue.system} does not tell when its items are settled` }
-      }
-      return { wait, key }
+      return queue.offerTracked === undefined
+        ? `a ${queue.system} does not tell when its items are settled`
+        : undefined
     default:
-      return { field: "wait", message: "it must be \"stored\" or \"settled\"" }
+      return "it must be \"stored\" or \"settled\""
   }
 }
 

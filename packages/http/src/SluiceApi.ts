@@ -219,6 +219,9 @@ const reasons =
   "retries-exhausted, deliveries-exhausted, rejected, undecodable or corrupt, where the queue has no reasons "
   + "of its own"
 
+/** An answer names every parameter that is wrong. */
+const everyFault = { parseOptions: { errors: "all" } } as const
+
 /** An integer from 0. Adding a description to a named schema, such as `NonNegativeInt`, would replace what it says. */
 const wholeNumber = (description: string) => Schema.Number.pipe(Schema.int(), Schema.nonNegative({ description }))
 
@@ -348,13 +351,15 @@ export class Admin extends HttpApiGroup.make("queueAdmin")
   )
   .add(
     HttpApiEndpoint.get("deadLetters", "/queues/:name/dead-letters").setPath(name)
-      .setUrlParams(Schema.Struct({
-        limit: count(100, 1000),
-        after: Schema.optional(Schema.NumberFromString.pipe(Schema.int())),
-        ...queryOf(
-          Schema.NumberFromString.pipe(Schema.int(), Schema.nonNegative()).annotations({ description: olderThan })
-        )
-      }))
+      .setUrlParams(
+        Schema.Struct({
+          limit: count(100, 1000),
+          after: Schema.optional(Schema.NumberFromString.pipe(Schema.int())),
+          ...queryOf(
+            Schema.NumberFromString.pipe(Schema.int(), Schema.nonNegative()).annotations({ description: olderThan })
+          )
+        }).annotations(everyFault)
+      )
       .addSuccess(Schema.Array(DeadLetter))
       .addError(HttpError.UnknownQueue).addError(HttpError.NotOffered).addError(HttpError.QueueUnavailable)
       .addError(HttpError.InvalidRequest)

@@ -16,7 +16,7 @@ import type { LetterOptions, WhichLetters } from "../HttpQueue.ts"
 import { ByIds, ByQuery } from "../SluiceApi.ts"
 import { brokenBody, readText } from "./body.ts"
 import { acceptEncoding, isKnown } from "./contentCoding.ts"
-import { fieldOf } from "./field.ts"
+import { faultsIn } from "./field.ts"
 
 /** How large the body of a command may be. */
 const maxBodyBytes = 256 * 1024
@@ -82,20 +82,16 @@ const decode = (text: string): Result.Result<LetterCommand, InvalidRequest> => {
     : Result.fail(invalid("body", "there must be \"ids\" or \"where\""))
 }
 
-/** The innermost place that is wrong, and what may be there. */
 const faultOf = (issue: ParseResult.ParseIssue): InvalidRequest => {
-  const issues = ParseResult.ArrayFormatter.formatIssueSync(issue)
-  const depth = Math.max(...issues.map(({ path }) => path.length))
-  const innermost = issues.filter(({ message, path }) => path.length === depth && !isOfAbsence.test(message))
-  return invalid(fieldOf(innermost[0].path), innermost.map(({ message }) => message).join(" or "))
+  const [first, ...others] = faultsIn(issue)
+  return others.length === 0
+    ? invalid(first.field, first.message)
+    : new InvalidRequest({ ...first, faults: [first, ...others] })
 }
-
-/** An optional field may also be undefined, which a client cannot send. */
-const isOfAbsence = /^Expected undefined, /
 
 /** Decodes by a schema, and says what is wrong. */
 const decoder = <A, I>(schema: Schema.Schema<A, I>) => {
-  const decode = ParseResult.decodeUnknownEither(schema)
+  const decode = ParseResult.decodeUnknownEither(schema, { errors: "all" })
   return (value: unknown): Result.Result<A, InvalidRequest> => {
     const decoded = decode(value)
     return Either.isLeft(decoded) ? Result.fail(faultOf(decoded.left)) : Result.succeed(decoded.right)

@@ -13,6 +13,7 @@ import type { Fault } from "../HttpQueue.ts"
 import type { Limits } from "../HttpQueues.ts"
 import { brokenBody, forLines, type Unread } from "./body.ts"
 import { Fingerprint } from "./fingerprint.ts"
+import { mostFaults } from "./field.ts"
 import { inexactFault, inexactOf } from "./integers.ts"
 import type { Mounted } from "./mounted.ts"
 import {
@@ -72,14 +73,15 @@ class Streaming {
   /** Takes the items of some lines. Answers whether to go on. */
   readonly take = (lines: ReadonlyArray<string>): Effect.Effect<boolean> => {
     const items: Array<unknown> = []
-    let fault: ItemFault | undefined
+    let faults: ReadonlyArray<ItemFault> | undefined
     this.prints = [this.fingerprint.print]
     this.printedFrom = this.position
     for (const line of lines) {
       if (isBlank(line)) continue
       const decoded = this.decode(line)
       if (Result.isFailure(decoded)) {
-        fault = { ...decoded.failure, position: this.position + items.length }
+        const position = this.position + items.length
+        faults = decoded.failure.slice(0, mostFaults).map((fault) => ({ ...fault, position }))
         break
       }
       items.push(decoded.success)
@@ -87,22 +89,22 @@ class Streaming {
     const offered = this.offer(items)
     return Effect.map(items.length === 0 ? Effect.as(offered, true) : this.bounded(offered), (isInTime) => {
       if (!isInTime) this.ended ??= this.tooLate()
-      if (this.ended === undefined && fault !== undefined) {
-        this.ended = invalid(this.mounted, [fault], this.position)
+      if (this.ended === undefined && faults !== undefined) {
+        this.ended = invalid(this.mounted, faults, this.position)
       }
       return this.ended === undefined
     })
   }
 
-  private decode(line: string): Result.Result<unknown, Fault> {
+  private decode(line: string): Result.Result<unknown, ReadonlyArray<Fault>> {
     let value: unknown
     try {
       value = JSON.parse(line)
     } catch (error) {
-      return Result.fail({ field: "", reason: "json", message: (error as Error).message })
+      return Result.fail([{ field: "", reason: "json", message: (error as Error).message }])
     }
-    const [inexact] = inexactOf(this.mounted, line, 1)
-    if (inexact !== undefined) return Result.fail(inexactFault(inexact, false))
+    const inexact = inexactOf(this.mounted, line, mostFaults)
+    if (inexact.length > 0) return Result.fail(inexact.map((each) => inexactFault(each, false)))
     const decoded = this.mounted.queue.decode(value)
     if (this.ask.key !== undefined && Result.isSuccess(decoded)) this.prints.push(this.fingerprint.add(value))
     return decoded

@@ -5,6 +5,8 @@ import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Result from "@sluice/core/Result"
 import * as Effect from "effect/Effect"
 import { InvalidRequest, type ItemFault } from "../HttpError.ts"
+import type { Fault } from "../HttpQueue.ts"
+import { mostFaults } from "./field.ts"
 import { Fingerprint } from "./fingerprint.ts"
 import { inexactFault, inexactOf } from "./integers.ts"
 import type { Mounted } from "./mounted.ts"
@@ -20,9 +22,6 @@ const takenOne = {
   coalesced: taken({ ...nothing(), items: 1, coalesced: 1 }),
   dropped: taken({ ...nothing(), items: 1, dropped: 1 })
 }
-
-/** No more of what is wrong with a request is told. */
-const mostFaults = 100
 
 /** Takes one item or an array, all of it or none. */
 export const takeWhole = (mounted: Mounted, text: string, ask: Ask): Effect.Effect<Response> => {
@@ -41,7 +40,7 @@ export const takeWhole = (mounted: Mounted, text: string, ask: Ask): Effect.Effe
   }
   if (!Array.isArray(value)) {
     const decoded = queue.decode(value)
-    if (Result.isFailure(decoded)) return Effect.succeed(invalid(mounted, [{ position: 0, ...decoded.failure }], 0))
+    if (Result.isFailure(decoded)) return Effect.succeed(invalid(mounted, at(0, decoded.failure), 0))
     return ask.wait === "accepted" && ask.key === undefined && !mounted.tracing
       ? takeOne(mounted, decoded.success)
       : takeAll(mounted, [decoded.success], [value], ask)
@@ -51,10 +50,15 @@ export const takeWhole = (mounted: Mounted, text: string, ask: Ask): Effect.Effe
   for (const [position, each] of value.entries()) {
     const decoded = queue.decode(each)
     if (Result.isSuccess(decoded)) items.push(decoded.success)
-    else if (faults.push({ position, ...decoded.failure }) === mostFaults) break
+    else if (faults.push(...at(position, decoded.failure)) >= mostFaults) break
   }
-  return faults.length > 0 ? Effect.succeed(invalid(mounted, faults, 0)) : takeAll(mounted, items, value, ask)
+  return faults.length > 0
+    ? Effect.succeed(invalid(mounted, faults.slice(0, mostFaults), 0))
+    : takeAll(mounted, items, value, ask)
 }
+
+const at = (position: number, faults: ReadonlyArray<Fault>): ReadonlyArray<ItemFault> =>
+  faults.slice(0, mostFaults).map((fault) => ({ position, ...fault }))
 
 const takeOne = (mounted: Mounted, item: unknown): Effect.Effect<Response> => {
   const outcome = mounted.queue.unsafeOffer(item)
