@@ -108,8 +108,8 @@ describe("with any number of batches that always fail, and any schedule", () => 
     await forSeeds(program, { runs: 5, maxSteps: 1_000_000 }, (run) => expect(valueOf(run)).toBeGreaterThanOrEqual(6))
   })
 
-  it("the good ones flow, the bad ones end as said, and nothing is counted twice, over processes that end and die", async () => {
-    const seen = { dead: 0, discarded: 0, pending: 0, killed: 0 }
+  it("the good ones flow, the bad ones end as said, and nothing is counted twice, over processes that run together, end and die", async () => {
+    const seen = { dead: 0, discarded: 0, pending: 0, killed: 0, together: 0 }
     const program = (seed: number) =>
       Effect.gen(function*() {
         const random = choices(seed)
@@ -148,7 +148,7 @@ describe("with any number of batches that always fail, and any schedule", () => 
         }
         const counts = { offered: 0, settled: 0, dead: 0, dropped: 0 }
         let next = 0
-        for (let process = 0; process < 2; process++) {
+        const process = Effect.gen(function*() {
           const { close, queue } = yield* open(raw, options)
           for (let i = 0; i < 12; i++) {
             next += 1
@@ -168,7 +168,11 @@ describe("with any number of batches that always fail, and any schedule", () => 
             const { batches } = yield* store.claim({ limit: 2, leaseMillis: 100, turn: pick(["fresh", "returned"]) })
             seen.killed += batches.length
           }
-        }
+        })
+        const atOnce = 1 + below(3)
+        seen.together += atOnce - 1
+        // One after the other, or at the same time.
+        yield* Effect.all(Array.from({ length: 3 }, () => process), { concurrency: atOnce, discard: true })
         const last = yield* open(raw, options)
         yield* Effect.sleep(1500)
         yield* last.close

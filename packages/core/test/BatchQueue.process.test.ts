@@ -205,6 +205,22 @@ describe("retries", () => {
       expect(sink.attempts.map(({ attempt }) => attempt)).toEqual([1, 2, 1, 3])
     }).pipe(onMemory))
 
+  it.scoped("wait in the worker for `inlineDelay` in all, and no longer, however long others are busy meanwhile", () =>
+    Effect.gen(function*() {
+      const { queue, sink } = yield* numbers({
+        workers: 2,
+        retry: Schedule.intersect(Schedule.spaced(50), Schedule.recurs(9)),
+        inlineDelay: 100,
+        pollInterval: "1 hour"
+      })
+      sink.whenever = ({ items: [item] }) => item === 1 ? Effect.sleep("10 seconds") : Effect.fail("down")
+      yield* queue.offerAll([1, 2])
+      yield* TestClock.adjust("1 minute")
+      expect(sink.attempts.map(({ attempt }) => attempt)).toEqual([1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+      // The first of each delivery, and two that the worker has waited for.
+      expect(yield* queue.deadLetters.list()).toMatchObject([{ attempts: 10, deliveries: 4 }])
+    }).pipe(onMemory))
+
   it.scoped("count on in another process", () =>
     Effect.gen(function*() {
       const options = { retry: Schedule.exponential(1000), inlineDelay: 0, pollInterval: "1 hour" as const }
