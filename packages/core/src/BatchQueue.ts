@@ -16,7 +16,6 @@
  */
 import type * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
-import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -734,12 +733,12 @@ export const layer = <Id, A, I, E = never, R = never, R2 = never, R3 = never>(
 export const layerConfig = <Id, A, I, E = never, R = never, R2 = never, R3 = never>(
   tag: Context.Tag<Id, BatchQueue<A>>,
   options: Options<NoInfer<A>, I, E, R, R2, R3>,
-  config: Config.Config.Wrap<Configurable>
+  config: Table.Configs<Configurable>
 ): Layer.Layer<Id, InvalidOption | StoreUnavailable | ConfigError.ConfigError, R | R2 | R3 | BatchStore> =>
   Layer.scoped(
     tag,
     Effect.flatMap(
-      Config.unwrap(config),
-      (configured) => make<A, I, E, R, R2, R3>(Table.configured(table, options, configured))
+      Table.withConfigs(table, options, config),
+      (configured) => make<A, I, E, R, R2, R3>(configured)
     )
   )

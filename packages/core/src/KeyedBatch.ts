@@ -12,7 +12,6 @@
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
-import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -443,10 +442,12 @@ export const layer = <I, K extends Key, S, E = never, R = never, R2 = never>(
 export const layerConfig = <I, K extends Key, S, E = never, R = never, R2 = never>(
   tag: Context.Tag<I, KeyedBatch<K, S, E>>,
   options: Options<NoInfer<K>, NoInfer<S>, NoInfer<E>, R, NoInfer<E>, R2>,
-  config: Config.Config.Wrap<Configurable>
+  config: Table.Configs<Configurable>
 ): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, R | R2> =>
   Layer.scoped(
     tag,
-    Effect.flatMap(Config.unwrap(config), (configured) =>
-      make<K, S, E, R, E, R2>(Table.configured(table, options, configured)))
+    Effect.flatMap(
+      Table.withConfigs(table, options, config),
+      (configured) => make<K, S, E, R, E, R2>(configured)
+    )
   )

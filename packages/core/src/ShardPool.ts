@@ -13,7 +13,6 @@
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
-import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -612,13 +611,13 @@ export const layer = <I, C, A, E = never, R = never, R2 = never, K extends Key =
  */
 export const layerConfig = <I, C, A, E = never, R = never, R2 = never, K extends Key = Key>(
   tag: Context.Tag<I, ShardPool<C, A, E>>,
-  options: Omit<Options<NoInfer<C>, NoInfer<A>, NoInfer<E>, R, NoInfer<E>, R2, K>, keyof Configurable> & Configurable,
-  config: Config.Config.Wrap<Configurable>
+  options: Options<NoInfer<C>, NoInfer<A>, NoInfer<E>, R, NoInfer<E>, R2, K>,
+  config: Table.Configs<Configurable>
 ): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, R | R2> =>
   Layer.scoped(
     tag,
-    Effect.flatMap(Config.unwrap(config), (configured) =>
-      make<C, A, E, R, E, R2, K>(
-        Table.configured(table, options, configured) as Options<C, A, E, R, E, R2, K>
-      ))
+    Effect.flatMap(
+      Table.withConfigs(table, options, config),
+      (configured) => make<C, A, E, R, E, R2, K>(configured)
+    )
   )

@@ -12,7 +12,6 @@
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
-import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -30,6 +29,7 @@ import {
   type Checked,
   checkOptions,
   type Configurable,
+  type ConfiguredOptions,
   defaultRetry,
   type Options,
   type RetryInput,
@@ -172,7 +172,7 @@ export interface Flushed {
  */
 export type Metrics = Snapshot
 
-export type { AllOrNoneError, BatchBytes, Configurable, Options, RetryInput, Settlement, Taken }
+export type { AllOrNoneError, BatchBytes, Configurable, ConfiguredOptions, Options, RetryInput, Settlement, Taken }
 export { defaultRetry }
 
 class WriteBehindImpl<in out A> extends Inspectable.Class implements WriteBehind<A> {
@@ -503,14 +503,13 @@ export const layer = <I, A, E = never, R = never, R2 = never>(
  */
 export const layerConfig = <I, A, E = never, R = never, R2 = never>(
   tag: Context.Tag<I, WriteBehind<A>>,
-  options: Omit<Options<NoInfer<A>, E, R, R2>, keyof Configurable> & Configurable,
-  config: Config.Config.Wrap<Configurable>
+  options: ConfiguredOptions<NoInfer<A>, E, R, R2>,
+  config: Table.Configs<Configurable>
 ): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, R | R2> =>
   Layer.scoped(
     tag,
-    Effect.flatMap(Config.unwrap(config), (configured) => {
-      const all = Table.configured(table, options, configured)
-      const limit = all.batchBytesLimit
+    Effect.flatMap(Table.withConfigs(table, options, config), (all) => {
+      const limit = (all as typeof all & Pick<Configurable, "batchBytesLimit">).batchBytesLimit
       const batchBytes = limit === undefined ? all.batchBytes : { ...all.batchBytes, limit }
       return make<A, E, R, R2>({ ...all, batchBytes } as Options<A, E, R, R2>)
     })

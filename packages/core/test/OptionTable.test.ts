@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { QueueError } from "@sluice/core"
 import * as Table from "@sluice/core/unstable/OptionTable"
-import { Effect, Schedule } from "effect"
+import { Config, ConfigProvider, Effect, Option, Schedule } from "effect"
 
 const table = {
   name: Table.name,
@@ -205,4 +205,32 @@ describe("a configuration", () => {
     expect(configured({ limits: undefined }, { limits: { linger: 2 } })).toEqual({ limits: { linger: 2 } })
     expect(configured({ limits: { depth: 3 } }, { size: 7 })).toEqual({ size: 7, limits: { depth: 3 } })
   })
+
+  it("leaves what it does not set as it is: undefined, or none", () => {
+    const options = { ...valid, size: 3, limits: { depth: 3 } }
+    expect(configured(options, { size: undefined, limits: undefined })).toEqual(options)
+    expect(configured(options, { size: Option.none(), limits: Option.none() })).toEqual(options)
+    expect(configured(options, { size: Option.some(7), limits: Option.some({ depth: Option.none() }) })).toEqual({
+      ...options,
+      size: 7
+    })
+    expect(configured({}, { limits: { depth: undefined, linger: Option.some(2) } })).toEqual({ limits: { linger: 2 } })
+  })
+
+  it.effect("is read option by option, within objects too, or as a whole", () =>
+    Effect.gen(function*() {
+      type Configurable = Table.Configurable<typeof table, Readonly<Record<keyof typeof table, unknown>>>
+      const read = (configs: Table.Configs<Configurable>) =>
+        Effect.withConfigProvider(
+          Table.withConfigs(table, { ...valid, size: 3 }, configs),
+          ConfigProvider.fromMap(new Map([["SIZE", "7"], ["LINGER", "2"]]))
+        )
+      const size = Config.integer("SIZE")
+      const absent = Config.option(Config.integer("ABSENT"))
+      expect(yield* read({ size, workers: absent, limits: { linger: Config.integer("LINGER"), depth: absent } }))
+        .toEqual({ ...valid, size: 7, limits: { linger: 2 } })
+      expect(yield* read({ size: absent, workers: undefined })).toEqual({ ...valid, size: 3 })
+      expect(yield* read(Config.all({ size }))).toEqual({ ...valid, size: 7 })
+      expect((yield* Effect.flip(read({ size: Config.integer("ABSENT") })))._op).toBe("MissingData")
+    }))
 })

@@ -1,4 +1,5 @@
 import {
+  Backpressure,
   type Batch,
   BatchQueue,
   type BatchStore,
@@ -128,6 +129,61 @@ describe("the errors that are retried", () => {
     expect(WriteBehind.layer).type.not.toBeCallableWith(Lines, { name, capacity, flush, while: () => Effect.void })
     expect(BatchQueue.layer).type.toBeCallableWith(Mails, { name, schema, process: flush, while: isRetried })
     expect(BatchQueue.layer).type.not.toBeCallableWith(Mails, { name, schema, process: flush, while: isRejection })
+  })
+})
+
+describe("a configuration", () => {
+  const name = "queue"
+  const count = Config.option(Config.integer("COUNT"))
+  const policy = Backpressure.config("POLICY")
+  const text = Config.string("TEXT")
+
+  it("may leave an option as it is, with undefined, or with an Option", () => {
+    const rest = { name, capacity: 1, flush }
+    expect(WriteBehind.layerConfig).type.toBeCallableWith(Lines, rest, {
+      capacity: count,
+      batchSize: undefined,
+      flushInterval: Config.option(Config.duration("INTERVAL")),
+      batchBytesLimit: count,
+      shards: Config.succeed(undefined)
+    })
+    expect(BatchQueue.layerConfig).type.toBeCallableWith(Mails, { name, schema: Schema.String, process: flush }, {
+      workers: count,
+      flush: { size: count, linger: undefined },
+      limits: Config.option(Config.all({ maxDepth: Config.integer("DEPTH") })),
+      isolate: Config.option(Config.literal("each", "bisect")("ISOLATE"))
+    })
+    expect(ShardPool.layerConfig).type.toBeCallableWith(Counts, { name, key: String, execute: write }, {
+      shards: count,
+      capacity: undefined
+    })
+    class Totals extends Context.Tag("app/Totals")<Totals, KeyedBatch.KeyedBatch<string, number>>() {}
+    expect(KeyedBatch.layerConfig).type.toBeCallableWith(Totals, { name, initial: () => 0 }, {
+      shards: count,
+      minDuration: undefined
+    })
+  })
+
+  it("may have the policy", () => {
+    expect(WriteBehind.layerConfig).type.toBeCallableWith(Lines, { name, flush }, { capacity: count, policy })
+    expect(WriteBehind.layerConfig).type.toBeCallableWith(Lines, { name, flush }, { policy: Config.option(policy) })
+    expect(BatchQueue.layerConfig).type.toBeCallableWith(Mails, { name, schema: Schema.String, process: flush }, {
+      policy
+    })
+    expect(ShardPool.layerConfig).type.toBeCallableWith(Counts, { name, key: String, execute: write }, { policy })
+    // One of the options is for the items of the queue, whatever the configuration may say.
+    const byLine = Backpressure.coalesceByKey((line: string) => line)
+    expect(WriteBehind.layerConfig).type.toBeCallableWith(Lines, { name, flush, policy: byLine }, { policy })
+  })
+
+  it("has nothing of another type, and no function", () => {
+    expect(WriteBehind.layerConfig).type.not.toBeCallableWith(Lines, { name, flush }, { capacity: text })
+    expect(WriteBehind.layerConfig).type.not.toBeCallableWith(Lines, { name, flush }, { capacity: Config.option(text) })
+    expect(WriteBehind.layerConfig).type.not.toBeCallableWith(Lines, { name, flush }, { policy: text })
+    expect(WriteBehind.layerConfig).type.not.toBeCallableWith(Lines, { name, flush }, { onDrop: text })
+    expect(BatchQueue.layerConfig).type.not.toBeCallableWith(Mails, { name, schema: Schema.String, process: flush }, {
+      flush: { size: text }
+    })
   })
 })
 

@@ -11,7 +11,6 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import * as BatchStore from "@sluice/core/BatchStore"
 import * as Table from "@sluice/core/unstable/OptionTable"
 import { InvalidOption, type StoreUnavailable } from "@sluice/core/QueueError"
-import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -121,9 +120,9 @@ export const layer = (
  * @category layers
  */
 export const layerConfig = (
-  config: Config.Config.Wrap<Options>
+  config: Table.Configs<Options>
 ): Layer.Layer<
   BatchStore.BatchStore,
   InvalidOption | StoreUnavailable | ConfigError.ConfigError,
   SqlTransaction | SqlClient
-> => Layer.scoped(BatchStore.BatchStore, Effect.flatMap(Config.unwrap(config), make))
+> => Layer.scoped(BatchStore.BatchStore, Effect.flatMap(Table.withConfigs<Options, Options>(table, {}, config), make))

@@ -13,7 +13,6 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
 import * as Check from "@sluice/core/unstable/OptionCheck"
 import { type InvalidOption, StoreUnavailable } from "@sluice/core/QueueError"
-import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -29,7 +28,8 @@ import { makeClient } from "./internal/writer/client.ts"
 import { fileAt, isThere, watchFile } from "./internal/sqlite/file.ts"
 import { Line } from "./internal/writer/line.ts"
 import { sleepFor } from "@sluice/core/unstable/Sleep"
-import { type Checked, checkOptions, module, type Options } from "./internal/sqlite/options.ts"
+import * as Table from "@sluice/core/unstable/OptionTable"
+import { type Checked, checkOptions, module, type Options, table } from "./internal/sqlite/options.ts"
 import { SharedStores } from "./internal/sqlite/sharedStores.ts"
 import { sqliteConnection } from "./internal/sqlite/connection.ts"
 import { openStock } from "./internal/sqlite/driver.ts"
@@ -338,6 +338,9 @@ export const layer = (options: Options): Layer.Layer<Services, InvalidOption | S
  * @category layers
  */
 export const layerConfig = (
-  config: Config.Config.Wrap<Options>
+  config: Table.Configs<Options>
 ): Layer.Layer<Services, InvalidOption | StoreUnavailable | ConfigError.ConfigError> =>
-  Layer.provide(Layer.scopedContext(Effect.flatMap(Config.unwrap(config), make)), Reactivity.layer)
+  Layer.provide(
+    Layer.scopedContext(Effect.flatMap(Table.withConfigs(table, {} as Options, config), make)),
+    Reactivity.layer
+  )

@@ -21,7 +21,6 @@ import * as EventHub from "@sluice/core/unstable/EventHub"
 import * as Table from "@sluice/core/unstable/OptionTable"
 import { InvalidOption } from "@sluice/core/QueueError"
 import type { Missed } from "@sluice/core/QueueEvent"
-import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -381,11 +380,11 @@ export const layer = <I>(
 export const layerConfig = <I>(
   tag: Context.Tag<I, WriteCoordinator>,
   options: Options,
-  config: Config.Config.Wrap<Configurable>
+  config: Table.Configs<Configurable>
 ): Layer.Layer<I, InvalidOption | ConfigError.ConfigError, SqlTransaction> =>
   Layer.scoped(
     tag,
-    Effect.flatMap(Config.unwrap(config), (configured) => make(Table.configured(table, options, configured)))
+    Effect.flatMap(Table.withConfigs(table, options, config), make)
   )
 
 /**

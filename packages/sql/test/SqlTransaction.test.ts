@@ -173,7 +173,9 @@ describe("the layer", () => {
       const filename = yield* temporaryFile
       const layer = SqliteStore.layerConfig({
         filename: Config.string("FILE"),
-        durable: Config.boolean("DURABLE").pipe(Config.withDefault(true))
+        durable: Config.boolean("DURABLE").pipe(Config.withDefault(true)),
+        create: Config.option(Config.boolean("CREATE")),
+        busyTimeout: undefined
       })
       const provider = (entries: ReadonlyArray<readonly [string, string]>) =>
         Layer.setConfigProvider(ConfigProvider.fromMap(new Map(entries)))

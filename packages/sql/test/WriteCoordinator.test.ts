@@ -738,7 +738,9 @@ describe("WriteCoordinator", () => {
       }).pipe(
         Effect.provide(Layer.provide(
           WriteCoordinator.layerConfig(Writes, { name: "w", capacity: 3 }, {
-            capacity: Config.integer("CAPACITY")
+            capacity: Config.integer("CAPACITY"),
+            batchSize: Config.option(Config.integer("BATCH_SIZE")),
+            linger: undefined
           }),
           Layer.setConfigProvider(ConfigProvider.fromMap(new Map([["CAPACITY", "7"]])))
         ))

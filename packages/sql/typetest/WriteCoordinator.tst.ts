@@ -90,6 +90,19 @@ describe("layers", () => {
       .toBe<Layer.Layer<Writes, QueueError.InvalidOption | ConfigError.ConfigError, SqlTransaction.SqlTransaction>>()
   })
 
+  it("take nothing from a configuration with undefined, and with an Option that is none", () => {
+    expect(WriteCoordinator.layerConfig).type.toBeCallableWith(Writes, { name: "writes" }, {
+      batchSize: Config.option(Config.integer("BATCH_SIZE")),
+      drain: undefined
+    })
+    expect(SqliteStore.layerConfig).type.toBeCallableWith({
+      filename: Config.string("FILE"),
+      durable: Config.option(Config.boolean("DURABLE")),
+      busyTimeout: undefined
+    })
+    expect(boxed(SqliteStore.layerConfig)).type.not.toBeCallableWith({ durable: Config.boolean("DURABLE") })
+  })
+
   it("do not take a name or a topic from a configuration", () => {
     expect(boxed(WriteCoordinator.layerConfig)).type.not.toBeCallableWith(Writes, { name: "writes" }, {
       name: Config.string("NAME")

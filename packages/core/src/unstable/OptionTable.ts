@@ -9,8 +9,11 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { InvalidOption } from "../QueueError.ts"
 import * as Check from "./OptionCheck.ts"
@@ -81,6 +84,24 @@ export type Configurable<T, Options> = {
   readonly [Field in keyof Options as PlainField<T, Field>]?: Field extends keyof T ? PlainOf<T[Field]> : never
 }
 
+/**
+ * Where options come from: a `Config` of each, or of an `Option` of it, an object option by option, or one `Config` of all.
+ * What is absent, undefined or none is not set.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Configs<C> =
+  | { readonly [Field in keyof C]: ConfigOf<NonNullable<C[Field]>> | ({} extends Pick<C, Field> ? undefined : never) }
+  | Config.Config<{ readonly [Field in keyof C]: C[Field] | undefined | Option.Option<NonNullable<C[Field]>> }>
+
+type ConfigOf<A> = Config.Config<A | undefined | Option.Option<A>> | (IsGroup<A> extends true ? Configs<A> : never)
+
+/** Whether it is an object of options, and not a value such as a duration or a policy. */
+type IsGroup<A> = [A] extends [Record<string, any>]
+  ? [keyof A] extends [never] ? false : [keyof A] extends [string] ? "_tag" extends keyof A ? false : true : false
+  : false
+
 /** What a configuration may set of an object: nothing, unless it may set all of it. */
 type PlainObject<Fields extends Table> = keyof Fields extends keyof Configurable<Fields, Fields>
   ? Configurable<Fields, Fields>
@@ -126,20 +147,52 @@ const checkFields = <T extends Table>(
 }
 
 /**
- * Merges options with those from a configuration, which take precedence; objects are merged field by field.
+ * The options, with those from a configuration. Fails with what is wrong with the configuration.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withConfigs = <Options extends object, C>(
+  table: Table,
+  options: Options,
+  configs: Configs<C>
+): Effect.Effect<Options, ConfigError.ConfigError> =>
+  Effect.map(read(configs), (configuration) => configured(table, options, configuration as object))
+
+const read = (given: unknown): Config.Config<unknown> =>
+  Config.isConfig(given) ? given : Config.all(
+    Object.fromEntries(
+      Object.entries(given as object).filter(([, value]) => value !== undefined).map(([field, value]) =>
+        [field, read(value)] as const
+      )
+    )
+  )
+
+/**
+ * Merges options with those from a configuration, which take precedence where they are set; objects are merged field by
+ * field.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const configured = <Options extends object>(table: Table, options: Options, configuration: object): Options => {
-  const [before, after] = [options, configuration] as ReadonlyArray<Readonly<Record<string, unknown>>>
+  const [before, after] = [options, set(configuration)] as ReadonlyArray<Readonly<Record<string, unknown>>>
   const objects = Object.entries(table).flatMap(([field, { fields }]) => {
     if (fields === undefined || after[field] === undefined) return []
     const isObject = typeof before[field] === "object" && before[field] !== null
-    return isObject ? [[field, configured(fields, before[field] as object, after[field] as object)] as const] : []
+    const within = isObject ? before[field] as object : {}
+    return [[field, configured(fields, within, after[field] as object)] as const]
   })
-  return { ...options, ...configuration, ...Object.fromEntries(objects) }
+  return { ...before, ...after, ...Object.fromEntries(objects) } as Options
 }
+
+/** What a configuration does set. */
+const set = (configuration: object): object =>
+  Object.fromEntries(
+    Object.entries(configuration)
+      .map(([field, value]) => [field, Option.isOption(value) ? Option.getOrUndefined(value) : value])
+      .filter(([, value]) => value !== undefined)
+  )
 
 // --- words ------------------------------------------------------------------------------------------------------------
 

@@ -287,7 +287,11 @@ export const table = {
     "items are appended"
   ),
   capacity: Table.withDefault(Table.positiveInteger, 10_000),
-  policy: Table.withDefault(policyEntry<IntakePolicy<any>>(), Backpressure.suspend(), "`Backpressure.suspend()`"),
+  policy: Table.withDefault(
+    policyEntry<IntakePolicy<any>, Backpressure.CoalesceByKey<any>["whenFull"]>(),
+    Backpressure.suspend(),
+    "`Backpressure.suspend()`"
+  ),
   flush: Table.withDefault(
     Table.object(
       {

@@ -23,8 +23,8 @@ export const checkPolicy = (queue: string, policy: unknown): Check.Check => {
     : Check.withFunctions(queue, "policy", policy, ["pair"])
 }
 
-/** An option that is a policy. */
-export const policyEntry = <Policy>(): Table.Entry<Policy, Policy, never, ""> =>
+/** An option that is a policy. A configuration may have a plain one. */
+export const policyEntry = <Policy, Plain extends Policy>(): Table.Entry<Policy, Policy, Plain, ""> =>
   Table.make({
     kind: "policy",
     check: (queue, field, value) => Effect.as(checkPolicy(queue, value), value as Policy)

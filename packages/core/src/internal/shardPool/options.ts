@@ -96,7 +96,7 @@ export interface Options<C, A, E, R, E2 = never, R2 = never, K extends Key = Key
 
 type AnyOptions = Options<any, any, any, any, any, any, any>
 
-const policy = policyEntry<BuiltInPolicy>()
+const policy = policyEntry<BuiltInPolicy, BuiltInPolicy>()
 
 /** A caller waits for each command, and two cannot be one. */
 const plainPolicy: typeof policy = {

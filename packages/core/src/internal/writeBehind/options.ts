@@ -106,6 +106,17 @@ export interface Options<A, E, R, R2 = never> {
 }
 
 /**
+ * The options beside a configuration, from which the capacity may come.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConfiguredOptions<A, E, R, R2 = never> extends Omit<Options<A, E, R, R2>, "capacity"> {
+  /** How much each shard holds: items, or weight where `weigh` is given. Default: that of the configuration. */
+  readonly capacity?: number | undefined
+}
+
+/**
  * The default retry schedule: 100 ms, doubling, at most 5 seconds, 3 retries.
  *
  * @since 0.1.0
@@ -123,7 +134,7 @@ export const table = {
   name: Table.name,
   capacity: Table.positiveInteger,
   policy: Table.withDefault(
-    policyEntry<Backpressure.Policy<any>>(),
+    policyEntry<Backpressure.Policy<any>, Backpressure.CoalesceByKey<any>["whenFull"]>(),
     Backpressure.dropOldest,
     "`Backpressure.dropOldest`"
   ),
