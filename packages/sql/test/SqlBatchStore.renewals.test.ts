@@ -2,8 +2,9 @@
  * A renewal goes before whatever waits for the writer: otherwise a claim would take what this process still has in hand.
  */
 import { describe, expect, it } from "@effect/vitest"
+import { BatchQueue } from "@sluice/core"
 import { SqlTransaction, WriteCoordinator } from "@sluice/sql"
-import { Context, Deferred, Effect, Exit, Fiber, Scope, TestClock } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Schema, Scope, TestClock } from "effect"
 import { behindOf } from "../src/internal/writer/realTransaction.ts"
 import { add, store, takeNumbers } from "./batchStores.ts"
 import { foreign } from "./database.ts"
@@ -154,3 +155,38 @@ it.scoped("the database of a queue knows the bounds of waits for the writer, and
     ends[0]()
     yield* Effect.scoped(coordinator("1 hour"))
   }))
+
+describe("the lease of a queue", () => {
+  const limit = (millis: number) =>
+    `at least ${millis} milliseconds, three times as long as the store may wait for its turn to write`
+
+  it.scoped("is three times as long as every bound on a wait for the writer, or it is refused", () =>
+    Effect.gen(function*() {
+      const { context } = yield* store({ busyTimeout: "2 seconds" })
+      const open = (leaseDuration: number) =>
+        Effect.asVoid(Effect.provide(
+          BatchQueue.make({ name: "orders", schema: Schema.Number, leaseDuration, process: () => Effect.void }),
+          context
+        ))
+      const coordinator = (writeTimeout: number) =>
+        Effect.asVoid(Effect.provide(WriteCoordinator.make({ name: "writes", writeTimeout }), context))
+      const refused = { _tag: "InvalidOption", queue: "orders", field: "leaseDuration" }
+      expect(yield* Effect.scoped(Effect.flip(open(5999)))).toMatchObject({
+        ...refused,
+        value: 5999,
+        limit: limit(6000)
+      })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* coordinator(3000)
+        expect(yield* Effect.flip(open(8999))).toMatchObject({ ...refused, value: 8999, limit: limit(9000) })
+        yield* Effect.scoped(open(9000))
+      }))
+      // Whichever comes first.
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* open(6000)
+        expect(yield* Effect.flip(coordinator(2001))).toMatchObject({ _tag: "InvalidOption", field: "writeTimeout" })
+        yield* Effect.scoped(coordinator(2000))
+      }))
+      yield* Effect.scoped(coordinator(2001))
+    }))
+})
