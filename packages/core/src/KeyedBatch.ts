@@ -21,6 +21,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import * as EventHub from "./unstable/EventHub.ts"
+import { closingUnderTestClock } from "./internal/fibers/standstill.ts"
 import { makeBreaks } from "./internal/fibers/breaks.ts"
 import { Deadlines } from "./internal/keyedBatch/deadlines.ts"
 import {
@@ -285,7 +286,9 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> extends Inspectable.
       if (this.lifecycle.beginToClose()) {
         for (const shard of this.shards) shard.unsafeClose()
         this.lookIdle()
-        yield* this.idle.await
+        yield* closingUnderTestClock(this.idle.await, () => {
+          for (const shard of this.shards) shard.unsafeTimeOut()
+        })
       }
       for (const shard of this.shards) shard.unsafeEnd()
       yield* Effect.forEach(timers, interruptSoon, { discard: true })

@@ -28,6 +28,7 @@ import * as EventHub from "./unstable/EventHub.ts"
 import { withAlarm } from "./internal/fibers/alarm.ts"
 import { withMessages } from "./internal/fibers/failure.ts"
 import { makeBreaks } from "./internal/fibers/breaks.ts"
+import { closingUnderTestClock } from "./internal/fibers/standstill.ts"
 import type { Router } from "./internal/intake/keys.ts"
 import {
   type BuiltInPolicy,
@@ -324,7 +325,7 @@ class ShardPoolImpl<in out C, out A, out E> extends Inspectable.Class implements
     Effect.flatMap(
       Check.millis(this.queueName, "timeout", timeout ?? this.drainTimeoutMillis),
       (timeoutMillis) =>
-        Effect.flatMap(this.awaitDrained(timeoutMillis), (): Effect.Effect<void, DrainTimeout<C>> => {
+        Effect.flatMap(this.awaitDrained(timeoutMillis, false), (): Effect.Effect<void, DrainTimeout<C>> => {
           const { failure, hasFailed, isClosed } = this.lifecycle
           const left = isClosed ? this.leftAtEnd : this.left
           return hasFailed || isClosed && left.length === 0
@@ -334,15 +335,16 @@ class ShardPoolImpl<in out C, out A, out E> extends Inspectable.Class implements
     )
 
   /** Begins to drain, and waits until everything has run, up to the timeout. */
-  private awaitDrained(timeoutMillis: number): Effect.Effect<void> {
+  private awaitDrained(timeoutMillis: number, isClosing: boolean): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.beginToDrain()
       if (this.lifecycle.isOver) return Effect.void
       const waiter = Effect.unsafeMakeLatch()
       const end = () => waiter.unsafeOpen()
       this.waiters.add(end)
+      const drained = withAlarm(waiter.await, timeoutMillis, end)
       return Effect.ensuring(
-        withAlarm(waiter.await, timeoutMillis, end),
+        isClosing ? closingUnderTestClock(drained, end) : drained,
         Effect.sync(() => this.waiters.delete(end))
       )
     })
@@ -409,7 +411,7 @@ class ShardPoolImpl<in out C, out A, out E> extends Inspectable.Class implements
    */
   close(timers: ReadonlyArray<Running<unknown>>): Effect.Effect<void> {
     return Effect.gen(this, function*() {
-      yield* this.awaitDrained(this.drainTimeoutMillis)
+      yield* this.awaitDrained(this.drainTimeoutMillis, true)
       if (!this.lifecycle.isOver) {
         const left = this.giveUp()
         this.end(left)

@@ -35,10 +35,9 @@ import { makeClient } from "./internal/writer/client.ts"
 import { GroupWriter, withoutDefects } from "./internal/coordinator/groupWriter.ts"
 import { type Checked, checkOptions, type Configurable, type Options, table } from "./internal/coordinator/options.ts"
 import { Pending } from "./internal/coordinator/waitingWrites.ts"
-import { sleepFor } from "@sluice/core/unstable/Sleep"
 import { isStatementFor, SingleStatement, singleStatement } from "./internal/writer/singleStatement.ts"
 import {
-  awaitEnd,
+  awaitAllWithin,
   contextOf,
   forkLoop,
   forkUninterruptible,
@@ -316,11 +315,7 @@ export const make = (
           writer.unsafeClose(close)
           // Otherwise it may wait for a lock on behalf of writes that have been refused.
           if (writer.hasWork) {
-            // A finalizer cannot be interrupted, so a timeout would have no effect.
-            const ended = yield* Effect.raceFirst(
-              Effect.as(Effect.interruptible(awaitEnd(loop)), true),
-              Effect.as(Effect.interruptible(sleepFor(checked.drainTimeoutMillis)), false)
-            )
+            const ended = yield* awaitAllWithin([loop], checked.drainTimeoutMillis)
             if (!ended) writer.unsafeCutShort()
           }
           yield* interruptAll([loop, ...timers])

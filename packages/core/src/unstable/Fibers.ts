@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+export { awaitAllWithin } from "../internal/fibers/alarm.ts"
 export { Bell } from "../internal/fibers/bell.ts"
 export { Breaks, makeBreaks } from "../internal/fibers/breaks.ts"
 export { Call, type OnInterrupt, type Restore } from "../internal/fibers/call.ts"
@@ -12,6 +13,7 @@ export {
   awaitEnd,
   clockOf,
   contextOf,
+  currentContext,
   interrupt,
   interruptAll,
   interruptNow,

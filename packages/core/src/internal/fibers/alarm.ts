@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import { sleepFor } from "../../unstable/Sleep.ts"
 import { interruptNow, observe, type Running, unobserve } from "./fiber.ts"
 import { forkInterruptible } from "./forking.ts"
+import { closingUnderTestClock } from "./standstill.ts"
 
 export const withAlarm = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
@@ -22,8 +23,8 @@ export const withAlarm = <A, E, R>(
   )
 
 /**
- * Waits until fibers have ended, but no longer than that. Answers whether they have. It ends in time where nothing can
- * be interrupted, as in a finalizer.
+ * Waits until the fibers of what closes have ended, but no longer than that. Answers whether they have. It ends in time
+ * where nothing can be interrupted, as in a finalizer, and under a TestClock that nobody moves.
  */
 export const awaitAllWithin = (
   fibers: ReadonlyArray<Running<unknown>>,
@@ -37,7 +38,8 @@ export const awaitAllWithin = (
       if (missing === 0) over.unsafeOpen()
     }
     for (const fiber of fibers) observe(fiber, onEnd)
-    return Effect.map(withAlarm(over.await, millis, () => over.unsafeOpen()), () => {
+    const end = () => over.unsafeOpen()
+    return Effect.map(closingUnderTestClock(withAlarm(over.await, millis, end), end), () => {
       for (const fiber of fibers) unobserve(fiber, onEnd)
       return missing === 0
     })

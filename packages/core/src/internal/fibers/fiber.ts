@@ -10,6 +10,7 @@ import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
 
 /** A fiber that runs, or has ended. */
 export type Running<A, E = never> = Fiber.RuntimeFiber<A, E>
@@ -27,6 +28,10 @@ export const withFiber: <A, E = never, R = never>(
 /** What the fiber has been provided with. */
 export const contextOf = (fiber: Pick<Running<any, any>, "currentContext">): Context.Context<never> =>
   fiber.currentContext
+
+/** What the fiber that runs right now has been provided with, if there is one. */
+export const currentContext = (): Context.Context<never> | undefined =>
+  Option.getOrUndefined(Option.map(Fiber.getCurrentFiber(), contextOf))
 
 export const clockOf = (fiber: Running<any, any>): Clock.Clock => Context.get(fiber.currentDefaultServices, Clock.Clock)
 

@@ -163,6 +163,14 @@ export class KeyedShard<in out S> implements Keeper<S> {
     for (const resource of this.resources.values()) this.schedule(resource)
   }
 
+  /** Aborts every batch, as if its time were over. */
+  unsafeTimeOut(): void {
+    for (const resource of this.resources.values()) {
+      resource.isOverdue = true
+      this.schedule(resource)
+    }
+  }
+
   /** Ends the fiber. */
   unsafeEnd(): void {
     this.hasEnded = true
