@@ -17,6 +17,7 @@ import { Bounds } from "./bounds.ts"
 import { type Breaks, inFiberOfItsOwn, type Restore } from "@sluice/core/unstable/Fibers"
 import type { FileWatch } from "../sqlite/file.ts"
 import { GuardedConnection, type Transform } from "./guardedConnection.ts"
+import { untilCommitted, waitForCommits } from "./reactivity.ts"
 import { type Bound, Line, Turn } from "./line.ts"
 import { type Surroundings, toSqlError, toTransactionError, Transaction } from "./transaction.ts"
 
@@ -47,7 +48,7 @@ export class Transactions {
   /**
    * Who is told of changes, each as often as it has asked for it: everybody who uses the database hears of all writes.
    */
-  private readonly listeners = new Map<Reactivity.Service, number>()
+  private readonly listeners = new Map<Reactivity.Service, { count: number; readonly end: () => void }>()
   readonly bounds: Bounds
   /** For the writer's connection. */
   private readonly line: Line
@@ -80,14 +81,18 @@ export class Transactions {
     }
   }
 
-  /** Tells somebody of changes. Answers what ends that. */
+  /** Tells somebody of changes, and only after their commit. Answers what ends that. */
   listen(reactivity: Reactivity.Service): () => void {
     const { listeners } = this
-    listeners.set(reactivity, (listeners.get(reactivity) ?? 0) + 1)
+    const known = listeners.get(reactivity)
+    const listener = known ?? { count: 0, end: waitForCommits(reactivity, (context) => this.currentIn(context)) }
+    listener.count += 1
+    listeners.set(reactivity, listener)
     return () => {
-      const others = listeners.get(reactivity)! - 1
-      if (others > 0) listeners.set(reactivity, others)
-      else listeners.delete(reactivity)
+      listener.count -= 1
+      if (listener.count > 0) return
+      listeners.delete(reactivity)
+      listener.end()
     }
   }
 
@@ -451,18 +456,3 @@ const asSqlError = <X>(run: Effect.Effect<X, SqlError | StoreUnavailable>): Effe
     run,
     (error) => error instanceof StoreUnavailable ? toSqlError(error) : error
   )
-
-/** Tells queries that their keys have changed once they really have. */
-const untilCommitted = (reactivity: Reactivity.Service, transaction: Transaction): Reactivity.Service => {
-  const unsafeInvalidate: Reactivity.Service["unsafeInvalidate"] = (keys) =>
-    transaction.isOver
-      ? reactivity.unsafeInvalidate(keys)
-      : transaction.unsafeAfterCommit(() => reactivity.unsafeInvalidate(keys))
-  const invalidate: Reactivity.Service["invalidate"] = (keys) => Effect.sync(() => unsafeInvalidate(keys))
-  return {
-    ...reactivity,
-    unsafeInvalidate,
-    invalidate,
-    mutation: (keys, effect) => Effect.zipLeft(effect, invalidate(keys))
-  }
-}
