@@ -220,3 +220,37 @@ describe("an item that the format throws at", () => {
       expect((yield* queue.metrics).buffered).toBe(0)
     }).pipe(onMemory))
 })
+
+describe("an item that a policy has merged, and that is too large by now", () => {
+  const merged = "a23456a23456"
+  const policy = Backpressure.coalesceByKey((item: string) => item[0], { merge: (held, next) => held + next })
+  const strings = Effect.gen(function*() {
+    const dropped: Array<readonly [unknown, string]> = []
+    const queue = yield* queueOf(Schema.String, {
+      policy,
+      limits: { maxItemBytes: 10 },
+      onDrop: (item, reason) => void dropped.push([item, reason])
+    })
+    return { queue, dropped }
+  })
+
+  it.scoped("is dropped, and its neighbours are stored", () =>
+    Effect.gen(function*() {
+      const { dropped, queue } = yield* strings
+      // In one step, before anything leaves the intake.
+      for (const item of ["b", "a23456", "a23456", "c"]) queue.unsafeOffer(item)
+      yield* queue.flush
+      expect(yield* stored).toEqual(["b", "c"])
+      expect(dropped).toEqual([[merged, "malformed"]])
+      const expected = { offered: 4, coalesced: 1, dropped: 1, stored: 2, buffered: 0, held: 0 }
+      expect(yield* queue.metrics).toMatchObject(expected)
+    }).pipe(onMemory))
+
+  it.scoped("is told to all who wait for it, and to nobody else", () =>
+    Effect.gen(function*() {
+      const { dropped, queue } = yield* strings
+      expect(yield* queue.offerStoredAllOrNone(["b", "a23456", "a23456"])).toMatchObject({ stored: 1, dropped: 2 })
+      expect(yield* stored).toEqual(["b"])
+      expect(dropped).toEqual([[merged, "malformed"]])
+    }).pipe(onMemory))
+})
