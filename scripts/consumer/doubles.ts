@@ -1,7 +1,7 @@
 // A user's own test double of each interface, written in full: what it needs is what is public.
 import type { BatchQueue, KeyedBatch, QueueMetrics, QueueStore, ShardPool, WriteBehind } from "@sluice/core"
 import type { WriteCoordinator } from "@sluice/sql"
-import { Context, Effect, Layer, Option, Stream } from "effect"
+import { Context, Effect, Layer, Option, Sink, Stream } from "effect"
 
 export interface Order {
   readonly key: string
@@ -48,6 +48,7 @@ export const orders: WriteBehind.WriteBehind<Order> = {
   queueName: "orders",
   offer: () => Effect.succeed("accepted"),
   offerAll: (items) => Effect.succeed(all(items)),
+  sink: Sink.map(Sink.collectAll<Order>(), all),
   unsafeOffer: () => "accepted",
   offerAllOrNone: (items) => Effect.succeed(all(items)),
   offerSettled: (items) => Effect.succeed(settlement(items)),
@@ -66,6 +67,7 @@ export const emails: BatchQueue.BatchQueue<Order> = {
   queueName: "emails",
   offer: () => Effect.succeed("accepted"),
   offerAll: (items) => Effect.succeed(all(items)),
+  sink: Sink.map(Sink.collectAll<Order>(), all),
   unsafeOffer: () => "accepted",
   offerStored: () => Effect.succeed("stored"),
   offerAllOrNone: (items) => Effect.succeed(all(items)),

@@ -26,6 +26,7 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
 import type { Batch } from "./Batch.ts"
 import { BatchStore } from "./BatchStore.ts"
@@ -76,6 +77,7 @@ import { Workers } from "./internal/batchQueue/workers.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
 import * as Table from "./unstable/OptionTable.ts"
+import { sinkOf } from "./internal/intake/sink.ts"
 import { makeImpl, type PolicyQueueImpl } from "./internal/intake/policyQueue.ts"
 import type { Taken } from "./PolicyQueue.ts"
 import {
@@ -123,6 +125,15 @@ export interface BatchQueue<in out A> {
    * taken. **Errors** are those of `offer`: `taken` says how many were taken, `notTaken` carries the rest.
    */
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, BatchOfferError<A>>
+  /**
+   * Offers every item of a stream, in order: `Stream.run(items, queue.sink)`. Its result says what became of them.
+   *
+   * **Waits** like `offerAll`: under the policy `suspend`, the stream is not asked for more while there is no room.
+   * **Errors** are those of `offerAll`: `taken` and `notTaken` are about the chunk of the stream that was refused; the
+   * chunks before it are in. **Interruption** is that of `offerAll`. After that, `flush` waits until the items
+   * are stored.
+   */
+  readonly sink: Sink.Sink<Taken, A, never, BatchOfferError<A>>
   /**
    * Offers one item synchronously, without an Effect, for hot loops. It never waits: under `suspend` it returns
    * `"full"`. A refused item is not in. A loop that never yields starves the queue, so yield now and then.
@@ -276,6 +287,7 @@ class BatchQueueImpl<in out A> extends Inspectable.Class implements BatchQueue<A
   readonly deadLetters: DeadLetters<A>
   readonly offer: BatchQueue<A>["offer"]
   readonly offerAll: BatchQueue<A>["offerAll"]
+  readonly sink: BatchQueue<A>["sink"]
   readonly unsafeOffer: BatchQueue<A>["unsafeOffer"]
   readonly offerStored: BatchQueue<A>["offerStored"]
   readonly offerAllOrNone: BatchQueue<A>["offerAllOrNone"]
@@ -291,6 +303,7 @@ class BatchQueueImpl<in out A> extends Inspectable.Class implements BatchQueue<A
     this.deadLetters = makeDeadLetters({ ...parts, observer: parts.tally })
     this.offer = parts.offers.offer
     this.offerAll = parts.offers.offerAll
+    this.sink = sinkOf(this.offerAll)
     this.unsafeOffer = parts.offers.unsafeOffer
     this.offerStored = parts.storedOffers.offerStored
     this.offerAllOrNone = parts.offers.offerAllOrNone

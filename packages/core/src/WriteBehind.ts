@@ -19,6 +19,7 @@ import * as Inspectable from "effect/Inspectable"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
 import type { Batch } from "./Batch.ts"
 import * as FlushPolicy from "./FlushPolicy.ts"
@@ -47,6 +48,7 @@ import { isTracing, withBatchSpan, withCurrentSpan } from "./internal/fibers/tra
 import type { Settlement } from "./internal/writeBehind/settlements.ts"
 import { unsafeOfferAllOrNone, unsafeOfferEach, whyNone } from "./internal/intake/allOrNone.ts"
 import { Offer } from "./internal/intake/offer.ts"
+import { sinkOf } from "./internal/intake/sink.ts"
 import { offerEach } from "./internal/intake/offerEach.ts"
 import type { AllOrNoneError, Taken, UnsafeOutcome } from "./PolicyQueue.ts"
 import type { InvalidOption, OfferError, QueueClosed, QueueFull } from "./QueueError.ts"
@@ -96,6 +98,14 @@ export interface WriteBehind<in out A> {
    * taken.
    */
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
+  /**
+   * Offers every item of a stream, in order: `Stream.run(items, queue.sink)`. Its result says what became of them.
+   *
+   * **Waits** like `offerAll`: under the policy `suspend`, the stream is not asked for more while there is no room.
+   * **Errors** are those of `offerAll`: `taken` and `notTaken` are about the chunk of the stream that was refused; the
+   * chunks before it are in. **Interruption** is that of `offerAll`.
+   */
+  readonly sink: Sink.Sink<Taken, A, never, OfferError<A>>
   /**
    * Offers one item synchronously, without an Effect, for hot loops. It never waits: under `suspend` it returns
    * `"full"`. A loop that never yields starves the shards, so yield now and then.
@@ -180,6 +190,7 @@ class WriteBehindImpl<in out A> extends Inspectable.Class implements WriteBehind
   readonly events: Stream.Stream<QueueEvent<A>>
   readonly offer: (item: A) => Effect.Effect<Outcome, OfferError<A>>
   readonly offerAll: (items: Iterable<A>) => Effect.Effect<Taken, OfferError<A>>
+  readonly sink: Sink.Sink<Taken, A, never, OfferError<A>>
   readonly unsafeOffer: (item: A) => UnsafeOutcome
   readonly offerAllOrNone: (items: ReadonlyArray<A>) => Effect.Effect<Taken, AllOrNoneError<A>>
   readonly offerTracked: (items: ReadonlyArray<A>) => Effect.Effect<Effect.Effect<Settlement>, AllOrNoneError<A>>
@@ -223,6 +234,7 @@ class WriteBehindImpl<in out A> extends Inspectable.Class implements WriteBehind
         : (item) => only.offer(item)
       this.offerAll = (items) => offerEach(items, intakeOf)
     }
+    this.sink = sinkOf(this.offerAll)
   }
 
   get flushNow(): Effect.Effect<Flushed, QueueClosed> {

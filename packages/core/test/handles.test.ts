@@ -1,7 +1,7 @@
 /** What a user does with any queue: takes its methods off it, and logs it. */
 import { describe, expect, it } from "@effect/vitest"
 import { Backpressure, BatchQueue, BatchStore, KeyedBatch, PolicyQueue, ShardPool, WriteBehind } from "@sluice/core"
-import { Cause, Effect, Exit, Inspectable, Logger, Queue, Schema, Scope, TestClock } from "effect"
+import { Cause, Effect, Exit, Inspectable, Logger, Queue, Schema, Scope, Stream, TestClock } from "effect"
 import { inspect } from "node:util"
 import { faultsOfTakenOff, given, run, subscribed } from "./support/takenOff.ts"
 
@@ -24,6 +24,7 @@ describe("every member that is taken off a queue does what it does on it:", () =
         queueName: given,
         offer: (offer) => offer("a"),
         offerAll: (offerAll) => offerAll(["a"]),
+        sink: (sink) => Stream.run(Stream.make("a"), sink),
         unsafeOffer: (unsafeOffer) => Effect.sync(() => unsafeOffer("a")),
         offerAllOrNone: (offerAllOrNone) => offerAllOrNone(["a"]),
         offerTracked: (offerTracked) => offerTracked(["a"]),
@@ -46,6 +47,7 @@ describe("every member that is taken off a queue does what it does on it:", () =
         queueName: given,
         offer: (offer) => offer("a"),
         offerAll: (offerAll) => offerAll(["a"]),
+        sink: (sink) => Stream.run(Stream.make("a"), sink),
         unsafeOffer: (unsafeOffer) => Effect.sync(() => unsafeOffer("a")),
         offerStored: (offerStored) => offerStored("a"),
         offerAllOrNone: (offerAllOrNone) => offerAllOrNone(["a"]),

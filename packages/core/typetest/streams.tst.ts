@@ -1,0 +1,23 @@
+import type { BatchQueue, PolicyQueue, QueueError, WriteBehind } from "@sluice/core"
+import { type Effect, Stream } from "effect"
+import { describe, expect, it } from "tstyche"
+
+declare const lines: WriteBehind.WriteBehind<string>
+declare const mails: BatchQueue.BatchQueue<string>
+declare const source: Stream.Stream<string, "gone", "app/Source">
+
+describe("a sink", () => {
+  it("answers what became of the items, and fails as an offer does, or as the stream", () => {
+    expect(Stream.run(source, lines.sink)).type.toBe<
+      Effect.Effect<PolicyQueue.Taken, "gone" | QueueError.OfferError<string>, "app/Source">
+    >()
+    expect(Stream.run(source, mails.sink)).type.toBe<
+      Effect.Effect<PolicyQueue.Taken, "gone" | QueueError.BatchOfferError<string>, "app/Source">
+    >()
+  })
+
+  it("takes items of the queue only", () => {
+    expect(Stream.run(lines.sink)).type.toBeCallableWith(Stream.make("a"))
+    expect(Stream.run(lines.sink)).type.not.toBeCallableWith(Stream.make(1))
+  })
+})
