@@ -509,7 +509,7 @@ export const make = <A, I, E = never, R = never, R2 = never, R3 = never>(
     const guard = yield* makeGuard(name)
     // Closed after the caller's scope, if that scope is closed inside a transaction.
     const scope = yield* Scope.make()
-    const hub = yield* Scope.extend(EventHub.make<BatchQueueEvent<A>>(), scope)
+    const hub = yield* Scope.extend(EventHub.make<BatchQueueEvent<A>>(name), scope)
     const metrics = options.metrics === false
       ? undefined
       : yield* Scope.extend(publishing(name, options.metrics, stores), scope)

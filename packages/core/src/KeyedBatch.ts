@@ -46,7 +46,7 @@ import { replicaOf } from "./unstable/Replicas.ts"
 import * as Table from "./unstable/OptionTable.ts"
 import type { BatchTimeout, InvalidKey, InvalidOption, ProcessorClosed } from "./QueueError.ts"
 import { processorClosed } from "./internal/intake/refusals.ts"
-import type { Missed } from "./QueueEvent.ts"
+import type { Missed, Stamp } from "./QueueEvent.ts"
 import type { Key } from "./Sharding.ts"
 import { interruptSoon, type Running } from "./internal/fibers/fiber.ts"
 
@@ -121,12 +121,12 @@ export interface KeyedBatch<in out K extends Key, in out S, out E = never> {
 export type RunError = BatchTimeout | ProcessorClosed | InvalidKey
 
 /**
- * The event for a batch that has ended.
+ * The event for a batch that has ended, at `atMillis`.
  *
  * @since 0.1.0
  * @category models
  */
-export interface BatchRecord<out K> {
+export interface BatchRecord<out K> extends Stamp {
   readonly _tag: "Batch"
   /** When the batch began, in milliseconds since 1970. */
   readonly startMillis: number
@@ -342,7 +342,7 @@ export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = ne
     const clock = yield* Effect.clock
     const breaks = yield* makeBreaks
     const fork = yield* makeFork<R | R2>()
-    const hub = yield* EventHub.make<BatchRecord<K>>()
+    const hub = yield* EventHub.make<BatchRecord<K>>(name)
     const publishing = new Timekeeper(clock, () => tally.publish())
     const tally = new KeyedTally<BatchRecord<K>>({
       name,

@@ -50,12 +50,25 @@ export type DropReason =
   | (string & {})
 
 /**
+ * What every event says: where it happened, and when.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Stamp {
+  /** The name of the queue, as in metrics and errors. */
+  readonly queue: string
+  /** In milliseconds of Effect's Clock. */
+  readonly atMillis: number
+}
+
+/**
  * An item was dropped: it will not be handled. `cause` is why it or its batch failed, if a handler was given it.
  *
  * @since 0.1.0
  * @category events
  */
-export interface Dropped<out A> {
+export interface Dropped<out A> extends Stamp {
   readonly _tag: "Dropped"
   readonly item: A
   readonly reason: DropReason
@@ -68,7 +81,7 @@ export interface Dropped<out A> {
  * @since 0.1.0
  * @category events
  */
-export interface Coalesced<out A> {
+export interface Coalesced<out A> extends Stamp {
   readonly _tag: "Coalesced"
   /** The item that was waiting. */
   readonly replaced: A
@@ -83,7 +96,7 @@ export interface Coalesced<out A> {
  * @since 0.1.0
  * @category events
  */
-export interface OfferInterrupted<out A> {
+export interface OfferInterrupted<out A> extends Stamp {
   readonly _tag: "OfferInterrupted"
   readonly taken: number
   readonly notTaken: ReadonlyArray<A>
@@ -95,7 +108,7 @@ export interface OfferInterrupted<out A> {
  * @since 0.1.0
  * @category events
  */
-export interface Flushed {
+export interface Flushed extends Stamp {
   readonly _tag: "Flushed"
   readonly shard: number
   readonly size: number
@@ -109,7 +122,7 @@ export interface Flushed {
  * @since 0.1.0
  * @category events
  */
-export interface Settled {
+export interface Settled extends Stamp {
   readonly _tag: "Settled"
   readonly shard: number
   readonly size: number
@@ -123,7 +136,7 @@ export interface Settled {
  * @since 0.1.0
  * @category events
  */
-export interface Retried {
+export interface Retried extends Stamp {
   readonly _tag: "Retried"
   readonly shard: number
   readonly size: number
@@ -139,7 +152,7 @@ export interface Retried {
  * @since 0.1.0
  * @category events
  */
-export interface Stored {
+export interface Stored extends Stamp {
   readonly _tag: "Stored"
   readonly size: number
   readonly trigger: Trigger
@@ -162,7 +175,7 @@ export interface Lease {
  * @since 0.1.0
  * @category events
  */
-export interface Claimed {
+export interface Claimed extends Stamp {
   readonly _tag: "Claimed"
   /** The worker. */
   readonly shard: number
@@ -178,7 +191,7 @@ export interface Claimed {
  * @since 0.1.0
  * @category events
  */
-export interface Released {
+export interface Released extends Stamp {
   readonly _tag: "Released"
   readonly shard: number
   readonly claims: ReadonlyArray<Lease>
@@ -191,7 +204,7 @@ export interface Released {
  * @since 0.1.0
  * @category events
  */
-export interface DeadLettered {
+export interface DeadLettered extends Stamp {
   readonly _tag: "DeadLettered"
   readonly shard: number
   /** Its id among the dead letters. */
@@ -226,7 +239,7 @@ export type DeadLetterReason =
  * @since 0.1.0
  * @category events
  */
-export interface LeaseWasLost {
+export interface LeaseWasLost extends Stamp {
   readonly _tag: "LeaseWasLost"
   readonly shard: number
   readonly claims: ReadonlyArray<Lease>
@@ -238,7 +251,7 @@ export interface LeaseWasLost {
  * @since 0.1.0
  * @category events
  */
-export interface Dispatched<out C> {
+export interface Dispatched<out C> extends Stamp {
   readonly _tag: "Dispatched"
   readonly shard: number
   readonly key: string | number
@@ -252,7 +265,7 @@ export interface Dispatched<out C> {
  * @since 0.1.0
  * @category events
  */
-export interface Succeeded<out C> {
+export interface Succeeded<out C> extends Stamp {
   readonly _tag: "Succeeded"
   readonly shard: number
   readonly key: string | number
@@ -266,7 +279,7 @@ export interface Succeeded<out C> {
  * @since 0.1.0
  * @category events
  */
-export interface Rejected<out C, out E = unknown> {
+export interface Rejected<out C, out E = unknown> extends Stamp {
   readonly _tag: "Rejected"
   readonly shard: number
   readonly key: string | number
@@ -281,7 +294,7 @@ export interface Rejected<out C, out E = unknown> {
  * @since 0.1.0
  * @category events
  */
-export interface Failed<out C> {
+export interface Failed<out C> extends Stamp {
   readonly _tag: "Failed"
   readonly shard: number
   readonly key: string | number
@@ -295,7 +308,7 @@ export interface Failed<out C> {
  * @since 0.1.0
  * @category events
  */
-export interface Cancelled<out C> {
+export interface Cancelled<out C> extends Stamp {
   readonly _tag: "Cancelled"
   readonly command: C
 }
@@ -306,7 +319,7 @@ export interface Cancelled<out C> {
  * @since 0.1.0
  * @category events
  */
-export interface Missed {
+export interface Missed extends Stamp {
   readonly _tag: "Missed"
   readonly events: number
 }

@@ -464,7 +464,7 @@ export const make = <C, A, E = never, R = never, E2 = never, R2 = never, K exten
     const clock = yield* Effect.clock
     const breaks = yield* makeBreaks
     const fork = yield* makeFork<R | R2>()
-    const hub = yield* EventHub.make<ShardPoolEvent<C>>()
+    const hub = yield* EventHub.make<ShardPoolEvent<C>>(name)
     const publishing = new Timekeeper(clock, () => tally.publish())
     const tally = new ShardTally<C>({
       pool: name,

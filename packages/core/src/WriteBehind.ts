@@ -401,7 +401,7 @@ export const make = <A, E = never, R = never, R2 = never>(
     const tracing = yield* isTracing
     const context = yield* Effect.context<R | R2>()
     const guard = yield* makeGuard(name)
-    const hub = yield* EventHub.make<QueueEvent<A>>()
+    const hub = yield* EventHub.make<QueueEvent<A>>(name)
     const tally = new Tally<A>(
       name,
       yield* replicaOf(["write_behind", name]),

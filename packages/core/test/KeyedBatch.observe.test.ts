@@ -60,6 +60,8 @@ describe("events", () => {
       )
       expect(records).toEqual([{
         _tag: "Batch",
+        queue: "test",
+        atMillis: 1027,
         startMillis: 1000,
         key: "a",
         operations: 3,
@@ -78,7 +80,17 @@ describe("events", () => {
           yield* Fiber.join(call)
         }))
       expect(records).toEqual([
-        { _tag: "Batch", startMillis: 0, key: "a", operations: 1, loadMillis: 0, saveMillis: 0, totalMillis: 20 }
+        {
+          _tag: "Batch",
+          queue: "test",
+          atMillis: 20,
+          startMillis: 0,
+          key: "a",
+          operations: 1,
+          loadMillis: 0,
+          saveMillis: 0,
+          totalMillis: 20
+        }
       ])
     }))
 

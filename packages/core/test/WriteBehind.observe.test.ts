@@ -91,9 +91,9 @@ describe("events", () => {
       yield* TestClock.adjust(0)
       const collected = Chunk.toReadonlyArray(yield* Fiber.join(events))
       expect(collected).toEqual([
-        { _tag: "Coalesced", replaced: ["b", 1], item: ["b", 2] },
-        { _tag: "Coalesced", replaced: ["b", 2], item: ["b", 3] },
-        { _tag: "OfferInterrupted", taken: 1, notTaken: [["c", 1], ["d", 1]] }
+        { _tag: "Coalesced", queue: "test", atMillis: 0, replaced: ["b", 1], item: ["b", 2] },
+        { _tag: "Coalesced", queue: "test", atMillis: 0, replaced: ["b", 2], item: ["b", 3] },
+        { _tag: "OfferInterrupted", queue: "test", atMillis: 0, taken: 1, notTaken: [["c", 1], ["d", 1]] }
       ])
       expect(yield* queue.metrics).toMatchObject({ offered: 6, coalesced: 2, refused: 2, held: 2 })
     }))

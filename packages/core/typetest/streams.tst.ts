@@ -1,4 +1,4 @@
-import type { BatchQueue, PolicyQueue, QueueError, WriteBehind } from "@sluice/core"
+import type { BatchQueue, KeyedBatch, PolicyQueue, QueueError, QueueEvent, WriteBehind } from "@sluice/core"
 import { type Effect, Stream } from "effect"
 import { describe, expect, it } from "tstyche"
 
@@ -19,5 +19,14 @@ describe("a sink", () => {
   it("takes items of the queue only", () => {
     expect(Stream.run(lines.sink)).type.toBeCallableWith(Stream.make("a"))
     expect(Stream.run(lines.sink)).type.not.toBeCallableWith(Stream.make(1))
+  })
+})
+
+describe("an event", () => {
+  it("has the name of its queue, and the time", () => {
+    expect<QueueEvent.QueueEvent<string>>().type.toBeAssignableTo<QueueEvent.Stamp>()
+    expect<QueueEvent.BatchQueueEvent<string>>().type.toBeAssignableTo<QueueEvent.Stamp>()
+    expect<QueueEvent.ShardPoolEvent<string>>().type.toBeAssignableTo<QueueEvent.Stamp>()
+    expect<KeyedBatch.BatchRecord<string>>().type.toBeAssignableTo<QueueEvent.Stamp>()
   })
 })

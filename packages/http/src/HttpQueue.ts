@@ -69,6 +69,8 @@ export type Refusal<A> =
  */
 export interface Told {
   readonly _tag: string
+  /** When it happened, in milliseconds of Effect's Clock. Default: when the server hears of it. */
+  readonly atMillis?: number | undefined
   readonly [field: string]: unknown
 }
 
@@ -276,6 +278,8 @@ const tell = (event: { readonly _tag: string }): Told => {
     switch (field) {
       case "item":
       case "replaced":
+      // The server says it of every event.
+      case "queue":
         break
       case "notTaken":
         told[field] = (value as unknown as ReadonlyArray<unknown>).length

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type { Stamp } from "@sluice/core/QueueEvent"
 
 /**
  * The options of a write.
@@ -26,18 +27,16 @@ export interface WriteOptions {
 }
 
 /**
- * A write that has been committed.
+ * A write that has been committed, at `atMillis`. `queue` is the name of the coordinator.
  *
  * @since 0.1.0
  * @category models
  */
-export interface WriteChange {
+export interface WriteChange extends Stamp {
   readonly topic: string
   /** The name of the write. */
   readonly name: string
   readonly payload: unknown
-  /** When it was committed, in milliseconds of the Clock. */
-  readonly timeMillis: number
   /** 1, 2, 3, ... in the order of the commits, over all topics of this coordinator. */
   readonly sequence: number
 }

@@ -284,7 +284,7 @@ export const make = (
     yield* registerTimeout(checked, transactions, options.writeTimeout ?? checked.writeTimeoutMillis)
     // Closed after the caller's scope, if that scope is closed inside a transaction.
     const scope = yield* Scope.make()
-    const hub = yield* Scope.extend(EventHub.make<WriteChange>(), scope)
+    const hub = yield* Scope.extend(EventHub.make<WriteChange>(checked.name), scope)
     const tracing = yield* isTracing
     const replica = yield* Scope.extend(replicaOf(checked.name), scope)
     const writer = new GroupWriter({ ...checked, replica, tracing }, transactions, hub, yield* Effect.clock)

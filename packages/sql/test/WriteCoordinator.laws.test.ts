@@ -516,7 +516,7 @@ const program = (setting: Setting) => (seed: number) => {
     if (text(payloads) !== text(announcing)) violated(`${text(payloads)} were announced instead of ${text(announcing)}`)
     if (heard.some(({ sequence }, i) => sequence !== i + 1)) violated("the sequence of the changes has gaps")
     if (heard.some(({ name, topic }) => name !== "told" || topic !== "topic of told")) violated("a topic is wrong")
-    if (heard.some(({ timeMillis }, i) => i > 0 && timeMillis < heard[i - 1].timeMillis)) violated("time runs back")
+    if (heard.some(({ atMillis }, i) => i > 0 && atMillis < heard[i - 1].atMillis)) violated("time runs back")
 
     // --- what was left behind ---------------------------------------------------
 

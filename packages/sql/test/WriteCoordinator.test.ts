@@ -476,9 +476,23 @@ describe("WriteCoordinator", () => {
           ))
           yield* submit(insert("f"), { name: "order", payload: { id: 2 } })
           expect(Chunk.toReadonlyArray(yield* Fiber.join(changes))).toEqual([
-            { topic: "topic of order", name: "order", payload: { id: 1 }, timeMillis: 1000, sequence: 1 },
-            { topic: "topic of inner", name: "inner", payload: undefined, timeMillis: 1000, sequence: 2 },
-            { topic: "topic of order", name: "order", payload: { id: 2 }, timeMillis: 1000, sequence: 3 }
+            {
+              topic: "topic of order",
+              name: "order",
+              payload: { id: 1 },
+              queue: "writes",
+              atMillis: 1000,
+              sequence: 1
+            },
+            {
+              topic: "topic of inner",
+              name: "inner",
+              payload: undefined,
+              queue: "writes",
+              atMillis: 1000,
+              sequence: 2
+            },
+            { topic: "topic of order", name: "order", payload: { id: 2 }, queue: "writes", atMillis: 1000, sequence: 3 }
           ])
         }),
         { topic: (name) => name === "silent" ? undefined : `topic of ${name}` }

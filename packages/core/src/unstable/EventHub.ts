@@ -11,13 +11,14 @@
  *
  * @since 0.1.0
  */
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Bell } from "../internal/fibers/bell.ts"
 import { Ring } from "../internal/shapes/ring.ts"
-import type { Missed } from "../QueueEvent.ts"
+import type { Missed, Stamp } from "../QueueEvent.ts"
 import { awaitEnd } from "../internal/fibers/fiber.ts"
 import { forkInterruptible } from "../internal/fibers/forking.ts"
 
@@ -29,6 +30,14 @@ import { forkInterruptible } from "../internal/fibers/forking.ts"
  */
 export const capacity = 4096
 
+/**
+ * An event as it is emitted: the hub adds the queue's name and the time.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Unstamped<E> = E extends unknown ? Omit<E, keyof Stamp> : never
+
 type Numbered<E> = { readonly number: number; readonly event: E | undefined }
 
 /**
@@ -37,7 +46,7 @@ type Numbered<E> = { readonly number: number; readonly event: E | undefined }
  * @since 0.1.0
  * @category models
  */
-export class EventHub<in out E> {
+export class EventHub<in out E extends Stamp> {
   /** The events, from the moment of subscription until the queue has closed. */
   readonly stream: Stream.Stream<E | Missed>
   private readonly pubsub: PubSub.PubSub<Numbered<E>>
@@ -47,7 +56,12 @@ export class EventHub<in out E> {
   private ended = false
   private readonly bell = new Bell(() => this.collected.length > 0)
 
-  constructor(pubsub: PubSub.PubSub<Numbered<E>>) {
+  private readonly queue: string
+  private readonly clock: Clock.Clock
+
+  constructor(queue: string, clock: Clock.Clock, pubsub: PubSub.PubSub<Numbered<E>>) {
+    this.queue = queue
+    this.clock = clock
     this.pubsub = pubsub
     this.stream = Stream.unwrapScoped(this.subscribe)
   }
@@ -57,10 +71,14 @@ export class EventHub<in out E> {
     return this.subscribers > 0
   }
 
-  /** Announces an event. Never waits, never fails. */
-  emit(event: E): void {
+  /** Announces an event, with the queue's name and the time. Never waits, never fails. */
+  emit(event: Unstamped<E>): void {
     if (this.subscribers === 0 || this.ended) return
-    this.collect(event)
+    this.collect(this.stamp(event))
+  }
+
+  private stamp(event: Unstamped<E>): E {
+    return { ...event, queue: this.queue, atMillis: this.clock.unsafeCurrentTimeMillis() } as unknown as E
   }
 
   private collect(event: E | undefined): void {
@@ -88,6 +106,12 @@ export class EventHub<in out E> {
     this.collect(undefined)
   }
 
+  /** Told at the time of the event after those that were missed, or now if there is none. */
+  private missed(events: number, next: E | undefined): Missed {
+    const atMillis = next === undefined ? this.clock.unsafeCurrentTimeMillis() : next.atMillis
+    return { _tag: "Missed", queue: this.queue, atMillis, events }
+  }
+
   private readonly subscribe: Effect.Effect<Stream.Stream<E | Missed>, never, Scope.Scope> = Effect.gen(
     this,
     function*() {
@@ -110,7 +134,7 @@ export class EventHub<in out E> {
           if (number < expected) return [expected, []]
           const events: Array<E | Missed | undefined> = number === expected
             ? [event]
-            : [{ _tag: "Missed", events: number - expected }, event]
+            : [this.missed(number - expected, event), event]
           return [number + 1, events]
         }),
         Stream.mapConcat((events) => events),
@@ -121,15 +145,15 @@ export class EventHub<in out E> {
 }
 
 /**
- * Makes a hub whose streams end when the scope closes.
+ * Makes the hub of a queue. Its streams end when the scope closes.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = <E>(): Effect.Effect<EventHub<E>, never, Scope.Scope> =>
+export const make = <E extends Stamp>(queue: string): Effect.Effect<EventHub<E>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const pubsub = yield* PubSub.sliding<Numbered<E>>(capacity)
-    const hub = new EventHub(pubsub)
+    const hub = new EventHub<E>(queue, yield* Effect.clock, pubsub)
     yield* Effect.acquireRelease(
       forkInterruptible(hub.run),
       (fiber) => Effect.zipRight(Effect.sync(() => hub.unsafeEnd()), awaitEnd(fiber))

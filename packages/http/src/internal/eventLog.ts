@@ -68,9 +68,9 @@ export class EventLog {
     this.kept.set(name, kept)
     return Stream.runForEachChunk(events, (events) =>
       this.turn.withPermits(1)(Effect.suspend(() => {
-        const atMillis = this.clock.unsafeCurrentTimeMillis()
+        const now = this.clock.unsafeCurrentTimeMillis()
         const entries: Array<Entry> = []
-        for (const event of events) {
+        for (const { atMillis = now, ...event } of events) {
           const recorded = { number: this.nextNumber++, queue: name, atMillis, event }
           entries.push({ recorded, ordinal: kept.count += 1 })
         }

@@ -2,11 +2,12 @@
  * Counts what happens to the operations and batches of a `KeyedBatch`, and reports it as events and metrics.
  */
 import type * as Cause from "effect/Cause"
-import type { EventHub } from "../../unstable/EventHub.ts"
+import type { Stamp } from "../../QueueEvent.ts"
+import type { EventHub, Unstamped } from "../../unstable/EventHub.ts"
 import { makeCounts } from "../../unstable/NamedMetrics.ts"
 import type { KeyedObserver, Told } from "./shard.ts"
 
-export class KeyedTally<in out Record> implements KeyedObserver {
+export class KeyedTally<in out Record extends Stamp> implements KeyedObserver {
   private readonly counts = {
     offered: 0,
     refused: 0,
@@ -21,7 +22,7 @@ export class KeyedTally<in out Record> implements KeyedObserver {
     saves: 0
   }
   private readonly hub: EventHub<Record>
-  private readonly recordOf: (told: Told) => Record
+  private readonly recordOf: (told: Told) => Unstamped<Record>
   private readonly published: (counts: ReturnType<KeyedTally<Record>["snapshot"]>) => void
   private readonly onChange: () => void
   private hasChanged = false
@@ -30,7 +31,7 @@ export class KeyedTally<in out Record> implements KeyedObserver {
     readonly name: string
     readonly replica: number
     readonly hub: EventHub<Record>
-    readonly recordOf: (told: Told) => Record
+    readonly recordOf: (told: Told) => Unstamped<Record>
     /** Something has changed since the metrics were published. */
     readonly onChange: () => void
   }) {

@@ -471,8 +471,7 @@ export class GroupWriter {
     const topic = this.options.topic(name)
     if (topic !== undefined) {
       this.announced += 1
-      const timeMillis = this.clock.unsafeCurrentTimeMillis()
-      if (this.hub.active) this.hub.emit({ topic, name, payload, timeMillis, sequence: this.announced })
+      if (this.hub.active) this.hub.emit({ topic, name, payload, sequence: this.announced })
     }
     if (reactivityKeys !== undefined) this.transactions.unsafeInvalidate(reactivityKeys)
   }
