@@ -91,6 +91,20 @@ describe("the retry schedule", () => {
     })
   })
 
+  it("is beside a while that compares the error in a partial failure, and others", () => {
+    const partial = (_batch: Batch.Batch<Order>) =>
+      null! as Effect.Effect<void, "offline" | QueueError.PartialFailure<"locked">>
+    expect(WriteBehind.make({
+      name: "orders",
+      capacity: 1,
+      flush: partial,
+      while: (error) => {
+        expect(error).type.toBe<"locked" | "offline" | QueueError.HandlerDefect>()
+        return error === "locked" || error === "offline"
+      }
+    })).type.toBe<Effect.Effect<WriteBehind.WriteBehind<Order>, QueueError.InvalidOption, Scope.Scope>>()
+  })
+
   it("can look at the error where it is written in place", () => {
     expect(WriteBehind.make({
       ...options,

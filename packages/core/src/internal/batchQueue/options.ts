@@ -142,17 +142,17 @@ export interface Options<A, I, E, R, R2 = never, R3 = never> {
    * attempts without a delay is slowed down to one every 10 ms. Default: after 1 second, doubling, at most 1 hour, 10 %
    * more or less, without limit.
    */
-  readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
+  readonly retry?: Schedule.Schedule<unknown, NoInfer<RetryInput<E>>, R2> | undefined
   /**
    * Whether `retry` is asked about an error. Otherwise it is as if the schedule had ended: the item becomes a dead letter,
    * or rests for the `cooldown`. It comes after `decide`, and only where that answers `Decision.retry`. If it throws,
    * there is no retry either, and `onInternalError` is told. Default: `retry` is asked about every error.
    */
-  readonly while?: ((error: RetryInput<NoInfer<E>>) => boolean) | undefined
+  readonly while?: ((error: NoInfer<RetryInput<E>>) => boolean) | undefined
   /**
    * What to do about an error of the whole batch, or of an item that `Batch.failSome` names. Default: `Decision.retry`.
    */
-  readonly decide?: ((error: RetryInput<NoInfer<E>>) => Decision.Decision) | undefined
+  readonly decide?: ((error: NoInfer<RetryInput<E>>) => Decision.Decision) | undefined
   /**
    * How to find the bad items of a batch that fails as a whole. `"bisect"` tries it in halves, and these in halves again.
    * `"each"` tries it item by item. Both go in order and wait for nothing. What succeeds is settled, and each item that

@@ -82,13 +82,13 @@ export interface Options<A, E, R, R2 = never> {
    * When a failed flush is tried again. An infinite delay ends the retries. Default: 3 retries, after 100 ms, 200 ms and
    * 400 ms.
    */
-  readonly retry?: Schedule.Schedule<unknown, RetryInput<NoInfer<E>>, R2> | undefined
+  readonly retry?: Schedule.Schedule<unknown, NoInfer<RetryInput<E>>, R2> | undefined
   /**
    * Whether `retry` is asked about an error. Otherwise its items are dropped, as at the end of the schedule. Of a partial
    * failure it is told the error of the first item, which decides for all of them. If it throws, there is no retry
    * either, and the event says why. Default: `retry` is asked about every error.
    */
-  readonly while?: ((error: RetryInput<NoInfer<E>>) => boolean) | undefined
+  readonly while?: ((error: NoInfer<RetryInput<E>>) => boolean) | undefined
   /** How many shards there are. Each has a queue and a fiber of its own. Default: 1. */
   readonly shards?: number | undefined
   /**
