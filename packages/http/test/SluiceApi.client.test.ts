@@ -93,7 +93,11 @@ describe("what a generated client fails with", () => {
       const client = yield* widerOf(server)
       const invalid = yield* Effect.flip(client.queues.readings({ payload: { sensor: 1 }, ...plain }))
       expect(invalid).toBeInstanceOf(HttpError.InvalidItems)
-      expect(invalid).toMatchObject({ queue: "readings", taken: 0, faults: [{ position: 0, field: "sensor" }] })
+      expect(invalid).toMatchObject({
+        queue: "readings",
+        taken: 0,
+        faults: [{ position: 0, field: "sensor" }, { position: 0, field: "celsius" }]
+      })
 
       const key = yield* Effect.flip(
         client.queues.readings({ payload: reading, urlParams: {}, headers: { "idempotency-key": "a b" } })
