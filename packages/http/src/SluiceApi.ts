@@ -5,12 +5,18 @@
  * @since 0.1.0
  */
 import * as HttpApi from "@effect/platform/HttpApi"
+import * as HttpApiClient from "@effect/platform/HttpApiClient"
 import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiMiddleware from "@effect/platform/HttpApiMiddleware"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as HttpApiSecurity from "@effect/platform/HttpApiSecurity"
+import type * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClientError from "@effect/platform/HttpClientError"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as OpenApi from "@effect/platform/OpenApi"
+import * as Effect from "effect/Effect"
+import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as HttpError from "./HttpError.ts"
 
@@ -480,3 +486,96 @@ export type Having<Name extends string, Groups extends HttpApiGroup.HttpApiGroup
  */
 export const make = <const Queues extends Schemas>(queues: Queues) =>
   HttpApi.make("sluice").add(ingest(queues)).add(Admin).add(Watch)
+
+// --- calling -----------------------------------------------------------------------------------------------------------
+
+/**
+ * The call that offers items to a queue. The payload is enough: `urlParams` and `headers` may be left out.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Offer<Endpoint, E> = [Endpoint] extends [
+  HttpApiEndpoint.HttpApiEndpoint<
+    infer _Name,
+    infer _Method,
+    infer Path,
+    infer UrlParams,
+    infer Payload,
+    infer Headers,
+    infer Success,
+    infer Failure,
+    infer _R,
+    infer _RE
+  >
+] ? <WithResponse extends boolean = false>(
+    request:
+      & HttpApiEndpoint.HttpApiEndpoint.ClientRequest<Path, never, Payload, never, WithResponse>
+      & { readonly urlParams?: UrlParams | undefined; readonly headers?: Headers | undefined }
+  ) => Effect.Effect<
+    WithResponse extends true ? [Success, HttpClientResponse.HttpClientResponse] : Success,
+    Failure | E | HttpClientError.HttpClientError | ParseResult.ParseError
+  >
+  : never
+
+/**
+ * The calls that offer items, by queue.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Offers<Group, E> = [Group] extends [
+  HttpApiGroup.HttpApiGroup<infer _Name, infer Endpoints, infer GroupError, infer _GroupR>
+] ? {
+    readonly [Endpoint in Endpoints as HttpApiEndpoint.HttpApiEndpoint.Name<Endpoint>]: Offer<Endpoint, E | GroupError>
+  }
+  : never
+
+/**
+ * A client of an API. It is that of `HttpApiClient.make`, except that a call that offers items takes a payload alone.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Client<Groups extends HttpApiGroup.HttpApiGroup.Any, E> =
+  & Omit<HttpApiClient.Client<Groups, E, never>, "queues">
+  & { readonly queues: Offers<HttpApiGroup.HttpApiGroup.WithName<Groups, "queues">, E> }
+
+/**
+ * The generated client of an API that has the group `queues`, with all groups of the API. It takes the options of
+ * `HttpApiClient.make`. A call that offers items takes a payload alone: `urlParams` and `headers` may be left out.
+ *
+ * @example
+ * ```ts
+ * import { FetchHttpClient } from "@effect/platform"
+ * import { SluiceApi } from "@sluice/http"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Api = SluiceApi.make({ emails: Schema.Struct({ to: Schema.String }) })
+ *
+ * const program = Effect.gen(function*() {
+ *   const client = yield* SluiceApi.client(Api, { baseUrl: "http://localhost:3000" })
+ *   yield* client.queues.emails({ payload: { to: "ada@example.com" } })
+ * }).pipe(Effect.provide(FetchHttpClient.layer))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const client = <ApiId extends string, Groups extends HttpApiGroup.HttpApiGroup.Any, E, R>(
+  api: HttpApi.HttpApi<ApiId, Groups, E, R> & Having<"queues", Groups>,
+  options?: Parameters<typeof HttpApiClient.make>[1]
+): Effect.Effect<
+  Client<Groups, E>,
+  never,
+  | HttpApiMiddleware.HttpApiMiddleware.Without<R | HttpApiGroup.HttpApiGroup.ClientContext<Groups>>
+  | HttpClient.HttpClient
+> =>
+  Effect.map(HttpApiClient.make(api as HttpApi.HttpApi<ApiId, Groups, E, R>, options), (made) => {
+    const client = made as unknown as Readonly<Record<string, Readonly<Record<string, (request: any) => unknown>>>>
+    const offers = Object.entries(client["queues"]).map(([name, offer]) => [
+      name,
+      (request: any) => offer({ ...request, urlParams: request.urlParams ?? {}, headers: request.headers ?? {} })
+    ])
+    return { ...client, queues: Object.fromEntries(offers) } as unknown as Client<Groups, E>
+  })

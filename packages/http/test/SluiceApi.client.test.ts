@@ -33,6 +33,23 @@ describe("a generated client", () => {
       expect(server.flushed).toEqual([reading, reading, { ...reading, tags: ["a"] }])
     }))
 
+  it.scopedLive("of SluiceApi offers a payload alone, or with the rest, and has the other groups", () =>
+    Effect.gen(function*() {
+      const server = yield* serve()
+      const client = yield* SluiceApi.client(Api, { baseUrl: server.url }).pipe(Effect.provide(FetchHttpClient.layer))
+      expect(yield* client.queues.readings({ payload: reading })).toEqual(counts({ items: 1, accepted: 1 }))
+      expect(yield* client.queues.readings({ payload: [reading], urlParams: { wait: "settled" } })).toEqual(
+        counts({ items: 1, settled: 1 })
+      )
+      const once = { payload: { to: "ada" }, urlParams: undefined, headers: { "idempotency-key": "k" } } as const
+      yield* client.queues.emails(once)
+      expect(yield* client.queues.emails(once)).toEqual(counts({ items: 1, duplicates: 1 }))
+      const [taken, response] = yield* client.queues.readings({ payload: reading, withResponse: true })
+      expect([taken.items, response.status]).toEqual([1, 202])
+      expect(yield* client.queueWatch.live()).toEqual({ status: "live" })
+      yield* until(() => server.flushed.length === 3 && server.sent.length === 1)
+    }))
+
   it.scopedLive("encodes items by the schema of their queue", () =>
     Effect.gen(function*() {
       const server = yield* serve()

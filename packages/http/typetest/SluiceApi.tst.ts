@@ -102,6 +102,39 @@ describe("a request", () => {
   })
 })
 
+describe("the client of SluiceApi", () => {
+  const client = null! as Effect.Effect.Success<ReturnType<typeof make>>
+  const make = () => SluiceApi.client(Mine, { baseUrl: "http://localhost" })
+  const payload = { sensor: "roof", celsius: 1 }
+
+  it("needs what the generated one needs, and never fails", () => {
+    expect<Effect.Effect.Context<ReturnType<typeof make>>>().type.toBe<
+      Effect.Effect.Context<ReturnType<typeof makeClient>>
+    >()
+    expect<Effect.Effect.Error<ReturnType<typeof make>>>().type.toBe<never>()
+  })
+
+  it("offers a payload alone, and takes the rest where it is given", () => {
+    expect(boxed(client.queues.readings<false>)).type.toBeCallableWith({ payload })
+    expect(boxed(client.queues.emails<false>)).type.toBeCallableWith({ payload: [{ to: "ada", at: new Date() }] })
+    expect(boxed(client.queues.readings<false>)).type.toBeCallableWith({ payload, urlParams: { wait: "settled" } })
+    expect(boxed(client.queues.readings<false>)).type.toBeCallableWith({ payload, headers: { "idempotency-key": "k" } })
+    expect(boxed(client.queues.readings<false>)).type.not.toBeCallableWith({})
+    expect(boxed(client.queues.readings<false>)).type.not.toBeCallableWith({ payload: { to: "ada", at: new Date() } })
+    expect(boxed(client.queues.readings<false>)).type.not.toBeCallableWith({ payload, urlParams: { wait: "accepted" } })
+  })
+
+  it("answers and fails as the generated one does, and has its other groups", () => {
+    const plain = null! as Effect.Effect.Success<ReturnType<typeof makeClient>>
+    expect(client.queues.readings({ payload })).type.toBe(plain.queues.readings({ payload, ...rest }))
+    expect(client.queueAdmin).type.toBe(plain.queueAdmin)
+  })
+
+  it("is one of an API that has the queues", () => {
+    expect(boxed(SluiceApi.client)).type.not.toBeCallableWith(HttpApi.make("other").add(SluiceApi.Watch))
+  })
+})
+
 describe("a command for dead letters", () => {
   const path = { name: "emails" }
   const rates = { limit: 10, rate: 0.5, dryRun: true }

@@ -266,23 +266,57 @@ export interface Item {
 }
 
 /**
- * New items each time, with few keys, so that they often coalesce.
- *
- * The default keys are known to break indexes: `__proto__`, `constructor`, the empty string, both zeros, and the text
- * of one of them. The default weight is 1.
+ * The options of items.
  *
  * @since 0.1.0
  * @category items
  */
-export const items = (options?: {
+export interface ItemsOptions {
+  /** The keys. Default: `__proto__`, `constructor`, `""`, both zeros, and others that are known to break indexes. */
   readonly keys?: ReadonlyArray<Key> | undefined
+  /** The weights. Default: 1. */
   readonly weights?: ReadonlyArray<number> | undefined
-}): FastCheck.Arbitrary<Item> =>
-  FastCheck.record({
-    key: FastCheck.constantFrom(...(options?.keys ?? awkwardKeys)),
-    weight: FastCheck.constantFrom(...(options?.weights ?? [1])),
+}
+
+/**
+ * New items each time, with few keys, so that they often coalesce.
+ *
+ * From an arbitrary it makes items of your own. Half of them are like one of five others, but new objects, so that keys
+ * repeat even if the arbitrary hardly ever repeats one.
+ *
+ * @example
+ * ```ts
+ * import { Backpressure } from "@sluice/core"
+ * import * as PolicyLaws from "@sluice/core/testing/PolicyLaws"
+ * import { Arbitrary, Schema } from "effect"
+ *
+ * const Order = Schema.Struct({ id: Schema.UUID, total: Schema.Int })
+ *
+ * PolicyLaws.all({
+ *   policy: Backpressure.coalesceByKey((order: typeof Order.Type) => order.id),
+ *   capacity: 3,
+ *   items: PolicyLaws.items(Arbitrary.make(Order)),
+ *   key: (order) => order.id
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category items
+ */
+export const items: {
+  (options?: ItemsOptions): FastCheck.Arbitrary<Item>
+  <A>(arbitrary: FastCheck.Arbitrary<A>): FastCheck.Arbitrary<A>
+} = (given: ItemsOptions | FastCheck.Arbitrary<any> = {}): FastCheck.Arbitrary<any> => {
+  if ("generate" in given) {
+    const again = FastCheck.nat(4).map((seed) => FastCheck.sample(given, { numRuns: 1, seed })[0])
+    return FastCheck.oneof(given, again)
+  }
+  return FastCheck.record({
+    key: FastCheck.constantFrom(...(given.keys ?? awkwardKeys)),
+    weight: FastCheck.constantFrom(...(given.weights ?? [1])),
     value: FastCheck.nat(99)
   }, { noNullPrototype: true })
+}
 
 const awkwardKeys: ReadonlyArray<Key> = ["a", "__proto__", "constructor", "", 0, -0, "0"]
 
