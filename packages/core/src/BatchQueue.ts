@@ -474,12 +474,12 @@ interface Fibers {
  * @since 0.1.0
  * @category constructors
  */
-export const make = <A, I, E = never, R = never, R2 = never, R3 = never>(
-  options: Options<A, I, E, R, R2, R3>
+export const make = <A, I, E = never, R = never, R2 = never, R3 = never, RS = never>(
+  options: Options<A, I, E, R, R2, R3, RS>
 ): Effect.Effect<
   BatchQueue<A>,
   InvalidOption | StoreUnavailable,
-  NoInfer<R> | NoInfer<R2> | NoInfer<R3> | BatchStore | Scope.Scope
+  NoInfer<R> | NoInfer<R2> | NoInfer<R3> | NoInfer<RS> | BatchStore | Scope.Scope
 > =>
   Effect.gen(function*() {
     const { buffer, name } = options
@@ -503,7 +503,7 @@ export const make = <A, I, E = never, R = never, R2 = never, R3 = never>(
       "inside a transaction",
       "called outside of the transactions of its store"
     )
-    const context = yield* Effect.context<R | R2 | R3>()
+    const context = yield* Effect.context<R | R2 | R3 | RS>()
     const clock = yield* Effect.clock
     const tracing = yield* isTracing
     const guard = yield* makeGuard(name)
@@ -528,7 +528,7 @@ export const make = <A, I, E = never, R = never, R2 = never, R3 = never>(
       checked,
       clock,
       breaks,
-      codec: Codec.make(options.schema, { format: checked.format, limits: checked.limits }),
+      codec: Codec.makeWith(options.schema, context, { format: checked.format, limits: checked.limits }),
       buffer,
       store,
       backlog: new Backlog(),
@@ -715,11 +715,11 @@ const publishing = (name: string, options: BatchQueueOptions = {}, stores: Batch
  * @since 0.1.0
  * @category layers
  */
-export const layer = <Id, A, I, E = never, R = never, R2 = never, R3 = never>(
+export const layer = <Id, A, I, E = never, R = never, R2 = never, R3 = never, RS = never>(
   tag: Context.Tag<Id, BatchQueue<A>>,
-  options: Options<NoInfer<A>, I, E, R, R2, R3>
-): Layer.Layer<Id, InvalidOption | StoreUnavailable, R | R2 | R3 | BatchStore> =>
-  Layer.scoped(tag, make<A, I, E, R, R2, R3>(options))
+  options: Options<NoInfer<A>, I, E, R, R2, R3, RS>
+): Layer.Layer<Id, InvalidOption | StoreUnavailable, R | R2 | R3 | RS | BatchStore> =>
+  Layer.scoped(tag, make<A, I, E, R, R2, R3, RS>(options))
 
 /**
  * Like `layer`, with some of the options from a `Config`, which takes precedence.
@@ -743,15 +743,15 @@ export const layer = <Id, A, I, E = never, R = never, R2 = never, R3 = never>(
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig = <Id, A, I, E = never, R = never, R2 = never, R3 = never>(
+export const layerConfig = <Id, A, I, E = never, R = never, R2 = never, R3 = never, RS = never>(
   tag: Context.Tag<Id, BatchQueue<A>>,
-  options: Options<NoInfer<A>, I, E, R, R2, R3>,
+  options: Options<NoInfer<A>, I, E, R, R2, R3, RS>,
   config: Table.Configs<Configurable>
-): Layer.Layer<Id, InvalidOption | StoreUnavailable | ConfigError.ConfigError, R | R2 | R3 | BatchStore> =>
+): Layer.Layer<Id, InvalidOption | StoreUnavailable | ConfigError.ConfigError, R | R2 | R3 | RS | BatchStore> =>
   Layer.scoped(
     tag,
     Effect.flatMap(
       Table.withConfigs(table, options, config),
-      (configured) => make<A, I, E, R, R2, R3>(configured)
+      (configured) => make<A, I, E, R, R2, R3, RS>(configured)
     )
   )

@@ -11,6 +11,7 @@
  *
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
@@ -221,7 +222,20 @@ export const version: number = envelopeVersion
 export const make = <A, I>(
   schema: Schema.Schema<A, I>,
   options?: { readonly format?: Format | undefined; readonly limits?: Partial<Limits> | undefined }
+): Codec<A> => makeWith(schema, undefined, options)
+
+/**
+ * Makes a codec of a schema that needs these services.
+ *
+ * @internal
+ */
+export const makeWith = <A, I, R>(
+  needing: Schema.Schema<A, I, R>,
+  services: Context.Context<R> | undefined,
+  options?: { readonly format?: Format | undefined; readonly limits?: Partial<Limits> | undefined }
 ): Codec<A> => {
+  // The watched schema gets them.
+  const schema = needing as Schema.Schema<A, I>
   const format = options?.format ?? json
   const refuse = (field: string, value: unknown, limit: string): never => {
     throw new InvalidOption({ queue: "Codec", field, value, limit })
@@ -231,10 +245,10 @@ export const make = <A, I>(
     if (typeof format[field] !== "function") refuse(`format.${field}`, format[field], "a function")
   }
   const limits = { ...defaultLimits, ...options?.limits }
-  const watched = new WatchedSchema(schema)
+  const watched = new WatchedSchema(schema, services)
   const encode = ParseResult.encodeUnknownEither(watched.schema)
   const decodeOne = ParseResult.decodeUnknownEither(watched.schema)
-  const decode = ParseResult.decodeUnknownEither(Schema.Array(schema))
+  const decode = ParseResult.decodeUnknownEither(Schema.Array(services === undefined ? schema : watched.schema))
   const carries = format.carries ?? carriesNothing
   const inspection = new Inspection(limits, carries)
   const roundTrip = (value: unknown) => (format.decode(format.encode([value])) as ReadonlyArray<unknown>)[0]

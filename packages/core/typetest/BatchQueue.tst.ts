@@ -83,21 +83,33 @@ describe("make", () => {
     })
   })
 
-  it("requires the name, the schema and the handler, and a schema that needs nothing", () => {
+  it("requires the name, the schema and the handler", () => {
     expect(boxed(BatchQueue.make)).type.toBeCallableWith({ name: "orders", schema, process: writing })
     expect(boxed(BatchQueue.make)).type.not.toBeCallableWith({ schema, process: writing })
     expect(boxed(BatchQueue.make)).type.not.toBeCallableWith({ name: "orders", process: writing })
     expect(boxed(BatchQueue.make)).type.not.toBeCallableWith({ name: "orders", schema })
-    const needing = Schema.transformOrFail(Schema.String, Schema.String, {
-      strict: true,
-      decode: (text) => Effect.as(Database, text),
-      encode: (text) => Effect.succeed(text)
+  })
+
+  it("needs what the schema needs, and offers need nothing", () => {
+    const sealed = Schema.Struct({
+      id: Schema.String,
+      at: Schema.transformOrFail(Schema.String, Schema.DateFromSelf, {
+        strict: true,
+        decode: (text) => Effect.as(Database, new Date(text)),
+        encode: (at) => Effect.as(Budget, at.toISOString())
+      })
     })
-    expect(boxed(BatchQueue.make)).type.not.toBeCallableWith({
-      name: "texts",
-      schema: needing,
-      process: () => Effect.void
+    const made = BatchQueue.make({
+      name: "orders",
+      schema: sealed,
+      process: (_batch: Batch.Batch<Order>) => Effect.void
     })
+    expect(made).type.toBe<
+      Effect.Effect<BatchQueue.BatchQueue<Order>, Failure, Database | Budget | BatchStore.BatchStore | Scope.Scope>
+    >()
+    expect(BatchQueue.layer(Orders, { name: "orders", schema: sealed, process: () => Effect.void })).type.toBe<
+      Layer.Layer<Orders, Failure, Database | Budget | BatchStore.BatchStore>
+    >()
   })
 
   it("takes the policies of an intake, for its items only", () => {

@@ -107,11 +107,14 @@ export interface MaxPending {
  * @since 0.1.0
  * @category models
  */
-export interface Options<A, I, E, R, R2 = never, R3 = never> {
+export interface Options<A, I, E, R, R2 = never, R3 = never, RS = never> {
   /** The name in the store, metrics, events and errors. */
   readonly name: string
-  /** What an item is. The schema must not be asynchronous: an item for which it is fails as `MalformedItem`. */
-  readonly schema: Schema.Schema<A, I>
+  /**
+   * What an item is. The schema must not be asynchronous: an item for which it is fails as `MalformedItem`. The services
+   * that it needs are those of where the queue is made.
+   */
+  readonly schema: Schema.Schema<A, I, RS>
   /**
    * Handles a batch. It may fail with `Batch.failSome`. A defect counts as a failure. It is interrupted when its lease is
    * lost, and when closing takes longer than `drainTimeout`.
@@ -231,7 +234,7 @@ export const defaultRetry: Schedule.Schedule<number> = Retry.exponential({
   jitter: 0.1
 })
 
-type AnyOptions = Options<any, any, any, any, any, any>
+type AnyOptions = Options<any, any, any, any, any, any, any>
 
 /** Whether a store gives some text back as it was. */
 export const isText = (text: unknown): boolean =>
@@ -277,7 +280,7 @@ const logged = "it is logged, a repeated cause once a minute, with how often it 
 
 export const table = {
   name: Table.where(Table.name, isText, "well-formed text of at most 512 bytes, without NUL"),
-  schema: Table.holding<Schema.Schema<any, any>>("`Schema`", Schema.isSchema, "a Schema"),
+  schema: Table.holding<Schema.Schema<any, any, any>>("`Schema`", Schema.isSchema, "a Schema"),
   process: Table.callback(),
   buffer: Table.optional(
     Table.withFunctions<Buffer<any, any>>("`Buffer`", (buffer) => {

@@ -1,5 +1,5 @@
 /**
- * Finds out whether a schema decodes asynchronously what it has encoded synchronously. Then an item could be stored, and
+ * Gives the parts of a schema the services that they need, and finds out whether a schema decodes asynchronously what it has encoded synchronously. Then an item could be stored, and
  * never be read again.
  *
  * A schema does not say so beforehand, and decoding each item for it would cost as much as encoding it. So every part of
@@ -7,7 +7,9 @@
  * is decoded as well, and a part that has decoded without an Effect is known from then on. A union may well have a part
  * that is not met for a long time.
  */
+import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type * as Context from "effect/Context"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
@@ -21,7 +23,10 @@ export class WatchedSchema<in out A, in out I> {
   inDoubt = false
   private readonly watched = new Map<SchemaAST.AST, SchemaAST.AST>()
 
-  constructor(schema: Schema.Schema<A, I>) {
+  private readonly services: Context.Context<any> | undefined
+
+  constructor(schema: Schema.Schema<A, I>, services?: Context.Context<any>) {
+    this.services = services
     const ast = this.watch(schema.ast)
     this.schema = ast === schema.ast ? schema : Schema.make(ast)
   }
@@ -111,14 +116,20 @@ export class WatchedSchema<in out A, in out I> {
         ((...args) => {
           const answer = step(...args)
           isKnown ||= Either.isEither(answer)
-          return answer
+          return this.provided(answer)
         }) as F,
       encode: <F extends Step<any>>(step: F): F =>
         ((...args) => {
           if (!isKnown) this.inDoubt = true
-          return step(...args)
+          return this.provided(step(...args))
         }) as F
     }
+  }
+
+  private provided(answer: unknown): unknown {
+    const { services } = this
+    if (services === undefined || Either.isEither(answer) || !Effect.isEffect(answer)) return answer
+    return Effect.provide(answer as Effect.Effect<unknown, unknown>, services)
   }
 }
 
