@@ -28,6 +28,7 @@ import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
+import type * as Types from "effect/Types"
 import type { Batch } from "./Batch.ts"
 import { BatchStore } from "./BatchStore.ts"
 import type { Buffer } from "./Buffer.ts"
@@ -479,7 +480,7 @@ export const make = <A, I, E = never, R = never, R2 = never, R3 = never, RS = ne
 ): Effect.Effect<
   BatchQueue<A>,
   InvalidOption | StoreUnavailable,
-  NoInfer<R> | NoInfer<R2> | NoInfer<R3> | NoInfer<RS> | BatchStore | Scope.Scope
+  Types.NoInfer<R> | Types.NoInfer<R2> | Types.NoInfer<R3> | Types.NoInfer<RS> | BatchStore | Scope.Scope
 > =>
   Effect.gen(function*() {
     const { buffer, name } = options

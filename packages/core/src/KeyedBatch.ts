@@ -20,6 +20,7 @@ import * as Inspectable from "effect/Inspectable"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import type * as Types from "effect/Types"
 import * as EventHub from "./unstable/EventHub.ts"
 import { closingUnderTestClock } from "./internal/fibers/standstill.ts"
 import { makeBreaks } from "./internal/fibers/breaks.ts"
@@ -333,7 +334,7 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> extends Inspectable.
  */
 export const make = <K extends Key, S, E = never, R = never, E2 = never, R2 = never>(
   options: Options<K, S, E, R, E2, R2>
-): Effect.Effect<KeyedBatch<K, S, E | E2>, InvalidOption, NoInfer<R> | NoInfer<R2> | Scope.Scope> =>
+): Effect.Effect<KeyedBatch<K, S, E | E2>, InvalidOption, Types.NoInfer<R> | Types.NoInfer<R2> | Scope.Scope> =>
   Effect.gen(function*() {
     const { name, save } = options
     const load = options.load as ((key: Key) => Effect.Effect<S, unknown>) | undefined

@@ -22,6 +22,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
+import type * as Types from "effect/Types"
 import type { Options as BackingQueueOptions, WhenFull } from "./BackingQueue.ts"
 import * as Backpressure from "./Backpressure.ts"
 import * as EventHub from "./unstable/EventHub.ts"
@@ -456,7 +457,7 @@ class ShardPoolImpl<in out C, out A, out E> extends Inspectable.Class implements
  */
 export const make = <C, A, E = never, R = never, E2 = never, R2 = never, K extends Key = Key>(
   options: Options<C, A, E, R, E2, R2, K>
-): Effect.Effect<ShardPool<C, A, E | E2>, InvalidOption, NoInfer<R> | NoInfer<R2> | Scope.Scope> =>
+): Effect.Effect<ShardPool<C, A, E | E2>, InvalidOption, Types.NoInfer<R> | Types.NoInfer<R2> | Scope.Scope> =>
   Effect.gen(function*() {
     const { currentVersion, name } = options
     const checked = yield* checkOptions(options)

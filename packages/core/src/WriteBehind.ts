@@ -21,6 +21,7 @@ import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
+import type * as Types from "effect/Types"
 import type { Batch } from "./Batch.ts"
 import * as FlushPolicy from "./FlushPolicy.ts"
 import { awaitAllWithin } from "./internal/fibers/alarm.ts"
@@ -394,7 +395,7 @@ const makeRoute = <A>({ shardBy, shards }: Checked): Route<A> =>
  */
 export const make = <A, E = never, R = never, R2 = never>(
   options: Options<A, E, R, R2>
-): Effect.Effect<WriteBehind<A>, InvalidOption, NoInfer<R> | NoInfer<R2> | Scope.Scope> =>
+): Effect.Effect<WriteBehind<A>, InvalidOption, Types.NoInfer<R> | Types.NoInfer<R2> | Scope.Scope> =>
   Effect.gen(function*() {
     const { name } = options
     const checked = yield* checkOptions(options)

@@ -187,6 +187,29 @@ describe("a configuration", () => {
   })
 })
 
+describe("several services that a queue requires", () => {
+  class Clerk extends Context.Tag("Clerk")<Clerk, { readonly file: Effect.Effect<void> }>() {}
+  const both = (_batch: Batch.Batch<string>) => Effect.zipRight(write(), Effect.flatMap(Clerk, ({ file }) => file))
+  const loadBoth = (_key: string) => Effect.as(both(null!), 0)
+  const give = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    effect.pipe(
+      Effect.provideService(Clerk, { file: Effect.void }),
+      Effect.provideService(Database, { write: Effect.void })
+    )
+
+  it("can be provided one by one", () => {
+    type Needs<Made> = Made extends Effect.Effect<any, any, infer R> ? R : unknown
+    const lines = give(WriteBehind.make({ name: "lines", capacity: 1, flush: both }))
+    expect<Needs<typeof lines>>().type.toBe<Scope.Scope>()
+    const mails = give(BatchQueue.make({ name: "mails", schema: Schema.String, process: both }))
+    expect<Needs<typeof mails>>().type.toBe<BatchStore.BatchStore | Scope.Scope>()
+    const counts = give(ShardPool.make({ name: "counts", key: String, execute: both }))
+    expect<Needs<typeof counts>>().type.toBe<Scope.Scope>()
+    const totals = give(KeyedBatch.make({ name: "totals", load: loadBoth }))
+    expect<Needs<typeof totals>>().type.toBe<Scope.Scope>()
+  })
+})
+
 describe("Effect.Service", () => {
   it("requires what the queue does", () => {
     class LinesService extends Effect.Service<LinesService>()("app/Lines", {
