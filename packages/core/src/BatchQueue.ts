@@ -725,7 +725,8 @@ export const layer = <Id, A, I, E = never, R = never, R2 = never, R3 = never, RS
 /**
  * Like `layer`, with some of the options from a `Config`, which takes precedence.
  *
- * **Errors**: `ConfigError` if the configuration is missing or malformed, and those of `layer`.
+ * **Errors**: `ConfigError` if the configuration is missing, malformed, or beyond the limit of its option: it names the
+ * variable. Also those of `layer`.
  *
  * @example
  * ```ts

@@ -607,7 +607,8 @@ export const layer = <I, C, A, E = never, R = never, R2 = never, K extends Key =
 /**
  * Like `layer`, with some of the options from a `Config`, which takes precedence.
  *
- * **Errors**: `ConfigError` if the configuration is missing or malformed, and `InvalidOption`.
+ * **Errors**: `ConfigError` if the configuration is missing, malformed, or beyond the limit of its option: it names the
+ * variable. `InvalidOption` for the other options.
  *
  * @since 0.1.0
  * @category layers

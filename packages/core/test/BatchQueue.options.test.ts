@@ -91,7 +91,7 @@ describe("layers", () => {
           Numbers,
           Layer.provide(layer, Layer.setConfigProvider(ConfigProvider.fromMap(new Map([["CAPACITY", capacity]]))))
         ))
-      expect(yield* withCapacity("0")).toMatchObject({ _tag: "InvalidOption", field: "capacity", value: 0 })
+      expect(yield* withCapacity("0")).toMatchObject({ _op: "InvalidData" })
       expect(String(yield* withCapacity("many"))).toContain("CAPACITY")
     }).pipe(onMemory))
 })

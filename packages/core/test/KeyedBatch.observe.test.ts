@@ -508,6 +508,6 @@ describe("layers", () => {
       const missing = yield* build(new Map())
       expect(Exit.isFailure(missing)).toBe(true)
       expect(String(missing)).toContain("SHARDS")
-      expect(String(yield* build(new Map([["SHARDS", "0"]])))).toContain("InvalidOption")
+      expect(String(yield* build(new Map([["SHARDS", "0"]])))).toContain("InvalidData")
     }))
 })

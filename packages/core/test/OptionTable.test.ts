@@ -233,4 +233,34 @@ describe("a configuration", () => {
       expect(yield* read(Config.all({ size }))).toEqual({ ...valid, size: 7 })
       expect((yield* Effect.flip(read({ size: Config.integer("ABSENT") })))._op).toBe("MissingData")
     }))
+
+  it.effect("names the variable of a value that is beyond the limit of its option", () =>
+    Effect.gen(function*() {
+      type Configurable = Table.Configurable<typeof table, Readonly<Record<keyof typeof table, unknown>>>
+      const fault = (configs: Table.Configs<Configurable>) =>
+        Table.withConfigs(table, valid, configs).pipe(
+          Effect.withConfigProvider(
+            ConfigProvider.fromMap(new Map([["Q_ZERO", "0"], ["Q_SOON", "1 milli"]]), { pathDelim: "_" })
+          ),
+          Effect.flip,
+          Effect.map((error) => `${error._op} ${String(error)}`)
+        )
+      const zero = Config.integer("ZERO")
+      const message = "option \"size\" is 0, but must be an integer of at least 1"
+      for (
+        const size of [Config.nested(zero, "Q"), Config.option(Config.nested(zero, "Q")), Config.integer("Q_ZERO")]
+      ) {
+        const told = yield* fault({ size })
+        expect(told).toContain("InvalidData")
+        expect(told).toMatch(/Q[._]ZERO/)
+        expect(told).toContain(message)
+      }
+      const depth = yield* fault({ limits: { depth: Config.integer("Q_ZERO") } })
+      expect(depth).toContain("Q_ZERO")
+      expect(depth).toContain("limits.depth")
+      expect(yield* fault({ lease: Config.duration("Q_SOON") })).toContain("Q_SOON")
+      // The first variable is not set, and what is wrong is in the second.
+      const either = Config.orElse(Config.integer("Q_ABSENT"), () => Config.integer("Q_ZERO"))
+      expect(yield* fault({ size: Config.withDefault(either, 7) })).toContain("at Q_ZERO")
+    }))
 })

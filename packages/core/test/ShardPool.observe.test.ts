@@ -436,7 +436,7 @@ describe("layers", () => {
       const missing = yield* build(new Map())
       expect(Exit.isFailure(missing)).toBe(true)
       expect(String(missing)).toContain("WORKERS")
-      expect(String(yield* build(new Map([["WORKERS", "0"]])))).toContain("InvalidOption")
+      expect(String(yield* build(new Map([["WORKERS", "0"]])))).toContain("InvalidData")
     }))
 
   it.effect("layer fails with InvalidOption", () =>

@@ -391,6 +391,6 @@ describe("layers", () => {
       expect(Exit.isFailure(missing)).toBe(true)
       expect(String(missing)).toContain("CAPACITY")
       const senseless = yield* build(new Map([["CAPACITY", "0"]]))
-      expect(String(senseless)).toContain("InvalidOption")
+      expect(String(senseless)).toContain("InvalidData")
     }))
 })

@@ -114,7 +114,8 @@ export const layer = (
 /**
  * Like `layer`, with options from a `Config`.
  *
- * **Errors**: `ConfigError` if the configuration is missing or malformed, and those of `layer`.
+ * **Errors**: `ConfigError` if the configuration is missing, malformed, or beyond the limit of its option: it names the
+ * variable. Also those of `layer`.
  *
  * @since 0.1.0
  * @category layers

@@ -332,7 +332,8 @@ export const layer = (options: Options): Layer.Layer<Services, InvalidOption | S
 /**
  * Like `layer`, with options from a `Config`.
  *
- * **Errors**: `ConfigError` if the configuration is missing or malformed, and those of `layer`.
+ * **Errors**: `ConfigError` if the configuration is missing, malformed, or beyond the limit of its option: it names the
+ * variable. Also those of `layer`.
  *
  * @since 0.1.0
  * @category layers

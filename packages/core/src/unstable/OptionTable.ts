@@ -10,7 +10,8 @@
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
-import type * as ConfigError from "effect/ConfigError"
+import * as ConfigError from "effect/ConfigError"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -147,7 +148,8 @@ const checkFields = <T extends Table>(
 }
 
 /**
- * The options, with those from a configuration. Fails with what is wrong with the configuration.
+ * The options, with those from a configuration. Fails with what is wrong with the configuration, also where a value that
+ * was read is beyond the limit of its option: the error says where the value comes from.
  *
  * @since 0.1.0
  * @category combinators
@@ -156,8 +158,58 @@ export const withConfigs = <Options extends object, C>(
   table: Table,
   options: Options,
   configs: Configs<C>
-): Effect.Effect<Options, ConfigError.ConfigError> =>
-  Effect.map(read(configs), (configuration) => configured(table, options, configuration as object))
+): Effect.Effect<Options, ConfigError.ConfigError> => {
+  const { name } = options as { readonly name?: unknown }
+  return Effect.zipRight(
+    checkConfigs(table, "name" in table ? String(name) : "configuration", "", configs),
+    Effect.map(read(configs), (configuration) => configured(table, options, configuration as object))
+  )
+}
+
+/** Checks each value by itself. What depends on several options is checked with all of them. */
+const checkConfigs = (
+  table: Table,
+  queue: string,
+  prefix: string,
+  configs: unknown
+): Effect.Effect<void, ConfigError.ConfigError> => {
+  if (Config.isConfig(configs)) return Effect.void
+  return Effect.forEach(Object.entries(configs as object), ([field, config]) => {
+    const entry = table[field]
+    if (entry === undefined || config === undefined) return Effect.void
+    if (!Config.isConfig(config)) return checkConfigs(entry.fields ?? {}, queue, `${prefix}${field}.`, config)
+    // An object that is read as a whole may be a part of that of the options.
+    return entry.fields === undefined ? checkConfig(entry, queue, `${prefix}${field}`, config) : Effect.void
+  }, { discard: true })
+}
+
+const checkConfig = (
+  entry: Table[string],
+  queue: string,
+  field: string,
+  config: Config.Config<unknown>
+): Effect.Effect<void, ConfigError.ConfigError> =>
+  Effect.configProviderWith((provider) => {
+    const { flattened } = provider
+    // Where the value comes from: what was found last, if anything was.
+    let path: ReadonlyArray<string> | undefined
+    const watched = ConfigProvider.fromFlat({
+      ...flattened,
+      load: (at, primitive, split) =>
+        Effect.tap(flattened.load(at, primitive, split), () => {
+          path = at
+        })
+    })
+    return Effect.flatMap(watched.load(config), (read) => {
+      const value = Option.isOption(read) ? Option.getOrUndefined(read) : read
+      // A constant is the program's: it is checked with the options.
+      if (value === undefined || path === undefined) return Effect.void
+      return Effect.mapError(
+        Effect.asVoid(entry.check(queue, field, value)),
+        ({ message }) => ConfigError.InvalidData([...path!], message)
+      )
+    })
+  })
 
 const read = (given: unknown): Config.Config<unknown> =>
   Config.isConfig(given) ? given : Config.all(
