@@ -3,12 +3,8 @@ import { Backpressure, BatchQueue, KeyedBatch, ShardPool, WriteBehind } from "@s
 import { SqlBatchStore, SqliteStore } from "@sluice/sql"
 import { Config, Context, Effect, Layer, Schema } from "effect"
 
-/** A number from 1. The error of another one names the variable. */
-const count = (name: string) =>
-  Config.integer(name).pipe(
-    Config.validate({ message: "Expected an integer from 1", validation: (n) => n >= 1 }),
-    Config.option
-  )
+/** A number, or nothing. That it is one the option takes is checked by the queue, whose error names the variable. */
+const number = (name: string) => Config.option(Config.integer(name))
 
 export class Audit extends Context.Tag("app/Audit")<Audit, WriteBehind.WriteBehind<string>>() {}
 
@@ -18,7 +14,7 @@ const AuditLive = WriteBehind.layerConfig(
   {
     capacity: Config.withDefault(Config.integer("AUDIT_CAPACITY"), 1000), // the one option without a default
     policy: Config.option(Backpressure.config("AUDIT_POLICY")),
-    batchSize: count("AUDIT_BATCH_SIZE"),
+    batchSize: number("AUDIT_BATCH_SIZE"),
     flushInterval: Config.option(Config.duration("AUDIT_FLUSH_INTERVAL"))
   }
 )
@@ -28,7 +24,7 @@ export class Emails extends Context.Tag("app/Emails")<Emails, BatchQueue.BatchQu
 const EmailsLive = BatchQueue.layerConfig(
   Emails,
   { name: "emails", schema: Schema.String, process: () => Effect.void },
-  { workers: Config.option(Config.integer("EMAILS_WORKERS")), maxPending: count("EMAILS_MAX_PENDING") }
+  { workers: number("EMAILS_WORKERS"), maxPending: number("EMAILS_MAX_PENDING") }
 )
 
 export class Orders extends Context.Tag("app/Orders")<Orders, ShardPool.ShardPool<string, number>>() {}
@@ -36,7 +32,7 @@ export class Orders extends Context.Tag("app/Orders")<Orders, ShardPool.ShardPoo
 const OrdersLive = ShardPool.layerConfig(
   Orders,
   { name: "orders", key: (order) => order, execute: (_, { version }) => Effect.as(Effect.yieldNow(), version) },
-  { capacity: count("ORDERS_CAPACITY"), policy: Config.option(Backpressure.config("ORDERS_POLICY")) }
+  { capacity: number("ORDERS_CAPACITY"), policy: Config.option(Backpressure.config("ORDERS_POLICY")) }
 )
 
 export class Stocks extends Context.Tag("app/Stocks")<Stocks, KeyedBatch.KeyedBatch<string, number>>() {}
@@ -46,7 +42,7 @@ const StocksLive = KeyedBatch.layerConfig(
   { name: "stocks", initial: () => 0 },
   {
     minDuration: Config.option(Config.duration("STOCKS_MIN_DURATION")),
-    batchSize: count("STOCKS_BATCH_SIZE")
+    batchSize: number("STOCKS_BATCH_SIZE")
   }
 )
 

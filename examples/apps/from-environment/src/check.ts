@@ -66,8 +66,8 @@ const check = Effect.gen(function*() {
 
   const wrong = {
     AUDIT_POLICY: "sometimes",
-    AUDIT_CAPACITY: "many",
-    AUDIT_BATCH_SIZE: "0",
+    AUDIT_CAPACITY: "0",
+    AUDIT_BATCH_SIZE: "many",
     EMAILS_MAX_PENDING: "-1",
     STOCKS_MIN_DURATION: "soon"
   }
