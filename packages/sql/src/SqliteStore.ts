@@ -32,7 +32,8 @@ import * as Table from "@sluice/core/unstable/OptionTable"
 import { type Checked, checkOptions, module, type Options, table } from "./internal/sqlite/options.ts"
 import { SharedStores } from "./internal/sqlite/sharedStores.ts"
 import { sqliteConnection } from "./internal/sqlite/connection.ts"
-import { openStock } from "./internal/sqlite/driver.ts"
+import { copyOfFile, withCopies } from "./internal/sqlite/copies.ts"
+import { openStock, type SqliteClient, type StockConnection } from "./internal/sqlite/driver.ts"
 import { isDriverError, PragmaRefused, unavailableReason } from "./internal/sqlite/driverErrors.ts"
 import { makeTransaction } from "./internal/writer/realTransaction.ts"
 import { toSqlError } from "./internal/writer/transaction.ts"
@@ -96,13 +97,18 @@ const cutWaitMillis = 20
  */
 const keptLogBytes = 16 * 1024 * 1024
 
+/** The tag of Effect's client of SQLite, whose module is only loaded with the driver. */
+const sqliteClient = Context.GenericTag<SqliteClient>("@effect/sql-sqlite-node/SqliteClient")
+
 /**
- * The services that an open file provides.
+ * The services that an open file provides. `SqliteClient` is that of `@effect/sql-sqlite-node`, for its `backup` and
+ * `export`: they copy what is committed when they begin, over a connection of their own, while others write. An
+ * interruption waits for the end of the copy. `loadExtension` fails.
  *
  * @since 0.1.0
  * @category models
  */
-export type Services = SqlClient | SqlTransaction.SqlTransaction | SqliteStore
+export type Services = SqlClient | SqliteClient | SqlTransaction.SqlTransaction | SqliteStore
 
 /** Why the file cannot be used. An error that does not come from the driver is a bug, and stays a defect. */
 const unavailable = (filename: string) => (error: unknown): Effect.Effect<never, StoreUnavailable> => {
@@ -119,12 +125,17 @@ const unavailable = (filename: string) => (error: unknown): Effect.Effect<never,
 const connect = (
   { filename, prepareCacheSize }: Checked,
   readonly: boolean
-): Effect.Effect<Connection, unknown, Scope.Scope> =>
+): Effect.Effect<Connected, unknown, Scope.Scope> =>
   openStock({ filename, readonly, prepareCacheSize }).pipe(
-    Effect.map((stock) => sqliteConnection(stock, prepareCacheSize)),
-    Effect.tap((connection) => pragma(connection, `busy_timeout = 0`)),
+    Effect.map((stock) => ({ stock, connection: sqliteConnection(stock, prepareCacheSize) })),
+    Effect.tap(({ connection }) => pragma(connection, `busy_timeout = 0`)),
     Effect.catchAllDefect(Effect.fail)
   )
+
+interface Connected {
+  readonly stock: StockConnection
+  readonly connection: Connection
+}
 
 /** Runs a pragma and returns its first value. */
 const pragma = (connection: Connection, text: string): Effect.Effect<unknown, SqlError> =>
@@ -164,13 +175,14 @@ const configure = (connection: Connection, { durable, persistent }: { durable: b
 interface Opened {
   readonly transactions: Transactions
   readonly checkpoint: SqliteStore["checkpoint"]
+  readonly copy: Parameters<typeof withCopies>[2]
 }
 
 const open = (options: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.Scope> =>
   Effect.gen(function*() {
     const { filename } = options
     const failed = unavailable(filename)
-    const writer = yield* Effect.catchAll(connect(options, false), failed)
+    const { connection: writer, stock } = yield* Effect.catchAll(connect(options, false), failed)
     const breaks = yield* makeBreaks
     // Another connection may hold the file just now.
     const bound = { store: filename, dialect, busyTimeoutMillis: options.busyTimeoutMillis }
@@ -178,7 +190,7 @@ const open = (options: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.S
     const transactions = new Transactions({
       ...bound,
       writer: Effect.succeed(writer),
-      reader: options.persistent ? yield* Effect.catchAll(connect(options, true), failed) : undefined,
+      reader: options.persistent ? (yield* Effect.catchAll(connect(options, true), failed)).connection : undefined,
       watch: options.persistent ? watchFile(filename, yield* Effect.clock) : undefined,
       compiler: Statement.makeCompilerSqlite(options.transformQueryNames),
       transformRows: options.transformResultNames === undefined
@@ -195,7 +207,10 @@ const open = (options: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.S
         Effect.catchAllCause(keepSmall, (cause) => Effect.logWarning("a checkpoint failed", withMessages(cause)))
       )))
     }
-    return { transactions, checkpoint: cut }
+    const copy: Opened["copy"] = options.persistent
+      ? copyOfFile(openStock({ filename, readonly: true, prepareCacheSize: 1 }))
+      : (run) => transactions.autocommit(() => Effect.uninterruptible(run(stock)))
+    return { transactions, checkpoint: cut, copy }
   })
 
 const files = new SharedStores<Checked, Opened, StoreUnavailable>()
@@ -256,7 +271,7 @@ export const make = (
       return yield* new StoreUnavailable({ store: filename, reason: "missing-file", cause: undefined })
     }
     const file = persistent ? fileAt(filename) : undefined
-    const { checkpoint, transactions } = yield* file === undefined
+    const { checkpoint, copy, transactions } = yield* file === undefined
       ? open(checked)
       : files.share(file, checked, open(checked), alike(options, checked))
     const reactivity = yield* Reactivity.Reactivity
@@ -268,7 +283,10 @@ export const make = (
       statement: (run) => transactions.autocommit(run),
       transaction: (effect) => transactions.withTransaction(effect, toSqlError)
     })
+    const { prepareCacheSize, spanAttributes, transformQueryNames, transformResultNames } = checked
+    const named = { filename, prepareCacheSize, spanAttributes, transformQueryNames, transformResultNames }
     return Context.make(SqlClient, client).pipe(
+      Context.add(sqliteClient, withCopies(client, named, copy)),
       Context.add(SqlTransaction.SqlTransaction, makeTransaction(transactions, reactivity)),
       Context.add(SqliteStore, { filename, persistent, durable, checkpoint })
     )

@@ -1,4 +1,5 @@
 import type { SqlClient, SqlError } from "@effect/sql"
+import type { SqliteClient } from "@effect/sql-sqlite-node"
 import type { QueueError, QueueEvent } from "@sluice/core"
 import {
   SqliteStore,
@@ -165,7 +166,7 @@ describe("SqliteStore", () => {
   it("provides a client, transactions and itself", () => {
     expect(SqliteStore.layer({ filename: "a.db" })).type.toBe<
       Layer.Layer<
-        SqlClient.SqlClient | SqlTransaction.SqlTransaction | SqliteStore.SqliteStore,
+        SqlClient.SqlClient | SqliteClient.SqliteClient | SqlTransaction.SqlTransaction | SqliteStore.SqliteStore,
         QueueError.InvalidOption | QueueError.StoreUnavailable
       >
     >()

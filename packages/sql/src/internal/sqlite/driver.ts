@@ -7,6 +7,8 @@
  */
 import * as Reactivity from "@effect/experimental/Reactivity"
 import type { Connection } from "@effect/sql/SqlConnection"
+import type { BackupMetadata, SqliteClient, SqliteClientConfig } from "@effect/sql-sqlite-node/SqliteClient"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { createRequire } from "node:module"
@@ -50,10 +52,18 @@ const loaded = Effect.suspend(() =>
     : Effect.tap(Effect.zipRight(refuse, load), (module) => Effect.sync(() => void (client = module)))
 )
 
+export type { SqliteClient, SqliteClientConfig }
+
+/** A stock connection, with what its type does not tell. */
+export interface StockConnection extends Connection {
+  readonly export: Effect.Effect<Uint8Array, SqlError>
+  readonly backup: (destination: string) => Effect.Effect<BackupMetadata, SqlError>
+}
+
 /** The stock connection to a file. It closes with the scope, and fails with what the driver throws. */
 export const openStock = (
   options: { readonly filename: string; readonly readonly: boolean; readonly prepareCacheSize: number }
-): Effect.Effect<Connection, unknown, Scope.Scope> =>
+): Effect.Effect<StockConnection, unknown, Scope.Scope> =>
   loaded.pipe(
     Effect.flatMap((SqliteClient) =>
       SqliteClient.make({
@@ -62,7 +72,7 @@ export const openStock = (
         disableWAL: true
       })
     ),
-    Effect.flatMap((client) => client.reserve),
+    Effect.flatMap((client) => client.reserve as Effect.Effect<StockConnection, SqlError, Scope.Scope>),
     Effect.catchAllDefect(Effect.fail),
     Effect.mapError((error) => driverFault(error, process.versions.node) ?? error),
     Effect.provide(Reactivity.layer)
