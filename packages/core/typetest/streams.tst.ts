@@ -1,5 +1,5 @@
 import type { BatchQueue, KeyedBatch, PolicyQueue, QueueError, QueueEvent, WriteBehind } from "@sluice/core"
-import { type Effect, Stream } from "effect"
+import { type Effect, type Sink, Stream } from "effect"
 import { describe, expect, it } from "tstyche"
 
 declare const lines: WriteBehind.WriteBehind<string>
@@ -17,8 +17,8 @@ describe("a sink", () => {
   })
 
   it("takes items of the queue only", () => {
-    expect(Stream.run(lines.sink)).type.toBeCallableWith(Stream.make("a"))
-    expect(Stream.run(lines.sink)).type.not.toBeCallableWith(Stream.make(1))
+    expect(lines.sink).type.toBeAssignableTo<Sink.Sink<unknown, string, never, unknown>>()
+    expect(lines.sink).type.not.toBeAssignableTo<Sink.Sink<unknown, number, never, unknown>>()
   })
 })
 
