@@ -33,9 +33,9 @@ test("a policy for other items is named with them", () => {
 
 test("a schedule that does not take every error is named with those that it is told", () => {
   const retry = Schedule.recurWhile((error: Refused) => error._tag === "Refused")
-  // @ts-expect-error Type 'Schedule<Refused, Refused, never>' is not assignable to type 'Schedule<unknown, RetryInput<
+  // @ts-expect-error Type 'Schedule<Refused, Refused, never>' is not assignable to type 'Schedule<unknown, ...RetryInput<
   WriteBehind.layer(Orders, { name, capacity, flush, retry })
-  // @ts-expect-error Type 'Schedule<Refused, Refused, never>' is not assignable to type 'Schedule<unknown, RetryInput<
+  // @ts-expect-error Type 'Schedule<Refused, Refused, never>' is not assignable to type 'Schedule<unknown, ...RetryInput<
   unused(BatchQueue.make({ name, schema, process, retry }))
 })
 
