@@ -6,6 +6,7 @@
 import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import type { Concurrency } from "effect/Types"
 import { withoutStack } from "./internal/shapes/withoutStack.ts"
 import { PartialFailure } from "./QueueError.ts"
@@ -94,6 +95,10 @@ export const failSome: {
  * A defect in `f`, or an interruption, ends it at once: running items are interrupted, the others do not start, and the
  * whole batch has failed, including the items that were done.
  *
+ * Without the batch, it is the handler itself: `process: Batch.forEach(send)`. Where an option beside it reads the errors
+ * of the handler, such as `while: (error) => ...`, the compiler does not know them yet: write
+ * `process: (batch) => Batch.forEach(batch, send)`.
+ *
  * **Defaults**: one item after the other, in their order; with `concurrency`, that many at a time.
  *
  * @example
@@ -103,30 +108,44 @@ export const failSome: {
  *
  * declare const send: (to: string) => Effect.Effect<void, "bounced" | "busy">
  *
- * const process = (batch: Batch.Batch<string>) => Batch.forEach(batch, send, { concurrency: 10 })
+ * const process = Batch.forEach(send, { concurrency: 10 })
+ * const oneByOne = (batch: Batch.Batch<string>) => Batch.forEach(batch, send)
  * ```
  *
  * @since 0.1.0
  * @category handlers
  */
-export const forEach = <A, E, R>(
-  batch: Batch<A>,
-  f: (item: A, index: number) => Effect.Effect<unknown, E, R>,
-  options?: { readonly concurrency?: Concurrency | undefined }
-): Effect.Effect<void, PartialFailure<E>, R> =>
-  Effect.suspend(() => {
-    const failed = new Map<number, E>()
-    const attempt = (item: A, index: number) =>
-      Effect.catchAllCause(Effect.suspend(() => f(item, index)), (cause) => {
-        const failure = Cause.failureOption(cause)
-        if (failure._tag === "None" || Cause.isDie(cause) || Cause.isInterrupted(cause)) {
-          return Effect.failCause(Cause.stripFailures(cause))
-        }
-        failed.set(index, failure.value)
-        return Effect.void
-      })
-    return Effect.zipRight(
-      Effect.forEach(batch.items, attempt, { concurrency: options?.concurrency, discard: true }),
-      Effect.suspend(() => failed.size === 0 ? Effect.void : failSome(failed))
-    )
-  })
+export const forEach: {
+  <A, E, R>(
+    f: (item: A, index: number) => Effect.Effect<unknown, E, R>,
+    options?: { readonly concurrency?: Concurrency | undefined }
+  ): (batch: Batch<A>) => Effect.Effect<void, PartialFailure<E>, R>
+  <A, E, R>(
+    batch: Batch<A>,
+    f: (item: A, index: number) => Effect.Effect<unknown, E, R>,
+    options?: { readonly concurrency?: Concurrency | undefined }
+  ): Effect.Effect<void, PartialFailure<E>, R>
+} = dual(
+  (args) => typeof args[0] !== "function",
+  <A, E, R>(
+    batch: Batch<A>,
+    f: (item: A, index: number) => Effect.Effect<unknown, E, R>,
+    options?: { readonly concurrency?: Concurrency | undefined }
+  ): Effect.Effect<void, PartialFailure<E>, R> =>
+    Effect.suspend(() => {
+      const failed = new Map<number, E>()
+      const attempt = (item: A, index: number) =>
+        Effect.catchAllCause(Effect.suspend(() => f(item, index)), (cause) => {
+          const failure = Cause.failureOption(cause)
+          if (failure._tag === "None" || Cause.isDie(cause) || Cause.isInterrupted(cause)) {
+            return Effect.failCause(Cause.stripFailures(cause))
+          }
+          failed.set(index, failure.value)
+          return Effect.void
+        })
+      return Effect.zipRight(
+        Effect.forEach(batch.items, attempt, { concurrency: options?.concurrency, discard: true }),
+        Effect.suspend(() => failed.size === 0 ? Effect.void : failSome(failed))
+      )
+    })
+)

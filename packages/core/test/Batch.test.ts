@@ -49,6 +49,24 @@ describe("forEach", () => {
     expect(seen).toEqual([[7, 0], [8, 1], [9, 2]])
   })
 
+  it("is a handler by itself where it is given only what to do with an item", async () => {
+    let running = 0
+    let most = 0
+    const send = (item: number, index: number) =>
+      Effect.gen(function*() {
+        most = Math.max(most, ++running)
+        yield* Effect.yieldNow()
+        running -= 1
+        if (item < 0) return yield* Effect.fail(`bad ${item} at ${index}`)
+      })
+    const failure = { indexes: [1], errors: ["bad -1 at 1"] }
+    expect(await Effect.runPromise(Effect.flip(Batch.forEach(send)(batchOf(1, -1, 2))))).toMatchObject(failure)
+    expect(most).toBe(1)
+    const inTwos = Effect.flip(Batch.forEach(send, { concurrency: 2 })(batchOf(1, -1, 2)))
+    expect(await Effect.runPromise(inTwos)).toMatchObject(failure)
+    expect(most).toBe(2)
+  })
+
   it("goes on after an item has failed, and fails for exactly those that have, each with its own error", () => {
     const done: Array<number> = []
     const run = Batch.forEach(

@@ -210,7 +210,36 @@ describe("forEach", () => {
     expect(each).type.toBe<
       (_batch: Batch.Batch<Order>) => Effect.Effect<void, QueueError.PartialFailure<"locked">, Budget>
     >()
-    expect(boxed(Batch.forEach<Order, never, never>)).type.not.toBeCallableWith([], () => Effect.void)
+    expect(Batch.forEach).type.not.toBeCallableWith([], () => Effect.void)
+  })
+
+  it("is a handler, whose items are those of the queue", () => {
+    const send = (_order: Order) => Effect.fail("locked" as const) as Effect.Effect<number, "locked", Budget>
+    expect(Batch.forEach(send, { concurrency: 10 })).type.toBe<
+      (batch: Batch.Batch<Order>) => Effect.Effect<void, QueueError.PartialFailure<"locked">, Budget>
+    >()
+    type Made = Effect.Effect<
+      BatchQueue.BatchQueue<string>,
+      Failure,
+      BatchStore.BatchStore | Scope.Scope
+    >
+    const fail = (line: string) => Effect.fail(line.length)
+    const options = { name: "lines", schema: Schema.String } as const
+    expect(BatchQueue.make({ ...options, process: Batch.forEach(fail) })).type.toBe<Made>()
+    expect(BatchQueue.make({ ...options, process: Batch.forEach((line) => fail(line)) })).type.toBe<Made>()
+    const process = Batch.forEach(fail, { concurrency: 10 })
+    expect(BatchQueue.make({ ...options, process, while: (error) => error === 1 })).type.toBe<Made>()
+  })
+
+  it("takes a batch where another option reads its errors", () => {
+    const fail = (line: string) => Effect.fail(line.length)
+    const made = BatchQueue.make({
+      name: "lines",
+      schema: Schema.String,
+      process: (batch) => Batch.forEach(batch, fail),
+      while: (error) => error === 1
+    })
+    expect<Effect.Effect.Success<typeof made>>().type.toBe<BatchQueue.BatchQueue<string>>()
   })
 })
 
