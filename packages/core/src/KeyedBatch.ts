@@ -308,6 +308,9 @@ class KeyedBatchImpl<in out K extends Key, in out S, out E> extends Inspectable.
  *    get one;
  * 3. closing waits for all of them. `maxDuration` bounds the wait.
  *
+ * The type of the resource is what `load` or `initial` makes. Where that says too little, as `{ fills: [] }` does, whose
+ * list is a `never[]` to the compiler, annotate `save: (key, book: Book) => ...`, or what `load` returns.
+ *
  * **Errors**: `InvalidOption`, which names the field, its value and the limit.
  *
  * @example

@@ -47,6 +47,19 @@ describe("make", () => {
     >()
   })
 
+  it("has the resource that an annotation of save names, where load says too little", () => {
+    interface Book {
+      readonly fills: ReadonlyArray<number>
+    }
+    type Made = Effect.Effect<KeyedBatch.KeyedBatch<string, Book>, QueueError.InvalidOption, Scope.Scope>
+    const load = (_key: string) => Effect.succeed({ fills: [] })
+    expect(KeyedBatch.make({ name: "books", load, save: (_key, _book: Book) => Effect.void })).type.toBe<Made>()
+    const initial = (_key: string) => ({ fills: [] })
+    expect(KeyedBatch.make({ name: "books", initial, save: (_key, _book: Book) => Effect.void })).type.toBe<Made>()
+    const loadsText = (_key: string) => Effect.succeed({ fills: ["1"] })
+    expect(boxed(KeyedBatch.make<string, Book>)).type.not.toBeCallableWith({ name: "books", load: loadsText })
+  })
+
   it("takes either load or initial, and keys that are text or numbers", () => {
     const make = boxed(KeyedBatch.make<string, Account>)
     expect(make).type.toBeCallableWith({ name: "accounts", initial: () => ({ balance: 0 }) })
