@@ -78,6 +78,13 @@ import { Workers } from "./internal/batchQueue/workers.ts"
 import { replicaOf } from "./unstable/Replicas.ts"
 import * as Check from "./unstable/OptionCheck.ts"
 import * as Table from "./unstable/OptionTable.ts"
+import {
+  type EffectEnqueue,
+  type EffectTake,
+  enqueueOf,
+  enqueueTakesOf,
+  type Viewed
+} from "./internal/intake/effectQueue.ts"
 import { sinkOf } from "./internal/intake/sink.ts"
 import { makeImpl, type PolicyQueueImpl } from "./internal/intake/policyQueue.ts"
 import type { Taken } from "./PolicyQueue.ts"
@@ -135,6 +142,25 @@ export interface BatchQueue<in out A> {
    * are stored.
    */
   readonly sink: Sink.Sink<Taken, A, never, BatchOfferError<A>>
+  /**
+   * A view for producers that offer to an Effect Queue: `Queue.offer(queue.enqueue, item)`. Each read makes one of its
+   * own.
+   *
+   * **Waits** like `offer`. It has no **errors**: an offer answers `true` if the item is in, and `false` if it was
+   * dropped or refused, which `metrics` counts. `offerAll` goes on with the other items. Once the queue is closed,
+   * offers are interrupted, and count as refused. `Queue.shutdown` ends this view alone: later offers through it are
+   * interrupted, and not counted; offers that wait stay. `size` is how many items wait in the intake or for
+   * room.
+   */
+  readonly enqueue: EffectEnqueue<A>
+  /**
+   * A view that a stream is run into: `Stream.runIntoQueue(stream, queue.enqueueTakes)`. Prefer `sink`, which says what
+   * became of the items: here, a refused item is only counted, and the stream goes on.
+   *
+   * **Waits** like `enqueue`, and is closed like it. The end of the stream leaves the queue open. The stream cannot fail,
+   * because nobody would learn of it. Of a defect of the stream, the call dies.
+   */
+  readonly enqueueTakes: EffectEnqueue<EffectTake<A>>
   /**
    * Offers one item synchronously, without an Effect, for hot loops. It never waits: under `suspend` it returns
    * `"full"`. A refused item is not in. A loop that never yields starves the queue, so yield now and then.
@@ -310,6 +336,25 @@ class BatchQueueImpl<in out A> extends Inspectable.Class implements BatchQueue<A
     this.offerAllOrNone = parts.offers.offerAllOrNone
     this.offerStoredAllOrNone = parts.storedOffers.offerStoredAllOrNone
     this.flush = parts.storedOffers.flush
+  }
+
+  get enqueue(): EffectEnqueue<A> {
+    return enqueueOf(this.viewed)
+  }
+
+  get enqueueTakes(): EffectEnqueue<EffectTake<A>> {
+    return enqueueTakesOf(this.viewed)
+  }
+
+  private get viewed(): Viewed<A> {
+    const { intake, lifecycle } = this.parts
+    return {
+      offer: this.offer,
+      unsafeOffer: this.unsafeOffer,
+      capacity: intake.capacity,
+      unsafeSize: () => intake.unsafeLength() + intake.unsafeWaiting(),
+      lifecycle
+    }
   }
 
   // --- operating ----------------------------------------------------------------------------------------------------

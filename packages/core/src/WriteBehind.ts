@@ -48,6 +48,13 @@ import { forkLoop, Lifecycle } from "./internal/fibers/lifecycle.ts"
 import { isTracing, withBatchSpan, withCurrentSpan } from "./internal/fibers/tracing.ts"
 import type { Settlement } from "./internal/writeBehind/settlements.ts"
 import { unsafeOfferAllOrNone, unsafeOfferEach, whyNone } from "./internal/intake/allOrNone.ts"
+import {
+  type EffectEnqueue,
+  type EffectTake,
+  enqueueOf,
+  enqueueTakesOf,
+  type Viewed
+} from "./internal/intake/effectQueue.ts"
 import { Offer } from "./internal/intake/offer.ts"
 import { sinkOf } from "./internal/intake/sink.ts"
 import { offerEach } from "./internal/intake/offerEach.ts"
@@ -107,6 +114,25 @@ export interface WriteBehind<in out A> {
    * chunks before it are in. **Interruption** is that of `offerAll`.
    */
   readonly sink: Sink.Sink<Taken, A, never, OfferError<A>>
+  /**
+   * A view for producers that offer to an Effect Queue: `Queue.offer(queue.enqueue, item)`. Each read makes one of its
+   * own.
+   *
+   * **Waits** like `offer`. It has no **errors**: an offer answers `true` if the item is in, and `false` if it was
+   * dropped or refused, which `metrics` counts. `offerAll` goes on with the other items. Once the queue is closed,
+   * offers are interrupted, and count as refused. `Queue.shutdown` ends this view alone: later offers through it are
+   * interrupted, and not counted; offers that wait stay. `size` is how many items wait in the queue or for room,
+   * over all shards, whatever they weigh. `capacity` is that of all shards.
+   */
+  readonly enqueue: EffectEnqueue<A>
+  /**
+   * A view that a stream is run into: `Stream.runIntoQueue(stream, queue.enqueueTakes)`. Prefer `sink`, which says what
+   * became of the items: here, a refused item is only counted, and the stream goes on.
+   *
+   * **Waits** like `enqueue`, and is closed like it. The end of the stream leaves the queue open. The stream cannot fail,
+   * because nobody would learn of it. Of a defect of the stream, the call dies.
+   */
+  readonly enqueueTakes: EffectEnqueue<EffectTake<A>>
   /**
    * Offers one item synchronously, without an Effect, for hot loops. It never waits: under `suspend` it returns
    * `"full"`. A loop that never yields starves the shards, so yield now and then.
@@ -236,6 +262,25 @@ class WriteBehindImpl<in out A> extends Inspectable.Class implements WriteBehind
       this.offerAll = (items) => offerEach(items, intakeOf)
     }
     this.sink = sinkOf(this.offerAll)
+  }
+
+  get enqueue(): EffectEnqueue<A> {
+    return enqueueOf(this.viewed)
+  }
+
+  get enqueueTakes(): EffectEnqueue<EffectTake<A>> {
+    return enqueueTakesOf(this.viewed)
+  }
+
+  private get viewed(): Viewed<A> {
+    const { lifecycle, offer, shards, unsafeOffer } = this
+    return {
+      offer,
+      unsafeOffer,
+      capacity: sum(shards, ({ intake }) => intake.capacity),
+      unsafeSize: () => sum(shards, ({ intake }) => intake.unsafeLength() + intake.unsafeWaiting()),
+      lifecycle
+    }
   }
 
   get flushNow(): Effect.Effect<Flushed, QueueClosed> {

@@ -22,6 +22,8 @@ const stateNames = { Open: "open", Closing: "closing", Closed: "closed", Failed:
 /** The life of one system. It goes one way only, and what is over stays so. */
 export class Lifecycle {
   private phase: Phase = { _tag: "Open" }
+  /** They are called when it is no longer open. */
+  readonly watchers = new Set<() => void>()
 
   get isOpen(): boolean {
     return this.phase._tag === "Open"
@@ -52,22 +54,27 @@ export class Lifecycle {
   /** Takes nothing new from now on. Answers whether it was open. */
   beginToClose(): boolean {
     if (!this.isOpen) return false
-    this.phase = { _tag: "Closing" }
+    this.enter({ _tag: "Closing" })
     return true
   }
 
   /** Answers whether it was not over. */
   close(): boolean {
     if (this.isOver) return false
-    this.phase = { _tag: "Closed" }
+    this.enter({ _tag: "Closed" })
     return true
   }
 
   /** Answers whether it was not over. */
   unsafeFail(cause: Cause.Cause<never>): boolean {
     if (this.isOver) return false
-    this.phase = { _tag: "Failed", cause }
+    this.enter({ _tag: "Failed", cause })
     return true
+  }
+
+  private enter(phase: Phase): void {
+    this.phase = phase
+    for (const watcher of this.watchers) watcher()
   }
 
   /**
