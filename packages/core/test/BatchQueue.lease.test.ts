@@ -79,7 +79,7 @@ describe("a lease", () => {
       yield* TestClock.adjust(100)
       expect(interrupted).toBe(true)
       expect(internal).toEqual(["lease"])
-      expect(events).toEqual([{ _tag: "LeaseWasLost", shard: 0, claims: [{ sequence: 1, token: 1 }] }])
+      expect(events).toMatchObject([{ _tag: "LeaseWasLost", shard: 0, claims: [{ sequence: 1, token: 1 }] }])
       yield* queue.offerStored(2)
       yield* settleDown
       expect(sink.items).toEqual([[1], [2]])
@@ -117,7 +117,12 @@ describe("a lease", () => {
       yield* TestClock.adjust(100)
       const { batches } = yield* store.claim({ limit: 9, leaseMillis: 1000 })
       expect(batches).toMatchObject([{ sequence: 2, token: 2 }])
-      expect(released).toEqual([{ _tag: "Released", shard: 0, claims: [{ sequence: 2, token: 1 }], delayMillis: 0 }])
+      expect(released).toMatchObject([{
+        _tag: "Released",
+        shard: 0,
+        claims: [{ sequence: 2, token: 1 }],
+        delayMillis: 0
+      }])
     }).pipe(onMemory))
 
   it.scoped("that could not be renewed for longer than it lasts is not taken by a claim of its own process", () =>
