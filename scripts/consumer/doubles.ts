@@ -1,7 +1,7 @@
 // A user's own test double of each interface, written in full: what it needs is what is public.
 import type { BatchQueue, KeyedBatch, QueueMetrics, QueueStore, ShardPool, WriteBehind } from "@sluice/core"
 import type { WriteCoordinator } from "@sluice/sql"
-import { Context, Effect, Layer, Option, Sink, Stream } from "effect"
+import { Context, Effect, Layer, Option, Queue, Sink, Stream, type Take } from "effect"
 
 export interface Order {
   readonly key: string
@@ -49,6 +49,8 @@ export const orders: WriteBehind.WriteBehind<Order> = {
   offer: () => Effect.succeed("accepted"),
   offerAll: (items) => Effect.succeed(all(items)),
   sink: Sink.map(Sink.collectAll<Order>(), all),
+  enqueue: Effect.runSync(Queue.unbounded<Order>()),
+  enqueueTakes: Effect.runSync(Queue.unbounded<Take.Take<Order>>()),
   unsafeOffer: () => "accepted",
   offerAllOrNone: (items) => Effect.succeed(all(items)),
   offerSettled: (items) => Effect.succeed(settlement(items)),
@@ -68,6 +70,8 @@ export const emails: BatchQueue.BatchQueue<Order> = {
   offer: () => Effect.succeed("accepted"),
   offerAll: (items) => Effect.succeed(all(items)),
   sink: Sink.map(Sink.collectAll<Order>(), all),
+  enqueue: Effect.runSync(Queue.unbounded<Order>()),
+  enqueueTakes: Effect.runSync(Queue.unbounded<Take.Take<Order>>()),
   unsafeOffer: () => "accepted",
   offerStored: () => Effect.succeed("stored"),
   offerAllOrNone: (items) => Effect.succeed(all(items)),
