@@ -221,6 +221,12 @@ export class HandlerDefect extends Data.TaggedError("HandlerDefect")<{ readonly 
  *   `"corrupt"`: the store itself must be repaired first, or its path is wrong.
  * - `"moved"`: the open file is no longer at its path: it was deleted, renamed or replaced. A retry succeeds once the
  *   file is back; otherwise the store must be opened again.
+ * - `"unreachable"`: the server could not be reached, or the connection to it broke. A retry may succeed. If a commit
+ *   failed with it, the transaction may have been committed all the same.
+ * - `"timeout"`: the server did not answer in time. A retry may succeed. For a commit, the same as for `"unreachable"`.
+ * - `"exhausted"`: no connection of the pool became free in time, or the server has too many. A retry may succeed.
+ * - `"missing-database"`, `"unsupported"`: there is no such database on the server; the server is too old, or has a
+ *   setting that the store cannot work with.
  * - `"closed"`: the connection is closed. A retry on the same client cannot succeed.
  * - `"memory"`: there was not enough memory.
  * - `"driver"`: the driver of the database is not installed, or does not fit this version of Node. The message says what
@@ -242,6 +248,11 @@ export type UnavailableReason =
   | "not-a-database"
   | "corrupt"
   | "moved"
+  | "unreachable"
+  | "timeout"
+  | "exhausted"
+  | "missing-database"
+  | "unsupported"
   | "closed"
   | "memory"
   | "driver"

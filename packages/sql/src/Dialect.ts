@@ -28,14 +28,19 @@ export interface Dialect {
    * a savepoint nor a timeout.
    */
   readonly atomicStatements: boolean
+  /**
+   * Whether a statement that fails makes the savepoint that it is in useless, or the transaction outside of a savepoint:
+   * it can only be rolled back.
+   */
+  readonly failureAborts: boolean
   /** What an error says about the store; undefined if the statement is at fault. */
   readonly unavailable: (error: SqlError) => UnavailableReason | undefined
   /** Whether an error says that nothing was done because another connection holds a lock. */
   readonly isBusy: (error: SqlError) => boolean
   /** Whether an error says that there is no transaction to roll back. */
   readonly isNoTransaction: (error: SqlError) => boolean
-  /** Whether a transaction is open on the connection. */
-  readonly isOpen: (connection: Connection) => Effect.Effect<boolean>
+  /** Whether a transaction is open on the connection, after this error of a statement in it. */
+  readonly isOpen: (connection: Connection, error: unknown) => Effect.Effect<boolean>
   /** Classifies some SQL. */
   readonly kindOf: (sql: string) => SqlKind
   /**

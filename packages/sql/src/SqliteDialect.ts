@@ -41,6 +41,7 @@ export const dialect: Dialect = {
   release: (name) => `RELEASE ${name}`,
   rollbackTo: (name) => `ROLLBACK TO ${name}`,
   atomicStatements: true,
+  failureAborts: false,
   unavailable: (error) => unavailableReason(error.cause),
   isBusy: (error) => unavailableReason(error.cause) === "locked",
   isNoTransaction: (error) => Errors.driverMessageOf(error).includes("no transaction is active"),

@@ -192,11 +192,13 @@ const open = (options: Checked): Effect.Effect<Opened, StoreUnavailable, Scope.S
       writer: Effect.succeed(writer),
       reader: options.persistent ? (yield* Effect.catchAll(connect(options, true), failed)).connection : undefined,
       watch: options.persistent ? watchFile(filename, yield* Effect.clock) : undefined,
-      compiler: Statement.makeCompilerSqlite(options.transformQueryNames),
-      transformRows: options.transformResultNames === undefined
-        ? undefined
-        : Statement.defaultTransforms(options.transformResultNames).array,
-      spanAttributes: [...Object.entries(options.spanAttributes), ["db.system.name", "sqlite"] as const]
+      client: {
+        compiler: Statement.makeCompilerSqlite(options.transformQueryNames),
+        transformRows: options.transformResultNames === undefined
+          ? undefined
+          : Statement.defaultTransforms(options.transformResultNames).array,
+        spanAttributes: [...Object.entries(options.spanAttributes), ["db.system.name", "sqlite"] as const]
+      }
     }, breaks)
     const cut = Effect.catchAll(checkpoint(transactions), failed)
     if (options.persistent) {

@@ -74,9 +74,7 @@ export const scripted = (busyTimeoutMillis: number) =>
         writer: Effect.succeed(script.connection),
         reader: script.connection,
         watch: undefined,
-        compiler: Statement.makeCompilerSqlite(),
-        transformRows: undefined,
-        spanAttributes: []
+        client: { compiler: Statement.makeCompilerSqlite(), transformRows: undefined, spanAttributes: [] }
       },
       yield* makeBreaks
     )

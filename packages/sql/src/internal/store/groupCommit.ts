@@ -20,6 +20,7 @@ import { Bell, Call, forkUninterruptible, type OnInterrupt, park } from "@sluice
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Dialect } from "../../Dialect.ts"
@@ -162,13 +163,13 @@ class OperationLine {
 
   /** One that needs no transaction around it. While somebody else has the lock, it has not begun. */
   private runSingle(waiting: Waiting): Effect.Effect<void> {
-    const { dialect } = this.transactions.database
+    const { bounded = identity, dialect } = this.transactions.database
     const run = (connection: Connection) =>
       Effect.suspend(() => {
         // A caller that has withdrawn it meanwhile is no longer waiting.
         if (waiting.exit !== undefined || !waiting.begun && !this.waiting.delete(waiting)) return Effect.void
         this.begin(waiting)
-        return Effect.catchAll(waiting.operation.run(connection), (error) => {
+        return Effect.catchAll(waiting.operation.run(bounded(connection)), (error) => {
           if (dialect.isBusy(error)) this.putBack(waiting)
           return Effect.fail(error)
         })

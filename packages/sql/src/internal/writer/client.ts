@@ -17,7 +17,8 @@ import type { Dialect } from "../../Dialect.ts"
 import { type OwnStatement, setOwner } from "./singleStatement.ts"
 import { contextOf, isTracingIn, refOf, withFiber } from "@sluice/core/unstable/Fibers"
 import { refusal, refused } from "./transaction.ts"
-import type { Transactions } from "./transactions.ts"
+import { wrapClient } from "./stockClient.ts"
+import type { Statements, Transactions } from "./transactions.ts"
 
 /** Who runs what is not in a transaction yet. */
 export interface Writer {
@@ -30,8 +31,15 @@ export const makeClient = (
   reactivity: Reactivity.Service,
   writer: Writer
 ): Client.SqlClient => {
-  const { compiler, spanAttributes, transformRows } = transactions.database
   const outside = routingConnection(transactions, writer)
+  const { client } = transactions.database
+  if (isClient(client)) {
+    return Object.assign(wrapClient(client, transactions, outside, writer.transaction), {
+      reactive: reactivity.stream,
+      reactiveMailbox: reactivity.query
+    })
+  }
+  const { compiler, spanAttributes, transformRows } = client
   const connectionIn = (context: Context.Context<never>) => transactions.currentIn(context)?.connection ?? outside
   const acquirer = Effect.map(Effect.context<never>(), connectionIn)
   const services = {
@@ -50,6 +58,8 @@ export const makeClient = (
     ? plain
     : withServices(Statement.make(acquirer, compiler, spanAttributes, transformRows), plain)
 }
+
+const isClient = (client: Statements | Client.SqlClient): client is Client.SqlClient => Client.TypeId in client
 
 /**
  * Statements that make no span where no tracer would see it: the span, the scope and the acquirer of a stock statement

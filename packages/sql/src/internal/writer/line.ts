@@ -14,7 +14,8 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { Dialect } from "../../Dialect.ts"
 import type { Breaks, Restore } from "@sluice/core/unstable/Fibers"
-import { Lock, Waiter } from "./lock.ts"
+import { Lock } from "./lock.ts"
+import { Turn, type Turns } from "./turns.ts"
 
 /** Whose locks are waited for, and how long. */
 export interface Bound {
@@ -28,23 +29,7 @@ export interface Bound {
 /** How often a lock of somebody else is looked at: each time costs a statement. */
 const whileBusy = Retry.exponential({ base: "2 millis", cap: "40 millis", jitter: 0.5 })
 
-/** The turn of somebody, from the moment when it begins to wait for it. */
-export class Turn extends Waiter {
-  /** The total time spent waiting for others at that point. */
-  readonly since: number
-
-  constructor(since: number, first = false) {
-    super(first)
-    this.since = since
-  }
-
-  /** Whether it has the lock. */
-  get isHeld(): boolean {
-    return this.state === "granted"
-  }
-}
-
-export class Line {
+export class Line implements Turns {
   private readonly bound: Bound
   private readonly breaks: Breaks
   private readonly lock = new Lock<Turn>()

@@ -123,11 +123,13 @@ export class Transaction {
 
   /**
    * To be called after a statement has failed. It may have ended the transaction: `OR ROLLBACK`, a full disk. Those
-   * after it would each be committed by themselves.
+   * after it would each be committed by themselves. On some servers it only leaves a rollback of this part.
    */
   afterFailure(error: unknown): Effect.Effect<void> {
-    return Effect.map(this.surroundings.dialect.isOpen(this.raw), (open) => {
+    const { dialect } = this.surroundings
+    return Effect.map(dialect.isOpen(this.raw, error), (open) => {
       if (!open) this.root.unsafeEnd("ended-inside", error)
+      else if (dialect.failureAborts) this.unsafeEnd("ended-inside", error)
     })
   }
 

@@ -4,12 +4,14 @@
 import { Reactivity } from "@effect/experimental/Reactivity"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
+import type { SqlClient } from "@effect/sql/SqlClient"
 import type * as Statement from "@effect/sql/Statement"
 import { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { TransactionError, TransactionFailed } from "../../TransactionError.ts"
@@ -18,7 +20,8 @@ import { type Breaks, inFiberOfItsOwn, type Restore } from "@sluice/core/unstabl
 import type { FileWatch } from "../sqlite/file.ts"
 import { GuardedConnection, type Transform } from "./guardedConnection.ts"
 import { untilCommitted, waitForCommits } from "./reactivity.ts"
-import { type Bound, Line, Turn } from "./line.ts"
+import { type Bound, Line } from "./line.ts"
+import { sideBySide, Turn, type Turns } from "./turns.ts"
 import { type Surroundings, toSqlError, toTransactionError, Transaction } from "./transaction.ts"
 
 /** What opening a database hands over. */
@@ -29,6 +32,16 @@ export interface Database extends Bound {
   readonly reader: Connection | undefined
   /** Notices where the file is not at its place any more; undefined where there is no file. */
   readonly watch: FileWatch | undefined
+  /** Makes statements, or is the client of the app, which does. */
+  readonly client: Statements | SqlClient
+  /** Where each user has a connection of its own, and none waits for another. */
+  readonly sideBySide?: boolean | undefined
+  /** A connection on which each statement has to end in time, where it is not that already. */
+  readonly bounded?: ((connection: Connection) => Connection) | undefined
+}
+
+/** What statements are made of. */
+export interface Statements {
   readonly compiler: Statement.Compiler
   readonly transformRows: Transform | undefined
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
@@ -51,9 +64,9 @@ export class Transactions {
   private readonly listeners = new Map<Reactivity.Service, { count: number; readonly end: () => void }>()
   readonly bounds: Bounds
   /** For the writer's connection. */
-  private readonly line: Line
+  private readonly line: Turns
   /** For the connection that reads, where somebody else keeps even that out. */
-  private readonly readers: Line
+  private readonly readers: Turns
   private readonly surroundings: Surroundings
   /** Under this the context of a fiber has the transaction of this database that the fiber is in. */
   private readonly key = Context.GenericTag<Transaction>(`@sluice/sql/Transaction/${nextKey++}`)
@@ -65,8 +78,9 @@ export class Transactions {
   constructor(database: Database, breaks: Breaks) {
     this.database = database
     this.bounds = new Bounds(database.busyTimeoutMillis)
-    this.line = new Line(database, breaks)
-    this.readers = new Line(database, breaks)
+    const turns = () => database.sideBySide ? sideBySide : new Line(database, breaks)
+    this.line = turns()
+    this.readers = turns()
     this.only = valueOf(database.writer)
     this.breaks = breaks
     this.surroundings = {
@@ -244,7 +258,9 @@ export class Transactions {
     isWanted: () => boolean,
     place?: Place
   ): Effect.Effect<X | undefined, SqlError | StoreUnavailable | TransactionFailed> {
-    return this.exclusively(place, (connection, turn) => {
+    const { bounded = identity } = this.database
+    return this.exclusively(place, (given, turn) => {
+      const connection = bounded(given)
       const rest = Effect.matchCauseEffect(Effect.suspend(() => run(connection)), {
         onFailure: (cause) => Effect.zipRight(this.rollback(connection), Effect.failCause(cause)),
         onSuccess: (value) => Effect.as(this.commit(connection), value)
