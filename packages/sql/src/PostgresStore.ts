@@ -20,10 +20,8 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { openStock } from "./internal/postgres/driver.ts"
 import { type Checked, module, type Options, table } from "./internal/postgres/options.ts"
-import { openServer, unavailable } from "./internal/postgres/server.ts"
-import { stockAcquirer, wrapClient } from "./internal/writer/stockClient.ts"
-import { makeTransaction } from "./internal/writer/realTransaction.ts"
-import { toSqlError } from "./internal/writer/transaction.ts"
+import { addressOf } from "./internal/server/storeOf.ts"
+import { openServices, unavailable } from "./internal/postgres/server.ts"
 import * as SqlTransaction from "./SqlTransaction.ts"
 
 export type { Options }
@@ -40,9 +38,13 @@ export type Services = SqlClient | SqlTransaction.SqlTransaction
 const storeOf = (options: Checked): string => {
   const url = options.url === undefined ? undefined : urlOf(Redacted.value(options.url))
   const host = options.host ?? url?.hostname ?? process.env["PGHOST"] ?? "localhost"
-  const port = options.port ?? url?.port ?? process.env["PGPORT"] ?? 5432
-  const database = options.database ?? url?.pathname.slice(1) ?? process.env["PGDATABASE"] ?? ""
-  return `postgres://${host}:${port === "" ? 5432 : port}/${database}`
+  const port = options.port ?? (url?.port || process.env["PGPORT"] || 5432)
+  return addressOf(
+    "postgres",
+    host,
+    port,
+    options.database ?? url?.pathname.slice(1) ?? process.env["PGDATABASE"] ?? ""
+  )
 }
 
 const urlOf = (text: string): URL | undefined => Option.getOrUndefined(Option.liftThrowable(() => new URL(text))())
@@ -69,27 +71,8 @@ export const make = (
     const checked = yield* Table.check(table, module, options)
     const store = storeOf(checked)
     const stock = yield* Effect.mapError(openStock(checked), (error) => unavailable(store, error))
-    const transactions = yield* openServer({
-      store,
-      client: stock,
-      durable: checked.durable,
-      acquireTimeoutMillis: checked.acquireTimeoutMillis,
-      operationTimeoutMillis: checked.operationTimeoutMillis
-    })
-    const reactivity = yield* Reactivity.Reactivity
-    yield* Effect.acquireRelease(
-      Effect.sync(() => transactions.listen(reactivity)),
-      (unlisten) => Effect.sync(unlisten)
-    )
-    const client = wrapClient(
-      stock,
-      transactions,
-      stockAcquirer(stock),
-      (effect) => transactions.withTransaction(effect, toSqlError)
-    )
-    return Context.make(SqlClient, client).pipe(
-      Context.add(SqlTransaction.SqlTransaction, makeTransaction(transactions, reactivity))
-    )
+    const { client, transaction } = yield* openServices({ store, client: stock, options: checked })
+    return Context.make(SqlClient, client).pipe(Context.add(SqlTransaction.SqlTransaction, transaction))
   })
 
 /**

@@ -123,7 +123,10 @@ describe("transactions on PostgreSQL", () => {
         const ready = yield* Effect.all([0, 1, 2].map(() => Deferred.make<void>()))
         const busy = yield* Effect.forEach(ready, (ready, n) =>
           Effect.fork(SqlTransaction.withTransaction(
-            Effect.zipRight(insert(table, String(n)), Effect.zipRight(Deferred.succeed(ready, undefined), Deferred.await(go)))
+            Effect.zipRight(
+              insert(table, String(n)),
+              Effect.zipRight(Deferred.succeed(ready, undefined), Deferred.await(go))
+            )
           )))
         yield* Effect.forEach(ready, Deferred.await)
         const exit = yield* Effect.exit(SqlTransaction.withTransaction(insert(table, "d")))

@@ -5,7 +5,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { BatchQueue } from "@sluice/core"
 import { SqlTransaction, WriteCoordinator } from "@sluice/sql"
 import { Context, Deferred, Effect, Exit, Fiber, Schema, Scope, TestClock } from "effect"
-import { behindOf } from "../src/internal/writer/realTransaction.ts"
+import { behindOf } from "../src/internal/writer/behind.ts"
 import { add, store, takeNumbers } from "./batchStores.ts"
 import { foreign } from "./database.ts"
 

@@ -7,7 +7,7 @@ import { SqliteStore, SqlTransaction, WriteCoordinator } from "@sluice/sql"
 import { Chunk, Context, Deferred, Effect, Exit, Fiber, Layer, Scope, Stream, TestClock } from "effect"
 import * as fs from "node:fs"
 import * as path from "node:path"
-import { behindOf } from "../src/internal/writer/realTransaction.ts"
+import { behindOf } from "../src/internal/writer/behind.ts"
 import { foreign, temporaryFile } from "./database.ts"
 
 /** Opens it by a build of its own, as another part of an app would. */

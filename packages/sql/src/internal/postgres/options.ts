@@ -2,9 +2,9 @@
  * The options of a `PostgresStore`: what they are, and the table that they are checked by.
  */
 import * as Table from "@sluice/core/unstable/OptionTable"
-import type * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import type { ConnectionOptions } from "node:tls"
+import { type Options as ServerOptions, table as serverTable } from "../server/options.ts"
 
 /**
  * The options, with their defaults.
@@ -12,7 +12,7 @@ import type { ConnectionOptions } from "node:tls"
  * @since 0.1.0
  * @category models
  */
-export interface Options {
+export interface Options extends ServerOptions {
   /** The address, as in `postgres://user:password@host:5432/database`. Default: the other options. */
   readonly url?: Redacted.Redacted | undefined
   /** The host, or the directory of a socket. Default: `PGHOST`, and otherwise `localhost`. */
@@ -27,20 +27,8 @@ export interface Options {
   readonly password?: Redacted.Redacted | undefined
   /** Whether, and how, the connection is encrypted. Default: as the address says, and otherwise not. */
   readonly ssl?: boolean | ConnectionOptions | undefined
-  /**
-   * Whether a commit waits until the server's disk has it (`synchronous_commit`), so that it survives a power cut. With
-   * false a crash of the server may take the last commits. Default: true.
-   */
-  readonly durable?: boolean | undefined
   /** How many connections the pool has at most. Default: 10. */
   readonly maxConnections?: number | undefined
-  /** How long each caller waits for a connection. Default: 5 seconds. */
-  readonly acquireTimeout?: Duration.DurationInput | undefined
-  /**
-   * How long an operation of a queue, or the beginning or the end of a transaction, waits for an answer of the server.
-   * After that its connection is given up. Statements of your own are not bounded by it. Default: 5 seconds.
-   */
-  readonly operationTimeout?: Duration.DurationInput | undefined
   /** What the server calls the connections. Default: `"sluice"`. */
   readonly applicationName?: string | undefined
   /** Maps a column's name to the name in a row. Default: names stay as they are. */
@@ -69,9 +57,8 @@ const redacted = (words: string) =>
     words
   )
 
-const bounded = Table.where(Table.duration, (millis) => millis > 0 && millis < 2 ** 31, "more than 0, and finite")
-
 export const table = {
+  ...serverTable,
   url: redacted("the other options"),
   host: some("`PGHOST`, and otherwise `localhost`"),
   port: Table.optional(Table.integerBetween(1, 65_535), "`PGPORT`, and otherwise 5432"),
@@ -86,10 +73,7 @@ export const table = {
     ),
     "as the address says, and otherwise not"
   ),
-  durable: Table.withDefault(Table.boolean, true),
   maxConnections: Table.withDefault(Table.integerFrom(3), 10),
-  acquireTimeout: Table.withDefault(bounded, "5 seconds"),
-  operationTimeout: Table.withDefault(bounded, "5 seconds"),
   applicationName: Table.withDefault(Table.text(isText, "text that is not empty"), "sluice"),
   transformResultNames: Table.optionalCallback<Rename>("names stay as they are"),
   transformQueryNames: Table.optionalCallback<Rename>("names stay as they are"),

@@ -1,16 +1,24 @@
 /**
  * Transactions on the pool of a client for PostgreSQL, and what is checked before the first of them.
  */
+import * as Reactivity from "@effect/experimental/Reactivity"
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import { StoreUnavailable, type UnavailableReason } from "@sluice/core/QueueError"
-import { forkUninterruptible, makeBreaks } from "@sluice/core/unstable/Fibers"
+import { forkScoped, forkUninterruptible, makeBreaks } from "@sluice/core/unstable/Fibers"
+import { sleepFor } from "@sluice/core/unstable/Sleep"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import { dialect } from "../../PostgresDialect.ts"
+import type { SqlTransaction } from "../../SqlTransaction.ts"
+import type { Checked } from "../server/options.ts"
+import { makeTransaction } from "../writer/behind.ts"
+import { stockAcquirer, wrapClient } from "../writer/stockClient.ts"
+import { toSqlError } from "../writer/transaction.ts"
 import { Transactions } from "../writer/transactions.ts"
 import { boundedOf, ServerConnection } from "./connection.ts"
 import { unavailableReason } from "./driverErrors.ts"
@@ -22,10 +30,7 @@ export interface Server {
   /** The host and the database, for errors. */
   readonly store: string
   readonly client: SqlClient
-  /** Whether a commit has to wait for the disk. */
-  readonly durable: boolean
-  readonly acquireTimeoutMillis: number
-  readonly operationTimeoutMillis: number
+  readonly options: Checked
 }
 
 /** Why a server cannot be used. An error that does not come from it is a bug, and stays a defect. */
@@ -51,7 +56,7 @@ const question =
   current_setting('fsync') AS fsync, current_setting('transaction_read_only') AS read_only`
 
 /** Refuses a server that cannot keep what is promised. */
-const check = ({ durable, store }: Server, { commits, fsync, read_only, version }: Answers) => {
+const check = ({ options: { durable }, store }: Server, { commits, fsync, read_only, version }: Answers) => {
   const major = Math.floor(Number(version) / 10_000)
   if (major < oldest) {
     return Effect.fail(refused(store, "unsupported", `PostgreSQL ${major} is too old: ${oldest} or later is needed`))
@@ -75,7 +80,7 @@ const check = ({ durable, store }: Server, { commits, fsync, read_only, version 
  * own: interrupted, it would lose the connection that it gets in the end.
  */
 const acquire = (server: Server): Effect.Effect<Connection, SqlError, Scope.Scope> => {
-  const { acquireTimeoutMillis, client, operationTimeoutMillis, store } = server
+  const { client, options: { acquireTimeoutMillis, operationTimeoutMillis }, store } = server
   return Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       // A finalizer that comes when it is closed already runs at once.
@@ -104,19 +109,44 @@ const acquire = (server: Server): Effect.Effect<Connection, SqlError, Scope.Scop
   )
 }
 
-/** The same, with what is wrong with the server said. */
-const asUnavailable = (store: string) => (error: SqlError): StoreUnavailable => unavailable(store, error)
+/** How often the difference of the clocks is measured at first, and how often later. */
+const measuresAtFirst = 3
+const measureEveryMillis = 60_000
+
+/** How far the clock of the server is ahead of ours, and how long it took to ask. */
+const measure = (connection: Connection): Effect.Effect<{ readonly offset: number; readonly took: number }, SqlError> =>
+  Effect.gen(function*() {
+    const before = yield* Clock.currentTimeMillis
+    const [row] = yield* connection.execute(time, [], undefined)
+    const after = yield* Clock.currentTimeMillis
+    return { offset: Number(row.now) - (before + after) / 2, took: after - before }
+  })
+
+const time = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now"
+
+/** The difference of the clocks, measured now and then until the scope closes. The shortest answer is the best. */
+const watchClock = (measured: Effect.Effect<{ readonly offset: number; readonly took: number }, SqlError>) =>
+  Effect.gen(function*() {
+    const first = yield* Effect.replicateEffect(measured, measuresAtFirst)
+    let { offset } = first.reduce((best, one) => one.took < best.took ? one : best)
+    const again = Effect.ignore(Effect.map(measured, (now) => {
+      offset = now.offset
+    }))
+    yield* forkScoped(Effect.forever(Effect.zipRight(sleepFor(measureEveryMillis), again)))
+    return () => offset
+  })
 
 /** Checks the server, and answers the transactions on it. */
-export const openServer = (server: Server): Effect.Effect<Transactions, StoreUnavailable> =>
+export const openServer = (server: Server): Effect.Effect<Transactions, StoreUnavailable, Scope.Scope> =>
   Effect.gen(function*() {
-    const { acquireTimeoutMillis, client, operationTimeoutMillis, store } = server
+    const { client, options: { acquireTimeoutMillis, clock, operationTimeoutMillis }, store } = server
     const writer = acquire(server)
-    const asked = Effect.scoped(
-      Effect.flatMap(writer, (connection) => boundedOf(connection).execute(question, [], undefined))
-    )
-    const [answers] = yield* Effect.mapError(asked, asUnavailable(store))
+    const asking = <A>(ask: (connection: Connection) => Effect.Effect<A, SqlError>) =>
+      Effect.scoped(Effect.flatMap(writer, (connection) => ask(boundedOf(connection))))
+    const asUnavailable = Effect.mapError((error: SqlError) => unavailable(store, error))
+    const [answers] = yield* asUnavailable(asking((connection) => connection.execute(question, [], undefined)))
     yield* check(server, answers)
+    const offsetMillis = clock === "server" ? yield* asUnavailable(watchClock(asking(measure))) : undefined
     return new Transactions({
       store,
       dialect,
@@ -124,9 +154,37 @@ export const openServer = (server: Server): Effect.Effect<Transactions, StoreUna
       busyTimeoutMillis: acquireTimeoutMillis + operationTimeoutMillis,
       sideBySide: true,
       bounded: boundedOf,
+      offsetMillis,
       writer,
       reader: undefined,
       watch: undefined,
       client
     }, yield* makeBreaks)
+  })
+
+/** The client of an app whose transactions are ours, and these. */
+export interface Services {
+  readonly client: SqlClient
+  readonly transaction: SqlTransaction
+}
+
+/** Both of a server, until the scope closes. */
+export const openServices = (
+  server: Server
+): Effect.Effect<Services, StoreUnavailable, Scope.Scope | Reactivity.Reactivity> =>
+  Effect.gen(function*() {
+    const { client: stock } = server
+    const transactions = yield* openServer(server)
+    const reactivity = yield* Reactivity.Reactivity
+    yield* Effect.acquireRelease(
+      Effect.sync(() => transactions.listen(reactivity)),
+      (unlisten) => Effect.sync(unlisten)
+    )
+    const client = wrapClient(
+      stock,
+      transactions,
+      stockAcquirer(stock),
+      (effect) => transactions.withTransaction(effect, toSqlError)
+    )
+    return { client, transaction: makeTransaction(transactions, reactivity) }
   })

@@ -174,9 +174,24 @@ export class SqlQueue implements QueueStore {
     })
   }
 
+  /** The time that the store goes by. */
+  private timeOf(clock: Clock.Clock): number {
+    return Math.floor(clock.unsafeCurrentTimeMillis() + this.offset)
+  }
+
+  /** How far that is ahead of ours. */
+  private get offset(): number {
+    return this.transactions.database.offsetMillis?.() ?? 0
+  }
+
+  /** A time of the store as it is here. */
+  private here(millis: number | undefined): number | undefined {
+    return millis === undefined ? undefined : millis - this.offset
+  }
+
   /** What time it is, and whether the clock was set back. */
   private look(clock: Clock.Clock): number {
-    const now = Math.floor(clock.unsafeCurrentTimeMillis())
+    const now = this.timeOf(clock)
     if (now < this.lastNow) this.setBack += 1
     this.lastNow = now
     return now
@@ -256,7 +271,7 @@ export class SqlQueue implements QueueStore {
           (id) => {
             if (id === undefined) return Effect.succeed(absent)
             if (current === undefined) this.id = id
-            return step(connection, id, Math.floor(clock.unsafeCurrentTimeMillis()))
+            return step(connection, id, this.timeOf(clock))
           }
         )
       const rows = current !== undefined
@@ -339,7 +354,7 @@ export class SqlQueue implements QueueStore {
         damage === undefined
           ? operations.claim(connection, id, claiming, now)
           : operations.claimPast(connection, id, claiming, now, damage),
-        ({ batches, nextAtMillis, turn }): Claimed => ({ batches, turn, lost, nextAtMillis })
+        ({ batches, nextAtMillis, turn }): Claimed => ({ batches, turn, lost, nextAtMillis: this.here(nextAtMillis) })
       )
       // Only now: this may have waited for its turn for long.
       const renewed = renew()
@@ -536,10 +551,13 @@ export class SqlQueue implements QueueStore {
   // --- numbers ------------------------------------------------------------------------------------------------------
 
   readonly stats: Effect.Effect<Stats, StoreUnavailable> = Effect.suspend(() =>
-    Effect.catchIf(
-      this.read(noStats, (connection, id, now) => this.operations.stats(connection, id, now)),
-      ({ reason }) => reason === "corrupt",
-      () => this.read(noStats, (connection, id, now) => this.operations.counters(connection, id, now))
+    Effect.map(
+      Effect.catchIf(
+        this.read(noStats, (connection, id, now) => this.operations.stats(connection, id, now)),
+        ({ reason }) => reason === "corrupt",
+        () => this.read(noStats, (connection, id, now) => this.operations.counters(connection, id, now))
+      ),
+      (stats) => ({ ...stats, heldUntilMillis: this.here(stats.heldUntilMillis) })
     )
   )
 

@@ -1,40 +1,10 @@
 /**
- * What a real `SqlTransaction` of a store has besides its interface. It is under a symbol, so that a test double does
- * not need it. Code that depends on it can recognize a double.
+ * Finds what stands behind the transactions that the context has.
  */
-import type { Reactivity } from "@effect/experimental/Reactivity"
 import { InvalidOption } from "@sluice/core/QueueError"
 import * as Effect from "effect/Effect"
-import { identity } from "effect/Function"
 import { SqlTransaction } from "../../SqlTransaction.ts"
-import type { Transactions } from "./transactions.ts"
-
-const key: unique symbol = Symbol.for("@sluice/sql/SqlTransaction/behind")
-
-export interface Behind {
-  readonly transactions: Transactions
-  /** What runs the queries of this user of the database again. */
-  readonly reactivity: Reactivity.Service
-}
-
-interface RealTransaction extends SqlTransaction {
-  readonly [key]: Behind
-}
-
-export const makeTransaction = (transactions: Transactions, reactivity: Reactivity.Service): SqlTransaction => {
-  const real: RealTransaction = {
-    store: transactions.database.store,
-    withTransaction: (effect) => transactions.withTransaction(effect, identity),
-    isInside: Effect.map(Effect.context<never>(), (context) => {
-      const current = transactions.currentIn(context)
-      return current !== undefined && !current.isOver
-    }),
-    [key]: { transactions, reactivity }
-  }
-  return real
-}
-
-export const behindOf = (transaction: SqlTransaction): Behind | undefined => (transaction as RealTransaction)[key]
+import { type Behind, behindOf } from "./behind.ts"
 
 /** What stands behind the transactions that the context has, for the one of this name. */
 export const behindFor = (name: string): Effect.Effect<Behind, InvalidOption, SqlTransaction> =>

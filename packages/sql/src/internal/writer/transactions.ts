@@ -36,6 +36,8 @@ export interface Database extends Bound {
   readonly client: Statements | SqlClient
   /** Where each user has a connection of its own, and none waits for another. */
   readonly sideBySide?: boolean | undefined
+  /** How far the clock that leases go by is ahead of ours, where it is another one. */
+  readonly offsetMillis?: (() => number) | undefined
   /** A connection on which each statement has to end in time, where it is not that already. */
   readonly bounded?: ((connection: Connection) => Connection) | undefined
 }
