@@ -28,7 +28,7 @@ const operations = (prefix: string): Operations => {
   const floorsOf = perQueue(() => new Floors())
   const counts = makeCounts(prefix)
   const undivided = makeHeld(prefix, counts, floorsOf)
-  const held: HeldOperations = { ...undivided, divide: makeDivide(prefix, counts, undivided) }
+  const held: HeldOperations = { ...undivided, divide: makeDivide(prefix, counts, floorsOf, undivided) }
   return {
     ...makeAppends(prefix, counts, floorsOf),
     ...makeClaims(prefix, counts, floorsOf),

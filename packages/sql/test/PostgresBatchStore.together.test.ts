@@ -172,6 +172,24 @@ describe.skipIf(!(await hasServer()))("processes on one PostgreSQL", () => {
       while ((yield* next) !== 2);
     }))
 
+  it.live("what somebody else is about to claim is passed over, and looked for again soon", () =>
+    Effect.gen(function*() {
+      const claiming = { limit: 5, leaseMillis: 1, turn: "returned" as const }
+      yield* add(queues[0], 1)
+      yield* queues[0].claim(claiming)
+      yield* Effect.sleep("5 millis")
+      const other = yield* open((operations, connection, id) =>
+        operations.claim(connection, id, { ...claiming, version: 1 }, Date.now())
+      )
+      const before = Date.now()
+      const { batches, nextAtMillis } = yield* queues[1].claim(claiming)
+      expect(batches).toEqual([])
+      expect(nextAtMillis).toBeGreaterThan(before)
+      expect(nextAtMillis).toBeLessThanOrEqual(Date.now() + 100)
+      yield* other.rollback
+      expect((yield* queues[1].claim(claiming)).batches).toHaveLength(1)
+    }))
+
   it.live("counters are exact whoever sums them up, and whatever is rolled back", () =>
     Effect.gen(function*() {
       const few = Array.from({ length: 150 })
@@ -253,7 +271,8 @@ describe.skipIf(!(await hasServer()))("processes on one PostgreSQL", () => {
       }
       const read = Effect.map(
         client.unsafe<{ readonly read: string }>(
-          `SELECT sum(idx_tup_read) AS read FROM pg_stat_user_indexes WHERE indexrelname IN ('sluice_batches_fresh', 'sluice_batches_due')`
+          `SELECT sum(idx_tup_read) AS read FROM pg_stat_user_indexes
+            WHERE indexrelname IN ('sluice_batches_fresh', 'sluice_batches_due')`
         ),
         ([{ read }]) => Number(read)
       )

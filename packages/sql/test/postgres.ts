@@ -1,38 +1,39 @@
 /**
  * A PostgreSQL server for tests, where there is one, and databases of their own in it.
  *
- * Its address is that of `PGHOST`, `PGPORT`, `PGUSER` and `PGPASSWORD`; by default `postgres` on this machine.
+ * Its address is that of `SLUICE_POSTGRES`; by default `postgres` on this machine, who may create databases.
  */
 import { PgClient } from "@effect/sql-pg"
 import * as Reactivity from "@effect/experimental/Reactivity"
-import { Effect, Option, Redacted } from "effect"
+import { Effect, Redacted } from "effect"
 import { randomBytes } from "node:crypto"
 
-const address = {
-  host: process.env["PGHOST"] ?? "127.0.0.1",
-  port: Number(process.env["PGPORT"] ?? 5432),
-  username: process.env["PGUSER"] ?? "postgres",
-  password: Option.getOrUndefined(Option.map(Option.fromNullable(process.env["PGPASSWORD"]), Redacted.make))
+const server = process.env["SLUICE_POSTGRES"] ?? "postgres://postgres@127.0.0.1:5432/postgres"
+
+/** The address of a database on the server. */
+export const addressOf = (database: string): string => {
+  const url = new URL(server)
+  url.pathname = `/${database}`
+  return url.href
 }
 
-/** A pool of connections to a database. */
-export const connect = (database: string, maxConnections = 4) =>
-  Effect.provide(PgClient.make({ ...address, database, maxConnections }), Reactivity.layer)
+const open = (address: string, maxConnections: number) =>
+  Effect.provide(PgClient.make({ url: Redacted.make(address), maxConnections }), Reactivity.layer)
 
-const onServer = (statement: string) =>
-  Effect.scoped(Effect.flatMap(connect("postgres", 1), (sql) => sql.unsafe(statement)))
+/** A pool of connections to a database. */
+export const connect = (database: string, maxConnections = 4) => open(addressOf(database), maxConnections)
+
+const onServer = (statement: string) => Effect.scoped(Effect.flatMap(open(server, 1), (sql) => sql.unsafe(statement)))
 
 /** Whether there is a server. Says so where there is none. */
 export const hasServer = (): Promise<boolean> =>
   onServer("SELECT 1").pipe(
     Effect.as(true),
     Effect.catchAll(() =>
-      Effect.as(
-        Effect.sync(() =>
-          process.stderr.write(`no PostgreSQL at ${address.host}:${address.port}: its tests are skipped\n`)
-        ),
-        false
-      )
+      Effect.sync(() => {
+        process.stderr.write(`no PostgreSQL at ${new URL(server).host}: its tests are skipped\n`)
+        return false
+      })
     ),
     Effect.runPromise
   )

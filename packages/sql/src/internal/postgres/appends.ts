@@ -147,10 +147,10 @@ export const makeAppends = (
     })
 
   const clipIds: ClipPart = (connection, queueId, _, now) =>
-    Effect.map(
-      connection.execute(sql.clipIds, [queueId, now], undefined),
-      ({ length }) => length < clippedAtOnce ? undefined : []
-    )
+    Effect.map(connection.execute(sql.clipIds, [queueId, now], undefined), ({ length }) => {
+      floorsOf(queueId).ids.lower(now)
+      return length < clippedAtOnce ? undefined : []
+    })
 
   const findQueue = (connection: Connection, name: string): Run<number | undefined> =>
     Effect.map(

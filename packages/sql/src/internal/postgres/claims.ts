@@ -281,6 +281,9 @@ export const makeClaims = (
   const clip: ClipPart = (connection, queueId, from, now) =>
     Effect.gen(function*() {
       if (from === undefined) yield* connection.execute(sql.clipHold, [queueId, now], undefined)
+      // What is clipped is due now at the earliest.
+      floorsOf(queueId).leased.lower(now)
+      floorsOf(queueId).resting.lower(now)
       for (let step = Number(from?.[0] ?? 0); step < clips.length; step++) {
         const after = from?.[0] === step ? from.slice(1) : beginnings(now)[step]
         const [last] = yield* connection.execute(clips[step], [queueId, now, ...after], undefined)

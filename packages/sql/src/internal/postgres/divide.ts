@@ -9,6 +9,7 @@ import type { Claim, Failure, Part } from "@sluice/core/BatchStore"
 import * as Effect from "effect/Effect"
 import type { Claims, HeldOperations, Run } from "../../BatchStoreDialect.ts"
 import type { Counts } from "./counts.ts"
+import type { Floors } from "./floors.ts"
 import { heldIn, noted, releasedOf, without } from "./held.ts"
 import { batchParams, claimParams, failureParams } from "./rows.ts"
 import { ready, resting, tables } from "./schema.ts"
@@ -50,6 +51,7 @@ const isDead = ({ part }: Placed): boolean => part.becomes._tag === "Dead"
 export const makeDivide = (
   prefix: string,
   counts: Counts,
+  floorsOf: (queueId: number) => Floors,
   held: Omit<HeldOperations, "divide">
 ): HeldOperations["divide"] => {
   const { batches, dead, places } = tables(prefix)
@@ -131,6 +133,7 @@ export const makeDivide = (
     const released = placed.map(({ part: { becomes } }) =>
       releasedOf(becomes._tag === "Released" ? becomes : { failure }, now)
     )
+    for (const { dueAt } of released) floorsOf(queueId).resting.lower(dueAt)
     return connection.execute(sql.add, [
       queueId,
       ...batchParams(placed.map(({ part }) => part)),

@@ -27,7 +27,8 @@ export class Wholes {
   private every = leastMillis
 
   isDue(now: number): boolean {
-    return now - this.last >= this.every || now < this.last
+    if (now < this.last) this.last = now
+    return now - this.last >= this.every
   }
 
   /** Runs a scan from the head, and measures it: the longer it takes, the longer until the next. */
@@ -51,7 +52,6 @@ export class Floor {
   /** What will count next, and since when it is known. */
   private next = 0
   private nextSince = -Infinity
-  private last = -Infinity
   private readonly wholes = new Wholes()
 
   /** Where to begin. Other scans begin there too, also if this one is to begin at the head. */
@@ -61,16 +61,13 @@ export class Floor {
 
   /** Runs a scan that begins where it is told. */
   scan<A, E>(now: number, run: (from: number) => Effect.Effect<A, E>): Effect.Effect<A, E> {
-    // Leases that end before the floor, now that the clock was set back.
-    if (now < this.last) this.lower(0)
-    this.last = now
     return this.wholes.isDue(now) ? this.wholes.run(now, run(0)) : run(this.place)
   }
 
   /** Below this place there is nothing. */
   found(place: number, now: number): void {
     this.lower(place)
-    if (now - this.nextSince < lagMillis) return
+    if (now >= this.nextSince && now - this.nextSince < lagMillis) return
     this.place = this.next
     this.next = place
     this.nextSince = now

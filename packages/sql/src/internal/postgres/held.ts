@@ -112,6 +112,7 @@ export const makeHeld = (
       const { dueAt, failure, giveBack, isFresh, version } = releasedOf(options, now)
       const params = [giveBack, ...failureParams(failure)]
       if (isFresh) return run(connection, queueId, sql.refresh, claims, params)
+      floorsOf(queueId).resting.lower(dueAt)
       const released = run(connection, queueId, sql.rest, claims, [...params, dueAt, now, version])
       return version === 0 ? released : counts.changed(connection, queueId, released)
     },
