@@ -22,6 +22,7 @@ import { migrate } from "./internal/store/migrate.ts"
 import { module, type Options, table } from "./internal/store/options.ts"
 import { SqlQueue } from "./internal/store/sqlQueue.ts"
 import { behindFor } from "./internal/writer/realTransaction.ts"
+import * as PostgresBatchStore from "./PostgresBatchStore.ts"
 import * as SqliteBatchStore from "./SqliteBatchStore.ts"
 import { SqliteStore } from "./SqliteStore.ts"
 import { SqlTransaction } from "./SqlTransaction.ts"
@@ -29,7 +30,7 @@ import { SqlTransaction } from "./SqlTransaction.ts"
 export type { Options }
 
 /** The dialects that have a store. */
-const dialects: ReadonlyArray<BatchStoreDialect> = [SqliteBatchStore.dialect]
+const dialects: ReadonlyArray<BatchStoreDialect> = [SqliteBatchStore.dialect, PostgresBatchStore.dialect]
 
 const findDialect = (name: string): Effect.Effect<BatchStoreDialect, InvalidOption> => {
   const dialect = dialects.find((dialect) => dialect.name === name)

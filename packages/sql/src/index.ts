@@ -8,6 +8,12 @@
 export * as BatchStoreDialect from "./BatchStoreDialect.ts"
 /** What the package needs to know about a database. @since 0.1.0 */
 export * as Dialect from "./Dialect.ts"
+/** The store of batches in PostgreSQL. @since 0.1.0 */
+export * as PostgresBatchStore from "./PostgresBatchStore.ts"
+/** PostgreSQL. @since 0.1.0 */
+export * as PostgresDialect from "./PostgresDialect.ts"
+/** Opens a database of PostgreSQL. @since 0.1.0 */
+export * as PostgresStore from "./PostgresStore.ts"
 /** Stores the batches of queues in a SQL database. @since 0.1.0 */
 export * as SqlBatchStore from "./SqlBatchStore.ts"
 /** The store of batches in SQLite. @since 0.1.0 */
