@@ -13,7 +13,7 @@ import type { Counts } from "./counts.ts"
 import type { Floors } from "./floors.ts"
 import { perQueue } from "./floors.ts"
 import { batchParams, itemsOf, never } from "./rows.ts"
-import { tables } from "./schema.ts"
+import { among, tables } from "./schema.ts"
 
 /** How many ids a part of a clip corrects. */
 const clippedAtOnce = 1000
@@ -65,7 +65,7 @@ export const makeAppends = (
     remember: `WITH given AS (SELECT id FROM unnest($2::text[]) AS given (id)),
       known AS (
         SELECT given.id FROM given CROSS JOIN LATERAL (
-          SELECT 1 FROM ${ids} WHERE queue_id = $1::integer AND id = given.id AND at_ms > $4::bigint
+          SELECT 1 FROM ${ids} WHERE queue_id = $1::integer AND id = given.id AND at_ms > $4::bigint LIMIT 1
         ) AS known
       ),
       longest AS (UPDATE ${queues} SET id_window_ms = $5::bigint WHERE id = $1::integer AND id_window_ms < $5::bigint),
@@ -83,12 +83,12 @@ export const makeAppends = (
           AND at_ms <= $3::bigint - (SELECT id_window_ms FROM ${queues} WHERE id = $1::integer)
         ORDER BY at_ms LIMIT $4::bigint FOR UPDATE SKIP LOCKED
       )
-      DELETE FROM ${ids} USING old WHERE queue_id = $1::integer AND ${ids}.id = old.id RETURNING at_ms`,
+      DELETE FROM ${ids} WHERE queue_id = $1::integer AND ${among("old", "id")} RETURNING at_ms`,
     clipIds: `WITH late AS (
         SELECT id FROM ${ids} WHERE queue_id = $1::integer AND at_ms > $2::bigint
         ORDER BY at_ms LIMIT ${clippedAtOnce} FOR UPDATE SKIP LOCKED
       )
-      UPDATE ${ids} SET at_ms = $2::bigint FROM late WHERE queue_id = $1::integer AND ${ids}.id = late.id RETURNING 1`
+      UPDATE ${ids} SET at_ms = $2::bigint WHERE queue_id = $1::integer AND ${among("late", "id")} RETURNING 1`
   }
 
   const insert = (connection: Connection, queueId: number, added: ReadonlyArray<NewBatch>): Run<Appended> => {

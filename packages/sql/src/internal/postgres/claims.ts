@@ -11,7 +11,7 @@ import type { Claiming, ClipPart, Operations, Run } from "../../BatchStoreDialec
 import type { Counts } from "./counts.ts"
 import type { Floors } from "./floors.ts"
 import { bytesOf, due, never, numberOf } from "./rows.ts"
-import { leased, mostRows, putBack, ready, resting, tables } from "./schema.ts"
+import { among, leased, mostRows, putBack, ready, resting, tables } from "./schema.ts"
 
 /** How many rows a part of a clip looks at. */
 const clippedAtOnce = 1000
@@ -79,12 +79,11 @@ export const makeClaims = (
   floorsOf: (queueId: number) => Floors
 ): Pick<Operations, "claim" | "claimPast" | "clip" | "hold"> => {
   const { batches, queues } = tables(prefix)
-  const columns = ["seq", "token", "items", "oldest_ms", "deliveries", "attempts", "failed_ms", "error", "payload"]
-    .map((column) => `${batches}.${column}`).join(", ")
+  const columns = "seq, token, items, oldest_ms, deliveries, attempts, failed_ms, error, payload"
   const again = `state = ${leased}, version = 0, token = token + 1, deliveries = deliveries + 1,
     due_ms = $2::bigint, since_ms = $3::bigint`
   const fresh = (state: number, which: string) =>
-    `SELECT seq, state FROM ${batches} WHERE queue_id = $1::integer AND state = ${state} ${which}
+    `SELECT seq FROM ${batches} WHERE queue_id = $1::integer AND state = ${state} ${which}
       AND (SELECT held_ms FROM ${queues} WHERE id = $1::integer) <= $3::bigint
       ORDER BY seq LIMIT $5::bigint FOR UPDATE SKIP LOCKED`
   const inState = (state: number) => `queue_id = $1::integer AND state = ${state} AND version = 0`
@@ -92,8 +91,7 @@ export const makeClaims = (
   const byDue = (which: string) => `SELECT seq, due_ms FROM ${batches} WHERE ${which} ORDER BY due_ms, seq LIMIT 1`
   const found = (which: string) =>
     `WITH found AS (${byDue(`${which} AND due_ms <= $3::bigint`)} FOR UPDATE SKIP LOCKED)`
-  const lease = `UPDATE ${batches} SET ${again} FROM found
-    WHERE ${batches}.queue_id = $1::integer AND ${batches}.seq = found.seq RETURNING ${columns}`
+  const lease = `UPDATE ${batches} SET ${again} WHERE queue_id = $1::integer AND ${among("found")} RETURNING ${columns}`
   const leastVersion = (above: string) =>
     `SELECT version FROM ${batches} WHERE queue_id = $1::integer AND version > ${above} AND version > 0
       ORDER BY version LIMIT 1`
@@ -103,13 +101,12 @@ export const makeClaims = (
         ORDER BY ${order} LIMIT ${clippedAtOnce}
       ),
       late AS (
-        SELECT ${batches}.seq FROM looked JOIN ${batches} ON ${batches}.queue_id = $1::integer
-          AND ${batches}.seq = looked.seq
-        WHERE ${batches}.since_ms > $2::bigint ORDER BY ${batches}.seq FOR UPDATE OF ${batches}
+        SELECT seq FROM ${batches} WHERE queue_id = $1::integer AND ${among("looked")} AND since_ms > $2::bigint
+        ORDER BY seq FOR UPDATE
       ),
       clipped AS (
-        UPDATE ${batches} SET due_ms = due_ms - since_ms + $2::bigint, since_ms = $2::bigint FROM late
-        WHERE ${batches}.queue_id = $1::integer AND ${batches}.seq = late.seq
+        UPDATE ${batches} SET due_ms = due_ms - since_ms + $2::bigint, since_ms = $2::bigint
+        WHERE queue_id = $1::integer AND ${among("late")}
       )
       SELECT version, due_ms, seq, (SELECT count(*) FROM looked) AS looked FROM looked
         ORDER BY version DESC, due_ms DESC, seq DESC LIMIT 1`
@@ -119,7 +116,7 @@ export const makeClaims = (
     fresh: `WITH ready AS (${fresh(ready, "AND seq >= $4::bigint")}),
       back AS (${fresh(putBack, "")}),
       found AS (SELECT * FROM ready UNION ALL SELECT * FROM back ORDER BY seq LIMIT $5::bigint)
-      ${lease}, found.state AS was`,
+      ${lease}, (SELECT min(seq) FROM ready) AS first_ready`,
     // From version to version, the batches that wait for each.
     look: `SELECT held_ms, leased.seq AS leased_seq, leased.due_ms AS leased_ms, resting.seq AS resting_seq,
         resting.due_ms AS resting_ms, newer.seq AS newer_seq, newer.due_ms AS newer_ms, newer.version
@@ -163,9 +160,10 @@ export const makeClaims = (
     const floor = floorsOf(queueId).ready
     const run = (from: number) => connection.execute(sql.fresh, [queueId, until, now, from, limit], undefined)
     return Effect.map(floor.scan(now, run), (rows) => {
-      const found = rows.reduce((least, { seq, was }) => was === ready ? Math.min(least, Number(seq)) : least, Infinity)
-      if (found < Infinity) floor.found(found, now)
-      if (rows.length > 0) floorsOf(queueId).leased.lower(until)
+      if (rows.length === 0) return none
+      const found = numberOf(rows[0].first_ready)
+      if (found !== undefined) floor.found(found, now)
+      floorsOf(queueId).leased.lower(until)
       return rows.map(claimedOf).sort(bySequence)
     })
   }

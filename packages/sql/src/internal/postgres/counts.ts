@@ -71,7 +71,7 @@ export const makeCounts = (prefix: string): Counts => {
       FROM (
         SELECT * FROM ${counts} WHERE queue_id = $1::integer AND xid >= $2::bigint
         UNION ALL SELECT late.* FROM unnest($3::bigint[]) AS given (xid)
-          CROSS JOIN LATERAL (SELECT * FROM ${counts} WHERE queue_id = $1::integer AND xid = given.xid) AS late
+          CROSS JOIN LATERAL (SELECT * FROM ${counts} WHERE queue_id = $1::integer AND xid = given.xid OFFSET 0) AS late
           WHERE given.xid < $2::bigint
       ) AS known`,
     // Rows are never changed, so that they are where they were.

@@ -11,7 +11,7 @@ import type { Operations, Run } from "../../BatchStoreDialect.ts"
 import type { Counted, Counts } from "./counts.ts"
 import type { Floors } from "./floors.ts"
 import { bytesOf, never, numberOf, placeOf } from "./rows.ts"
-import { leased, mostRows, putBack, ready, resting, tables } from "./schema.ts"
+import { among, leased, mostRows, putBack, ready, resting, tables } from "./schema.ts"
 
 /** How many letters one statement looks at. */
 const lookedAtOnce = 1000
@@ -112,8 +112,7 @@ export const makeDeadLetters = (
   const statementsOf = (where: string): Statements => {
     const those = `FROM ${dead} WHERE queue_id = $1::integer AND ${where} AND ${meant}`
     const gone = `WITH found AS (SELECT seq ${those} AND seq <= $7::bigint ORDER BY seq FOR UPDATE),
-      gone AS (DELETE FROM ${dead} USING found WHERE queue_id = $1::integer AND ${dead}.seq = found.seq
-        RETURNING ${dead}.*)`
+      gone AS (DELETE FROM ${dead} WHERE queue_id = $1::integer AND ${among("found")} RETURNING *)`
     const amount = "SELECT count(*) AS batches, coalesce(sum(items), 0) AS items FROM gone"
     return {
       list: `SELECT ${columns} ${those} ORDER BY seq LIMIT $7::bigint`,

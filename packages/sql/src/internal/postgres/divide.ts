@@ -59,10 +59,7 @@ export const makeDivide = (
   const given = "$2::bigint[], $3::bigint[], $4::integer[], $5::integer[], $7::bigint[]"
   const parts = "items, oldest_ms, start, length, seq"
   const sql = {
-    look: heldIn(
-      batches,
-      ["", "token", "items", "deliveries", "attempts", "failed_ms", "error"].join(", held.")
-    ),
+    look: heldIn(batches, "seq, token, items, deliveries, attempts, failed_ms, error"),
     replace: `WITH replaced AS (
         UPDATE ${batches} SET token = token + $4::bigint, items = $5::bigint, oldest_ms = $6::bigint,
           payload = $7::bytea, ${noted(8)}

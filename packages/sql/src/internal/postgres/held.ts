@@ -10,7 +10,7 @@ import type { Claims, HeldOperations, Run } from "../../BatchStoreDialect.ts"
 import type { Counts } from "./counts.ts"
 import type { Floors } from "./floors.ts"
 import { claimParams, due, failureParams } from "./rows.ts"
-import { leased, putBack, resting, tables } from "./schema.ts"
+import { among, leased, putBack, resting, tables } from "./schema.ts"
 
 const noClaims: ReadonlyArray<Claim> = []
 
@@ -24,13 +24,18 @@ export const releasedOf = ({ delayMillis = 0, failure, giveBack = false, version
 })
 
 /**
- * The batches that are held, of the claims in `$2` and `$3` on the queue `$1`, as the beginning of a statement. They
- * are locked until the transaction ends.
+ * The batches that are held, of the claims in `$2` and `$3` on the queue `$1`. They are locked until the transaction
+ * ends. Each is looked up by itself, whatever PostgreSQL thinks of how many there are.
  */
-export const heldIn = (batches: string, columns = ""): string =>
-  `SELECT held.seq${columns} FROM unnest($2::bigint[], $3::bigint[]) AS given (seq, token)
-    JOIN ${batches} AS held ON held.queue_id = $1::integer AND held.seq = given.seq AND held.token = given.token
-    WHERE held.state = ${leased} ORDER BY held.seq FOR UPDATE OF held`
+export const heldIn = (batches: string, columns = "seq"): string =>
+  `SELECT held.* FROM (
+      SELECT seq, token FROM unnest($2::bigint[], $3::bigint[]) AS given (seq, token) ORDER BY seq
+    ) AS given
+    CROSS JOIN LATERAL (
+      SELECT ${columns} FROM ${batches}
+      WHERE queue_id = $1::integer AND seq = given.seq AND token = given.token AND state = ${leased}
+      LIMIT 1 FOR UPDATE
+    ) AS held`
 
 /** What is noted of an attempt, from this parameter on. */
 export const noted = (first: number): string =>
@@ -50,9 +55,9 @@ export const makeHeld = (
   floorsOf: (queueId: number) => Floors
 ): Omit<HeldOperations, "divide"> => {
   const { batches, dead } = tables(prefix)
-  const ofHeld = `${batches}.queue_id = $1::integer AND ${batches}.seq = held.seq`
   const held = `WITH held AS (${heldIn(batches)})`
-  const gone = `${held}, gone AS (DELETE FROM ${batches} USING held WHERE ${ofHeld} RETURNING ${batches}.*)`
+  const ofHeld = `queue_id = $1::integer AND ${among("held")}`
+  const gone = `${held}, gone AS (DELETE FROM ${batches} WHERE ${ofHeld} RETURNING *)`
   const forgiven = (table: string) =>
     `WITH held AS (
         SELECT seq, token FROM ${table} WHERE queue_id = $1::integer AND seq = ANY ($2::bigint[]) ORDER BY seq FOR UPDATE
@@ -62,18 +67,18 @@ export const makeHeld = (
         JOIN unnest($2::bigint[], $3::bigint[]) AS given (seq, token) ON held.seq = given.seq AND held.token > given.token
         GROUP BY held.seq
       )
-      UPDATE ${table} SET deliveries = greatest(0, deliveries - times) FROM lost
-      WHERE queue_id = $1::integer AND ${table}.seq = lost.seq`
+      UPDATE ${table} SET deliveries = greatest(0, deliveries - (SELECT times FROM lost WHERE lost.seq = ${table}.seq))
+      WHERE queue_id = $1::integer AND ${among("lost")}`
   const sql = {
     settle: `${gone}, counted AS (${counts.counting("gone", { pending: -1 })}) SELECT seq, token FROM gone`,
     extend: `${held} UPDATE ${batches} SET due_ms = $4::bigint, since_ms = $5::bigint, ${noted(6)}
-      FROM held WHERE ${ofHeld} RETURNING ${batches}.seq, token`,
+      WHERE ${ofHeld} RETURNING seq, token`,
     refresh: `${held} UPDATE ${batches} SET state = ${putBack}, due_ms = 0, since_ms = 0,
-      deliveries = deliveries - $4::bigint, ${noted(5)} FROM held WHERE ${ofHeld} RETURNING ${batches}.seq, token`,
+      deliveries = deliveries - $4::bigint, ${noted(5)} WHERE ${ofHeld} RETURNING seq, token`,
     rest: `${held}, changed AS (
         UPDATE ${batches} SET state = ${resting}, deliveries = deliveries - $4::bigint, ${noted(5)},
           due_ms = $8::bigint, since_ms = $9::bigint, version = $10::bigint
-        FROM held WHERE ${ofHeld} RETURNING ${batches}.seq, token, items, version
+        WHERE ${ofHeld} RETURNING seq, token, items, version
       ),
       counted AS (${counts.counting("changed WHERE version > 0", { newer: 1 })})
       SELECT seq, token FROM changed`,

@@ -27,6 +27,12 @@ export const mostRows = 2 ** 31 - 1
 /** The time of what never was. */
 export const longAgo = -(2 ** 46)
 
+/**
+ * A condition: that a row is one of those of a part of a statement. PostgreSQL looks these up. Joined, it might read the
+ * whole queue, because it does not know how many batches a queue has.
+ */
+export const among = (part: string, column = "seq"): string => `${column} = ANY (ARRAY(SELECT ${column} FROM ${part}))`
+
 /** The names of the tables, and of the sequence that places come from. */
 export const tables = (prefix: string) => ({
   queues: `${prefix}_queues`,
