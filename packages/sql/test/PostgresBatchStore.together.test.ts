@@ -4,7 +4,7 @@
 import type { PgClient } from "@effect/sql-pg"
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "@effect/vitest"
 import type { BatchStore } from "@sluice/core"
-import { Deferred, Effect, Exit, Fiber, Scope, TestClock } from "effect"
+import { Deferred, Effect, Either, Exit, Fiber, Scope, TestClock } from "effect"
 import { dialect } from "../src/PostgresBatchStore.ts"
 import { add, batch, failure, take, takeNumbers } from "./batchStores.ts"
 import { connect, hasServer, temporaryDatabase } from "./postgres.ts"
@@ -292,6 +292,25 @@ describe.skipIf(!(await hasServer()))("processes on one PostgreSQL", () => {
         dead += lost[3] === 0 ? 100 : 0
       }
       expect((yield* queues[3].stats).dead.batches).toBe(dead)
+    }))
+
+  it.live("those who name the same batches in other orders do not wait for each other", () =>
+    Effect.gen(function*() {
+      yield* add(queues[0], 1, 2, 3)
+      const taken = yield* take(queues[0])
+      const other = yield* open((operations, connection, id) =>
+        operations.extend(connection, id, [taken[1]], { leaseMillis: 60_000, failure: undefined }, Date.now())
+      )
+      const settle = (index: number, claims: ReadonlyArray<BatchStore.Claim>) =>
+        Effect.fork(Effect.either(queues[index].settle(claims)))
+      const one = yield* settle(0, [...taken].reverse())
+      while ((yield* waiting) < 1) yield* Effect.sleep("5 millis")
+      const two = yield* settle(1, taken)
+      while ((yield* waiting) < 2) yield* Effect.sleep("5 millis")
+      yield* other.commit
+      const answers = [yield* Fiber.join(one), yield* Fiber.join(two)]
+      expect(answers.map(Either.match({ onLeft: ({ _tag }) => _tag, onRight: () => "settled" })).sort())
+        .toEqual(["LeaseLost", "settled"])
     }))
 
   it.effect("nobody passes what was settled while a transaction of somebody else is open", () =>
