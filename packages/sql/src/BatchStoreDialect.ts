@@ -68,8 +68,13 @@ export type Run<A> = Effect.Effect<A, SqlError>
 export interface Operations extends HeldOperations {
   /** The key of a queue; undefined if it does not exist. */
   readonly findQueue: (connection: Connection, name: string) => Run<number | undefined>
-  /** The key of a queue, which is created if it does not exist. */
+  /** The key of a queue, which is created if it does not exist. In a group, this comes before what has a lock. */
   readonly queueId: (connection: Connection, name: string) => Run<number>
+  /**
+   * What an append locks until its transaction ends, if it makes others wait. In a group, such appends come last, and in
+   * the order of these numbers: otherwise two processes could wait for each other. Default: nothing.
+   */
+  readonly lockOf?: (queueId: number, append: Append) => number | undefined
   /** Whether an append without ids is one statement, which needs no transaction around it. */
   readonly isSingle: (append: Append) => boolean
   /** An append without ids. */

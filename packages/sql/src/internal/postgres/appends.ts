@@ -40,7 +40,7 @@ class Forgetting {
   }
 }
 
-type Names = "append" | "appendWithIds" | "clipIds" | "findQueue" | "isSingle" | "queueId"
+type Names = "append" | "appendWithIds" | "clipIds" | "findQueue" | "isSingle" | "lockOf" | "queueId"
 
 export const makeAppends = (
   prefix: string,
@@ -164,11 +164,14 @@ export const makeAppends = (
       Effect.flatMap(findQueue(connection, name), (found) =>
         found !== undefined
           ? Effect.succeed(found)
-          : Effect.zipRight(
-            connection.execute(sql.addQueue, [name], undefined),
-            Effect.map(connection.execute(sql.queueId, [name], undefined), ([{ id }]) => Number(id))
+          // Transactions that make several queues, in any order, take turns.
+          : connection.execute(sql.lock, [0], undefined).pipe(
+            Effect.zipRight(connection.execute(sql.addQueue, [name], undefined)),
+            Effect.zipRight(connection.execute(sql.queueId, [name], undefined)),
+            Effect.map(([{ id }]) => Number(id))
           )),
     clipIds,
+    lockOf: (queueId, { maxPendingItems }) => maxPendingItems === undefined ? undefined : queueId,
     isSingle: ({ maxPendingItems }) => maxPendingItems === undefined,
     append: (connection, queueId, { batches, maxPendingItems }) =>
       maxPendingItems === undefined

@@ -32,6 +32,8 @@ import type { Transactions } from "../writer/transactions.ts"
 export interface Operation<A> {
   /** Whether it may be committed statement by statement. */
   readonly single: boolean
+  /** What it locks until the transaction ends, if it makes others wait: those of a group come last, in this order. */
+  readonly lock?: number | undefined
   readonly run: (connection: Connection) => Effect.Effect<A, SqlError>
 }
 
@@ -69,6 +71,15 @@ export const toUnavailable = (
   if (!(error instanceof SqlError)) return new StoreUnavailable({ store, reason: "failed", cause: error })
   if (error.cause instanceof StoreUnavailable) return error.cause
   return new StoreUnavailable({ store, reason: dialect.unavailable(error) ?? "failed", cause: error.cause ?? error })
+}
+
+/** All of them wait at the same time, so any order is right. */
+const inOrderOfLocks = (group: ReadonlyArray<Waiting>): ReadonlyArray<Waiting> => {
+  const lockOf = ({ operation: { lock = -Infinity } }: Waiting) => lock
+  return group.some((waiting) => lockOf(waiting) > -Infinity)
+    // Not their difference: that of two infinities is no number.
+    ? [...group].sort((one, other) => lockOf(one) < lockOf(other) ? -1 : lockOf(one) > lockOf(other) ? 1 : 0)
+    : group
 }
 
 /** Operations that wait, and the fiber that runs them. */
@@ -236,7 +247,7 @@ class OperationLine {
       this.begin(waiting)
       group.push(waiting)
     }
-    return group
+    return inOrderOfLocks(group)
   }
 
   private runAll(connection: Connection): Effect.Effect<ReadonlyArray<unknown>, SqlError> {

@@ -43,6 +43,9 @@ type HeldStep = (
   now: number
 ) => Effect.Effect<ReadonlyArray<Claim>, SqlError>
 
+/** What an operation locks until its transaction ends, if it makes others wait. */
+type LockOf = (id: number) => number | undefined
+
 /** How far something is clipped. */
 interface Clipped {
   /** Everything is clipped, for this many times that the clock was set back. */
@@ -53,6 +56,7 @@ interface Clipped {
 }
 
 const never = () => false
+const nothingLocked: LockOf = () => undefined
 const notYet = Effect.succeed(undefined)
 
 const noClaims: ReadonlyArray<Claim> = []
@@ -154,23 +158,35 @@ export class SqlQueue implements QueueStore {
     const run = (connection: Connection) => this.operations.queueId(connection, this.name)
     const current = this.transactions.currentIn(contextOf(fiber))
     if (current !== undefined) return this.group.join(current, { single: false, run })
-    return Effect.map(this.group.submit({ single: false, run }), (id) => this.id = id)
+    // No queue has the key 0.
+    return Effect.map(this.group.submit({ single: false, lock: 0, run }), (id) => this.id = id)
   })
 
-  private write<A>(single: boolean, step: Step<A>, first = false): Effect.Effect<A, StoreUnavailable> {
+  private write<A>(
+    single: boolean,
+    step: Step<A>,
+    first = false,
+    lockOf: LockOf = nothingLocked
+  ): Effect.Effect<A, StoreUnavailable> {
     return this.id === undefined
-      ? Effect.flatMap(this.open, (id) => this.writeAs(id, single, step, first))
-      : this.writeAs(this.id, single, step, first)
+      ? Effect.flatMap(this.open, (id) => this.writeAs(id, single, step, first, lockOf))
+      : this.writeAs(this.id, single, step, first, lockOf)
   }
 
-  private writeAs<A>(id: number, single: boolean, step: Step<A>, first: boolean): Effect.Effect<A, StoreUnavailable> {
+  private writeAs<A>(
+    id: number,
+    single: boolean,
+    step: Step<A>,
+    first: boolean,
+    lockOf: LockOf
+  ): Effect.Effect<A, StoreUnavailable> {
     return withFiber((fiber) => {
       // The time is that of the moment when it is done, which may be long after the call.
       const clock = clockOf(fiber)
       const run = (connection: Connection) => step(connection, id, this.look(clock))
       const current = this.transactions.currentIn(contextOf(fiber))
       if (current !== undefined) return this.group.join(current, { single, run })
-      return first ? this.group.submitFirst({ single, run }) : this.group.submit({ single, run })
+      return first ? this.group.submitFirst({ single, run }) : this.group.submit({ single, lock: lockOf(id), run })
     })
   }
 
@@ -204,13 +220,16 @@ export class SqlQueue implements QueueStore {
   private writeClipped<A extends {}>(
     kind: "due" | "ids",
     single: boolean,
-    step: Step<A | undefined>
+    step: Step<A | undefined>,
+    lockOf?: LockOf
   ): Effect.Effect<A, StoreUnavailable> {
     return this.withClipped(kind, (clipped, clip) => {
       const isClipped = () => clipped.upTo === this.setBack
       const written = this.write<A | undefined>(
         single,
-        (connection, id, now) => isClipped() ? step(connection, id, now) : notYet
+        (connection, id, now) => isClipped() ? step(connection, id, now) : notYet,
+        false,
+        lockOf
       )
       const go: Effect.Effect<A, StoreUnavailable> = Effect.flatMap(
         written,
@@ -325,16 +344,20 @@ export class SqlQueue implements QueueStore {
     if (append.batches.some(({ ids }) => ids !== undefined && !ids.every(isStorable))) {
       return Effect.fail(this.unstorable("an id"))
     }
+    const lockOf: LockOf = (id) => operations.lockOf?.(id, append)
     if (!append.batches.some(({ ids }) => ids !== undefined && ids.length > 0)) {
       return this.write(
         operations.isSingle(append),
-        (connection, id) => operations.append(connection, id, append)
+        (connection, id) => operations.append(connection, id, append),
+        false,
+        lockOf
       )
     }
     return this.writeClipped(
       "ids",
       false,
-      (connection, id, now) => operations.appendWithIds(connection, id, append, now)
+      (connection, id, now) => operations.appendWithIds(connection, id, append, now),
+      lockOf
     )
   }
 
