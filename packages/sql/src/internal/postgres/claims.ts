@@ -10,14 +10,11 @@ import * as Effect from "effect/Effect"
 import type { Claiming, ClipPart, Operations, Run } from "../../BatchStoreDialect.ts"
 import type { Counts } from "./counts.ts"
 import type { Floors } from "./floors.ts"
-import { bytesOf, due, never, numberOf } from "./rows.ts"
+import { bytesOf, due, never } from "./rows.ts"
 import { among, leased, mostRows, putBack, ready, resting, tables } from "./schema.ts"
 
 /** How many rows a part of a clip looks at. */
 const clippedAtOnce = 1000
-
-/** How far behind ours the clocks are of those who let something rest, without that being found late. */
-const skewMillis = 1000
 
 /** When to look again where somebody else is about to take what is due: that may be rolled back. */
 const lockedMillis = 20
@@ -78,7 +75,7 @@ export const makeClaims = (
   counts: Counts,
   floorsOf: (queueId: number) => Floors
 ): Pick<Operations, "claim" | "claimPast" | "clip" | "hold"> => {
-  const { batches, queues } = tables(prefix)
+  const { batches, places, queues } = tables(prefix)
   const columns = "seq, token, items, oldest_ms, deliveries, attempts, failed_ms, error, payload"
   const again = `state = ${leased}, version = 0, token = token + 1, deliveries = deliveries + 1,
     due_ms = $2::bigint, since_ms = $3::bigint`
@@ -116,9 +113,10 @@ export const makeClaims = (
     fresh: `WITH ready AS (${fresh(ready, "AND seq >= $4::bigint")}),
       back AS (${fresh(putBack, "")}),
       found AS (SELECT * FROM ready UNION ALL SELECT * FROM back ORDER BY seq LIMIT $5::bigint)
-      ${lease}, (SELECT min(seq) FROM ready) AS first_ready`,
+      ${lease}, (SELECT min(seq) FROM ready) AS ready_seq`,
     // From version to version, the batches that wait for each.
-    look: `SELECT held_ms, leased.seq AS leased_seq, leased.due_ms AS leased_ms, resting.seq AS resting_seq,
+    look:
+      `SELECT held_ms, (SELECT last_value FROM ${places}) AS last_place, leased.seq AS leased_seq, leased.due_ms AS leased_ms, resting.seq AS resting_seq,
         resting.due_ms AS resting_ms, newer.seq AS newer_seq, newer.due_ms AS newer_ms, newer.version
       FROM ${queues}
       LEFT JOIN LATERAL (${byDue(`${inState(leased)} AND due_ms >= $2::bigint`)}) AS leased ON true
@@ -157,13 +155,11 @@ export const makeClaims = (
     now: number
   ): Run<ReadonlyArray<ClaimedBatch>> => {
     if (limit === 0) return Effect.succeed(none)
-    const floor = floorsOf(queueId).ready
+    const floors = floorsOf(queueId)
     const run = (from: number) => connection.execute(sql.fresh, [queueId, until, now, from, limit], undefined)
-    return Effect.map(floor.scan(now, run), (rows) => {
+    return Effect.map(floors.scanReady(now, run), (rows) => {
       if (rows.length === 0) return none
-      const found = numberOf(rows[0].first_ready)
-      if (found !== undefined) floor.found(found, now)
-      floorsOf(queueId).leased.lower(until)
+      floors.leased.lower(until)
       return rows.map(claimedOf).sort(bySequence)
     })
   }
@@ -173,17 +169,9 @@ export const makeClaims = (
 
   /** Finds what has been due for longest, or will be due next. */
   const look = (connection: Connection, queueId: number, version: number, now: number): Run<Look> => {
-    const floors = floorsOf(queueId)
-    const run = (leasedFrom: number) =>
-      floors.resting.scan(
-        now,
-        (restingFrom) => connection.execute(sql.look, [queueId, leasedFrom, restingFrom, version], undefined)
-      )
-    return Effect.map(floors.leased.scan(now, run), ([row]): Look => {
-      const leases = numberOf(row.leased_ms)
-      if (leases !== undefined) floors.leased.found(leases, now)
-      // What is put to rest is due now at the earliest, by some clock.
-      floors.resting.found(Math.min(numberOf(row.resting_ms) ?? Infinity, now - skewMillis), now)
+    const run = (leasedFrom: number, restingFrom: number) =>
+      connection.execute(sql.look, [queueId, leasedFrom, restingFrom, version], undefined)
+    return Effect.map(floorsOf(queueId).scanReturns(now, run), ([row]): Look => {
       const returned = first(
         returnOf("leased", row.leased_seq, row.leased_ms),
         returnOf("resting", row.resting_seq, row.resting_ms)

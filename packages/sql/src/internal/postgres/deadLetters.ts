@@ -82,7 +82,7 @@ export const makeDeadLetters = (
   counts: Counts,
   floorsOf: (queueId: number) => Floors
 ): Pick<Operations, Names> => {
-  const { batches, dead, queues } = tables(prefix)
+  const { batches, dead, places, queues } = tables(prefix)
   const columns = "seq, items, reason, error, deliveries, attempts, oldest_ms, died_ms"
   const meant = `($4::text IS NULL OR reason = $4::text) AND ($5::text IS NULL OR strpos(error, $5::text) > 0)
     AND died_ms <= $6::bigint`
@@ -100,14 +100,17 @@ export const makeDeadLetters = (
     more: `SELECT 1 FROM ${dead} WHERE queue_id = $1::integer AND seq > $2::bigint LIMIT 1`,
     inspect: `SELECT ${columns}, payload FROM ${dead} WHERE queue_id = $1::integer AND seq = $2::bigint`,
     counters: `SELECT ${held}, NULL AS fresh_ms, NULL AS returned_ms FROM ${queues} WHERE id = $1::integer`,
-    stats: `SELECT ${held},
-        (SELECT oldest_ms FROM (
-          ${fresh(ready, "AND seq >= $3::bigint")} UNION ALL ${fresh(putBack, "")} ORDER BY seq LIMIT 1
-        ) AS fresh) AS fresh_ms,
-        (SELECT oldest_ms FROM (
-          ${returned(leased, "$4::bigint")} UNION ALL ${returned(resting, "$5::bigint")} ORDER BY due_ms, seq LIMIT 1
-        ) AS returned) AS returned_ms
-      FROM ${queues} WHERE id = $1::integer`
+    stats: `SELECT ${held}, (SELECT last_value FROM ${places}) AS last_place, ready.seq AS ready_seq,
+        leased.due_ms AS leased_ms, resting.due_ms AS resting_ms,
+        CASE WHEN ready.seq < back.seq OR back.seq IS NULL THEN ready.oldest_ms ELSE back.oldest_ms END AS fresh_ms,
+        CASE WHEN (leased.due_ms, leased.seq) < (resting.due_ms, resting.seq) OR resting.seq IS NULL
+          THEN leased.oldest_ms ELSE resting.oldest_ms END AS returned_ms
+      FROM ${queues}
+      LEFT JOIN LATERAL ${fresh(ready, "AND seq >= $3::bigint")} AS ready ON true
+      LEFT JOIN LATERAL ${fresh(putBack, "")} AS back ON true
+      LEFT JOIN LATERAL ${returned(leased, "$4::bigint")} AS leased ON true
+      LEFT JOIN LATERAL ${returned(resting, "$5::bigint")} AS resting ON true
+      WHERE id = $1::integer`
   }
   const statementsOf = (where: string): Statements => {
     const those = `FROM ${dead} WHERE queue_id = $1::integer AND ${where} AND ${meant}`
@@ -232,9 +235,13 @@ export const makeDeadLetters = (
     counters: (connection, queueId, now) =>
       stats(connection, queueId, now, connection.execute(sql.counters, [queueId, now], undefined)),
     stats: (connection, queueId, now) => {
-      const { leased, ready, resting } = floorsOf(queueId)
-      const params = [queueId, now, ready.from, leased.from, resting.from]
-      return stats(connection, queueId, now, connection.execute(sql.stats, params, undefined))
+      const floors = floorsOf(queueId)
+      const rows = floors.scanReady(now, (ready) =>
+        floors.scanReturns(
+          now,
+          (leased, resting) => connection.execute(sql.stats, [queueId, now, ready, leased, resting], undefined)
+        ))
+      return stats(connection, queueId, now, rows)
     }
   }
 }

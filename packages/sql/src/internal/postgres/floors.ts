@@ -11,12 +11,16 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { numberOf } from "./rows.ts"
 
 /** After how long what was found counts: longer than most transactions that append. */
 const lagMillis = 100
 
 /** How often at most a scan begins at the head. */
 const leastMillis = 1000
+
+/** How far behind ours the clocks are of those who let something rest, without that being found late. */
+const skewMillis = 1000
 
 /** How much of the time such scans may take: this part of it. */
 const part = 50
@@ -84,12 +88,44 @@ export class Floor {
 export class Floors {
   /** By place, of what was never claimed. */
   readonly ready = new Floor()
+  /** The last place that was given to a batch, some time ago. */
+  private lastPlace = 0
   /** By due time, of what is leased. */
   readonly leased = new Floor()
   /** By due time, of what rests. */
   readonly resting = new Floor()
   /** By time, of the ids that are remembered. */
   readonly ids = new Floor()
+
+  /** Scans what was never claimed. A row tells the first place that it has found, if any. */
+  scanReady<E>(
+    now: number,
+    run: (from: number) => Effect.Effect<ReadonlyArray<any>, E>
+  ): Effect.Effect<ReadonlyArray<any>, E> {
+    const { lastPlace, ready } = this
+    return Effect.map(ready.scan(now, run), (rows) => {
+      // If there is nothing, that is true of all places that had been given before.
+      ready.found(numberOf(rows[0]?.ready_seq) ?? Math.max(lastPlace, ready.from), now)
+      return rows
+    })
+  }
+
+  /** Scans what comes back. The row tells the first due times that it has found, and the last place. */
+  scanReturns<E>(
+    now: number,
+    run: (leasedFrom: number, restingFrom: number) => Effect.Effect<ReadonlyArray<any>, E>
+  ): Effect.Effect<ReadonlyArray<any>, E> {
+    const { leased, resting } = this
+    const rows = leased.scan(now, (leasedFrom) => resting.scan(now, (restingFrom) => run(leasedFrom, restingFrom)))
+    return Effect.map(rows, (rows) => {
+      const [row] = rows
+      this.lastPlace = Number(row.last_place)
+      leased.found(numberOf(row.leased_ms) ?? Math.max(now - skewMillis, leased.from), now)
+      // What is put to rest is due now at the earliest, by some clock.
+      resting.found(Math.min(numberOf(row.resting_ms) ?? Infinity, now - skewMillis), now)
+      return rows
+    })
+  }
 }
 
 /** Something for each queue. */
