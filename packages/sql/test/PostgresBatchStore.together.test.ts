@@ -326,7 +326,7 @@ describe.skipIf(!(await hasServer()))("processes on one PostgreSQL", () => {
         yield* connection.execute("COMMIT", [], undefined)
       })))
       yield* Deferred.await(ready)
-      const [queue] = queues
+      const [queue, idle] = queues
       const cycle = (n: number) =>
         Effect.gen(function*() {
           for (let i = 0; i < n; i++) {
@@ -361,6 +361,16 @@ describe.skipIf(!(await hasServer()))("processes on one PostgreSQL", () => {
       yield* cycle(1)
       yield* flush
       expect((yield* read) - before).toBeLessThan(1500)
+      // Nor does a process that comes later and finds nothing, once it has looked twice.
+      for (let i = 0; i < 3; i++) {
+        yield* idle.claim({ limit: 200, leaseMillis: 60_000 })
+        yield* TestClock.adjust("150 millis")
+      }
+      yield* flush
+      const late = yield* read
+      yield* idle.claim({ limit: 200, leaseMillis: 60_000 })
+      yield* flush
+      expect((yield* read) - late).toBeLessThan(50)
       yield* Deferred.succeed(release, undefined)
       yield* Fiber.join(old)
     }))

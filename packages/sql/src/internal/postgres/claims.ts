@@ -168,10 +168,10 @@ export const makeClaims = (
     seq === null ? undefined : { seq: Number(seq), dueAt: Number(due_ms), kind, version }
 
   /** Finds what has been due for longest, or will be due next. */
-  const look = (connection: Connection, queueId: number, version: number, now: number): Run<Look> => {
+  const look = (connection: Connection, queueId: number, { until, version }: Prepared, now: number): Run<Look> => {
     const run = (leasedFrom: number, restingFrom: number) =>
       connection.execute(sql.look, [queueId, leasedFrom, restingFrom, version], undefined)
-    return Effect.map(floorsOf(queueId).scanReturns(now, run), ([row]): Look => {
+    return Effect.map(floorsOf(queueId).scanReturns(now, until, run), ([row]): Look => {
       const returned = first(
         returnOf("leased", row.leased_seq, row.leased_ms),
         returnOf("resting", row.resting_seq, row.resting_ms)
@@ -201,10 +201,11 @@ export const makeClaims = (
   const claimReturned = (
     connection: Connection,
     queueId: number,
-    { limit, until, version }: Prepared,
+    prepared: Prepared,
     now: number
   ): Run<Look & { readonly batches: ReadonlyArray<ClaimedBatch> }> =>
-    Effect.flatMap(look(connection, queueId, version, now), ({ heldUntil, next }) => {
+    Effect.flatMap(look(connection, queueId, prepared, now), ({ heldUntil, next }) => {
+      const { limit, until } = prepared
       if (limit < 1 || heldUntil > now || next === undefined || next.dueAt > now) {
         return Effect.succeed({ heldUntil, next, batches: none })
       }
@@ -217,10 +218,10 @@ export const makeClaims = (
 
   const freshFirst = (connection: Connection, queueId: number, prepared: Prepared, now: number): Run<Answer> =>
     Effect.flatMap(takeFresh(connection, queueId, prepared, now), (batches): Run<Answer> => {
-      const { limit, version } = prepared
+      const { limit } = prepared
       if (batches.length > 0) {
         if (batches.length >= limit) return Effect.succeed({ batches, turn: "fresh", nextAtMillis: undefined })
-        return Effect.map(look(connection, queueId, version, now), ({ next }) => ({
+        return Effect.map(look(connection, queueId, prepared, now), ({ next }) => ({
           batches,
           turn: "fresh",
           nextAtMillis: next?.dueAt

@@ -239,6 +239,7 @@ export const makeDeadLetters = (
       const rows = floors.scanReady(now, (ready) =>
         floors.scanReturns(
           now,
+          now,
           (leased, resting) => connection.execute(sql.stats, [queueId, now, ready, leased, resting], undefined)
         ))
       return stats(connection, queueId, now, rows)

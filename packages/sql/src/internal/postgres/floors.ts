@@ -110,9 +110,13 @@ export class Floors {
     })
   }
 
-  /** Scans what comes back. The row tells the first due times that it has found, and the last place. */
+  /**
+   * Scans what comes back. The row tells the first due times that it has found, and the last place. If nothing is
+   * leased, leases that come to be end `until` or later.
+   */
   scanReturns<E>(
     now: number,
+    until: number,
     run: (leasedFrom: number, restingFrom: number) => Effect.Effect<ReadonlyArray<any>, E>
   ): Effect.Effect<ReadonlyArray<any>, E> {
     const { leased, resting } = this
@@ -120,7 +124,7 @@ export class Floors {
     return Effect.map(rows, (rows) => {
       const [row] = rows
       this.lastPlace = Number(row.last_place)
-      leased.found(numberOf(row.leased_ms) ?? Math.max(now - skewMillis, leased.from), now)
+      leased.found(numberOf(row.leased_ms) ?? Math.max(until, leased.from), now)
       // What is put to rest is due now at the earliest, by some clock.
       resting.found(Math.min(numberOf(row.resting_ms) ?? Infinity, now - skewMillis), now)
       return rows
