@@ -1,13 +1,13 @@
 import { describe, expect, it } from "@effect/vitest"
 import { SqlClient } from "@effect/sql"
-import { SqlTransaction } from "@sluice/sql"
-import * as PostgresStore from "@sluice/sql/PostgresStore"
+import { PostgresStore, SqlTransaction } from "@sluice/sql"
 import { Deferred, Effect, Exit, Fiber, Layer, Redacted } from "effect"
 import { tagOf } from "./database.ts"
+import { addressOf, hasServer } from "./postgres.ts"
 
-const url = process.env["SLUICE_POSTGRES"] ?? "postgres://postgres@127.0.0.1:5432/test"
+const options = { url: Redacted.make(addressOf("postgres")), maxConnections: 4 }
 
-const options = { url: Redacted.make(url), maxConnections: 4 }
+const hasPostgres = await hasServer()
 
 let next = 0
 
@@ -36,7 +36,7 @@ const values = (table: string) =>
       (rows) => rows.map(({ v }) => v)
     ))
 
-describe("transactions on PostgreSQL", () => {
+describe.skipIf(!hasPostgres)("transactions on PostgreSQL", () => {
   it.live("commit what succeeds, and roll back what fails", () =>
     withStore((table) =>
       Effect.gen(function*() {
@@ -143,7 +143,7 @@ describe("transactions on PostgreSQL", () => {
       }), { maxConnections: 3, acquireTimeout: "300 millis" }))
 })
 
-describe("a server that cannot be used", () => {
+describe.skipIf(!hasPostgres)("a server that cannot be used", () => {
   const refusal = (more: Partial<PostgresStore.Options>) =>
     Effect.flip(Effect.scoped(Layer.build(PostgresStore.layer({ acquireTimeout: "3 seconds", ...more }))))
 
@@ -157,7 +157,7 @@ describe("a server that cannot be used", () => {
 
   it.live("has no such database", () =>
     Effect.map(
-      refusal(at("postgres://postgres@127.0.0.1:5432/is_not_there")),
+      refusal(at(addressOf("is_not_there"))),
       (error) => expect(error).toMatchObject({ reason: "missing-database" })
     ))
 })
