@@ -22,6 +22,11 @@ const systems = {
   ShardPool: { file: "core/internal/shardPool/options" },
   WriteCoordinator: { file: "sql/internal/coordinator/options" },
   SqliteStore: { file: "sql/internal/sqlite/options" },
+  SqlTransaction: { file: "sql/internal/server/options" },
+  PostgresStore: {
+    file: "sql/internal/postgres/options",
+    interfaces: [{ file: "sql/internal/server/options", name: "Options" }, "Options"]
+  },
   SqlBatchStore: { file: "sql/internal/store/options" },
   HttpQueues: { file: "http/internal/queuesOptions" },
   GracefulServer: { file: "http/internal/serverOptions", within: { cors: "Cors" } }
@@ -67,7 +72,8 @@ const membersOf = (file, name) => {
 
 const read = async ({ file, interfaces: [common, ...others] = ["Options"], within = {} }) => {
   const { table } = await import(pathToFileURL(join(root, `packages/${file.replace("/", "/dist/")}.js`)))
-  const parts = [membersOf(file, common), ...others.map((name) => mayBeAbsent(membersOf(file, name)))]
+  const membersIn = (where) => typeof where === "string" ? membersOf(file, where) : membersOf(where.file, where.name)
+  const parts = [membersIn(common), ...others.map((where) => mayBeAbsent(membersIn(where)))]
   return rowsOf(file, "", table, parts, within)
 }
 
