@@ -50,6 +50,15 @@ for (const [name, open] of [["a pool of our own", ours], ["the client of an app"
     }).pipe(Effect.scoped, Effect.provide(open(more)))
 
   describe.skipIf(!hasPostgres)(`transactions on PostgreSQL, with ${name}`, () => {
+    it.live("an error says what the server said, also outside of them", () =>
+      withStore((table) =>
+        Effect.gen(function*() {
+          yield* insert(table, "a")
+          const error = yield* Effect.flip(insert(table, "a"))
+          expect(error.message).toContain("duplicate key value")
+        })
+      ))
+
     it.live("commit what succeeds, and roll back what fails", () =>
       withStore((table) =>
         Effect.gen(function*() {

@@ -10,6 +10,7 @@ import { StoreUnavailable } from "@sluice/core/QueueError"
 import * as Effect from "effect/Effect"
 import { dialect } from "../../PostgresDialect.ts"
 import { GuardedConnection } from "../writer/guardedConnection.ts"
+import { withReason } from "../writer/withReason.ts"
 
 /** Under this a connection has what it is when each of its statements is bounded. */
 const boundedKey: unique symbol = Symbol.for("@sluice/sql/postgres/bounded")
@@ -32,13 +33,17 @@ export class ServerConnection extends GuardedConnection {
   private isOpen = false
 
   constructor(stock: Connection, store: string, timeoutMillis: number) {
-    super(stock, (sql, run) => this.isControl(sql) ? this.control(sql, this.within(run)) : run)
+    super(
+      stock,
+      (sql, run) => Effect.mapError(this.isControl(sql) ? this.control(sql, this.within(run)) : run, withReason)
+    )
     this.stock = stock
     this.store = store
     this.timeoutMillis = timeoutMillis
     this[boundedKey] = new GuardedConnection(
       stock,
-      (sql, run) => this.isControl(sql) ? this.control(sql, this.within(run)) : this.within(run)
+      (sql, run) =>
+        Effect.mapError(this.isControl(sql) ? this.control(sql, this.within(run)) : this.within(run), withReason)
     )
   }
 

@@ -9,7 +9,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { Lock } from "../writer/lock.ts"
-import { isNotPrepared, notPrepared, withReason } from "./driverErrors.ts"
+import { withReason } from "../writer/withReason.ts"
+import { isNotPrepared, notPrepared } from "./driverErrors.ts"
 
 /**
  * A statement that is kept prepared: an Effect of the stock connection that can be run repeatedly, with the current

@@ -3,7 +3,7 @@
  */
 import { SqlError } from "@effect/sql/SqlError"
 import type { UnavailableReason } from "@sluice/core/QueueError"
-import { messageOf } from "@sluice/core/unstable/ErrorText"
+import { withReason } from "../writer/withReason.ts"
 import { DriverUnusable } from "./driverFaults.ts"
 
 /** SQLite has extended error codes: SQLITE_IOERR_WRITE is a kind of SQLITE_IOERR. */
@@ -55,12 +55,6 @@ export const notPrepared = (cause: unknown): SqlError =>
   withReason(new SqlError({ cause, message: `${notPreparedMessage} statement` }))
 
 export const isNotPrepared = (error: SqlError): boolean => error.message.startsWith(notPreparedMessage)
-
-/** The message of Effect's client says that a statement failed, and nothing else. */
-export const withReason = (error: SqlError): SqlError => {
-  const message = messageOf(error)
-  return message === error.message ? error : new SqlError({ cause: error.cause, message })
-}
 
 /** A pragma did not take effect. The driver does not report that, so this looks like one of its errors. */
 export class PragmaRefused extends Error {

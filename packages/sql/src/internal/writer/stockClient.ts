@@ -7,12 +7,31 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { isFragment } from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { GuardedConnection } from "./guardedConnection.ts"
 import { type OwnStatement, setOwner } from "./singleStatement.ts"
 import type { Transactions } from "./transactions.ts"
+import { withReason } from "./withReason.ts"
 
-/** The connection of what is in no transaction, as the stock client has it. */
+/** The connection of what is in no transaction, as the stock client has it. Its errors say what the server said. */
 export const stockAcquirer = (stock: SqlClient): Connection.Acquirer =>
-  (stock.unsafe("") as unknown as { readonly acquirer: Connection.Acquirer }).acquirer
+  Effect.map(
+    (stock.unsafe("") as unknown as { readonly acquirer: Connection.Acquirer }).acquirer,
+    (connection) => new StockConnection(connection)
+  )
+
+class StockConnection extends GuardedConnection {
+  private readonly stock: Connection
+
+  constructor(stock: Connection) {
+    super(stock, (_, run) => Effect.mapError(run, withReason))
+    this.stock = stock
+  }
+
+  override executeStream(...[sql, params, transformRows]: Parameters<Connection["executeStream"]>) {
+    return Stream.mapError(this.stock.executeStream(sql, params, transformRows), withReason)
+  }
+}
 
 export const wrapClient = (
   stock: SqlClient,
