@@ -170,6 +170,13 @@ export default {
       to: { path: "(^|/)node_modules/(@effect/sql-sqlite-[a-z-]+|better-sqlite3)/" }
     },
     {
+      name: "one-file-drives-postgres",
+      comment: "The driver is optional: only a PostgresStore needs it. A later one replaces one file.",
+      severity: "error",
+      from: { path: "^packages/sql/src/", pathNot: "^packages/sql/src/internal/postgres/driver\\.ts$" },
+      to: { path: "(^|/)node_modules/(@effect/sql-pg|pg|@types/pg)/" }
+    },
+    {
       name: "sql-not-http",
       comment: "sql and http know core, not each other.",
       severity: "error",
@@ -193,7 +200,7 @@ export default {
           "^packages/(core|sql)/(src|dist)/",
           effect,
           "(^|/)node_modules/@effect/(sql[a-z0-9-]*|platform|experimental)/",
-          "(^|/)node_modules/msgpackr/"
+          "(^|/)node_modules/(msgpackr|pg)/"
         ]
       }
     },

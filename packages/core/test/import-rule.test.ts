@@ -84,6 +84,9 @@ describe("import rule", () => {
     for (const file of ["Planted", "internal/sqlite/connection", "internal/sqlite/driver"]) {
       appendFileSync(join(bad, `packages/sql/src/${file}.ts`), `export * from "@effect/sql-sqlite-node/SqliteClient"\n`)
     }
+    for (const file of ["Planted", "internal/postgres/connection", "internal/postgres/driver"]) {
+      appendFileSync(join(bad, `packages/sql/src/${file}.ts`), `export * from "pg"\n`)
+    }
     const driver = "packages/sql/src/internal/sqlite/driver.ts"
     appendFileSync(join(bad, driver), `export * from "node:http"\nexport * from "node:module"\n`)
     symlinkSync(join(root, "packages/sql/node_modules"), join(bad, "packages/sql/node_modules"), "junction")
@@ -149,6 +152,8 @@ describe("import rule", () => {
     ["sqlite-driver-looks-for-its-package", "packages/sql/src/internal/sqlite/driver.ts"],
     ["one-file-drives-sqlite", "packages/sql/src/Planted.ts"],
     ["one-file-drives-sqlite", "packages/sql/src/internal/sqlite/connection.ts"],
+    ["one-file-drives-postgres", "packages/sql/src/Planted.ts"],
+    ["one-file-drives-postgres", "packages/sql/src/internal/postgres/connection.ts"],
     ["http-imports-core-and-effect-platform", "packages/http/src/PlantedNode.ts"]
   ])("%s reports %s", (rule, from) => {
     expect(found(rule, from)).not.toEqual([])
@@ -156,6 +161,10 @@ describe("import rule", () => {
 
   it("shapes may be of types that stand elsewhere", () => {
     expect(found("shapes-import-nothing", "packages/core/src/internal/shapes/plantedType.ts")).toEqual([])
+  })
+
+  it("the driver of PostgreSQL is imported where it is meant to be", () => {
+    expect(found("one-file-drives-postgres", "packages/sql/src/internal/postgres/driver.ts")).toEqual([])
   })
 
   it("the driver of SQLite is imported where it is meant to be", () => {

@@ -3,8 +3,21 @@
  */
 import * as Table from "@sluice/core/unstable/OptionTable"
 import * as Redacted from "effect/Redacted"
-import type { ConnectionOptions } from "node:tls"
 import { type Options as ServerOptions, table as serverTable } from "../server/options.ts"
+
+/**
+ * How a connection is encrypted: certificates as texts, and what is checked.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Encryption {
+  readonly ca?: string | undefined
+  readonly cert?: string | undefined
+  readonly key?: string | undefined
+  readonly servername?: string | undefined
+  readonly rejectUnauthorized?: boolean | undefined
+}
 
 /**
  * The options, with their defaults.
@@ -26,7 +39,7 @@ export interface Options extends ServerOptions {
   /** The password. Default: `PGPASSWORD`, and otherwise none. */
   readonly password?: Redacted.Redacted | undefined
   /** Whether, and how, the connection is encrypted. Default: as the address says, and otherwise not. */
-  readonly ssl?: boolean | ConnectionOptions | undefined
+  readonly ssl?: boolean | Encryption | undefined
   /** How many connections the pool has at most. Default: 10. */
   readonly maxConnections?: number | undefined
   /** What the server calls the connections. Default: `"sluice"`. */
@@ -66,7 +79,7 @@ export const table = {
   username: some("`PGUSER`, and otherwise that of the process"),
   password: redacted("`PGPASSWORD`, and otherwise none"),
   ssl: Table.optional(
-    Table.holding<boolean | ConnectionOptions, boolean>(
+    Table.holding<boolean | Encryption, boolean>(
       "boolean or object",
       (value) => typeof value === "boolean" || typeof value === "object" && value !== null,
       "a boolean, or an object of options"

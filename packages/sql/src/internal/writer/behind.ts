@@ -5,7 +5,7 @@
 import type { Reactivity } from "@effect/experimental/Reactivity"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
-import type { SqlTransaction } from "../../SqlTransaction.ts"
+import type { SqlTransaction } from "./sqlTransaction.ts"
 import type { Transactions } from "./transactions.ts"
 
 const key: unique symbol = Symbol.for("@sluice/sql/SqlTransaction/behind")

@@ -3,7 +3,7 @@
  */
 import { InvalidOption } from "@sluice/core/QueueError"
 import * as Effect from "effect/Effect"
-import { SqlTransaction } from "../../SqlTransaction.ts"
+import { SqlTransaction } from "./sqlTransaction.ts"
 import { type Behind, behindOf } from "./behind.ts"
 
 /** What stands behind the transactions that the context has, for the one of this name. */
