@@ -313,6 +313,30 @@ describe.skipIf(!(await hasServer()))("processes on one PostgreSQL", () => {
         .toEqual(["LeaseLost", "settled"])
     }))
 
+  it.effect("a lease is noticed when it is over, also if those before it were longer", () =>
+    Effect.gen(function*() {
+      const [queue] = queues
+      const claim = (turn: BatchStore.Turn, leaseMillis: number) =>
+        Effect.map(queue.claim({ limit: 1, leaseMillis, turn }), ({ batches }) => batches)
+      yield* add(queue, 1, 2, 3, 4, 5)
+      // Until what was found counts.
+      for (let i = 0; i < 4; i++) {
+        yield* claim("returned", 60_000)
+        yield* TestClock.adjust("100 millis")
+      }
+      const last = yield* claim("fresh", 100)
+      yield* TestClock.adjust("100 millis")
+      const again = yield* claim("returned", 100)
+      expect(again.map(({ sequence }) => sequence)).toEqual(last.map(({ sequence }) => sequence))
+      yield* TestClock.adjust("100 millis")
+      expect(yield* claim("returned", 100)).toHaveLength(1)
+      yield* TestClock.adjust("100 millis")
+      const [once] = yield* claim("returned", 60_000)
+      yield* queue.extend([once], { leaseMillis: 100 })
+      yield* TestClock.adjust("100 millis")
+      expect(yield* claim("returned", 100)).toHaveLength(1)
+    }))
+
   it.effect("nobody passes what was settled while a transaction of somebody else is open", () =>
     Effect.gen(function*() {
       const release = yield* Deferred.make<void>()

@@ -115,9 +115,9 @@ export const makeClaims = (
       found AS (SELECT * FROM ready UNION ALL SELECT * FROM back ORDER BY seq LIMIT $5::bigint)
       ${lease}, (SELECT min(seq) FROM ready) AS ready_seq`,
     // From version to version, the batches that wait for each.
-    look:
-      `SELECT held_ms, (SELECT last_value FROM ${places}) AS last_place, leased.seq AS leased_seq, leased.due_ms AS leased_ms, resting.seq AS resting_seq,
-        resting.due_ms AS resting_ms, newer.seq AS newer_seq, newer.due_ms AS newer_ms, newer.version
+    look: `SELECT held_ms, (SELECT last_value FROM ${places}) AS last_place,
+        leased.seq AS leased_seq, leased.due_ms AS leased_ms, resting.seq AS resting_seq, resting.due_ms AS resting_ms,
+        newer.seq AS newer_seq, newer.due_ms AS newer_ms, newer.version
       FROM ${queues}
       LEFT JOIN LATERAL (${byDue(`${inState(leased)} AND due_ms >= $2::bigint`)}) AS leased ON true
       LEFT JOIN LATERAL (${byDue(`${inState(resting)} AND due_ms >= $3::bigint`)}) AS resting ON true
@@ -188,6 +188,7 @@ export const makeClaims = (
     until: number,
     now: number
   ): Run<ReadonlyArray<ClaimedBatch>> => {
+    floorsOf(queueId).leased.lower(until)
     // The one that was found, or the next that is due if somebody else is about to take that.
     const params = [queueId, until, now, kind === "newer" ? version : dueAt]
     const rows = connection.execute(sql[kind], params, undefined)
