@@ -268,6 +268,31 @@ describe.skipIf(!(await hasServer()))("processes on one PostgreSQL", () => {
       expect(length).toBeLessThan(800)
     }))
 
+  it.live("nothing is done after a statement that may have been committed by itself", () =>
+    Effect.gen(function*() {
+      const operations = dialect.operations("sluice")
+      const texts: Array<string> = []
+      yield* alone(client, (connection) =>
+        Effect.gen(function*() {
+          const id = yield* operations.queueId(connection, name)
+          const watched = Object.create(connection, {
+            execute: {
+              value: (sql: string, params: ReadonlyArray<unknown>) =>
+                Effect.suspend(() => {
+                  texts.push(sql)
+                  return connection.execute(sql, params, undefined)
+                })
+            }
+          })
+          for (let n = 0; n < 450; n++) {
+            yield* operations.append(watched, id, { batches: [batch(1)] })
+            expect(texts.at(-1)).toMatch(/^WITH added/)
+          }
+        }))
+      // The sum that is sometimes made comes before it.
+      expect(texts.length).toBeGreaterThan(450)
+    }))
+
   it.live("those who do different things with the same batches at once do not stop each other", () =>
     Effect.gen(function*() {
       let dead = 0

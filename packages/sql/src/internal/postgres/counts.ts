@@ -54,7 +54,7 @@ export interface Counts {
   /** A statement that counts as many batches and items as the last two of its parameters say. */
   readonly countGiven: (first: number) => string
   readonly read: (connection: Connection, queueId: number) => Run<Counted>
-  /** Runs a statement that counts, and sometimes replaces the rows by their sum. */
+  /** Runs a statement that counts, and sometimes replaces the rows by their sum before. */
   readonly changed: <A>(connection: Connection, queueId: number, run: Run<A>) => Run<A>
 }
 
@@ -123,15 +123,16 @@ export const makeCounts = (prefix: string): Counts => {
       `INSERT INTO ${counts} (queue_id, xid, since, pending_batches, pending_items)
         VALUES ($1::integer, ${own}, $${first}::bigint, $${first + 1}::bigint)`,
     read,
+    // Before it, and not after: what has been committed by itself must not fail.
     changed: (connection, queueId, run) =>
-      Effect.flatMap(run, (answer) => {
+      Effect.suspend(() => {
         const of = known(queueId)
         of.changes += 1
-        if (of.changes < changesPerSum) return Effect.succeed(answer)
+        if (of.changes < changesPerSum) return run
         of.changes = 0
         return Effect.flatMap(
           read(connection, queueId),
-          () => Effect.as(connection.execute(sql.sum, [queueId, of.from], undefined), answer)
+          () => Effect.zipRight(connection.execute(sql.sum, [queueId, of.from], undefined), run)
         )
       })
   }
