@@ -46,4 +46,19 @@ describe.skipIf(!await hasServer())("groups of several processes on one PostgreS
       )
       expect(Number(deadlocks)).toBe(0)
     }))
+
+  it.scopedLive("may all be the first", () =>
+    Effect.gen(function*() {
+      const database = yield* temporaryDatabase
+      const stores = yield* Effect.forEach(Array.from({ length: 8 }), () => open(database), {
+        concurrency: "unbounded"
+      })
+      yield* Effect.forEach(
+        stores,
+        (store) => Effect.flatMap(store.queue("one"), (queue) => queue.append({ batches: [batch(1)] })),
+        { concurrency: "unbounded" }
+      )
+      const { pending } = yield* Effect.flatMap(stores[0].queue("one"), ({ stats }) => stats)
+      expect(pending.batches).toBe(stores.length)
+    }))
 })

@@ -1,9 +1,9 @@
-// Runs a durable queue on a file, as it is told in JSON: it offers, handles, and says what it does. What it handles it
+// Runs a durable queue on a file or a server, as it is told in JSON: it offers, handles, and says what it does. What it handles it
 // notes in a file that outlives it, before anybody else can know of it.
 import { BatchQueue } from "@sluice/core"
-import { Cause, Duration, Effect, FiberId, Schema, Stream } from "effect"
+import { Cause, Duration, Effect, FiberId, Redacted, Schema, Stream } from "effect"
 import * as fs from "node:fs"
-import { SqlBatchStore, SqliteStore } from "../../dist/index.js"
+import { PostgresStore, SqlBatchStore, SqliteStore } from "../../dist/index.js"
 import { say } from "./say.js"
 
 const {
@@ -17,6 +17,8 @@ const {
   handleMillis = 0,
   noted,
   options,
+  // The address of a database, in place of a file.
+  postgres,
   // How many fibers offer, and what their items are called: { fibers, prefix }
   produce,
   // What it is called in what it notes.
@@ -136,14 +138,21 @@ const program = Effect.gen(function*() {
 }).pipe(
   Effect.scoped,
   Effect.provide(SqlBatchStore.layer()),
-  // A lease has to outlast a wait for another process, three times over.
-  Effect.provide(
-    SqliteStore.layer({
-      filename,
-      busyTimeout: Math.floor(Duration.toMillis(options?.leaseDuration ?? "30 seconds") / 3)
-    })
-  )
+  Effect.provide(database())
 )
+
+// A lease has to outlast a wait for another process, three times over.
+function database() {
+  const waitMillis = Math.floor(Duration.toMillis(options?.leaseDuration ?? "30 seconds") / 3)
+  return postgres === undefined
+    ? SqliteStore.layer({ filename, busyTimeout: waitMillis })
+    : PostgresStore.layer({
+      url: Redacted.make(postgres),
+      maxConnections: 4,
+      acquireTimeout: Math.floor(waitMillis / 2),
+      operationTimeout: Math.floor(waitMillis / 2)
+    })
+}
 
 const fiber = Effect.runFork(program)
 fiber.addObserver((exit) => {

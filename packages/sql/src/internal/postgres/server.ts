@@ -49,17 +49,22 @@ interface Answers {
   readonly commits: string
   readonly fsync: string
   readonly read_only: string
+  readonly encoding: string
 }
 
 const question =
   `SELECT current_setting('server_version_num') AS version, current_setting('synchronous_commit') AS commits,
-  current_setting('fsync') AS fsync, current_setting('transaction_read_only') AS read_only`
+  current_setting('fsync') AS fsync, current_setting('transaction_read_only') AS read_only,
+  current_setting('server_encoding') AS encoding`
 
 /** Refuses a server that cannot keep what is promised. */
-const check = ({ options: { durable }, store }: Server, { commits, fsync, read_only, version }: Answers) => {
+const check = ({ options: { durable }, store }: Server, { commits, encoding, fsync, read_only, version }: Answers) => {
   const major = Math.floor(Number(version) / 10_000)
   if (major < oldest) {
     return Effect.fail(refused(store, "unsupported", `PostgreSQL ${major} is too old: ${oldest} or later is needed`))
+  }
+  if (encoding !== "UTF8") {
+    return Effect.fail(refused(store, "unsupported", `the encoding of the database is ${encoding}, and must be UTF8`))
   }
   if (read_only === "on") {
     return Effect.fail(

@@ -34,8 +34,12 @@ export const migrate = (
       sql.unsafe<{ count: number }>(`SELECT count(*) AS count FROM ${prefix}_migrations`).withoutTransform,
       ([{ count }]) => count >= migrations.length
     ))
+  // On a server two processes may be about to create the table of migrations. One of them fails, and finds it then.
+  const once = database.sideBySide
+    ? Effect.catchAllCause(run, (cause) => Cause.isInterruptedOnly(cause) ? Effect.failCause(cause) : run)
+    : run
   return Effect.orElseSucceed(isNew, () => false).pipe(
-    Effect.flatMap((isNew) => isNew ? Effect.void : run),
+    Effect.flatMap((isNew) => isNew ? Effect.void : once),
     Effect.provideService(SafeIntegers, false),
     Effect.asVoid,
     // A migration that fails dies.
