@@ -10,7 +10,6 @@ import * as Reactivity from "@effect/experimental/Reactivity"
 import { SqlClient } from "@effect/sql/SqlClient"
 import type { InvalidOption, StoreUnavailable } from "@sluice/core/QueueError"
 import * as Table from "@sluice/core/unstable/OptionTable"
-import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -97,12 +96,16 @@ export const layer = (options: Options): Layer.Layer<Services, InvalidOption | S
 /**
  * Like `layer`, with options from a `Config`.
  *
- * **Errors**: `ConfigError` if the configuration is missing or malformed, and those of `layer`.
+ * **Errors**: `ConfigError` if the configuration is missing, malformed, or beyond the limit of its option: it names the
+ * variable. Also those of `layer`.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerConfig = (
-  config: Config.Config.Wrap<Options>
+  config: Table.Configs<Options>
 ): Layer.Layer<Services, InvalidOption | StoreUnavailable | ConfigError.ConfigError> =>
-  Layer.provide(Layer.scopedContext(Effect.flatMap(Config.unwrap(config), make)), Reactivity.layer)
+  Layer.provide(
+    Layer.scopedContext(Effect.flatMap(Table.withConfigs(table, {}, config), make)),
+    Reactivity.layer
+  )

@@ -4,7 +4,7 @@ import { PgClient } from "@effect/sql-pg"
 import { SqliteClient } from "@effect/sql-sqlite-node"
 import { BatchStore } from "@sluice/core"
 import { PostgresStore, SqlBatchStore, SqlTransaction } from "@sluice/sql"
-import { Context, Deferred, Effect, Exit, Fiber, Layer, Redacted } from "effect"
+import { Config, ConfigProvider, Context, Deferred, Effect, Exit, Fiber, Layer, Redacted } from "effect"
 import { tagOf } from "./database.ts"
 import { batch } from "./batchStores.ts"
 import { addressOf, hasServer, temporaryDatabase } from "./postgres.ts"
@@ -236,4 +236,31 @@ describe.skipIf(!hasPostgres)("the time of a lease", () => {
     Effect.map(dueAt("server"), (due) => expect(due).toBeGreaterThan(Date.UTC(2020, 0, 1))))
 
   it.scoped("is ours if it is to be", () => Effect.map(dueAt("client"), (due) => expect(due).toBe(60_000)))
+})
+
+describe.skipIf(!hasPostgres)("the options of a database", () => {
+  it.live("come from a configuration, which may leave them out", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const [{ name }] = yield* sql<{ name: string }>`SELECT current_setting('application_name') AS name`
+      expect(name).toBe("orders of the app")
+    }).pipe(
+      Effect.provide(PostgresStore.layerConfig({
+        url: Config.redacted("URL"),
+        applicationName: Config.option(Config.string("NAME")),
+        maxConnections: Config.option(Config.integer("MOST"))
+      })),
+      Effect.withConfigProvider(
+        ConfigProvider.fromMap(new Map([["URL", addressOf("postgres")], ["NAME", "orders of the app"]]))
+      )
+    ))
+
+  it.live("name the variable that is wrong", () =>
+    Effect.map(
+      Effect.flip(Effect.scoped(Layer.build(PostgresStore.layerConfig({ maxConnections: Config.integer("MOST") }))))
+        .pipe(
+          Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["MOST", "1"]])))
+        ),
+      (error) => expect(String(error)).toContain("MOST")
+    ))
 })
