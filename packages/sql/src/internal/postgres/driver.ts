@@ -21,11 +21,16 @@ const settings = ({ durable, operationTimeoutMillis }: Checked): string =>
 /** How many times as long as an operation a transaction of a user may do nothing. */
 const idleFactor = 60
 
-/** Loaded when it is needed: an app that has another database need not have it. */
+/**
+ * Loaded when it is needed: an app that has another database need not have it. A bundler takes a package that is missing
+ * for one that may be missing where that is caught right there.
+ */
 const load = Effect.tryPromise({
-  try: () => Promise.all([import("@effect/sql-pg/PgClient"), import("pg")]),
+  try: () => Promise.all([import("@effect/sql-pg/PgClient").catch(missing), import("pg").catch(missing)]),
   catch: (cause) => new SqlError({ cause, message: "the packages @effect/sql-pg and pg are not installed" })
 })
+
+const missing = (cause: unknown) => Promise.reject(cause)
 
 /** The stock client on a pool of its own, which ends with the scope. Nothing has been asked of the server yet. */
 export const openStock = (

@@ -40,7 +40,8 @@ const refuse = Effect.suspend(() => {
 })
 
 const load = Effect.tryPromise({
-  try: () => import("@effect/sql-sqlite-node/SqliteClient"),
+  // A bundler takes a package that is missing for one that may be missing where that is caught right there.
+  try: () => import("@effect/sql-sqlite-node/SqliteClient").catch((error: unknown) => Promise.reject(error)),
   catch: (error) => error
 })
 
