@@ -408,8 +408,8 @@ const makeRoute = <A>({ shardBy, shards }: Checked): Route<A> =>
 
 /**
  * Makes a queue in a scope. Its items are those of whatever says what they are: a policy with a key, an annotated
- * parameter of `flush: (batch: Batch.Batch<Order>) => ...`, of `onDrop` or of another function. `make<Order>(...)` says it
- * too, if `flush` neither fails nor needs anything. With `layer` the tag says it. Closing the scope drains the queue:
+ * parameter of `flush: (batch: Batch.Batch<Order>) => ...`, of `onDrop` or of another function. `make<Order>(...)` says
+ * it too, if `flush` neither fails nor needs anything. With `layer` the tag says it. Closing the scope drains the queue:
  *
  * 1. offers fail with `QueueClosed`, including those that wait;
  * 2. a running backoff ends early with one immediate attempt, and the held items are flushed in batches, with retries,

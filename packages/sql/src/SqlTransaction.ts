@@ -2,9 +2,9 @@
  * Reliable transactions. Every write to a SQLite file goes through its one writer, first come, first served. On a server
  * transactions run side by side.
  *
- * In SQLite a transaction waits for its turn and begins with the write lock. Everywhere it gives its effect a connection that only works until
- * the transaction ends. A nested transaction is a savepoint. A commit has typed errors, and a transaction that does not
- * commit always rolls back. Between the statements of a long loop, timers and I/O can run.
+ * In SQLite a transaction waits for its turn and begins with the write lock. Everywhere it gives its effect a connection
+ * that only works until the transaction ends. A nested transaction is a savepoint. A commit has typed errors, and a
+ * transaction that does not commit always rolls back. Between the statements of a long loop, timers and I/O can run.
  *
  * @since 0.1.0
  */

@@ -86,8 +86,8 @@ export type Configurable<T, Options> = {
 }
 
 /**
- * Where options come from: a `Config` of each, or of an `Option` of it, an object option by option, or one `Config` of all.
- * What is absent, undefined or none is not set.
+ * Where options come from: a `Config` of each, or of an `Option` of it, an object option by option, or one `Config` of
+ * all. What is absent, undefined or none is not set.
  *
  * @since 0.1.0
  * @category models

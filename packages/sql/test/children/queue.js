@@ -1,5 +1,5 @@
-// Runs a durable queue on a file or a server, as it is told in JSON: it offers, handles, and says what it does. What it handles it
-// notes in a file that outlives it, before anybody else can know of it.
+// Runs a durable queue on a file or a server, as it is told in JSON: it offers, handles, and says what it does. What it
+// handles it notes in a file that outlives it, before anybody else can know of it.
 import { BatchQueue } from "@sluice/core"
 import { Cause, Duration, Effect, FiberId, Redacted, Schema, Stream } from "effect"
 import * as fs from "node:fs"

@@ -41,7 +41,7 @@ type State<A> =
 const gathering: State<never> = { _tag: "Gathering" }
 const stopped: State<never> = { _tag: "Stopped" }
 
-/** How often the numbers of a queue are told while its loop is busy with one batch, and how soon while it waits for one. */
+/** How often the numbers of a queue are told while its loop is busy with a batch, and how soon while it waits for one. */
 const tellEveryMillis = 1000
 
 interface InFlight<A> {

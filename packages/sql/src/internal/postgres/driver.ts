@@ -1,6 +1,6 @@
 /**
- * The driver of PostgreSQL: Effect's client on top of node-postgres. No other file imports it. `connection.ts` works around
- * the quirks of its connection. `driverErrors.ts` knows its errors, and can be imported without the driver.
+ * The driver of PostgreSQL: Effect's client on top of node-postgres. No other file imports it. `connection.ts` works
+ * around the quirks of its connection. `driverErrors.ts` knows its errors, and can be imported without the driver.
  */
 import type * as Reactivity from "@effect/experimental/Reactivity"
 import type { SqlClient } from "@effect/sql/SqlClient"

@@ -43,7 +43,7 @@ const lookAt = (sql: string): string | undefined => {
   return question === undefined ? undefined : `${question}: ${whole}`
 }
 
-/** Why some SQL would not do what it says by itself; undefined where nothing is wrong with it. Each text is looked at once. */
+/** Why some SQL would not do what it says by itself; undefined where nothing is wrong. Each text is looked at once. */
 export const whyMisplaced = (sql: string): string | undefined => {
   if (!verdicts.has(sql)) {
     if (verdicts.size === mostTexts) verdicts.clear()
