@@ -1,6 +1,6 @@
 /**
- * Gives the parts of a schema the services that they need, and finds out whether a schema decodes asynchronously what it has encoded synchronously. Then an item could be stored, and
- * never be read again.
+ * Gives the parts of a schema the services that they need, and finds out whether a schema decodes asynchronously what
+ * it has encoded synchronously. Then an item could be stored, and never be read again.
  *
  * A schema does not say so beforehand, and decoding each item for it would cost as much as encoding it. So every part of
  * the schema that could be asynchronous is watched by itself. An item that was encoded by a part that is not known yet
