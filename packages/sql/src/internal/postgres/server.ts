@@ -7,6 +7,7 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import { StoreUnavailable, type UnavailableReason } from "@sluice/core/QueueError"
 import { forkScoped, forkUninterruptible, makeBreaks } from "@sluice/core/unstable/Fibers"
+import { withMessages } from "@sluice/core/unstable/ErrorText"
 import { sleepFor } from "@sluice/core/unstable/Sleep"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -134,9 +135,13 @@ const watchClock = (measured: Effect.Effect<{ readonly offset: number; readonly 
   Effect.gen(function*() {
     const first = yield* Effect.replicateEffect(measured, measuresAtFirst)
     let { offset } = first.reduce((best, one) => one.took < best.took ? one : best)
-    const again = Effect.ignore(Effect.map(measured, (now) => {
-      offset = now.offset
-    }))
+    // Any failure: otherwise it would never be measured again, and nobody would know. The last difference counts on.
+    const again = Effect.catchAllCause(
+      Effect.map(measured, (now) => {
+        offset = now.offset
+      }),
+      (cause) => Effect.logWarning("the clock of the server could not be asked", withMessages(cause))
+    )
     yield* forkScoped(Effect.forever(Effect.zipRight(sleepFor(measureEveryMillis), again)))
     return () => offset
   })
